@@ -1,0 +1,112 @@
+"""Outline lengths, the boundary matrix' entries and the remaining effort (paper, section 2.2).
+
+A length is counted on the edges of a pixel graph: the *crack* length is the number of 4-neighbour
+pixel pairs inside the section whose labels differ, so it is symmetric and exactly additive. The
+*crofton* length counts the pairs of four directions with Cauchy-Crofton weights (Boykov and
+Kolmogorov, ICCV 2003), which is nearly independent of an outline's direction and additive as well.
+"""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from al_jax.stack import UNLABELLED
+
+# Each entry: (rows down, columns right, weight in pixels) of one direction of neighbours.
+DIRECTIONS = {
+    "crack": ((0, 1, 1.0), (1, 0, 1.0)),
+    "crofton": (
+        (0, 1, math.pi / 8),
+        (1, 0, math.pi / 8),
+        (1, 1, math.pi / (8 * math.sqrt(2))),
+        (1, -1, math.pi / (8 * math.sqrt(2))),
+    ),
+}
+
+
+def _neighbours(x: jax.Array, down: int, right: int) -> tuple[jax.Array, jax.Array]:
+    """Both ends of every pixel pair that is (down, right) apart, at most one pixel each; [H, W]."""
+    height, width = x.shape
+    first = x[: height - down, max(-right, 0) : width - max(right, 0)]
+    second = x[down:, max(right, 0) : width - max(-right, 0)]
+    return first, second
+
+
+def shared_lengths(
+    labels: jax.Array, inside: jax.Array, num_classes: int, length: str = "crack"
+) -> jax.Array:
+    """Outline lengths l(l_n = c) and shared lengths l(l_n = c, l_n = c') of one section.
+
+    Args:
+      labels: [H, W] classes; `UNLABELLED` pixels belong to no class.
+      inside: [H, W] the image domain; pairs that leave it are not counted.
+      num_classes: C.
+      length: 'crack' or 'crofton'.
+
+    Returns:
+      [C, C] float32, pixels: [c, c'] is the outline shared by c and c', [c, c] the whole outline of
+      c, against unlabelled pixels too. On a fully labelled section each diagonal entry is the sum
+      of the rest of its row.
+
+    Example:
+      >>> labels = jnp.array([[0, 1], [0, 1]])
+      >>> shared_lengths(labels, jnp.ones((2, 2), bool), 2).tolist()
+      [[2.0, 2.0], [2.0, 2.0]]
+    """
+    chex.assert_rank([labels, inside], 2)
+    chex.assert_equal_shape([labels, inside])
+    if length not in DIRECTIONS:
+        raise ValueError(f"length '{length}' is not one of {', '.join(DIRECTIONS)}")
+    bins = num_classes + 1  # the last one holds the unlabelled pixels
+    index = jnp.where(labels == UNLABELLED, num_classes, labels).astype(jnp.int32)
+    total = jnp.zeros((bins, bins), jnp.float32)
+    for down, right, weight in DIRECTIONS[length]:
+        first, second = _neighbours(index, down, right)
+        counted = jnp.logical_and(*_neighbours(inside, down, right)) & (first != second)
+        # Integer counts make the sum exact and independent of the order of additions.
+        counts = jnp.zeros(bins * bins, jnp.int32)
+        counts = counts.at[(first * bins + second).ravel()].add(counted.ravel().astype(jnp.int32))
+        total += weight * counts.reshape(bins, bins)
+    total += total.T
+    shared = total[:num_classes, :num_classes]
+    return jnp.fill_diagonal(shared, total[:num_classes].sum(1), inplace=False)
+
+
+def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> jax.Array:
+    """All outlines of a section, each crack once: the effort of tracing everything.
+
+    Args:
+      truth: [H, W] classes.
+      inside: [H, W] the image domain.
+      length: 'crack' or 'crofton'.
+
+    Returns:
+      Scalar float32, pixels.
+    """
+    total = jnp.float32(0)
+    for down, right, weight in DIRECTIONS[length]:
+        first, second = _neighbours(truth, down, right)
+        counted = jnp.logical_and(*_neighbours(inside, down, right)) & (first != second)
+        total += weight * counted.sum()
+    return total
+
+
+def remaining_effort(
+    boundary: jax.Array, annotated: jax.Array, min_effort: float = 1.0
+) -> jax.Array:
+    """Eq. 5: the outline of each structure still to trace on one section, R_nc.
+
+    Args:
+      boundary: [C, C] B, average outline lengths in pixels.
+      annotated: [C] bool, A_n.
+      min_effort: lower bound in pixels, as B is a mean and may predict less than nothing.
+
+    Returns:
+      [C] float32, pixels. Which structures may be asked for is not said here (`state.candidates`).
+    """
+    chex.assert_rank([boundary, annotated], [2, 1])
+    perimeter = jnp.diagonal(boundary)
+    shared = boundary - jnp.diag(perimeter)
+    return jnp.maximum(perimeter - shared @ annotated.astype(boundary.dtype), min_effort)

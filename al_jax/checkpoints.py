@@ -1,0 +1,60 @@
+"""Checkpoints of pytrees with Orbax: written whole, the latest one found again after any stop."""
+
+import os
+import pathlib
+
+import chex
+import jax
+import orbax.checkpoint as ocp
+
+
+def open_checkpoints(folder: str | os.PathLike) -> ocp.CheckpointManager:
+    """The checkpoints in a folder (made if missing); the two latest are kept.
+
+    What a killed writer left half-done is removed.
+    """
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
+
+
+def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
+    """Writes `tree` (arrays and typed keys) as checkpoint `step`, unless that exists."""
+    if step not in checkpoints.all_steps():
+        checkpoints.save(step, args=ocp.args.StandardSave(_plain(tree)))
+        checkpoints.wait_until_finished()
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, like: chex.ArrayTree
+) -> tuple[int, chex.ArrayTree] | None:
+    """The latest checkpoint as (step, tree), or None if there is none.
+
+    Args:
+      checkpoints: from `open_checkpoints`.
+      like: a tree of the same structure and dtypes (arrays or shapes); the leading axis of a leaf
+        may differ.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return None
+    stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+    return step, _typed(stored, like)
+
+
+def _is_key(leaf: chex.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(tree: chex.ArrayTree) -> dict[str, jax.Array]:
+    leaves = (jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree))
+    return {f"{index:04}": leaf for index, leaf in enumerate(leaves)}
+
+
+def _typed(stored: dict[str, jax.Array], like: chex.ArrayTree) -> chex.ArrayTree:
+    leaves = [
+        jax.random.wrap_key_data(stored[f"{index:04}"]) if _is_key(x) else stored[f"{index:04}"]
+        for index, x in enumerate(jax.tree.leaves(like))
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)

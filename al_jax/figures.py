@@ -1,0 +1,343 @@
+"""Pictures of a run: Dice against effort, and what had been traced on which section.
+
+Nothing here touches matplotlib's global state (no pyplot): figures are drawn by their own Agg
+canvas, and equal inputs give equal bytes.
+"""
+
+import colorsys
+import io
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+
+from al_jax.io import write_whole
+from al_jax.statistics import effort_at
+
+DPI = 150
+FONT = "DejaVu Sans"  # ships with matplotlib, so that a figure is the same anywhere
+INK, PALE = "#333333", "#9a9a9a"
+HALO = [withStroke(linewidth=2.2, foreground="white")]
+
+# Told apart under the common colour blindnesses (Okabe and Ito; Tol's muted set), dark on white.
+LINES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#332288",
+    "#56b4e9",
+    "#882255",
+    "#7a7a20",
+    "#000000",
+)
+# The same for areas over a grey image, the most different first.
+AREAS = (
+    "#e69f00",
+    "#56b4e9",
+    "#d55e00",
+    "#009e73",
+    "#f0e442",
+    "#cc79a7",
+    "#3a6fd8",
+    "#b2df5a",
+    "#8f3fa8",
+    "#fb9a99",
+    "#7fe0d0",
+    "#a0622d",
+)
+TRACED = 0.7  # how much of a traced pixel is its class' colour
+DIMMED = 0.55  # brightness of the image behind what had been traced
+
+
+def curve(
+    traces: dict[str, dict[str, np.ndarray]],
+    path: str | os.PathLike,
+    targets: tuple[float, ...] = (0.8, 0.9, 0.95),
+) -> None:
+    """Dice against effort, a line per strategy, with the effort at which each target is reached.
+
+    Args:
+      traces: name of a strategy -> 'effort_percent' (% of the stack's outline), 'dice' and
+        'dice_unclamped' (fractions), each [T + 1]: the initial annotations, then one row a query.
+        Their lengths may differ between strategies.
+      path: of the PNG, written whole.
+      targets: Dice, fractions.
+    """
+    figure = Figure(figsize=(8.4, 5.2), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((0.085, 0.115, 0.89, 0.85))
+    start = min(float(t["effort_percent"][0]) for t in traces.values())
+    stop = max(float(t["effort_percent"][-1]) for t in traces.values())
+    width = max(stop - start, 1.0)
+    left, right = start - 0.03 * width, start + 1.06 * width
+    lows = [np.nanmin(t[k]) for t in traces.values() for k in ("dice", "dice_unclamped")]
+    bottom = 100 * max(0.0, min([*lows, *targets]) - 0.03)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, 101.5)
+
+    for target in targets:
+        axes.axhline(100 * target, color=PALE, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
+        axes.text(
+            right - 0.004 * width,
+            100 * target,
+            f"{100 * target:g}%",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="#6a6a6a",
+            zorder=1,
+            family=FONT,
+        )
+    colours = {name: LINES[i % len(LINES)] for i, name in enumerate(traces)}
+    for order, (name, trace) in enumerate(traces.items()):
+        above = 3 + (len(traces) - order) / 100  # the first strategy named lies on top
+        effort = trace["effort_percent"]
+        for key, thick, dash in (("dice_unclamped", 1.0, ":"), ("dice", 1.9, "-")):
+            axes.step(
+                effort,
+                100 * np.asarray(trace[key]),
+                where="post",
+                color=colours[name],
+                linewidth=thick,
+                linestyle=dash,
+                alpha=1.0 if key == "dice" else 0.7,
+                zorder=above if key == "dice" else above - 1,
+            )
+        axes.plot(
+            effort[0],
+            100 * trace["dice"][0],
+            marker=".",
+            markersize=7,
+            color=colours[name],
+            zorder=above,
+        )
+    for target in targets:
+        _mark(axes, target, traces, colours, width)
+
+    handles = [Line2D([], [], color=c, linewidth=2, label=n) for n, c in colours.items()]
+    handles.append(
+        Line2D([], [], color=INK, linewidth=1.0, linestyle=":", label="network alone (unclamped)")
+    )
+    legend = axes.legend(
+        handles=handles,
+        loc="lower right",
+        ncols=1 if len(handles) <= 6 else 2,
+        frameon=True,
+        framealpha=0.92,
+        edgecolor="none",
+        prop={"family": FONT, "size": 9},
+        labelcolor=INK,
+    )
+    legend.set_zorder(9)
+    axes.set_xlabel("Outline traced (% of the stack's)", fontsize=11, color=INK, family=FONT)
+    axes.set_ylabel("Mean Dice over structures (%)", fontsize=11, color=INK, family=FONT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(colors=INK, labelsize=9, labelfontfamily=FONT)
+    _save(figure, path)
+
+
+def _mark(axes: Axes, target: float, traces: dict, colours: dict[str, str], width: float) -> None:
+    """A dot and the effort in figures where each strategy first reaches a target.
+
+    Figures that would run into each other go one line further down.
+    """
+    reached = {n: effort_at(t["effort_percent"], t["dice"], target) for n, t in traces.items()}
+    ends: list[float] = []  # where the last figure of each line of text ends, in units of x
+    for name, effort in sorted(reached.items(), key=lambda item: item[1]):
+        if np.isnan(effort):
+            continue
+        line = next((i for i, end in enumerate(ends) if effort > end), len(ends))
+        ends[line : line + 1] = [effort + 0.05 * width]
+        axes.plot(
+            [effort],
+            [100 * target],
+            marker="o",
+            markersize=5,
+            color=colours[name],
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            zorder=6,
+        )
+        axes.annotate(
+            f"{effort:.1f}",
+            (effort, 100 * target),
+            xytext=(4, -3 - 9 * line),
+            textcoords="offset points",
+            ha="left",
+            va="top",
+            fontsize=7.5,
+            color=colours[name],
+            path_effects=HALO,
+            zorder=7,
+            family=FONT,
+        )
+
+
+def annotations(
+    images: np.ndarray,
+    truth: np.ndarray,
+    inside: np.ndarray,
+    names: tuple[str, ...],
+    rows: list[tuple[str, np.ndarray, np.ndarray]],
+    path: str | os.PathLike,
+    max_sections: int = 12,
+) -> None:
+    """What had been traced on which section, below the ground truth (the paper's Fig. 4).
+
+    Columns are sections, evenly chosen and titled by their number (from 1). A 'B' marks sections
+    whose background was traced; the background itself is left uncoloured.
+
+    Args:
+      images: [N, H, W, K], K = 1 or 3.
+      truth: [N, H, W] classes.
+      inside: [N, H, W] bool; what lies outside is white.
+      names: of the C classes, background first; listed in a legend where there are at most 20.
+      rows: (title, labels [N, H, W] with -1 where nothing was traced, annotated [N, C]) each.
+      path: of the PNG, written whole.
+      max_sections: number of columns at most.
+    """
+    count = len(images)
+    shown = np.unique(np.linspace(0, count - 1, min(count, max_sections)).round().astype(int))
+    truth = np.where(inside, truth, -1)
+    rows_used, columns_used = _window(truth > 0)
+    box = (shown, rows_used, columns_used)
+    colours = class_colours(len(names))
+    grey = _brightness(images[box], inside[box])
+    titled = [("ground\ntruth", truth, None), *rows]
+
+    height, width = grey.shape[1:3]
+    panel = float(np.clip(16.8 / len(shown), 1.4, 2.8))  # inches, the larger side
+    across, down = panel * width / max(height, width), panel * height / max(height, width)
+    gap, top = 0.04, 0.33
+    margin = 0.2 + 0.125 * max(len(word) for title, *_ in titled for word in _lines(title))
+    named = list(zip(names[1:], colours[1:], strict=True)) if len(names) <= 21 else []
+    page = margin + len(shown) * (across + gap) + 0.05
+    columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * max(map(len, names))))))
+    legend = 0.16 + 0.25 * -(-len(named) // columns) if named else 0.05
+    length = top + len(titled) * (down + gap) + legend
+    figure = Figure(figsize=(page, length), dpi=DPI, facecolor="white")
+
+    for i, (title, labels, annotated) in enumerate(titled):
+        y = length - top - (i + 1) * (down + gap) + gap
+        figure.text(
+            (margin - 0.1) / page,
+            (y + down / 2) / length,
+            "\n".join(_lines(title)),
+            ha="right",
+            va="center",
+            fontsize=13,
+            color=INK,
+            family=FONT,
+        )
+        brightness = 1.0 if annotated is None else DIMMED
+        for j, n in enumerate(shown):
+            x = margin + j * (across + gap)
+            axes = figure.add_axes((x / page, y / length, across / page, down / length))
+            axes.set_axis_off()
+            picture = overlay(
+                grey[j] * brightness, labels[n, rows_used, columns_used], inside[box][j], colours
+            )
+            axes.imshow(picture, interpolation="nearest", aspect="auto")
+            if i == 0:
+                axes.set_title(f"{n + 1}", fontsize=13, color=INK, pad=3, family=FONT)
+            if annotated is not None and annotated[n, 0]:
+                axes.text(
+                    0.96,
+                    0.04,
+                    "B",
+                    transform=axes.transAxes,
+                    ha="right",
+                    va="bottom",
+                    fontsize=11,
+                    fontweight="bold",
+                    color="white",
+                    path_effects=[withStroke(linewidth=2, foreground="black")],
+                    family=FONT,
+                )
+    if named:
+        figure.legend(
+            handles=[Patch(facecolor=c / 255, label=n.replace("_", " ")) for n, c in named],
+            loc="lower center",
+            ncols=columns,
+            frameon=False,
+            borderpad=0,
+            handlelength=1.1,
+            handleheight=1.1,
+            labelspacing=0.35,
+            prop={"family": FONT, "size": 12},
+            labelcolor=INK,
+        )
+    _save(figure, path)
+
+
+def class_colours(num_classes: int) -> np.ndarray:
+    """A colour for each class, [C, 3] uint8; background (0) is black and never drawn.
+
+    The first twelve are told apart by the colour-blind; the rest walk round the hues in steps of
+    the golden ratio, at changing lightness.
+    """
+    chosen = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in AREAS]
+    for i in range(len(AREAS), num_classes - 1):
+        hue = (0.1 + i * 0.6180339887) % 1
+        lightness, saturation = ((0.62, 0.85), (0.42, 0.75), (0.75, 0.6))[i % 3]
+        chosen.append(255 * np.array(colorsys.hls_to_rgb(hue, lightness, saturation)))
+    return np.round([np.zeros(3), *chosen][:num_classes]).astype(np.uint8)
+
+
+def overlay(
+    image: np.ndarray, labels: np.ndarray, inside: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    """A section with its labels in colour.
+
+    Args:
+      image: [H, W, 1 or 3] brightness in 0..1.
+      labels: [H, W]; classes from 1 are coloured, 0 and below are not.
+      inside: [H, W] bool; elsewhere the picture is white.
+      colours: [C, 3] uint8.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    picture = 255.0 * np.broadcast_to(image, (*labels.shape, 3))
+    drawn = colours[np.maximum(labels, 0)]
+    picture = np.where((labels > 0)[..., None], TRACED * drawn + (1 - TRACED) * picture, picture)
+    return np.where(inside[..., None], picture, 255.0).round().astype(np.uint8)
+
+
+def _lines(title: str) -> list[str]:
+    """A row's title in lines: what stands in brackets goes below."""
+    return title.replace(" (", "\n(").split("\n")
+
+
+def _window(drawn: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns with something drawn on any section, and a margin around; [N, H, W]."""
+    if not drawn.any():
+        return slice(None), slice(None)
+    down, across = (np.flatnonzero(drawn.any(axes)) for axes in ((0, 2), (0, 1)))
+    margin = max(2, round(0.06 * max(np.ptp(down), np.ptp(across))))
+    rows, columns = (
+        slice(max(0, int(used[0]) - margin), int(used[-1]) + 1 + margin) for used in (down, across)
+    )
+    return rows, columns
+
+
+def _brightness(images: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, K] scaled over the stack to 0..1, robust to a few bright pixels."""
+    pixels = images[inside].astype(np.float32)
+    low, high = np.percentile(pixels, (0.1, 99.8)) if pixels.size else (0.0, 1.0)
+    return np.clip((images - low) / max(float(high - low), 1e-6), 0, 1)
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    """The figure as a PNG without dates or versions, written whole."""
+    file = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    write_whole(path, file.getvalue())

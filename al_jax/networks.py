@@ -1,0 +1,203 @@
+"""FCN-8s on VGG-16 (Long et al., CVPR 2015; Simonyan and Zisserman, 2014)."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+STRIDE = 32  # of pool5: inputs are padded up to multiples of it
+
+
+def _plain_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+
+
+@jax.custom_vjp
+def _canonical_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _plain_convolution(x, kernel)
+
+
+def _convolution_forward(x: jax.Array, kernel: jax.Array):
+    return _plain_convolution(x, kernel), (x, kernel)
+
+
+def _convolution_backward(residuals, gradient: jax.Array):
+    x, kernel = residuals
+    mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    pad = [(size // 2, size // 2) for size in kernel.shape[:2]]
+    # The kernel's gradient correlates x with the output's gradient; the batch is summed over, so it
+    # takes the place of the input features.
+    to_kernel = jax.lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        gradient.transpose(1, 2, 0, 3),
+        (1, 1),
+        pad,
+        dimension_numbers=_LAYOUT,
+    )
+    return _plain_convolution(gradient, mirrored), to_kernel.transpose(1, 2, 0, 3)
+
+
+_canonical_convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution, stride 1, SAME padding: [B, H, W, I], odd [h, w, I, O] -> [B, H, W, O].
+
+    On a CPU both gradients are written as convolutions in the one layout that XLA runs fast inside
+    a loop (jax issue 12868: inside `lax.scan` its own gradients cost ten times more).
+    """
+    return jax.lax.platform_dependent(
+        x, kernel, cpu=_canonical_convolution, default=_plain_convolution
+    )
+
+
+class Convolution(nn.Module):
+    """A convolution layer with He-normal (or zero) kernels."""
+
+    features: int
+    size: int = 3
+    zero: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, I] -> [B, H, W, features]."""
+        init = nn.initializers.zeros if self.zero else nn.initializers.he_normal()
+        kernel = self.param("kernel", init, (self.size, self.size, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        return convolution(x, kernel) + bias
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum, stride 2, of [B, H, W, F] with even H, W.
+
+    Four slices instead of `reduce_window`: its gradient has no scatter, which is faster and
+    deterministic on GPUs.
+    """
+    x = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
+
+
+def upsample(x: jax.Array, factor: int) -> jax.Array:
+    """Bilinear, half-pixel centres: [B, H, W, F] -> [B, factor H, factor W, F]."""
+    batch, height, width, features = x.shape
+    return jax.image.resize(x, (batch, factor * height, factor * width, features), "bilinear")
+
+
+class FCN(nn.Module):
+    """FCN-8s on VGG-16 with SAME padding; `full` and `small` of `NETWORKS` are two settings of it.
+
+    Attributes:
+      num_classes: C.
+      width: factor on the features of the 13 convolutions.
+      fc_features: features of fc6 and fc7; 0 drops both.
+      fc_size: kernel size of fc6.
+      finest: the finest pooling layer that is scored (3 is FCN-8s, 2 keeps twice the resolution).
+      dtype: of the computation; weights and logits are float32.
+    """
+
+    num_classes: int
+    width: float = 1.0
+    fc_features: int = 4096
+    fc_size: int = 7
+    finest: int = 3
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Names the layers as the published weights do."""
+        layer = functools.partial(Convolution, dtype=self.dtype)
+        for block, (features, layers) in enumerate(
+            zip((64, 128, 256, 512, 512), (2, 2, 3, 3, 3), strict=True), 1
+        ):
+            for index in range(1, layers + 1):
+                setattr(
+                    self, f"block{block}_conv{index}", layer(max(1, int(features * self.width)))
+                )
+        if self.fc_features:
+            self.fc6 = layer(self.fc_features, self.fc_size)
+            self.fc7 = layer(self.fc_features, 1)
+        for block in range(self.finest, 6):
+            setattr(self, f"score{block}", layer(self.num_classes, 1, zero=True))
+
+    def encode(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """[B, H, W, 3] -> the pooling layers from `finest` to pool5."""
+        height, width = x.shape[1:3]
+        x = jnp.pad(x, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
+        pools = []
+        for block, layers in enumerate((2, 2, 3, 3, 3), 1):
+            for index in range(1, layers + 1):
+                x = nn.relu(getattr(self, f"block{block}_conv{index}")(x))
+            x = max_pool(x)
+            pools.append(x)
+        return tuple(pools[self.finest - 1 :])
+
+    def decode(
+        self, pools: tuple[jax.Array, ...], size: tuple[int, int], key: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on."""
+        x = pools[-1]
+        if self.fc_features:
+            keys = (None, None) if key is None else jax.random.split(key)
+            for layer, layer_key in zip((self.fc6, self.fc7), keys, strict=True):
+                x = nn.relu(layer(x))
+                if layer_key is not None:
+                    kept = jax.random.bernoulli(layer_key, 0.5, x.shape)
+                    x = jnp.where(kept, 2 * x, 0)
+        x = self.score5(x)
+        for block in range(4, self.finest - 1, -1):
+            x = upsample(x, 2) + getattr(self, f"score{block}")(pools[block - self.finest])
+        x = upsample(x.astype(jnp.float32), 2**self.finest)
+        return x[:, : size[0], : size[1]]
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """[B, H, W, 3] -> logits [B, H, W, C] float32; `key` switches dropout 0.5 on."""
+        return self.decode(self.encode(x), x.shape[1:3], key)
+
+
+NETWORKS = {
+    "full": {},
+    "small": {"width": 1 / 8, "fc_features": 128, "fc_size": 3, "finest": 2},
+}
+
+
+def make_network(name: str, num_classes: int) -> FCN:
+    """A network of `NETWORKS`, in bfloat16 on accelerators and in float32 on CPUs.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network '{name}' is not one of {', '.join(NETWORKS)}")
+    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return FCN(num_classes, dtype=dtype, **NETWORKS[name])
+
+
+def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Min-max of a section to [0, 1]; `image` [H, W, K], `low`, `high` scalars."""
+    scaled = (image.astype(jnp.float32) - low) / jnp.maximum(high - low, 1e-6)
+    return jnp.clip(scaled, 0.0, 1.0)
+
+
+def intensity_range(image: jax.Array, inside: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Lowest and highest intensity of a section's inside pixels; [H, W, K], [H, W] -> scalars."""
+    image, inside = image.astype(jnp.float32), inside[..., None]
+    low = jnp.min(image, where=inside, initial=jnp.inf)
+    high = jnp.max(image, where=inside, initial=-jnp.inf)
+    return jnp.where(inside.any(), low, 0.0), jnp.where(inside.any(), high, 1.0)
+
+
+def network_input(image: jax.Array, caffe: bool) -> jax.Array:
+    """[H, W, 1 or 3] in [0, 1], RGB -> [H, W, 3] as the weights expect it.
+
+    Args:
+      image: grey is repeated.
+      caffe: True for the published VGG-16 weights (BGR, 0-255, minus the ImageNet mean); else
+        [-1, 1].
+    """
+    image = jnp.broadcast_to(image, (*image.shape[:2], 3))
+    if caffe:
+        return 255.0 * image[..., ::-1] - jnp.array([103.939, 116.779, 123.68])
+    return 2.0 * image - 1.0

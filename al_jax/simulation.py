@@ -1,0 +1,435 @@
+"""The whole loop (paper, Algorithm 1) with the truth in place of the annotator.
+
+`simulate` is the pure function. It is made of `start`, `train_initial` and `run_queries`, which a
+program that wants progress, checkpoints and early stopping calls piece by piece, to the same end.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from al_jax.boundary import total_length
+from al_jax.metrics import class_areas, mean_dice
+from al_jax.networks import FCN, make_network
+from al_jax.stack import Stack
+from al_jax.state import (
+    ALState,
+    annotate,
+    candidates,
+    compatible,
+    init_state,
+    initial_queries,
+    ranges,
+)
+from al_jax.strategies import STRATEGIES, Strategy, Suggestion, suggest
+from al_jax.training import (
+    Prediction,
+    Sections,
+    Training,
+    TrainState,
+    fine_tune,
+    init_train_state,
+    make_sections,
+    predict,
+    train,
+)
+
+ESTIMATES = ("fit", "prospective")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A simulation but for its stack, strategy and key; hashable, static under jit.
+
+    Attributes:
+      network: a key of `networks.NETWORKS`.
+      initial_epochs, query_epochs: epochs before the first query and after each answer.
+      learning_rate, query_learning_rate: of the two.
+      alpha: of Eq. 6.
+      dice_estimate: where D of Eq. 6 comes from: 'fit', the network's own prediction of what was
+        traced, or 'prospective', the prediction made just before each answer arrived.
+      min_effort: lower bound of a predicted effort, pixels.
+      length: 'crack' or 'crofton'.
+      margin: sections added to both ends of each structure's range.
+      dropout_samples: S of Eq. 9.
+      count_background: whether the reported Dice averages over the background too.
+      training: of the network.
+    """
+
+    network: str = "small"
+    initial_epochs: int = 270
+    query_epochs: int = 6
+    learning_rate: float = 0.05
+    query_learning_rate: float = 0.01
+    alpha: float = 0.5
+    dice_estimate: str = "fit"
+    min_effort: float = 1.0
+    length: str = "crack"
+    margin: int = 0
+    dropout_samples: int = 20
+    count_background: bool = False
+    training: Training = dataclasses.field(default_factory=Training)
+
+
+DEFAULT = Config()
+
+
+@chex.dataclass(frozen=True)
+class Run:
+    """A simulation under way.
+
+    Attributes:
+      state: what has been annotated.
+      train: the network.
+      prediction: of the stack by this network under these annotations.
+    """
+
+    state: ALState
+    train: TrainState
+    prediction: Prediction
+
+
+@chex.dataclass(frozen=True)
+class Record:
+    """One step of a simulation: the query and where the stack stands after its answer.
+
+    Attributes:
+      done: [] bool, True if no query was made: a target had been reached, or nothing was left.
+      section, structure: [] int32, the query; -1 for the start.
+      predicted_dice, predicted_length: [] what Eqs. 6 and 5 said of it.
+      length: [] float32, the outline actually traced, pixels.
+      effort: [] float32, all outlines traced so far, a fraction of the stack's total.
+      dice, dice_unclamped: [] float32, reported Dice, a fraction.
+      class_dice, class_dice_unclamped: [C] float32 (NaN: the class is on no section).
+      loss: [] float32, mean training loss of this step; not finite if any of its steps was not.
+    """
+
+    done: chex.Array
+    section: chex.Array
+    structure: chex.Array
+    predicted_dice: chex.Array
+    predicted_length: chex.Array
+    length: chex.Array
+    effort: chex.Array
+    dice: chex.Array
+    dice_unclamped: chex.Array
+    class_dice: chex.Array
+    class_dice_unclamped: chex.Array
+    loss: chex.Array
+
+
+@chex.dataclass(frozen=True)
+class Task:
+    """A stack made ready for simulation: what stays the same during a run.
+
+    Attributes:
+      sections: what the network sees.
+      truth: [N, H, W] int16.
+      present: [N, C] bool, the class has a pixel on the section.
+      total: [] float32, the stack's outlines, pixels.
+    """
+
+    sections: Sections
+    truth: chex.Array
+    present: chex.Array
+    total: chex.Array
+
+
+def make_task(stack: Stack, config: Config) -> Task:
+    """Presence and lengths of a stack's truth, section by section."""
+
+    def section(inputs: tuple) -> tuple[jax.Array, jax.Array]:
+        truth, inside = inputs
+        areas = class_areas(truth, inside, len(stack.names))
+        return areas > 0, total_length(truth, inside, config.length)
+
+    present, lengths = jax.lax.map(section, (stack.truth, stack.inside))
+    return Task(
+        sections=make_sections(stack.images, stack.inside),
+        truth=stack.truth,
+        present=present,
+        total=lengths.sum(),
+    )
+
+
+def start(key: chex.PRNGKey, task: Task, config: Config) -> ALState:
+    """One annotation per class on a central section (paper, 3.2.1): the same for all strategies."""
+    key_queries, key_state = jax.random.split(key)
+    inside = task.sections.inside
+    chosen = initial_queries(key_queries, task.present)
+
+    def answer(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
+        section = chosen[structure]
+        answered = _answer(state, section, structure, task, config)[0]
+        return jax.tree.map(lambda a, b: jnp.where(section >= 0, a, b), answered, state), None
+
+    state = init_state(key_state, inside, ranges(task.present, config.margin))
+    state = jax.lax.scan(answer, state, jnp.arange(task.present.shape[1]))[0]
+    return state.replace(step=jnp.int32(0))
+
+
+def _answer(
+    state: ALState, section: jax.Array, structure: jax.Array, task: Task, config: Config
+) -> tuple[ALState, jax.Array]:
+    mask = task.truth[section] == structure
+    return annotate(state, section, structure, mask, task.sections.inside, config.length)
+
+
+def initial_train_state(
+    key: chex.PRNGKey, task: Task, config: Config, params: chex.ArrayTree | None = None
+) -> TrainState:
+    """The untrained network: weights drawn from `key`, or the published ones in `params`."""
+    return init_train_state(key, _network(task, config), config.training, params)
+
+
+def _network(task: Task, config: Config) -> FCN:
+    return make_network(config.network, task.present.shape[1])
+
+
+def train_initial(
+    key: chex.PRNGKey,
+    train_state: TrainState,
+    state: ALState,
+    task: Task,
+    config: Config,
+    loss: str = "partial",
+    first_epoch: jax.Array | int = 0,
+    epochs: int | None = None,
+) -> tuple[TrainState, jax.Array]:
+    """The initial training, or `epochs` of it from `first_epoch`; `training.train` says more."""
+    return train(
+        key, train_state, task.sections, state.labels, compatible(state),
+        config.initial_epochs if epochs is None else epochs, config.learning_rate,
+        _network(task, config), config.training, loss, first_epoch,
+    )  # fmt: skip
+
+
+def _predict(
+    key: chex.PRNGKey, train_state: TrainState, state: ALState, task: Task, config: Config,
+    strategy: str,
+) -> Prediction:  # fmt: skip
+    method = STRATEGIES[strategy]
+    return predict(
+        key, train_state.params, task.sections, state.labels, compatible(state), state.in_range,
+        task.truth, _network(task, config), config.training,
+        entropy=method.entropy,
+        dropout_samples=config.dropout_samples if method.dropout else 0,
+    )  # fmt: skip
+
+
+def estimated_dice(prediction: Prediction) -> jax.Array:
+    """D of Eq. 6 [C]: how well the network alone redraws each structure where it was traced.
+
+    Zero for a structure without a traced pixel.
+    """
+    return jnp.nan_to_num(mean_dice(prediction.fit, prediction.traced))
+
+
+def _summary(
+    state: ALState, prediction: Prediction, task: Task, config: Config
+) -> dict[str, jax.Array]:
+    class_dice = mean_dice(prediction.clamped, task.present)
+    class_dice_unclamped = mean_dice(prediction.unclamped, task.present)
+    first = 0 if config.count_background else 1
+    return {
+        "effort": state.traced.sum() / task.total,
+        "dice": jnp.nanmean(class_dice[first:]),
+        "dice_unclamped": jnp.nanmean(class_dice_unclamped[first:]),
+        "class_dice": class_dice,
+        "class_dice_unclamped": class_dice_unclamped,
+    }
+
+
+def begin(
+    train_state: TrainState, state: ALState, task: Task, config: Config, strategy: str
+) -> tuple[Run, Record]:
+    """The run before its first query, from the trained network, and its record as step 0."""
+    prediction = _predict(
+        jax.random.fold_in(state.key, 0), train_state, state, task, config, strategy
+    )
+    now = estimated_dice(prediction)
+    state = state.replace(dice=jnp.stack([now, now]))
+    record = Record(
+        done=jnp.asarray(False), section=jnp.int32(-1), structure=jnp.int32(-1),
+        predicted_dice=jnp.float32(jnp.nan), predicted_length=jnp.float32(jnp.nan),
+        length=state.traced.sum(), loss=jnp.float32(0),
+        **_summary(state, prediction, task, config),
+    )  # fmt: skip
+    return Run(state=state, train=train_state, prediction=prediction), record
+
+
+def alike(strategy: str) -> tuple[str, ...]:
+    """The strategies that train and predict as this one does, and differ only in what they ask."""
+
+    def work(method: Strategy) -> tuple[str, bool, bool]:
+        return method.loss, method.entropy, method.dropout
+
+    return tuple(k for k, v in STRATEGIES.items() if work(v) == work(STRATEGIES[strategy]))
+
+
+def query(
+    run: Run,
+    priority: jax.Array,
+    task: Task,
+    config: Config,
+    strategies: tuple[str, ...],
+    which: jax.Array | int,
+) -> tuple[Run, Record]:
+    """One pass of Algorithm 1: suggest, answer from the truth, fine-tune, predict."""
+    state = run.state
+
+    def ask(strategy: str) -> Callable[[], Suggestion]:
+        return lambda: suggest(
+            state, strategy, config.alpha, run.prediction.entropy, priority, config.min_effort
+        )
+
+    query = jax.lax.switch(which, [ask(strategy) for strategy in strategies])
+    strategy = strategies[0]  # for the work that is the same for all
+    step_key = jax.random.fold_in(state.key, state.step + 1)
+    key_train, key_predict = jax.random.split(step_key)
+    state, length = _answer(state, query.section, query.structure, task, config)
+    train_state, losses = fine_tune(
+        key_train, run.train, task.sections, state.labels, compatible(state),
+        config.query_epochs, config.query_learning_rate, _network(task, config), config.training,
+        STRATEGIES[strategy].loss,
+    )  # fmt: skip
+    prediction = _predict(key_predict, train_state, state, task, config, strategy)
+    if config.dice_estimate == "fit":
+        now = estimated_dice(prediction)
+        history = jnp.stack([now, state.dice[0]])
+    else:
+        now = run.prediction.clamped[query.section, query.structure]
+        shifted = jnp.stack([jnp.full_like(state.dice[0], now), state.dice[0]])
+        answered = jnp.arange(shifted.shape[1]) == query.structure
+        history = jnp.where(answered, shifted, state.dice)
+    state = state.replace(dice=history)
+    record = Record(
+        done=jnp.asarray(False), section=query.section, structure=query.structure,
+        predicted_dice=query.dice, predicted_length=query.length, length=length,
+        loss=losses.mean(), **_summary(state, prediction, task, config),
+    )  # fmt: skip
+    return Run(state=state, train=train_state, prediction=prediction), record
+
+
+def finished(
+    run: Run, task: Task, config: Config, target_dice: jax.Array, max_effort: jax.Array
+) -> jax.Array:
+    """[] bool: Dice or effort has reached its target, or nothing is left to ask."""
+    now = _summary(run.state, run.prediction, task, config)
+    left = candidates(run.state).any()
+    return (now["dice"] >= target_dice) | (now["effort"] >= max_effort) | ~left
+
+
+def run_queries(
+    run: Run,
+    priority: jax.Array,
+    task: Task,
+    config: Config,
+    strategies: tuple[str, ...],
+    which: jax.Array | int,
+    count: int,
+    target_dice: jax.Array | float,
+    max_effort: jax.Array | float,
+) -> tuple[Run, Record]:
+    """`count` queries as one scan; once `finished`, the rest are `done` records without work.
+
+    Args:
+      run: so far.
+      priority: [N, C] from `draw_priority`.
+      task, config: the simulation.
+      strategies: names that are `alike`, static; one compilation serves them all.
+      which: the index of the strategy to follow.
+      count: static.
+      target_dice, max_effort: fractions at which to stop.
+
+    Returns:
+      The run, and its records, every field with a leading axis of `count`.
+    """
+
+    def step(run: Run, _: None) -> tuple[Run, Record]:
+        def ask(run: Run) -> tuple[Run, Record]:
+            return query(run, priority, task, config, strategies, which)
+
+        shapes = jax.eval_shape(ask, run)[1]
+
+        def rest(run: Run) -> tuple[Run, Record]:
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return run, nothing.replace(done=jnp.asarray(True))
+
+        return jax.lax.cond(finished(run, task, config, target_dice, max_effort), rest, ask, run)
+
+    return jax.lax.scan(step, run, None, length=count)
+
+
+@chex.dataclass(frozen=True)
+class Keys:
+    """The keys of a run; none depends on the strategy, so strategies share start and network."""
+
+    start: chex.PRNGKey
+    weights: chex.PRNGKey
+    training: chex.PRNGKey
+    priority: chex.PRNGKey
+
+
+def make_keys(key: chex.PRNGKey) -> Keys:
+    """All keys of the run that `key` names."""
+    start_key, weights, training, priority = jax.random.split(key, 4)
+    return Keys(start=start_key, weights=weights, training=training, priority=priority)
+
+
+def draw_priority(key: chex.PRNGKey, present: jax.Array, strategy: str) -> jax.Array:
+    """The strategy's priority [N, C]; zero for strategies that need none. `present` is [N, C]."""
+    draw = STRATEGIES[strategy].draw
+    return jnp.zeros(present.shape) if draw is None else draw(key, *present.shape)
+
+
+def simulate(
+    key: chex.PRNGKey,
+    stack: Stack,
+    strategy: str = "BDa",
+    config: Config = DEFAULT,
+    queries: int = 100,
+    target_dice: jax.Array | float = 1.0,
+    max_effort: jax.Array | float = 1.0,
+    params: chex.ArrayTree | None = None,
+) -> tuple[Run, Record]:
+    """Simulates the annotation of a stack: start, initial training, then up to `queries` answers.
+
+    Pure: the same key gives the same run, and two strategies under one key share their start and,
+    if they share the loss, their initial network. Under `jax.jit`, `strategy`, `config` and
+    `queries` are static.
+
+    Args:
+      key: all randomness.
+      stack: with the truth of every section.
+      strategy: a key of `strategies.STRATEGIES`.
+      config: everything else.
+      queries: the number of steps of the scan.
+      target_dice, max_effort: fractions at which to stop asking.
+      params: initial weights instead of drawn ones.
+
+    Returns:
+      The run after the last query, and records with a leading axis of `queries + 1`: the start,
+      then one per query (`Record.done` marks those that were not needed).
+
+    Example:
+      run = jax.jit(al_jax.simulate, static_argnames=("strategy", "config", "queries"))
+      last, records = run(jax.random.key(0), stack, strategy="BDa", queries=50)
+    """
+    keys = make_keys(key)
+    task = make_task(stack, config)
+    state = start(keys.start, task, config)
+    train_state = initial_train_state(keys.weights, task, config, params)
+    train_state, losses = train_initial(
+        keys.training, train_state, state, task, config, STRATEGIES[strategy].loss
+    )
+    run, first = begin(train_state, state, task, config, strategy)
+    first = first.replace(loss=losses.mean())
+    run, records = run_queries(
+        run, draw_priority(keys.priority, task.present, strategy), task, config, (strategy,), 0,
+        queries, target_dice, max_effort,
+    )  # fmt: skip
+    return run, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, records)

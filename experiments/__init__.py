@@ -1,0 +1,1 @@
+"""Commands: they parse flags and call `al_jax`."""

@@ -1,0 +1,370 @@
+"""Simulates suggestive annotation of a stack and shows how little tracing reaches a given Dice.
+
+    python -m experiments.simulate
+
+On the shipped stack: BDa and Rand from one start and one initial network. It writes `queries.csv`,
+`result.json`, `curve.png` and `annotations.png` into --workdir, and goes on where it was stopped.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import importlib.metadata
+import io as text_io
+import json
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+
+import jax
+import jaxlib
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from al_jax import checkpoints, figures, io, simulation
+from al_jax.augment import FIELDS, Augmentation
+from al_jax.boundary import DIRECTIONS
+from al_jax.networks import NETWORKS
+from al_jax.simulation import Config, Record, Run, Task
+from al_jax.stack import InputError, Stack
+from al_jax.state import ALState
+from al_jax.statistics import effort_at
+from al_jax.strategies import STRATEGIES
+from al_jax.training import Training, TrainState, steps_per_epoch
+from experiments import command
+
+TARGETS = (0.8, 0.9, 0.95)
+QUERIES = 4  # in one scan, between two looks at progress
+EPOCHS = 15
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """All flags of the command; those that shape the run are its configuration."""
+    command.define_stack_flags()
+    default, training = Config(), Training()
+    flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_integer("seed", 0, "Of all randomness.", lower_bound=0)
+    flags.DEFINE_enum("network", default.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_integer("initial_epochs", default.initial_epochs, "Before the first query.", 1)
+    flags.DEFINE_integer("query_epochs", default.query_epochs, "After each answer.", 1)
+    flags.DEFINE_float("learning_rate", default.learning_rate, "Of the initial training.", 0)
+    flags.DEFINE_float("query_learning_rate", default.query_learning_rate, "After answers.", 0)
+    flags.DEFINE_integer("crop", training.crop, "Side of a training crop in pixels.", 16)
+    flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
+    flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 0)
+    flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
+    flags.DEFINE_float("alpha", default.alpha, "Of Eq. 6.", 0, 1)
+    flags.DEFINE_enum("dice_estimate", default.dice_estimate, simulation.ESTIMATES, "D of Eq. 6.")
+    flags.DEFINE_float("min_effort", default.min_effort, "Least predicted effort, pixels.", 1e-3)
+    flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
+    flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
+    flags.DEFINE_integer("dropout_samples", default.dropout_samples, "S of Eq. 9.", 1)
+    flags.DEFINE_bool("count_background", default.count_background, "Reported Dice counts it.")
+    flags.DEFINE_float("target_dice", 0.95, "Stop a strategy at this Dice.", 0, 1)
+    flags.DEFINE_float("max_effort", 1.0, "Stop a strategy at this part of the outline.", 0, 1)
+    flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
+    flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
+
+
+def read_config() -> Config:
+    """The flags as a `Config`."""
+    shared = {f.name for f in dataclasses.fields(Config)} - {"training"}
+    return Config(
+        training=Training(
+            crop=FLAGS.crop,
+            batch=FLAGS.batch,
+            clip=FLAGS.clip,
+            augmentation=Augmentation(field=FLAGS.field),
+        ),
+        **{name: FLAGS[name].value for name in shared},
+    )
+
+
+def digest(stack: Stack) -> str:
+    """Names a stack by its content."""
+    total = hashlib.sha256()
+    for array in (stack.images, stack.inside, stack.truth, np.array(stack.names)):
+        total.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return total.hexdigest()[:16]
+
+
+def check_strategies(names: list[str]) -> None:
+    """Raises InputError for unknown and repeated names, and for dropout that is not there."""
+    for index, name in enumerate(names):
+        if name not in STRATEGIES:
+            raise InputError(f"strategy '{name}' is unknown; use {', '.join(STRATEGIES)}")
+        if name in names[:index]:
+            raise InputError(f"strategy '{name}' is named twice; name it once")
+    if not names:
+        raise InputError(f"--strategies is empty; use {', '.join(STRATEGIES)}")
+
+
+class Progress:
+    """A bar whose fraction, effort and Dice are set, with the time left."""
+
+    def __init__(self, name: str):
+        """Opens the bar."""
+        layout = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed} (left {remaining}){postfix}"
+        self._bar = tqdm(total=1.0, desc=f"{name:>9}", bar_format=layout, smoothing=0)
+
+    def show(self, fraction: float, **values: str) -> None:
+        """Moves the bar to `fraction` of its length."""
+        self._bar.set_postfix_str(", ".join(f"{k} {v}" for k, v in values.items()), refresh=False)
+        self._bar.n = min(fraction, 1.0)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Leaves the bar on the screen."""
+        self._bar.close()
+
+
+def check_loss(losses: np.ndarray, first: int, what: str, rate: float) -> None:
+    """Raises InputError if a loss is not finite."""
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    if wrong.size:
+        raise InputError(
+            f"the loss is not finite at {what} {first + wrong[0]} with learning rate {rate}; "
+            "lower it"
+        )
+
+
+def train_initially(
+    keys: simulation.Keys,
+    task: Task,
+    state: ALState,
+    config: Config,
+    loss: str,
+    folder: pathlib.Path,
+) -> TrainState:
+    """The initial network, from its latest checkpoint on."""
+    initial = jax.jit(simulation.initial_train_state, static_argnames="config")
+    piece = jax.jit(simulation.train_initial, static_argnames=("config", "loss", "epochs"))
+    saved = checkpoints.open_checkpoints(folder)
+    train_state, epoch = initial(keys.weights, task, config=config), 0
+    if (found := checkpoints.restore(saved, train_state)) is not None:
+        epoch, train_state = found
+    bar, written = Progress("network"), time.monotonic()
+    steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
+    while epoch < config.initial_epochs:
+        count = min(EPOCHS, config.initial_epochs - epoch)
+        train_state, losses = piece(
+            keys.training, train_state, state, task,
+            config=config, loss=loss, first_epoch=epoch, epochs=count,
+        )  # fmt: skip
+        losses = np.asarray(losses)
+        check_loss(losses, epoch * steps + 1, "training step", config.learning_rate)
+        epoch += count
+        bar.show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
+        done = epoch == config.initial_epochs
+        if done or time.monotonic() - written >= FLAGS.checkpoint_seconds:
+            checkpoints.save(saved, epoch, train_state)
+            written = time.monotonic()
+    bar.close()
+    saved.close()
+    return train_state
+
+
+def run_strategy(
+    strategy: str,
+    keys: simulation.Keys,
+    task: Task,
+    begun: tuple[Run, Record],
+    config: Config,
+    folder: pathlib.Path,
+    report: Callable[[str, Record], None],
+) -> tuple[Run, Record]:
+    """All queries of a strategy, from its latest checkpoint on; the records have a leading axis."""
+    piece = jax.jit(simulation.run_queries, static_argnames=("config", "strategies", "count"))
+    peers = simulation.alike(strategy)
+    saved = checkpoints.open_checkpoints(folder)
+    run, first = begun
+    records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
+    finished = np.zeros((), bool)
+    if (found := checkpoints.restore(saved, (run, records, finished))) is not None:
+        run, records, finished = found[1]
+    priority = simulation.draw_priority(keys.priority, task.present, strategy)
+    bar, written = Progress(strategy), time.monotonic()
+    while True:
+        report(strategy, records)
+        effort, dice = float(records.effort[-1]), float(records.dice[-1])
+        bar.show(
+            1.0 if finished else _fraction(records),
+            effort=f"{effort:.1%}", Dice=f"{dice:.1%}", queries=str(len(records.dice) - 1),
+        )  # fmt: skip
+        if finished:
+            break
+        run, more = piece(
+            run, priority, task, config=config, strategies=peers, which=peers.index(strategy),
+            count=QUERIES, target_dice=FLAGS.target_dice, max_effort=FLAGS.max_effort,
+        )  # fmt: skip
+        more = jax.tree.map(np.asarray, more)
+        kept = int((~more.done).sum())
+        check_loss(more.loss[:kept], len(records.dice), "query", config.query_learning_rate)
+        more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
+        records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
+        finished = np.asarray(kept < QUERIES)
+        if finished or time.monotonic() - written >= FLAGS.checkpoint_seconds:
+            # One more than the queries, as the finished run may have as many as the one before it.
+            step = len(records.dice) - 1 + int(finished)
+            checkpoints.save(saved, step, (run, records, finished))
+            written = time.monotonic()
+    bar.close()
+    saved.close()
+    return run, records
+
+
+def _fraction(records: Record) -> float:
+    """How far a run is: by Dice or by effort, whichever is nearer to its end."""
+    start, now, target = records.dice[0], records.dice[-1], FLAGS.target_dice
+    by_dice = (now - start) / max(target - start, 1e-6)
+    by_effort = (records.effort[-1] - records.effort[0]) / max(
+        FLAGS.max_effort - records.effort[0], 1e-6
+    )
+    return float(max(by_dice, by_effort, 0.0))
+
+
+def table_of_queries(traces: dict[str, Record], total: float, names: tuple[str, ...]) -> bytes:
+    """queries.csv: a row per strategy and step; step 0 is the start."""
+    file = text_io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["strategy", "step", "section", "structure", "predicted_dice", "predicted_length",
+         "actual_length", "effort_px", "effort_percent", "dice", "dice_unclamped"]
+        + [f"dice_{name}" for name in names]
+        + [f"dice_unclamped_{name}" for name in names]
+    )  # fmt: skip
+
+    def figure(value: float) -> str:
+        return "" if np.isnan(value) else f"{float(value):.6g}"
+
+    for strategy, records in traces.items():
+        for step in range(len(records.dice)):
+            r = jax.tree.map(lambda leaf, step=step: leaf[step], records)
+            asked = step > 0
+            writer.writerow(
+                [strategy, step, int(r.section) if asked else "",
+                 names[int(r.structure)] if asked else ""]
+                + [figure(x) for x in (r.predicted_dice, r.predicted_length, r.length,
+                                       r.effort * total, 100 * r.effort, r.dice, r.dice_unclamped)]
+                + [figure(x) for x in (*r.class_dice, *r.class_dice_unclamped)]
+            )  # fmt: skip
+    return file.getvalue().encode()
+
+
+def summarise(records: Record) -> dict[str, float | int | None]:
+    """Efforts in % of the stack's outline at the targets (None: not reached), and the end."""
+    effort, dice = 100 * records.effort, records.dice
+    reached = {f"effort_at_{t:.0%}".rstrip("%"): effort_at(effort, dice, t) for t in TARGETS}
+    return {
+        "initial_effort": round(float(effort[0]), 3),
+        **{k: None if np.isnan(v) else round(v, 3) for k, v in reached.items()},
+        "queries": len(dice) - 1,
+        "final_effort": round(float(effort[-1]), 3),
+        "final_dice": round(100 * float(dice[-1]), 3),
+        "final_dice_unclamped": round(100 * float(records.dice_unclamped[-1]), 3),
+    }
+
+
+def print_table(summary: dict[str, dict]) -> None:
+    """Effort at 80, 90 and 95% Dice for each strategy."""
+    print("\neffort (% of all outlines) to reach a Dice of")
+    print(f"{'strategy':>10} {'start':>7} {'80%':>7} {'90%':>7} {'95%':>7} {'queries':>8}")
+    for strategy, row in summary.items():
+        cells = [row["initial_effort"], *(row[f"effort_at_{t:.0%}"[:-1]] for t in TARGETS)]
+        shown = " ".join(f"{'-' if c is None else f'{c:.1f}':>7}" for c in cells)
+        print(f"{strategy:>10} {shown} {row['queries']:>8}")
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on beside the configuration."""
+    return {
+        "al_jax": importlib.metadata.version("al_jax"),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def main() -> None:
+    """Simulates every strategy on one stack."""
+    check_strategies(FLAGS.strategies)
+    config, stack = read_config(), command.load_stack()
+    configuration = {
+        "stack": digest(stack),
+        "strategies": FLAGS.strategies,
+        "seed": FLAGS.seed,
+        "target_dice": FLAGS.target_dice,
+        "max_effort": FLAGS.max_effort,
+        **dataclasses.asdict(config),
+    }
+    configuration = json.loads(json.dumps(configuration))
+    with command.open_workdir(FLAGS.workdir, configuration) as workdir:
+        simulate_into(workdir, stack, config, configuration)
+
+
+def simulate_into(workdir: pathlib.Path, stack: Stack, config: Config, configuration: dict) -> None:
+    """The run itself; everything it writes goes into `workdir`."""
+    keys = simulation.make_keys(jax.random.key(FLAGS.seed))
+    task = jax.jit(simulation.make_task, static_argnames="config")(stack, config=config)
+    state = jax.jit(simulation.start, static_argnames="config")(keys.start, task, config=config)
+    total = float(task.total)
+    print(
+        f"{stack.num_sections} sections of {stack.images.shape[1]}x{stack.images.shape[2]}, "
+        f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}"
+    )
+    begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
+    traces: dict[str, Record] = {}
+
+    def report(strategy: str, records: Record) -> None:
+        traces[strategy] = records
+        io.write_whole(workdir / "queries.csv", table_of_queries(traces, total, stack.names))
+
+    networks: dict[str, TrainState] = {}
+    rows = [(f"start ({float(state.traced.sum()) / total:.1%})", state)]
+    for strategy in FLAGS.strategies:
+        loss = STRATEGIES[strategy].loss
+        if loss not in networks:
+            folder = workdir / "checkpoints" / f"initial_{loss}"
+            networks[loss] = train_initially(keys, task, state, config, loss, folder)
+        first_alike = simulation.alike(strategy)[0]
+        begun = begin(networks[loss], state, task, config=config, strategy=first_alike)
+        folder = workdir / "checkpoints" / strategy
+        run, records = run_strategy(strategy, keys, task, begun, config, folder, report)
+        rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", run.state))
+
+    summary = {strategy: summarise(records) for strategy, records in traces.items()}
+    figures.curve(
+        {
+            name: {
+                "effort_percent": 100 * records.effort,
+                "dice": records.dice,
+                "dice_unclamped": records.dice_unclamped,
+            }
+            for name, records in traces.items()
+        },
+        workdir / "curve.png",
+        TARGETS,
+    )
+    figures.annotations(
+        stack.images,
+        stack.truth,
+        stack.inside,
+        stack.names,
+        [(t, np.asarray(s.labels), np.asarray(s.annotated)) for t, s in rows],
+        workdir / "annotations.png",
+    )
+    result = {"configuration": configuration, "versions": versions(), "summary": summary}
+    io.write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    print_table(summary)
+    print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

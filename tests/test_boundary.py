@@ -1,0 +1,266 @@
+"""Boundary lengths (2.2): hand counts, an independent count, additivity in any order of answers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import measure
+
+from al_jax import boundary, state
+
+AXIAL = np.pi / 8
+DIAGONAL = np.pi / (8 * np.sqrt(2))
+LENGTHS = ("crack", "crofton")
+
+# Three classes and no hole. Cracks: 0-1 six, 0-2 six, 1-2 two; diagonal pairs: nine, seven, three.
+PLAIN = np.array(
+    [
+        [0, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 1, 1, 2, 0],
+        [0, 0, 2, 2, 0],
+        [0, 0, 0, 0, 0],
+    ],
+    np.int16,
+)
+# -1 is not annotated yet; the 2 x 2 block of sevens (any value will do) is off the slide.
+HOLED = np.array(
+    [
+        [0, 0, 1, 1, 1],
+        [0, 0, 1, -1, -1],
+        [7, 7, 1, -1, 2],
+        [7, 7, 2, 2, 2],
+        [0, 0, 2, 2, 2],
+    ],
+    np.int16,
+)
+
+
+@functools.cache
+def _jitted(num_classes, length):
+    """shared_lengths compiled once a class count and kind of length."""
+    return jax.jit(
+        lambda labels, inside: boundary.shared_lengths(labels, inside, num_classes, length)
+    )
+
+
+def _reference(labels, inside, num_classes, length):
+    """[C, C] lengths, one pixel pair at a time."""
+    steps = [(0, 1, 1.0), (1, 0, 1.0)]
+    if length == "crofton":
+        steps = [(0, 1, AXIAL), (1, 0, AXIAL), (1, 1, DIAGONAL), (1, -1, DIAGONAL)]
+    height, width = labels.shape
+    out = np.zeros((num_classes, num_classes))
+    for y in range(height):
+        for x in range(width):
+            for dy, dx, weight in steps:
+                v, u = y + dy, x + dx
+                if not (0 <= v < height and 0 <= u < width and inside[y, x] and inside[v, u]):
+                    continue
+                a, b = labels[y, x], labels[v, u]
+                if a == b:
+                    continue
+                for c in (a, b):
+                    if c >= 0:
+                        out[c, c] += weight
+                if a >= 0 and b >= 0:
+                    out[a, b] += weight
+                    out[b, a] += weight
+    return out
+
+
+def _totals(truth, inside, length):
+    """[N] outlines of all sections."""
+    return np.asarray(jax.vmap(lambda t, i: boundary.total_length(t, i, length))(truth, inside))
+
+
+def _random_map(rng, shape=(6, 7), num_classes=4, unlabelled=True):
+    labels = rng.integers(-1 if unlabelled else 0, num_classes, shape).astype(np.int16)
+    return labels, rng.random(shape) < 0.85
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: jax.jit(f, static_argnums=(2, 3))])
+def test_hand_counted_cracks(wrap):
+    lengths = wrap(boundary.shared_lengths)
+    plain = lengths(PLAIN, np.ones((5, 5), bool), 3, "crack")
+    np.testing.assert_array_equal(plain, [[12, 6, 6], [6, 8, 2], [6, 2, 8]])
+    assert plain.dtype == jnp.float32
+    holed = lengths(HOLED, HOLED != 7, 3, "crack")
+    np.testing.assert_array_equal(holed, [[3, 2, 1], [2, 7, 1], [1, 1, 5]])
+
+
+def test_hand_counted_crofton():
+    lengths = _jitted(3, "crofton")(PLAIN, np.ones((5, 5), bool))
+    pairs = {(0, 1): (6, 9), (0, 2): (6, 7), (1, 2): (2, 3)}
+    expected = np.zeros((3, 3))
+    for (a, b), (axial, diagonal) in pairs.items():
+        expected[a, b] = expected[b, a] = axial * AXIAL + diagonal * DIAGONAL
+    np.fill_diagonal(expected, expected.sum(1))
+    np.testing.assert_allclose(lengths, expected, rtol=1e-6)
+
+
+def test_crack_is_the_default():
+    inside = np.ones((5, 5), bool)
+    np.testing.assert_array_equal(
+        boundary.shared_lengths(PLAIN, inside, 3),
+        boundary.shared_lengths(PLAIN, inside, 3, "crack"),
+    )
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_agrees_with_an_independent_count(length):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        labels, inside = _random_map(rng)
+        found = np.asarray(_jitted(4, length)(labels, inside))
+        np.testing.assert_allclose(found, _reference(labels, inside, 4, length), rtol=1e-5)
+        np.testing.assert_array_equal(found, found.T)
+
+
+def test_whatever_lies_outside_does_not_count():
+    rng = np.random.default_rng(1)
+    labels, inside = _random_map(rng)
+    other = np.where(inside, labels, rng.integers(-1, 4, labels.shape)).astype(np.int16)
+    for length in LENGTHS:
+        count = _jitted(4, length)
+        np.testing.assert_array_equal(count(labels, inside), count(other, inside))
+
+
+def test_crofton_of_one_object_is_scikit_images():
+    y, x = np.mgrid[:24, :24]
+    disc = ((y - 11.3) ** 2 + (x - 12.1) ** 2 < 8.5**2).astype(np.int16)
+    found = _jitted(2, "crofton")(disc, np.ones_like(disc, bool))
+    assert found[1, 1] == pytest.approx(measure.perimeter_crofton(disc, directions=4), rel=1e-5)
+    assert found[1, 1] == pytest.approx(2 * np.pi * 8.5, rel=0.05)
+
+
+def test_crack_of_one_object_is_its_changes_along_rows_and_columns():
+    mask = np.random.default_rng(2).random((6, 7)) < 0.5
+    changes = sum(np.abs(np.diff(mask.astype(int), axis=axis)).sum() for axis in (0, 1))
+    labels = np.where(mask, 3, 1).astype(np.int16)
+    assert _jitted(4, "crack")(labels, np.ones_like(mask))[3, 3] == changes
+
+
+def test_classes_sum_to_twice_the_cracks():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        labels, inside = _random_map(rng, unlabelled=False)
+        cracks = 0
+        for axis in (0, 1):
+            differ = np.diff(labels, axis=axis) != 0
+            rows = np.take(inside, range(inside.shape[axis] - 1), axis)
+            cracks += (differ & rows & np.take(inside, range(1, inside.shape[axis]), axis)).sum()
+        lengths = np.asarray(_jitted(4, "crack")(labels, inside))
+        assert np.trace(lengths) == 2 * cracks
+        np.testing.assert_array_equal(np.diag(lengths), lengths.sum(1) - np.diag(lengths))
+        assert boundary.total_length(labels, inside) == cracks
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_permuting_the_classes_permutes_the_lengths(length):
+    rng = np.random.default_rng(4)
+    labels, inside = _random_map(rng)
+    order = np.array([2, 0, 3, 1])
+    renamed = np.where(labels >= 0, order[labels], -1).astype(np.int16)
+    before = np.asarray(_jitted(4, length)(labels, inside))
+    after = np.asarray(_jitted(4, length)(renamed, inside))
+    np.testing.assert_allclose(after[np.ix_(order, order)], before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_vmapped_is_looped(length):
+    rng = np.random.default_rng(5)
+    maps, insides = map(np.stack, zip(*(_random_map(rng) for _ in range(3)), strict=True))
+    f = _jitted(4, length)
+    looped = [f(m, i) for m, i in zip(maps, insides, strict=True)]
+    np.testing.assert_array_equal(jax.vmap(f)(maps, insides), np.stack(looped))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_total_is_every_pair_once_in_each_section(length):
+    rng = np.random.default_rng(6)
+    maps, insides = map(
+        np.stack, zip(*(_random_map(rng, unlabelled=False) for _ in range(3)), strict=True)
+    )
+    maps = np.where(insides, maps, -1).astype(np.int16)
+    total = _totals(maps, insides, length)
+    expected = [
+        np.trace(_reference(m, i, 4, length)) / 2 for m, i in zip(maps, insides, strict=True)
+    ]
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
+SECTIONS, HEIGHT, WIDTH, CLASSES = 2, 6, 7, 4
+_annotate = {
+    length: jax.jit(functools.partial(state.annotate, length=length)) for length in LENGTHS
+}
+
+
+def _trace(truth, inside, order, length):
+    """The efforts of answering the pairs (section, class) of `order`, and the last state."""
+    s = state.init_state(jax.random.key(0), inside, jnp.ones((SECTIONS, CLASSES), bool))
+    efforts = []
+    for n, c in order:
+        s, effort = _annotate[length](s, n, c, (truth[n] == c) & inside[n], inside)
+        efforts.append(float(effort))
+    return efforts, s
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(
+    seed=st.integers(0, 2**16),
+    order=st.permutations([(n, c) for n in range(SECTIONS) for c in range(CLASSES)]),
+    length=st.sampled_from(LENGTHS),
+)
+def test_efforts_add_up_to_the_total_in_any_order(seed, order, length):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, CLASSES, (SECTIONS, HEIGHT, WIDTH)).astype(np.int16)
+    truth[1] = np.where(truth[1] == seed % CLASSES, (seed + 1) % CLASSES, truth[1])  # absent there
+    inside = rng.random(truth.shape) < 0.9
+    truth = np.where(inside, truth, -1).astype(np.int16)
+    total = _totals(truth, inside, length)
+    efforts, last = _trace(truth, inside, order, length)
+    assert min(efforts) >= -1e-4
+    # What a section's last class has left is already traced: it is implied, at no effort.
+    for n in range(SECTIONS):
+        assert [e for e, (m, _) in zip(efforts, order, strict=True) if m == n][-1] == pytest.approx(
+            0, abs=1e-4
+        )
+    if length == "crack":
+        assert sum(efforts) == total.sum()
+        np.testing.assert_array_equal(last.traced, total)
+    else:
+        np.testing.assert_allclose(sum(efforts), total.sum(), rtol=1e-5)
+        np.testing.assert_allclose(last.traced, total, rtol=1e-5)
+
+
+# B of three structures: Eq. 5 by hand.
+B = np.array([[8.0, 4.0, 2.0], [4.0, 12.0, 26.0], [2.0, 26.0, 32.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "annotated, structure, expected",
+    [
+        ((0, 0, 0), 0, 8.0),
+        ((0, 0, 0), 2, 32.0),
+        ((0, 1, 0), 0, 4.0),  # 8 - 4
+        ((0, 1, 0), 2, 6.0),  # 32 - 26
+        ((1, 1, 0), 2, 4.0),  # 32 - 2 - 26
+        ((0, 0, 1), 1, 1.0),  # 12 - 26 is clipped at one pixel
+    ],
+)
+def test_remaining_effort_by_hand(annotated, structure, expected):
+    found = boundary.remaining_effort(jnp.asarray(B), jnp.asarray(annotated, bool))
+    assert found.shape == (3,)
+    assert found[structure] == expected
+
+
+def test_remaining_effort_is_clipped_at_min_effort():
+    none = jnp.zeros(3, bool)
+    np.testing.assert_array_equal(boundary.remaining_effort(jnp.asarray(B), none, 9.0), [9, 12, 32])
+    zero = boundary.remaining_effort(jnp.zeros((3, 3)), none, min_effort=0.5)
+    np.testing.assert_array_equal(zero, [0.5, 0.5, 0.5])

@@ -1,0 +1,231 @@
+"""Figures: valid, deterministic files whose colours are where the labels are."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from PIL import Image
+
+from al_jax import figures
+
+COLOURS = figures.class_colours(4)
+GREY = 0.5
+
+
+def _traces(names, seed=0):
+    rng = np.random.default_rng(seed)
+    traces = {}
+    for i, name in enumerate(names):
+        effort = 7.8 + np.concatenate([[0.0], np.cumsum(rng.exponential(0.5, 40))])
+        dice = 1 - 0.4 * np.exp(-(effort - 7.8) / (3 + 2 * i))
+        traces[name] = {"effort_percent": effort, "dice": dice, "dice_unclamped": dice - 0.05}
+    return traces
+
+
+def _stack(sections=3, height=24, width=32):
+    """Three structures in blocks; the first section is off the slide at the right."""
+    truth = np.zeros((sections, height, width), np.int16)
+    truth[:, 4:12, 4:14] = 1
+    truth[:, 4:12, 14:26] = 2
+    truth[:, 12:20, 4:26] = 3
+    inside = np.ones(truth.shape, bool)
+    inside[0, :, 24:] = False
+    ramp = np.linspace(0, 200, width, dtype=np.uint8)
+    images = np.broadcast_to(ramp, truth.shape)[..., None].copy()
+    return images, truth, inside, ("background", "one", "two", "three")
+
+
+def _picture(path):
+    """A file's pixels, decoded in full."""
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n") and data.endswith(b"IEND\xaeB`\x82")
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")), image.info
+
+
+def _near(picture, colour, tolerance=3):
+    """How many pixels have a colour."""
+    return (np.abs(picture.astype(int) - np.asarray(colour)).max(-1) <= tolerance).sum()
+
+
+def test_overlay_by_hand():
+    image = np.full((2, 3, 1), GREY)
+    labels = np.array([[-1, 0, 1], [2, 3, 3]])
+    inside = np.array([[True, True, True], [True, True, False]])
+    found = figures.overlay(image, labels, inside, COLOURS)
+    assert found.dtype == np.uint8
+    assert (np.abs(found[0, :2].astype(int) - 127.5) <= 1).all()  # neither is coloured
+    for y, x, c in ((0, 2, 1), (1, 0, 2), (1, 1, 3)):
+        mixed = figures.TRACED * COLOURS[c] + (1 - figures.TRACED) * 127.5
+        np.testing.assert_allclose(found[y, x], mixed, atol=1)
+    np.testing.assert_array_equal(found[1, 2], 255)
+
+
+def test_overlay_keeps_the_colours_of_an_image():
+    image = np.array([[[0.2, 0.4, 0.6]]])
+    one = np.ones((1, 1), bool)
+    found = figures.overlay(image, np.array([[-1]]), one, COLOURS)
+    np.testing.assert_array_equal(found, [[[51, 102, 153]]])
+
+
+@pytest.mark.parametrize("classes", [2, 10, 80])
+def test_classes_have_colours_of_their_own(classes):
+    colours = figures.class_colours(classes)
+    assert colours.shape == (classes, 3) and colours.dtype == np.uint8
+    apart = np.abs(colours[1:, None].astype(int) - colours[None, 1:]).sum(-1)
+    assert classes == 2 or apart[~np.eye(classes - 1, dtype=bool)].min() >= 8
+    assert (colours[1:].astype(int).sum(1) > 150).all()  # seen on black
+    np.testing.assert_array_equal(colours, figures.class_colours(90)[:classes])
+
+
+@pytest.mark.parametrize("names", [("BDa",), ("BDa", "Rand"), tuple("abcdefghijkl")])
+def test_curve_is_a_picture_with_a_line_for_each_strategy(names, tmp_path):
+    path = tmp_path / "curve.png"
+    figures.curve(_traces(names), path)
+    picture, _ = _picture(path)
+    assert picture.shape[0] > 600 and picture.shape[1] > 1000
+    for line in figures.LINES[: len(names)]:
+        assert _near(picture, [int(line[i : i + 2], 16) for i in (1, 3, 5)]) > 300
+    assert _near(picture, (255, 255, 255)) > 0.7 * picture.shape[0] * picture.shape[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
+
+
+def test_curve_of_the_initial_annotations_alone(tmp_path):
+    trace = {"effort_percent": [7.8], "dice": [0.5], "dice_unclamped": [0.4]}
+    path = tmp_path / "curve.png"
+    figures.curve({"BDa": {k: np.array(v) for k, v in trace.items()}}, path)
+    _picture(path)
+
+
+def test_curve_with_lengths_that_differ_and_a_target_never_reached(tmp_path):
+    traces = _traces(("BDa", "Rand"))
+    traces["Rand"] = {k: v[:7] for k, v in traces["Rand"].items()}
+    figures.curve(traces, tmp_path / "curve.png", targets=(0.5, 0.9, 0.9999))
+    _picture(tmp_path / "curve.png")
+
+
+def _draw(path, **kwargs):
+    images, truth, inside, names = _stack()
+    labels = np.where((truth == 2) & inside, 2, -1).astype(np.int16)
+    labels[1] = -1
+    annotated = np.zeros((3, 4), bool)
+    annotated[[0, 2], 2] = True
+    annotated[2, 0] = True
+    figures.annotations(
+        images, truth, inside, names, [("BDa (18.2%)", labels, annotated)], path, **kwargs
+    )
+
+
+def test_annotations_have_colours_where_the_labels_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "TRACED", 1.0)  # classes then have their own colour exactly
+    _draw(tmp_path / "all.png")
+    picture, _ = _picture(tmp_path / "all.png")
+    patches = {c: _near(picture, COLOURS[c], 0) for c in (1, 2, 3)}
+    # Blocks of 80, 96 (80 where cut by the slide's edge) and 176 (160) pixels. Truth shows all
+    # three sections, the row below two of structure 2. The legend's three patches are alike.
+    bare = _legendless(tmp_path)
+    one, two, three = (_near(bare, COLOURS[c], 0) for c in (1, 2, 3))
+    assert one > 1000
+    assert two / one == pytest.approx((80 + 96 + 96 + 80 + 96) / (3 * 80), rel=0.1)
+    assert three / one == pytest.approx((160 + 176 + 176) / (3 * 80), rel=0.1)
+    assert all(patches[c] > n for c, n in ((1, one), (2, two), (3, three)))
+
+
+def _legendless(tmp_path):
+    """The same figure with too many names for a legend."""
+    images, truth, inside, _ = _stack()
+    labels = np.where((truth == 2) & inside, 2, -1).astype(np.int16)
+    labels[1] = -1
+    names = ("background", *(f"structure {i}" for i in range(30)))
+    path = tmp_path / "many.png"
+    row = ("BDa (18.2%)", labels, np.zeros((3, 31), bool))
+    figures.annotations(images, truth, inside, names, [row], path)
+    return _picture(path)[0]
+
+
+def test_annotations_sit_in_the_right_panel(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "TRACED", 1.0)
+    picture = _legendless(tmp_path)
+    coloured = (picture == COLOURS[2]).all(-1)
+    rows = np.flatnonzero(coloured.any(1))
+    upper, lower = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    for part, runs in ((upper, 3), (lower, 2)):  # sections 1-3, then sections 1 and 3
+        line = coloured[part[len(part) // 2]]
+        assert (np.diff(line.astype(int)) == 1).sum() == runs
+    start = np.flatnonzero(coloured[upper[len(upper) // 2]])[0]
+    assert start == np.flatnonzero(coloured[lower[len(lower) // 2]])[0]
+
+
+def test_a_mark_where_the_background_was_traced(tmp_path):
+    images, truth, inside, names = _stack()
+    labels, without = np.full(truth.shape, -1, np.int16), np.zeros((3, 4), bool)
+    pictures = []
+    for traced in ((), (1,)):
+        annotated = without.copy()
+        annotated[list(traced), 0] = True
+        figures.annotations(
+            images, truth, inside, names, [("start", labels, annotated)], tmp_path / "b.png"
+        )
+        pictures.append(_picture(tmp_path / "b.png")[0].astype(int))
+    changed = np.argwhere(np.abs(pictures[0] - pictures[1]).max(-1) > 0)
+    assert len(changed) > 20  # one small letter, in the second of three columns
+    height, width = pictures[0].shape[:2]
+    low, high = changed.min(0), changed.max(0)
+    assert (high - low < 0.15 * width).all() and low[0] > height / 2
+    assert width / 3 < low[1] and high[1] < 0.8 * width
+
+
+def test_sections_are_chosen_evenly(tmp_path):
+    images, truth, inside, names = _stack(sections=30)
+    row = ("start", truth, np.ones((30, 4), bool))
+    widths = []
+    for count in (30, 12, 5):
+        figures.annotations(
+            images, truth, inside, names, [row], tmp_path / "n.png", max_sections=count
+        )
+        widths.append(_picture(tmp_path / "n.png")[0].shape[1])
+    assert widths[0] > 2 * widths[1] > 2 * 1000
+
+
+def test_empty_border_is_cut_away(tmp_path):
+    images, truth, inside, names = _stack()
+    row = ("start", truth, np.ones((3, 4), bool))
+    figures.annotations(images, truth, inside, names, [row], tmp_path / "small.png")
+    pad = ((0, 0), (50, 50), (50, 50))
+    figures.annotations(
+        np.pad(images, (*pad, (0, 0))),
+        np.pad(truth, pad),
+        np.pad(inside, pad),
+        names,
+        [(row[0], np.pad(truth, pad), row[2])],
+        tmp_path / "large.png",
+    )
+    small, large = (_picture(tmp_path / f"{n}.png")[0] for n in ("small", "large"))
+    assert small.shape == large.shape and (small == large).mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", ["rgb", "float", "constant"])
+def test_images_of_other_kinds(kind, tmp_path):
+    images, truth, inside, names = _stack()
+    images = {
+        "rgb": np.repeat(images, 3, -1),
+        "float": images.astype(np.float32) * 1e-3 - 7,
+        "constant": np.zeros_like(images),
+    }[kind]
+    row = ("start", truth, np.ones((3, 4), bool))
+    figures.annotations(images, truth, inside, names, [row], tmp_path / "a.png")
+    _picture(tmp_path / "a.png")
+
+
+def test_files_are_deterministic_and_undated(tmp_path):
+    settings = dict(rcParams)
+    for draw in (lambda p: figures.curve(_traces(("BDa", "Rand")), p), _draw):
+        first, second = tmp_path / "1.png", tmp_path / "2.png"
+        draw(first)
+        draw(second)
+        assert first.read_bytes() == second.read_bytes()
+        assert 5_000 < first.stat().st_size < 500_000
+        assert not {"Software", "Creation Time"} & set(_picture(first)[1])
+    assert settings == dict(rcParams)

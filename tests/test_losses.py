@@ -1,0 +1,216 @@
+"""Eq. 2 and the cross entropy over traced pixels, against float64 NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp, softmax
+
+from al_jax import losses
+
+SHAPE, CLASSES = (4, 5), 4
+variants = pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
+
+
+def _image(seed, fully=False):
+    """Random (logits, labels, compatible, inside) of one section."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (*SHAPE, CLASSES)).astype(np.float32)
+    labels = rng.integers(0 if fully else -1, 2, SHAPE).astype(np.int16)
+    compatible = np.array([False, False, True, True])
+    return logits, labels, compatible, rng.random(SHAPE) < 0.8
+
+
+def _reference(logits, labels, compatible, inside):
+    """Eq. 2 in float64, pixel by pixel, divided by the number of inside pixels."""
+    total = 0.0
+    for z, label, seen in zip(
+        logits.reshape(-1, logits.shape[-1]).astype(np.float64),
+        labels.ravel(),
+        inside.ravel(),
+        strict=True,
+    ):
+        if not seen:
+            continue
+        if label >= 0:
+            total -= z[label] - logsumexp(z)
+        elif compatible.any():
+            total -= logsumexp(z[compatible]) - logsumexp(z)
+    return total / inside.sum()
+
+
+def _reference_gradient(logits, labels, compatible, inside):
+    """Softmax minus the label (or minus softmax over C_n), in float64."""
+    z = logits.astype(np.float64)
+    target = np.eye(z.shape[-1])[np.maximum(labels, 0)]
+    merged = softmax(np.where(compatible, z, -np.inf), -1) if compatible.any() else softmax(z, -1)
+    target = np.where((labels >= 0)[..., None], target, merged)
+    return (softmax(z, -1) - target) * inside[..., None] / inside.sum()
+
+
+@variants
+@pytest.mark.parametrize("seed", range(3))
+def test_partial_cross_entropy_is_eq_2(wrap, seed):
+    args = _image(seed)
+    found = wrap(losses.partial_cross_entropy)(*args)
+    assert found.shape == ()
+    np.testing.assert_allclose(found, _reference(*args), rtol=1e-5)
+
+
+def test_partial_cross_entropy_by_hand():
+    # One pixel traced as class 0 with f = 1/2, one unlabelled with f(C_n) = 1/4 + 1/8, one outside.
+    f = np.array([[[0.5, 0.25, 0.25], [0.625, 0.25, 0.125], [0.98, 0.01, 0.01]]])
+    found = losses.partial_cross_entropy(
+        jnp.log(f),
+        np.array([[0, -1, 1]]),
+        np.array([False, True, True]),
+        np.array([[True, True, False]]),
+    )
+    np.testing.assert_allclose(found, -(np.log(0.5) + np.log(0.375)) / 2, rtol=1e-6)
+
+
+@variants
+def test_fully_annotated_is_cross_entropy(wrap):
+    logits, labels, compatible, inside = _image(3, fully=True)
+    partial = wrap(losses.partial_cross_entropy)(logits, labels, compatible, inside)
+    np.testing.assert_allclose(
+        partial, wrap(losses.cross_entropy)(logits, labels, inside), rtol=1e-6
+    )
+    picked = np.take_along_axis(
+        np.asarray(jax.nn.log_softmax(logits)), labels[..., None].astype(int), -1
+    )
+    np.testing.assert_allclose(partial, -picked[..., 0][inside].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_gradient_against_finite_differences(seed):
+    logits, labels, compatible, inside = _image(seed)
+    gradient = np.asarray(
+        jax.jit(jax.grad(losses.partial_cross_entropy))(logits, labels, compatible, inside)
+    )
+    logits, step, differences = logits.astype(np.float64), 1e-5, np.zeros_like(gradient)
+    for index in np.ndindex(logits.shape):
+        shift = np.zeros_like(logits)
+        shift[index] = step
+        up, down = (_reference(logits + s, labels, compatible, inside) for s in (shift, -shift))
+        differences[index] = (up - down) / (2 * step)
+    np.testing.assert_allclose(gradient, differences, atol=2e-6)
+
+
+def test_gradient_by_check_grads():
+    logits, labels, compatible, inside = _image(4)
+    loss = jax.jit(lambda z: losses.partial_cross_entropy(z, labels, compatible, inside))
+    jax.test_util.check_grads(loss, (jnp.asarray(logits),), 1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+@variants
+@pytest.mark.parametrize("loss", ["partial", "labelled"])
+def test_extreme_logits_stay_finite(wrap, loss):
+    rng = np.random.default_rng(5)
+    _, labels, compatible, inside = _image(5)
+    logits = rng.choice([-1e4, 1e4], (*SHAPE, CLASSES)).astype(np.float32)
+    logits[0] = [1e4, 1e4, -1e4, -1e4]  # f underflows on the whole of C_n
+    labels[0] = -1
+    inside[0] = True
+    if loss == "partial":
+        value, gradient = wrap(jax.value_and_grad(losses.partial_cross_entropy))(
+            logits, labels, compatible, inside
+        )
+        np.testing.assert_allclose(value, _reference(logits, labels, compatible, inside), rtol=1e-5)
+        expected = _reference_gradient(logits, labels, compatible, inside)
+        np.testing.assert_allclose(gradient, expected, atol=1e-6)
+        assert np.abs(gradient[0]).max() > 0  # and it still pulls towards C_n
+    else:
+        value, gradient = wrap(jax.value_and_grad(losses.cross_entropy))(logits, labels, inside)
+        assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+@variants
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_nothing_compatible_leaves_no_term(wrap, scale):
+    logits, labels, _, inside = _image(6)
+    logits = np.sign(logits) * scale if scale > 1 else logits
+    nothing = np.zeros(CLASSES, bool)
+    value, gradient = wrap(jax.value_and_grad(losses.partial_cross_entropy))(
+        logits, labels, nothing, inside
+    )
+    np.testing.assert_allclose(value, _reference(logits, labels, nothing, inside), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    assert not np.asarray(gradient)[(labels < 0) | ~inside].any()
+    empty = np.full(SHAPE, -1, np.int16)
+    value, gradient = wrap(jax.value_and_grad(losses.partial_cross_entropy))(
+        logits, empty, nothing, inside
+    )
+    assert value == 0 and not np.asarray(gradient).any()
+
+
+def test_everything_compatible_costs_nothing():
+    logits, _, _, inside = _image(7)
+    value, gradient = jax.value_and_grad(losses.partial_cross_entropy)(
+        logits, np.full(SHAPE, -1, np.int16), np.ones(CLASSES, bool), inside
+    )
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+def test_pixels_outside_do_not_count():
+    logits, labels, compatible, inside = _image(8)
+    rng = np.random.default_rng(9)
+    other = np.where(inside[..., None], logits, 1e4 * rng.normal(size=logits.shape)).astype(
+        np.float32
+    )
+    elsewhere = np.where(inside, labels, rng.integers(-1, 4, SHAPE)).astype(np.int16)
+    for f, extra in ((losses.partial_cross_entropy, (compatible,)), (losses.cross_entropy, ())):
+        value, gradient = jax.value_and_grad(f)(other, elsewhere, *extra, inside)
+        np.testing.assert_allclose(value, f(logits, labels, *extra, inside), rtol=1e-6)
+        assert not np.asarray(gradient)[~inside].any()
+
+
+@pytest.mark.parametrize("loss", ["partial", "labelled"])
+def test_nothing_inside_is_zero(loss):
+    logits, labels, compatible, _ = _image(10)
+    args = (compatible,) if loss == "partial" else ()
+    f = losses.partial_cross_entropy if loss == "partial" else losses.cross_entropy
+    value, gradient = jax.value_and_grad(f)(logits, labels, *args, np.zeros(SHAPE, bool))
+    assert value == 0 and not np.asarray(gradient).any()
+
+
+def test_vmapped_is_looped():
+    batch = [_image(seed) for seed in range(3)]
+    batch[1] = (*batch[1][:2], np.zeros(CLASSES, bool), batch[1][3])
+    stacked = [np.stack(x) for x in zip(*batch, strict=True)]
+    vmapped = jax.jit(jax.vmap(losses.partial_cross_entropy))(*stacked)
+    looped = [losses.partial_cross_entropy(*x) for x in batch]
+    np.testing.assert_allclose(vmapped, looped, rtol=1e-6)
+
+
+def test_permuting_the_classes_changes_nothing():
+    logits, labels, compatible, inside = _image(11)
+    order = np.array([2, 0, 3, 1])  # class c becomes order[c]
+    where = np.argsort(order)
+    renamed = np.where(labels >= 0, order[labels], -1).astype(np.int16)
+    np.testing.assert_allclose(
+        losses.partial_cross_entropy(logits[..., where], renamed, compatible[where], inside),
+        losses.partial_cross_entropy(logits, labels, compatible, inside),
+        rtol=1e-6,
+    )
+
+
+@variants
+def test_cross_entropy_is_the_mean_over_traced_pixels(wrap):
+    logits, labels, _, inside = _image(12)
+    value, gradient = wrap(jax.value_and_grad(losses.cross_entropy))(logits, labels, inside)
+    traced = inside & (labels >= 0)
+    z = logits[traced].astype(np.float64)
+    picked = np.take_along_axis(z, labels[traced][:, None].astype(int), 1)[:, 0]
+    np.testing.assert_allclose(value, (logsumexp(z, axis=1) - picked).mean(), rtol=1e-5)
+    assert not np.asarray(gradient)[~traced].any()
+
+
+@variants
+def test_cross_entropy_of_nothing_traced_is_zero(wrap):
+    logits, _, _, inside = _image(13)
+    value, gradient = wrap(jax.value_and_grad(losses.cross_entropy))(
+        logits, np.full(SHAPE, -1, np.int16), inside
+    )
+    assert value == 0 and not np.asarray(gradient).any()

@@ -1,0 +1,71 @@
+"""Dice overlaps, by hand and against NumPy."""
+
+import jax
+import numpy as np
+import pytest
+
+from al_jax import metrics
+
+PREDICTION = np.array([[0, 1, 1], [0, 1, 2], [0, 0, 2]])
+TRUTH = np.array([[0, 1, 1], [0, 0, 2], [0, 0, 2]])
+variants = pytest.mark.parametrize("wrap", [lambda f, **_: f, jax.jit], ids=["plain", "jit"])
+
+
+@variants
+def test_dice_by_hand(wrap):
+    dice = wrap(metrics.dice, static_argnums=3)
+    everywhere = np.ones((3, 3), bool)
+    # 0: 2*4/(4+5); 1: 2*2/(3+2); 2: 2*2/(2+2); 3 is on neither map.
+    np.testing.assert_allclose(
+        dice(PREDICTION, TRUTH, everywhere, 4), [8 / 9, 4 / 5, 1, 1], rtol=1e-6
+    )
+    # Without the centre, the one pixel that differs, everything agrees.
+    elsewhere = everywhere.copy()
+    elsewhere[1, 1] = False
+    np.testing.assert_array_equal(dice(PREDICTION, TRUTH, elsewhere, 4), 1)
+
+
+def test_dice_of_a_class_on_one_map_alone_is_zero():
+    everywhere = np.ones((2, 2), bool)
+    found = metrics.dice(np.array([[0, 0], [0, 1]]), np.array([[0, 0], [0, 2]]), everywhere, 3)
+    np.testing.assert_array_equal(found, [1, 0, 0])
+
+
+def test_dice_of_nothing_inside_is_one():
+    found = metrics.dice(PREDICTION, TRUTH, np.zeros((3, 3), bool), 3)
+    np.testing.assert_array_equal(found, 1)
+
+
+@variants
+def test_dice_against_numpy(wrap):
+    rng = np.random.default_rng(0)
+    prediction, truth = rng.integers(0, 4, (2, 6, 7))
+    inside = rng.random((6, 7)) < 0.8
+    found = np.asarray(wrap(metrics.dice, static_argnums=3)(prediction, truth, inside, 5))
+    for c in range(4):
+        a, b = (prediction == c) & inside, (truth == c) & inside
+        assert found[c] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), rel=1e-6)
+    assert found[4] == 1
+    np.testing.assert_allclose(metrics.dice(truth, prediction, inside, 5), found)  # symmetric
+
+
+def test_dice_of_many_pixels_is_exact():
+    # Counts beyond 2**24 pixels would round in float32; a section has fewer, and no half precision.
+    truth = np.zeros((300, 300), np.int16)
+    prediction = truth.copy()
+    prediction[0, 0] = 1
+    found = metrics.dice(prediction, truth, np.ones_like(truth, bool), 2)
+    np.testing.assert_allclose(1 - np.asarray(found, np.float64)[0], 1 / 179999, rtol=0.02)
+
+
+@variants
+def test_mean_dice_by_hand(wrap):
+    scores = np.array([[0.5, 1.0, 0.2], [0.7, 1.0, 0.4], [0.9, 0.6, 1.0]], np.float32)
+    present = np.array([[True, False, False], [True, False, False], [False, True, False]])
+    found = np.asarray(wrap(metrics.mean_dice)(scores, present))
+    np.testing.assert_allclose(found, [0.6, 0.6, np.nan], rtol=1e-6)
+
+
+def test_mean_dice_ignores_what_stands_where_a_class_is_absent():
+    scores = np.array([[0.5], [np.nan]], np.float32)
+    np.testing.assert_allclose(metrics.mean_dice(scores, np.array([[True], [False]])), [0.5])

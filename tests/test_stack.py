@@ -1,0 +1,121 @@
+import jax
+import numpy as np
+import pytest
+
+from al_jax.stack import UNLABELLED, InputError, Stack, make_stack
+
+NAMES = ("background", "a", "b")
+
+
+def parts(**changes):
+    truth = np.zeros((2, 3, 4), np.int64)
+    truth[0, 0, 0], truth[1, 2, 3] = 1, 2
+    given = {"images": np.zeros((2, 3, 4), np.uint8), "truth": truth, "names": NAMES}
+    return given | changes
+
+
+def with_value(array, where, value):
+    array = array.copy()
+    array[where] = value
+    return array
+
+
+def test_fills_in_the_channel_and_the_domain():
+    stack = make_stack(**parts())
+    assert stack.images.shape == (2, 3, 4, 1) and stack.images.dtype == np.uint8
+    assert stack.inside.all() and stack.inside.dtype == bool
+    assert stack.truth.dtype == np.int16 and stack.truth[1, 2, 3] == 2
+    assert stack.names == NAMES
+    assert (stack.num_sections, stack.num_classes) == (2, 3)
+
+
+def test_outside_is_unlabelled_whatever_the_labels_say():
+    given = parts()
+    inside = with_value(np.ones((2, 3, 4), bool), (0, 1), False)
+    # 70000 would wrap to a class in int16.
+    stack = make_stack(
+        **given | {"truth": with_value(given["truth"], (0, 1, 0), 70000)}, inside=inside
+    )
+    assert (stack.truth[0, 1] == UNLABELLED).all()
+    assert (stack.truth == UNLABELLED).sum() == 4
+
+
+def test_floats_become_float32_and_the_arguments_stay_as_they_are():
+    given = parts(images=np.full((2, 3, 4, 3), 0.5), truth=parts()["truth"].tolist())
+    stack = make_stack(**given)
+    assert stack.images.dtype == np.float32 and stack.images.shape[-1] == 3
+    assert given["images"].dtype == np.float64
+    assert isinstance(make_stack(**parts(images=jax.numpy.zeros((2, 3, 4)))).images, np.ndarray)
+
+
+def test_background_alone_may_be_empty():
+    truth = np.ones((2, 3, 4), np.uint8)
+    assert make_stack(np.zeros((2, 3, 4), np.uint8), truth, ("background", "a")).num_classes == 2
+
+
+def test_is_a_pytree_with_static_names():
+    stack = make_stack(**parts())
+    assert len(jax.tree.leaves(stack)) == 3
+
+    @jax.jit
+    def count(given: Stack):
+        return [(given.truth == c).sum() for c in range(given.num_classes)]
+
+    assert [int(n) for n in count(stack)] == [22, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((2, 3, 5), np.uint8)}, r"truth has shape \[2, 3, 4\].*\[2, 3, 5\]"),
+        ({"images": np.zeros((2, 3, 4, 2), np.uint8)}, "1 or 3 channels"),
+        ({"images": np.zeros((2, 3), np.uint8)}, r"shape \[2, 3\]"),
+        ({"images": np.zeros((2, 0, 4), np.uint8)}, r"shape \[2, 0, 4, 1\]"),
+        ({"images": np.zeros((2, 3, 4), np.int32)}, "int32; scale them"),
+        ({"images": np.zeros((2, 3, 4), bool)}, "bool; scale them"),
+        ({"images": np.full((2, 3, 4), "x")}, "scale them"),
+        ({"images": [[1], [2, 3]]}, "images is not an array"),
+        (
+            {"images": with_value(np.zeros((2, 3, 4)), (1, 0, 0), np.nan)},
+            "section 1 has pixels that are not finite",
+        ),
+        (
+            {"images": with_value(np.zeros((2, 3, 4)), (0, 0, 0), 1e300)},
+            "section 0 has pixels that are not finite",
+        ),
+        ({"images": np.zeros((1, 3, 4)), "truth": np.ones((1, 3, 4), int)}, "only one section"),
+        ({"truth": parts()["truth"][:, :, :3]}, r"truth has shape \[2, 3, 3\]"),
+        ({"truth": parts()["truth"].astype(float)}, "float64; give integer classes"),
+        ({"truth": with_value(parts()["truth"], (1, 0, 0), 3)}, "section 1 has class 3"),
+        ({"truth": with_value(parts()["truth"], (1, 0, 0), 65536)}, "section 1 has class 65536"),
+        ({"truth": with_value(parts()["truth"], (0, 0, 1), -1)}, "section 0 has class -1"),
+        ({"truth": with_value(parts()["truth"], (1, 2, 3), 0)}, "class 'b'; take it out"),
+        ({"names": ("background", "a")}, "section 1 has class 2"),
+        ({"names": (*NAMES, "c", "d")}, "class 'c', 'd'; take it out"),
+        ({"names": ("background", "a", "a")}, "classes 1 and 2 are both 'a'"),
+        ({"names": ("background", "a", " ")}, "class 2 has the name ' '"),
+        ({"names": ("background", "a", "b\n")}, "class 2 has the name"),
+        ({"names": ("background", "a", 3)}, "class 2 has the name 3"),
+        ({"names": ("a", "b", "c")}, "put 'background' first"),
+        ({"names": ("background",)}, "no class but background"),
+        ({"names": ()}, "no names"),
+        ({"names": "background"}, "must be a sequence"),
+        ({"names": None}, "must be a sequence"),
+        ({"inside": np.ones((2, 3, 4), int)}, "inside has dtype int64; give booleans"),
+        ({"inside": np.ones((2, 3, 3), bool)}, r"inside has shape \[2, 3, 3\]"),
+        (
+            {"inside": with_value(np.ones((2, 3, 4), bool), 1, False)},
+            "section 1 has no pixel inside",
+        ),
+        ({"inside": with_value(np.ones((2, 3, 4), bool), (0, 0, 0), False)}, "class 'a'"),
+    ],
+)
+def test_refuses_bad_input_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make_stack(**parts(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_error_is_always_one_line():
+    assert str(InputError("file:\n  first\n\tsecond ")) == "file: first second"
+    assert issubclass(InputError, ValueError)

@@ -1,0 +1,272 @@
+"""Eqs. 5-9 and the ten methods on an example small enough to work out by hand.
+
+The example: two sections, three structures, structure 1 traced on the first section.
+With alpha = 1/2, D = (0.75, 0.5, 0.25). What is left to trace is
+
+    R      structure 0    1     2
+    0      8 - 4 = 4      -     32 - 26 = 6
+    1      8              12    32
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from al_jax import state, strategies
+
+B = np.array([[8.0, 4.0, 2.0], [4.0, 12.0, 26.0], [2.0, 26.0, 32.0]], np.float32)
+DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at T-2
+ENTROPY = np.array([[0.12, 0.9, 0.02], [0.2, 0.19, 0.15]], np.float32)
+PRIORITY = np.array([[0.3, 0.99, 0.1], [0.2, 0.6, 0.5]], np.float32)
+ALL = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
+suggest = jax.jit(strategies.suggest, static_argnums=1)
+
+
+def _state(boundary=B, dice=DICE, annotated=((0, 1, 0), (0, 0, 0)), in_range=None):
+    boundary, annotated = np.asarray(boundary, np.float32), np.asarray(annotated, bool)
+    sections = len(annotated)
+    labels = np.full((sections, 2, 2), -1, np.int16)
+    for n, c in np.argwhere(annotated):
+        labels[n, 0, 0] = c
+    blank = state.init_state(
+        jax.random.key(0),
+        np.ones(labels.shape, bool),
+        np.ones(annotated.shape, bool) if in_range is None else np.asarray(in_range, bool),
+    )
+    return blank.replace(
+        labels=jnp.asarray(labels),
+        annotated=jnp.asarray(annotated),
+        unlabelled=jnp.asarray((labels == -1).sum((1, 2)), jnp.int32),
+        length_sum=jnp.asarray(2 * boundary),
+        length_count=jnp.full(boundary.shape, 2.0),
+        dice=jnp.asarray(dice, jnp.float32),
+    )
+
+
+@pytest.mark.parametrize(
+    "alpha, expected",
+    [(0.5, [0.75, 0.5, 0.25]), (1.0, [0.5, 0.5, 0.5]), (0.25, [0.875, 0.5, 0.125])],
+)
+def test_predicted_dice_is_eq_6(alpha, expected):
+    np.testing.assert_allclose(strategies.predicted_dice(jnp.asarray(DICE), alpha), expected)
+
+
+def test_the_table_has_the_papers_ten_methods():
+    assert set(strategies.STRATEGIES) == set(ALL)
+    labelled = {name for name, s in strategies.STRATEGIES.items() if s.loss != "partial"}
+    assert labelled == {"BDa_CE"} and strategies.STRATEGIES["BDa_CE"].loss == "labelled"
+    assert {name for name, s in strategies.STRATEGIES.items() if s.dropout} == {"H_dropout"}
+    drawn = {name for name, s in strategies.STRATEGIES.items() if s.draw is not None}
+    assert drawn == {"Rand", "Uniform"}
+
+
+BY_HAND = {
+    # (1-D)/R: 1/16, 1/8 | 1/32, 1/24, 3/128
+    "BDa": ((0, 2), 0.125),
+    "BDa_CE": ((0, 2), 0.125),
+    # (1-D)/B_cc: 1/32, 3/128 | 1/32, 1/24, 3/128
+    "Da": ((1, 1), 1 / 24),
+    # (1-D)H/R: .0075, .0025 | .00625, .00792, .00352
+    "HBDa": ((1, 1), 0.5 * 0.19 / 12),
+    # (1-D)H: .03, .015 | .05, .095, .1125
+    "HDa": ((1, 2), 0.1125),
+    # H/R: .03, .0033 | .025, .0158, .0047
+    "HB": ((0, 0), 0.03),
+    "H": ((1, 0), 0.2),
+    "H_dropout": ((1, 0), 0.2),
+    # The largest priority of a candidate.
+    "Rand": ((1, 1), None),
+    "Uniform": ((1, 1), None),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "jit"])
+@pytest.mark.parametrize("name", ALL)
+def test_each_method_picks_by_hand(name, compiled):
+    f = suggest if compiled else strategies.suggest
+    found = f(_state(), name, entropy=ENTROPY, priority=PRIORITY)
+    (section, structure), score = BY_HAND[name]
+    assert (int(found.section), int(found.structure)) == (section, structure)
+    assert bool(found.found)
+    assert found.dice == [0.75, 0.5, 0.25][structure]
+    if score is not None:
+        np.testing.assert_allclose(found.score, score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["BDa", "HBDa", "HB"])
+def test_the_predicted_length_is_eq_5(name):
+    found = suggest(_state(), name, entropy=ENTROPY)
+    assert found.length == {"BDa": 6, "HBDa": 12, "HB": 4}[name]
+
+
+def test_alpha_weighs_the_last_dice():
+    # With alpha = 1, D = 1/2 everywhere: the least effort wins, 4 px for structure 0.
+    found = suggest(_state(), "BDa", alpha=1.0)
+    assert (found.section, found.structure, found.dice, found.length) == (0, 0, 0.5, 4)
+
+
+def test_min_effort_keeps_shared_outlines_from_winning_for_free():
+    shared = B.copy()
+    shared[0, 1] = shared[1, 0] = 8.0  # nothing of structure 0 is left on the first section
+    found = suggest(_state(shared), "BDa")
+    assert (found.section, found.structure, found.length) == (0, 0, 1.0)
+    np.testing.assert_allclose(found.score, 0.25)
+    found = suggest(_state(shared), "BDa", min_effort=5.0)
+    assert (found.section, found.structure, found.length) == (0, 2, 6.0)
+
+
+def test_da_is_clipped_at_min_effort():
+    short = B.copy()
+    short[0, 0] = 0.25
+    found = suggest(_state(short), "Da")
+    assert found.structure == 0
+    np.testing.assert_allclose(found.score, 0.25)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_candidates_are_picked(name):
+    # The first section has one class left (implied); the second shows structures 0 and 2 alone.
+    s = _state(annotated=((0, 1, 1), (0, 0, 0)), in_range=((1, 1, 1), (1, 0, 1)))
+    entropy = np.array([[9, 9, 9], [0, 9, 0]], np.float32)
+    priority = np.array([[0.9, 0.9, 0.9], [0.1, 0.9, 0.2]], np.float32)
+    found = suggest(s, name, entropy=entropy, priority=priority)
+    assert found.section == 1 and found.structure in (0, 2) and found.found
+    assert np.isfinite(found.score)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_left_is_said(name):
+    s = _state(annotated=((0, 1, 1), (1, 1, 0)))
+    assert not suggest(s, name, entropy=ENTROPY, priority=PRIORITY).found
+
+
+# Ties: structures of a score that is exactly the same, (1/2)/8 and (1/4)/4.
+def test_ties_go_to_the_larger_room_for_improvement():
+    dice = [[0.75, 0.5, 0.875]] * 2
+    s = _state(np.diag([4.0, 8.0, 2.0]), dice, np.zeros((2, 3)))
+    found = suggest(s, "BDa")
+    assert (found.section, found.structure) == (0, 1)
+    assert found.score == 1 / 16
+    # ... also where it lies on a later section.
+    s = _state(np.diag([4.0, 8.0, 2.0]), dice, np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
+    found = suggest(s, "BDa")
+    assert (found.section, found.structure) == (1, 1)
+
+
+def test_ties_then_go_to_the_lower_section():
+    dice = [[0.75, 0.5, 0.5]] * 2
+    s = _state(np.diag([4.0, 8.0, 8.0]), dice, np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
+    found = suggest(s, "BDa")
+    assert (found.section, found.structure) == (0, 2)
+
+
+def test_ties_then_go_to_the_lower_class():
+    s = _state(np.diag([4.0, 8.0, 8.0]), [[0.75, 0.5, 0.5]] * 2, np.zeros((2, 3)))
+    found = suggest(s, "BDa")
+    assert (found.section, found.structure) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["H", "H_dropout", "HB"])
+def test_ties_of_entropy(name):
+    dice = [[0.75, 0.5, 0.25]] * 2
+    s = _state(np.diag([8.0, 8.0, 8.0]), dice, np.zeros((2, 3)), ((1, 1, 0), (1, 1, 1)))
+    found = suggest(s, name, entropy=np.full((2, 3), 0.5, np.float32))
+    assert (found.section, found.structure) == (1, 2)
+
+
+@functools.cache
+def _draw(name, sections, structures):
+    """The draw of a method's priority, compiled once a shape."""
+    draw = strategies.STRATEGIES[name].draw
+    return jax.jit(lambda key: draw(key, sections, structures))
+
+
+def _orders(name, key, sections, structures=3, annotated=None):
+    """The queries of a run in which every answer is one more pixel of a section."""
+    shape = (sections, 1, structures)
+    inside = jnp.ones(shape, bool)
+    s = state.init_state(key, inside, jnp.ones((sections, structures), bool))
+    answer = jax.jit(state.annotate)
+    for n, c in annotated or ():
+        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside)
+    priority = _draw(name, sections, structures)(key)
+    assert priority.shape == (sections, structures)
+    queries = []
+    while (found := suggest(s, name, priority=priority)).found:
+        n, c = int(found.section), int(found.structure)
+        queries.append((n, c))
+        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside)
+    return queries
+
+
+def _longest_run(labelled):
+    """The most consecutive sections without a label."""
+    return max(map(len, "".join("x" if x else " " for x in labelled).split("x")))
+
+
+def _by_section(queries):
+    """The queried sections in order, each once; a section that comes back is an error."""
+    sections = [n for i, (n, _) in enumerate(queries) if i == 0 or queries[i - 1][0] != n]
+    assert len(sections) == len(set(sections)), "a section was left before it was done"
+    return sections
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sections", [2, 7, 10])
+def test_uniform_keeps_the_longest_unlabelled_run_shortest(seed, sections):
+    queries = _orders("Uniform", jax.random.key(seed), sections)
+    order = _by_section(queries)
+    assert sorted(order) == list(range(sections))
+    labelled = np.zeros(sections, bool)
+    for n in order:
+        runs = {}
+        for m in np.flatnonzero(~labelled):
+            labelled[m] = True
+            runs[m] = _longest_run(labelled)
+            labelled[m] = False
+        assert runs[n] == min(runs.values()), (order, n)
+        labelled[n] = True
+    # Every structure of a section but the last, which is implied.
+    assert len(queries) == len(set(queries)) == 2 * sections
+
+
+def test_uniform_finishes_sections_that_were_begun_with():
+    queries = _orders("Uniform", jax.random.key(0), 7, annotated=[(3, 0), (5, 1), (3, 2)])
+    assert len(_by_section(queries)) == 6  # of section 3 one class is left, and implied
+
+
+def test_uniform_takes_structures_and_ties_at_random():
+    runs = [_orders("Uniform", jax.random.key(seed), 4) for seed in range(12)]
+    assert len({tuple(_by_section(run)) for run in runs}) > 1
+    assert {run[0][1] for run in runs} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["Rand", "Uniform"])
+def test_the_same_key_gives_the_same_order(name):
+    first, again, other = (_orders(name, jax.random.key(seed), 6) for seed in (1, 1, 2))
+    assert first == again and first != other
+
+
+def test_rand_is_uniform_over_the_candidates():
+    s = _state()
+    draw = strategies.STRATEGIES["Rand"].draw
+
+    @jax.jit
+    @jax.vmap
+    def pick(key):
+        found = strategies.suggest(s, "Rand", priority=draw(key, 2, 3))
+        return found.section * 3 + found.structure
+
+    picked = np.asarray(pick(jax.random.split(jax.random.key(0), 1000)))
+    counts = np.bincount(picked, minlength=6)
+    assert counts[1] == 0  # traced already
+    counts = np.delete(counts, 1)
+    assert ((counts - 200) ** 2 / 200).sum() < 18.5  # chi-square, 4 degrees of freedom, p = 0.001
+
+
+def test_an_unknown_strategy_is_an_error():
+    with pytest.raises((KeyError, ValueError)):
+        strategies.suggest(_state(), "best")
