@@ -6,7 +6,6 @@ Everything is sampled on the crop's own grid: one set of source points for image
 import dataclasses
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +63,7 @@ def interpolation_weights(size: int, spacing: int, kind: str) -> np.ndarray:
 
 
 def random_displacement(
-    key: chex.PRNGKey, height: int, width: int, field: str = "smooth"
+    key: jax.Array, height: int, width: int, field: str = "smooth"
 ) -> jax.Array:
     """A non-linear field: shifts in pixels, [height, width, 2] as (y, x)."""
     spacing, sigma, kind = FIELDS[field]
@@ -75,7 +74,7 @@ def random_displacement(
 
 
 def random_points(
-    key: chex.PRNGKey, height: int, width: int, crop: int, augmentation: Augmentation
+    key: jax.Array, height: int, width: int, crop: int, augmentation: Augmentation
 ) -> jax.Array:
     """Source points of a random crop of a height x width section, [crop, crop, 2] as (y, x)."""
     key_affine, key_field = jax.random.split(key)
@@ -122,7 +121,7 @@ def sample_nearest(values: jax.Array, points: jax.Array, fill: int | bool) -> ja
     return jnp.where(within, values.ravel()[flat], jnp.asarray(fill, values.dtype))
 
 
-def random_intensity(key: chex.PRNGKey, image: jax.Array, augmentation: Augmentation) -> jax.Array:
+def random_intensity(key: jax.Array, image: jax.Array, augmentation: Augmentation) -> jax.Array:
     """Contrast about mid-grey, then brightness, of an image in [0, 1]; the result is in [0, 1]."""
     unit = jax.random.uniform(key, (2,))
     low, high = augmentation.contrast

@@ -94,7 +94,7 @@ def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> 
 
 
 def remaining_effort(
-    boundary: jax.Array, annotated: jax.Array, min_effort: float = 1.0
+    boundary: jax.Array, annotated: jax.Array, min_effort: jax.Array | float = 1.0
 ) -> jax.Array:
     """Eq. 5: the outline of each structure still to trace on one section, R_nc.
 

@@ -1,6 +1,7 @@
 """FCN-8s on VGG-16 (Long et al., CVPR 2015; Simonyan and Zisserman, 2014)."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,11 +20,15 @@ def _canonical_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _plain_convolution(x, kernel)
 
 
-def _convolution_forward(x: jax.Array, kernel: jax.Array):
+def _convolution_forward(
+    x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _plain_convolution(x, kernel), (x, kernel)
 
 
-def _convolution_backward(residuals, gradient: jax.Array):
+def _convolution_backward(
+    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     pad = [(size // 2, size // 2) for size in kernel.shape[:2]]
@@ -154,10 +159,11 @@ class FCN(nn.Module):
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """[B, H, W, 3] -> logits [B, H, W, C] float32; `key` switches dropout 0.5 on."""
-        return self.decode(self.encode(x), x.shape[1:3], key)
+        height, width = x.shape[1:3]
+        return self.decode(self.encode(x), (height, width), key)
 
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "full": {},
     "small": {"width": 1 / 8, "fc_features": 128, "fc_size": 3, "finest": 2},
 }

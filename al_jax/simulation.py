@@ -10,6 +10,7 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from al_jax.boundary import total_length
 from al_jax.metrics import class_areas, mean_dice
@@ -77,8 +78,7 @@ class Config:
 DEFAULT = Config()
 
 
-@chex.dataclass(frozen=True)
-class Run:
+class Run(struct.PyTreeNode):
     """A simulation under way.
 
     Attributes:
@@ -92,8 +92,7 @@ class Run:
     prediction: Prediction
 
 
-@chex.dataclass(frozen=True)
-class Record:
+class Record(struct.PyTreeNode):
     """One step of a simulation: the query and where the stack stands after its answer.
 
     Attributes:
@@ -121,8 +120,7 @@ class Record:
     loss: chex.Array
 
 
-@chex.dataclass(frozen=True)
-class Task:
+class Task(struct.PyTreeNode):
     """A stack made ready for simulation: what stays the same during a run.
 
     Attributes:
@@ -134,8 +132,8 @@ class Task:
 
     sections: Sections
     truth: chex.Array
-    present: chex.Array
-    total: chex.Array
+    present: jax.Array
+    total: jax.Array
 
 
 def make_task(stack: Stack, config: Config) -> Task:
@@ -155,7 +153,7 @@ def make_task(stack: Stack, config: Config) -> Task:
     )
 
 
-def start(key: chex.PRNGKey, task: Task, config: Config) -> ALState:
+def start(key: jax.Array, task: Task, config: Config) -> ALState:
     """One annotation per class on a central section (paper, 3.2.1): the same for all strategies."""
     key_queries, key_state = jax.random.split(key)
     inside = task.sections.inside
@@ -179,7 +177,7 @@ def _answer(
 
 
 def initial_train_state(
-    key: chex.PRNGKey, task: Task, config: Config, params: chex.ArrayTree | None = None
+    key: jax.Array, task: Task, config: Config, params: chex.ArrayTree | None = None
 ) -> TrainState:
     """The untrained network: weights drawn from `key`, or the published ones in `params`."""
     return init_train_state(key, _network(task, config), config.training, params)
@@ -190,7 +188,7 @@ def _network(task: Task, config: Config) -> FCN:
 
 
 def train_initial(
-    key: chex.PRNGKey,
+    key: jax.Array,
     train_state: TrainState,
     state: ALState,
     task: Task,
@@ -208,7 +206,7 @@ def train_initial(
 
 
 def _predict(
-    key: chex.PRNGKey, train_state: TrainState, state: ALState, task: Task, config: Config,
+    key: jax.Array, train_state: TrainState, state: ALState, task: Task, config: Config,
     strategy: str,
 ) -> Prediction:  # fmt: skip
     method = STRATEGIES[strategy]
@@ -315,7 +313,11 @@ def query(
 
 
 def finished(
-    run: Run, task: Task, config: Config, target_dice: jax.Array, max_effort: jax.Array
+    run: Run,
+    task: Task,
+    config: Config,
+    target_dice: jax.Array | float,
+    max_effort: jax.Array | float,
 ) -> jax.Array:
     """[] bool: Dice or effort has reached its target, or nothing is left to ask."""
     now = _summary(run.state, run.prediction, task, config)
@@ -364,30 +366,29 @@ def run_queries(
     return jax.lax.scan(step, run, None, length=count)
 
 
-@chex.dataclass(frozen=True)
-class Keys:
+class Keys(struct.PyTreeNode):
     """The keys of a run; none depends on the strategy, so strategies share start and network."""
 
-    start: chex.PRNGKey
-    weights: chex.PRNGKey
-    training: chex.PRNGKey
-    priority: chex.PRNGKey
+    start: jax.Array
+    weights: jax.Array
+    training: jax.Array
+    priority: jax.Array
 
 
-def make_keys(key: chex.PRNGKey) -> Keys:
+def make_keys(key: jax.Array) -> Keys:
     """All keys of the run that `key` names."""
     start_key, weights, training, priority = jax.random.split(key, 4)
     return Keys(start=start_key, weights=weights, training=training, priority=priority)
 
 
-def draw_priority(key: chex.PRNGKey, present: jax.Array, strategy: str) -> jax.Array:
+def draw_priority(key: jax.Array, present: jax.Array, strategy: str) -> jax.Array:
     """The strategy's priority [N, C]; zero for strategies that need none. `present` is [N, C]."""
     draw = STRATEGIES[strategy].draw
     return jnp.zeros(present.shape) if draw is None else draw(key, *present.shape)
 
 
 def simulate(
-    key: chex.PRNGKey,
+    key: jax.Array,
     stack: Stack,
     strategy: str = "BDa",
     config: Config = DEFAULT,

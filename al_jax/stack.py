@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 UNLABELLED = -1
 """Label of a pixel that nobody has traced yet, and of every pixel outside the image domain.
@@ -60,7 +61,12 @@ class Stack:
         return len(self.names)
 
 
-def make_stack(images, truth, names: Sequence[str], inside=None) -> Stack:
+def make_stack(
+    images: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    names: Sequence[str],
+    inside: npt.ArrayLike | None = None,
+) -> Stack:
     """Checks the parts of a stack and puts them together.
 
     Args:
@@ -115,7 +121,7 @@ def make_stack(images, truth, names: Sequence[str], inside=None) -> Stack:
     return Stack(images=images, inside=inside, truth=truth, names=names)
 
 
-def _to_array(value, what: str) -> np.ndarray:
+def _to_array(value: npt.ArrayLike, what: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:  # ragged nested lists
@@ -152,7 +158,7 @@ def _check_names(names: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _check_images(images) -> np.ndarray:
+def _check_images(images: npt.ArrayLike) -> np.ndarray:
     images = _to_array(images, "images")
     if images.ndim == 3:
         images = images[..., None]

@@ -6,14 +6,14 @@ The same transitions serve the simulator and a person: `init_state`, then `annot
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from al_jax.boundary import shared_lengths
 from al_jax.metrics import class_areas
 from al_jax.stack import UNLABELLED
 
 
-@chex.dataclass(frozen=True)
-class ALState:
+class ALState(struct.PyTreeNode):
     """The state of the annotation of a stack of N sections of H x W pixels with C classes.
 
     Attributes:
@@ -29,19 +29,19 @@ class ALState:
       key: the key that later randomness is folded from.
     """
 
-    labels: chex.Array
-    annotated: chex.Array
-    in_range: chex.Array
-    unlabelled: chex.Array
-    length_sum: chex.Array
-    length_count: chex.Array
-    dice: chex.Array
-    traced: chex.Array
-    step: chex.Array
-    key: chex.PRNGKey
+    labels: jax.Array
+    annotated: jax.Array
+    in_range: jax.Array
+    unlabelled: jax.Array
+    length_sum: jax.Array
+    length_count: jax.Array
+    dice: jax.Array
+    traced: jax.Array
+    step: jax.Array
+    key: jax.Array
 
 
-def init_state(key: chex.PRNGKey, inside: jax.Array, in_range: jax.Array) -> ALState:
+def init_state(key: jax.Array, inside: jax.Array, in_range: jax.Array) -> ALState:
     """A stack on which nothing has been traced.
 
     Args:
@@ -166,7 +166,7 @@ def ranges(present: jax.Array, margin: int = 0) -> jax.Array:
     return (index >= first - margin) & (index <= last + margin) & present.any(0)
 
 
-def initial_queries(key: chex.PRNGKey, present: jax.Array) -> jax.Array:
+def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
     """The start (paper, 3.2.1): per class a section within 3 of the middle one of its own.
 
     Args:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from al_jax.boundary import remaining_effort
 from al_jax.state import ALState, boundary_matrix, candidates
 
 
-@chex.dataclass(frozen=True)
-class Evidence:
+class Evidence(struct.PyTreeNode):
     """What strategies may look at.
 
     Attributes:
@@ -28,16 +28,15 @@ class Evidence:
       min_effort: [] float, lower bound of a cost in pixels.
     """
 
-    dice: chex.Array
-    boundary: chex.Array
-    annotated: chex.Array
-    entropy: chex.Array
-    priority: chex.Array
-    min_effort: chex.Array
+    dice: jax.Array
+    boundary: jax.Array
+    annotated: jax.Array
+    entropy: jax.Array
+    priority: jax.Array
+    min_effort: jax.Array
 
 
-@chex.dataclass(frozen=True)
-class Suggestion:
+class Suggestion(struct.PyTreeNode):
     """The next query.
 
     Attributes:
@@ -48,12 +47,12 @@ class Suggestion:
       found: [] bool, False once nothing is left to ask; the rest is then meaningless.
     """
 
-    section: chex.Array
-    structure: chex.Array
-    score: chex.Array
-    dice: chex.Array
-    length: chex.Array
-    found: chex.Array
+    section: jax.Array
+    structure: jax.Array
+    score: jax.Array
+    dice: jax.Array
+    length: jax.Array
+    found: jax.Array
 
 
 def predicted_dice(dice: jax.Array, alpha: float | jax.Array) -> jax.Array:
@@ -98,20 +97,20 @@ def unit(evidence: Evidence) -> jax.Array:
     return jnp.ones(evidence.annotated.shape)
 
 
-def random_priority(key: chex.PRNGKey, num_sections: int, num_classes: int) -> jax.Array:
+def random_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
     """Random selection: the candidates in an order drawn uniformly, [N, C]."""
     order = jax.random.permutation(key, num_sections * num_classes)
     return order.reshape(num_sections, num_classes).astype(jnp.float32)
 
 
-def spread_order(key: chex.PRNGKey, num_sections: int) -> jax.Array:
+def spread_order(key: jax.Array, num_sections: int) -> jax.Array:
     """Sections in the order that keeps the longest run of untouched sections shortest, [N] int32.
 
     Each step halves one of the longest runs; ties are broken at random.
     """
     index = jnp.arange(num_sections)
 
-    def pick(taken: jax.Array, key: chex.PRNGKey) -> tuple[jax.Array, jax.Array]:
+    def pick(taken: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         left = index - jax.lax.cummax(jnp.where(taken, index, -1)) - 1
         right = jax.lax.cummin(jnp.where(taken, index, num_sections), reverse=True) - index - 1
         run = jnp.where(taken, -1, left + right + 1)
@@ -125,7 +124,7 @@ def spread_order(key: chex.PRNGKey, num_sections: int) -> jax.Array:
     return jax.lax.scan(pick, jnp.zeros(num_sections, bool), keys)[1].astype(jnp.int32)
 
 
-def uniform_priority(key: chex.PRNGKey, num_sections: int, num_classes: int) -> jax.Array:
+def uniform_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
     """Slice-wise uniform: all of a section in random order, then the next section, [N, C]."""
     key_sections, key_classes = jax.random.split(key)
     order = spread_order(key_sections, num_sections)
@@ -157,7 +156,7 @@ class Strategy:
     loss: str = "partial"
     entropy: bool = False
     dropout: bool = False
-    draw: Callable[[chex.PRNGKey, int, int], jax.Array] | None = None
+    draw: Callable[[jax.Array, int, int], jax.Array] | None = None
 
 
 STRATEGIES = {

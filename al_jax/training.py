@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+from typing import Any, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from al_jax.augment import (
     Augmentation,
@@ -43,26 +45,23 @@ class Training:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
 
-@chex.dataclass(frozen=True)
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Network weights and the optimiser's momentum."""
 
     params: chex.ArrayTree
     momentum: optax.OptState
 
 
-@chex.dataclass(frozen=True)
-class Sections:
+class Sections(struct.PyTreeNode):
     """What the network sees of N sections: images [N, H, W, K], inside [N, H, W], low, high [N]."""
 
-    images: chex.Array
-    inside: chex.Array
-    low: chex.Array
-    high: chex.Array
+    images: jax.Array
+    inside: jax.Array
+    low: jax.Array
+    high: jax.Array
 
 
-@chex.dataclass(frozen=True)
-class Prediction:
+class Prediction(struct.PyTreeNode):
     """A predicted stack, reduced to what the method looks at; each [N, C].
 
     Attributes:
@@ -73,14 +72,14 @@ class Prediction:
       entropy: H of Eq. 8 (zero if not asked for).
     """
 
-    fit: chex.Array
-    traced: chex.Array
-    clamped: chex.Array
-    unclamped: chex.Array
-    entropy: chex.Array
+    fit: jax.Array
+    traced: jax.Array
+    clamped: jax.Array
+    unclamped: jax.Array
+    entropy: jax.Array
 
 
-def make_sections(images: jax.Array, inside: jax.Array) -> Sections:
+def make_sections(images: chex.Array, inside: chex.Array) -> Sections:
     """`images` [N, H, W, K] and `inside` [N, H, W] with each section's intensity range."""
     low, high = jax.vmap(intensity_range)(images, inside)
     return Sections(images=images, inside=inside, low=low, high=high)
@@ -99,7 +98,7 @@ def optimiser(setting: Training) -> optax.GradientTransformation:
 
 
 def init_train_state(
-    key: chex.PRNGKey, network: FCN, setting: Training, params: chex.ArrayTree | None = None
+    key: jax.Array, network: FCN, setting: Training, params: chex.ArrayTree | None = None
 ) -> TrainState:
     """Weights drawn from `key` (or the given `params`) and momentum at rest."""
     if params is None:
@@ -108,7 +107,7 @@ def init_train_state(
 
 
 def random_crop(
-    key: chex.PRNGKey,
+    key: jax.Array,
     image: jax.Array,
     labels: jax.Array,
     inside: jax.Array,
@@ -146,7 +145,7 @@ def batch_loss(
 
 
 def train_step(
-    key: chex.PRNGKey,
+    key: jax.Array,
     state: TrainState,
     batch: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
     learning_rate: float,
@@ -158,7 +157,7 @@ def train_step(
     inputs, labels, inside, compatible = batch
 
     def objective(params: chex.ArrayTree) -> jax.Array:
-        logits = network.apply({"params": params}, inputs, key)
+        logits = cast(jax.Array, network.apply({"params": params}, inputs, key))
         return batch_loss(logits, labels, compatible, inside, loss)
 
     value, gradient = jax.value_and_grad(objective)(state.params)
@@ -173,7 +172,7 @@ def steps_per_epoch(num_sections: int, batch: int) -> int:
 
 
 def augmented_step(
-    key: chex.PRNGKey,
+    key: jax.Array,
     state: TrainState,
     sections: Sections,
     labels: jax.Array,
@@ -199,7 +198,7 @@ def augmented_step(
 
 
 def train(
-    key: chex.PRNGKey,
+    key: jax.Array,
     state: TrainState,
     sections: Sections,
     labels: jax.Array,
@@ -249,7 +248,7 @@ def train(
 
 
 def fine_tune(
-    key: chex.PRNGKey, state: TrainState, *args, **kwargs
+    key: jax.Array, state: TrainState, *args: Any, **kwargs: Any
 ) -> tuple[TrainState, jax.Array]:
     """`train` with the momentum at rest: warm weights, a fresh descent."""
     state = state.replace(momentum=jax.tree.map(jnp.zeros_like, state.momentum))
@@ -257,7 +256,7 @@ def fine_tune(
 
 
 def dropout_posterior(
-    key: chex.PRNGKey,
+    key: jax.Array,
     params: chex.ArrayTree,
     pools: tuple[jax.Array, ...],
     labels: jax.Array,
@@ -270,7 +269,7 @@ def dropout_posterior(
     Dropout acts behind pool5, so the 13 convolutions (`pools`, of a batch of one) are shared.
     """
 
-    def sample(total: jax.Array, key: chex.PRNGKey) -> tuple[jax.Array, None]:
+    def sample(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         logits = network.apply({"params": params}, pools, labels.shape, key, method="decode")[0]
         return total + posterior(logits, labels, compatible), None
 
@@ -279,7 +278,7 @@ def dropout_posterior(
 
 
 def predict(
-    key: chex.PRNGKey,
+    key: jax.Array,
     params: chex.ArrayTree,
     sections: Sections,
     labels: jax.Array,
@@ -308,7 +307,8 @@ def predict(
     def section(inputs: tuple) -> Prediction:
         n, image, inside, low, high, labels, compatible, in_range, truth = inputs
         x = network_input(normalise(image, low, high), setting.caffe)[None]
-        pools = network.apply({"params": params}, x, method="encode")
+        encoded = network.apply({"params": params}, x, method="encode")
+        pools = cast(tuple[jax.Array, ...], encoded)
         logits = network.apply({"params": params}, pools, labels.shape, method="decode")[0]
         classes = network.num_classes
         untraced = jnp.full_like(labels, UNLABELLED)

@@ -1,6 +1,6 @@
 """Makes the stack that ships with al_jax from the Colin27 head and the AAL parcellation.
 
-    python experiments/make_colin27.py --source=../shared/data/colin27 \
+    python -m experiments.make_colin27 --source=../shared/data/colin27 \
         --output=al_jax/data/colin27.npz
 
 Takes half a minute on one core and gives the same bytes every time. `al_jax/data/PROVENANCE.md`
@@ -13,15 +13,15 @@ is outside the AAL region of that class, and how many of its neighbours disagree
 """
 
 import pathlib
-import sys
 
 import nibabel
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import ndimage
 
 from al_jax import io
-from al_jax.stack import InputError, Stack, make_stack
+from al_jax.stack import Stack, make_stack
+from experiments import command
 
 _SOURCE = flags.DEFINE_string(
     "source", None, "Folder that holds t1.nii.gz, aal.nii.gz and aal.txt.", required=True
@@ -212,16 +212,10 @@ def make(source: pathlib.Path) -> Stack:
     return make_stack(images, truth, NAMES)
 
 
-def main(argv):
+def main() -> None:
     """Reads the flags and writes the stack."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]}")
-    try:
-        io.write_stack(_OUTPUT.value, make(pathlib.Path(_SOURCE.value)))
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    io.write_stack(_OUTPUT.value, make(pathlib.Path(_SOURCE.value)))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -16,6 +16,7 @@ import pathlib
 import platform
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jaxlib
@@ -72,7 +73,8 @@ def define_flags() -> None:
 
 def read_config() -> Config:
     """The flags as a `Config`."""
-    shared = {f.name for f in dataclasses.fields(Config)} - {"training"}
+    names = {f.name for f in dataclasses.fields(Config)} - {"training"}
+    shared: dict[str, Any] = {name: FLAGS[name].value for name in names}
     return Config(
         training=Training(
             crop=FLAGS.crop,
@@ -80,7 +82,7 @@ def read_config() -> Config:
             clip=FLAGS.clip,
             augmentation=Augmentation(field=FLAGS.field),
         ),
-        **{name: FLAGS[name].value for name in shared},
+        **shared,
     )
 
 

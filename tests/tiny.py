@@ -1,0 +1,78 @@
+"""What several tests share: a small stack, a network that compiles at once, cheap weights."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax.networks import make_network
+from al_jax.stack import Stack, make_stack
+
+SHAPE, CLASSES = (6, 40, 48), 4
+
+
+def stack(seed: int = 0) -> Stack:
+    """Four nested discs with noise on sections of 40 x 48; two corners are outside the image."""
+    rng = np.random.default_rng(seed)
+    count, height, width = SHAPE
+    y, x = np.mgrid[:height, :width]
+    truth = np.zeros(SHAPE, int)
+    for section in range(count):
+        centre = np.array([height / 2, width / 2]) + rng.normal(0, 1, 2)
+        radius = np.hypot(y - centre[0], x - centre[1]) + 2 * abs(section - 2.5)
+        for structure, reach in enumerate((17, 12, 8), 1):
+            truth[section][radius < reach] = structure
+    images = (truth * 60 + 30 + rng.normal(0, 12, SHAPE)).clip(0, 255).astype(np.uint8)
+    inside = np.ones(SHAPE, bool)
+    inside[:, :4, :6] = inside[:, -3:, -5:] = False
+    return make_stack(images, truth, ("background", "outer", "middle", "inner"), inside)
+
+
+def weights(network: nn.Module, seed: int = 0, heads: bool = False):
+    """He-normal weights from NumPy (drawing them under jit takes seconds to compile).
+
+    The score layers are zero, as the network's own are, unless `heads`.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        fan_in = np.prod(leaf.shape[:-1])
+        scale = np.sqrt(2 / fan_in) if len(leaf.shape) > 1 else 0.1 * heads
+        if path[0].key.startswith("score") and not heads:
+            scale = 0.0
+        return jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+class Pixelwise(nn.Module):
+    """Two dense layers on every pixel, with the methods of `networks.FCN`: compiles in no time."""
+
+    num_classes: int
+
+    def setup(self):
+        """Hidden and output layer."""
+        self.hidden = nn.Dense(8)
+        self.score = nn.Dense(self.num_classes)
+
+    def encode(self, x):
+        """[B, H, W, 3] -> one hidden layer."""
+        return (nn.relu(self.hidden(x)),)
+
+    def decode(self, pools, size, key=None):
+        """Logits [B, H, W, C]; `key` switches dropout on."""
+        x = pools[-1]
+        assert x.shape[1:3] == size
+        if key is not None:
+            x = jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)
+        return self.score(x)
+
+    def __call__(self, x, key=None):
+        """[B, H, W, 3] -> logits."""
+        return self.decode(self.encode(x), x.shape[1:3], key)
+
+
+def make(name: str, num_classes: int) -> nn.Module:
+    """`networks.make_network` that knows 'pixelwise' as well."""
+    return Pixelwise(num_classes) if name == "pixelwise" else make_network(name, num_classes)
