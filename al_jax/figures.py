@@ -191,8 +191,8 @@ def annotations(
 ) -> None:
     """What had been traced on which section, below the ground truth (the paper's Fig. 4).
 
-    Columns are sections, evenly chosen and titled by their number (from 1). A 'B' marks sections
-    whose background was traced; the background itself is left uncoloured.
+    Columns are sections, evenly chosen and titled by their number as in queries.csv. A 'B' marks
+    those whose background was traced; the background itself is left uncoloured.
 
     Args:
       images: [N, H, W, K], K = 1 or 3.
@@ -246,7 +246,7 @@ def annotations(
             )
             axes.imshow(picture, interpolation="nearest", aspect="auto")
             if i == 0:
-                axes.set_title(f"{n + 1}", fontsize=13, color=INK, pad=3, family=FONT)
+                axes.set_title(f"{n}", fontsize=13, color=INK, pad=3, family=FONT)
             if annotated is not None and annotated[n, 0]:
                 axes.text(
                     0.96,

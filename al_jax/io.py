@@ -80,6 +80,20 @@ def write_stack(path: str | os.PathLike, stack: Stack) -> None:
     write_whole(path, buffer.getvalue())
 
 
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads published weights: an npz of arrays, for `networks.with_weights`.
+
+    Raises:
+      InputError: the file is missing, damaged or no npz, or a value is not finite.
+    """
+    with _reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
+        weights = {key: archive[key] for key in archive}
+    for key, value in weights.items():
+        if value.dtype.kind != "f" or not np.isfinite(value).all():
+            raise InputError(f"{path}: '{key}' holds no finite numbers; take the published file")
+    return weights
+
+
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` under a temporary name in the same folder, then renames it to `path`.
 

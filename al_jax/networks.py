@@ -1,11 +1,15 @@
 """FCN-8s on VGG-16 (Long et al., CVPR 2015; Simonyan and Zisserman, 2014)."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from al_jax.stack import InputError
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 STRIDE = 32  # of pool5: inputs are padded up to multiples of it
@@ -179,6 +183,38 @@ def make_network(name: str, num_classes: int) -> FCN:
         raise ValueError(f"network '{name}' is not one of {', '.join(NETWORKS)}")
     dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     return FCN(num_classes, dtype=dtype, **NETWORKS[name])
+
+
+def init_params(key: jax.Array, network: FCN) -> chex.ArrayTree:
+    """Weights drawn from `key`: He-normal kernels, zero biases and scores."""
+    return network.init(key, jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
+
+
+def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> chex.ArrayTree:
+    """The network's `params` with its 13 convolutions replaced by published ones.
+
+    Args:
+      params: of an `FCN`.
+      weights: `block<b>_conv<c>_kernel` [h, w, I, O] and `block<b>_conv<c>_bias` [O], as
+        `io.read_weights` gives them.
+
+    Raises:
+      InputError: a layer is missing or has another shape; the line names the first one.
+    """
+    replaced = dict(params)
+    for layer in sorted(name for name in params if name.startswith("block")):
+        replaced[layer] = {}
+        for part, current in params[layer].items():
+            name = f"{layer}_{part}"
+            if name not in weights:
+                raise InputError(f"the weights have no '{name}'; use those of VGG-16")
+            if weights[name].shape != current.shape:
+                raise InputError(
+                    f"'{name}' of the weights has shape {list(weights[name].shape)}, the network "
+                    f"{list(current.shape)}; use --network=full with VGG-16"
+                )
+            replaced[layer][part] = jnp.asarray(weights[name], current.dtype)
+    return replaced
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

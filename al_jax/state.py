@@ -6,11 +6,12 @@ The same transitions serve the simulator and a person: `init_state`, then `annot
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from al_jax.boundary import shared_lengths
 from al_jax.metrics import class_areas
-from al_jax.stack import UNLABELLED
+from al_jax.stack import UNLABELLED, InputError
 
 
 class ALState(struct.PyTreeNode):
@@ -185,3 +186,29 @@ def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
     near = present & (jnp.abs(jnp.arange(present.shape[0])[:, None] - middle) <= 3)
     chosen = jax.random.categorical(key, jnp.where(near, 0.0, -jnp.inf), axis=0)
     return jnp.where(count > 0, chosen, -1).astype(jnp.int32)
+
+
+def check_state(state: ALState) -> None:
+    """Refuses annotations that contradict the ranges; for real input, outside jit.
+
+    Raises:
+      InputError: a structure was traced outside its range, or a section has unlabelled pixels left
+        though every class in range there has been answered. Sections count from 0.
+    """
+    traced = jax.lax.map(
+        lambda labels: class_areas(labels, jnp.ones_like(labels, bool), state.in_range.shape[1]),
+        state.labels,
+    )
+    outside = np.argwhere((np.asarray(traced) > 0) & ~np.asarray(state.in_range))
+    if len(outside):
+        section, structure = outside[0]
+        raise InputError(
+            f"class {structure} was traced on section {section}, outside its range; "
+            "widen the range or take the outline away"
+        )
+    empty = np.flatnonzero(contradictions(state))
+    if len(empty):
+        raise InputError(
+            f"section {empty[0]} has {state.unlabelled[empty[0]]} unlabelled pixels that can be "
+            "of no class; widen a range or correct an outline"
+        )

@@ -19,7 +19,7 @@ from al_jax.augment import (
 )
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import class_areas, dice
-from al_jax.networks import FCN, intensity_range, network_input, normalise
+from al_jax.networks import FCN, init_params, intensity_range, network_input, normalise
 from al_jax.posterior import class_entropy, posterior, segment
 from al_jax.stack import UNLABELLED
 
@@ -102,7 +102,7 @@ def init_train_state(
 ) -> TrainState:
     """Weights drawn from `key` (or the given `params`) and momentum at rest."""
     if params is None:
-        params = network.init(key, jnp.zeros((1, 32, 32, 3)))["params"]
+        params = init_params(key, network)
     return TrainState(params=params, momentum=optimiser(setting).init(params))
 
 

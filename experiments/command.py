@@ -3,10 +3,13 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -15,6 +18,7 @@ from al_jax import io
 from al_jax.stack import InputError, Stack
 
 FLAGS = flags.FLAGS
+NIFTI_FLAGS = ("grouping", "axis", "sections", "spacing", "within")
 
 
 def define_stack_flags() -> None:
@@ -37,18 +41,20 @@ def load_stack() -> Stack:
     Raises:
       InputError: the flags do not go together, or a reader refuses the files.
     """
-    files = (FLAGS.images, FLAGS.labels, FLAGS.names)
-    if FLAGS.stack is not None and any(files):
-        raise InputError("--stack and --images exclude each other; give one")
-    if not any(files):
+    files = ("images", "labels", "names")
+    given = [name for name in files if FLAGS[name].value is not None]
+    if FLAGS.stack is not None and given:
+        raise InputError(f"--stack and --{given[0]} exclude each other; give one")
+    if not given:
+        _refuse((*NIFTI_FLAGS, "outside_id"), "without --images")
         return io.load_default() if FLAGS.stack is None else io.read_stack(FLAGS.stack)
-    for name in ("images", "labels", "names"):
-        if FLAGS[name].value is None:
+    for name in files:
+        if name not in given:
             raise InputError(f"--{name} is missing; --images, --labels and --names go together")
     if os.path.isdir(FLAGS.images):
-        if FLAGS.grouping is not None:
-            raise InputError("--grouping is for NIfTI volumes; a folder's names are its classes")
+        _refuse(NIFTI_FLAGS, "with a folder of sections")
         return io.read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
+    _refuse(("outside_id",), "with a NIfTI volume")
     return io.read_nifti(
         FLAGS.images,
         FLAGS.labels,
@@ -59,6 +65,12 @@ def load_stack() -> Stack:
         spacing=FLAGS.spacing,
         within=FLAGS.within,
     )
+
+
+def _refuse(names: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if FLAGS[name].present:
+            raise InputError(f"--{name} has no effect {where}; leave it out")
 
 
 @contextlib.contextmanager
@@ -72,12 +84,7 @@ def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
         use, or cannot be written.
     """
     folder = pathlib.Path(path)
-    existing = _read_configuration(folder)
-    if existing is not None and existing != configuration:
-        keys = sorted(existing.keys() | configuration.keys())
-        differing = [k for k in keys if existing.get(k) != configuration.get(k)]
-        told = "; ".join(f"{k} was {existing.get(k)}, is {configuration.get(k)}" for k in differing)
-        raise InputError(f"{path}: holds another run ({told}); choose another --workdir")
+    _check_workdir(folder, configuration)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "w") as lock:
@@ -85,7 +92,8 @@ def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{path}: another process is at work in it; wait for it") from None
-            if existing is None:
+            # Another process may have come first.
+            if not _check_workdir(folder, configuration):
                 text = json.dumps(configuration, indent=2) + "\n"
                 io.write_whole(folder / "config.json", text.encode())
             yield folder
@@ -93,22 +101,49 @@ def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
         raise InputError(f"{path}: {error.strerror or error}; choose another --workdir") from error
 
 
-def _read_configuration(folder: pathlib.Path) -> dict | None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; choose another --workdir")
+def _check_workdir(folder: pathlib.Path, configuration: dict) -> bool:
+    """Whether the folder holds this configuration already; InputError if it holds another."""
     try:
-        return json.loads((folder / "config.json").read_text())
+        held = sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; choose another --workdir") from error
+    if "config.json" not in held:
         # A run that was killed before its first file leaves a lock and temporary names at most.
-        strangers = [p for p in folder.glob("*") if not p.name.startswith(".")]
+        strangers = [name for name in held if not name.startswith(".")]
         if strangers:
             raise InputError(
-                f"{folder}: holds files of something else ({strangers[0].name}); "
+                f"{folder}: holds files of something else ({strangers[0]}); "
                 "choose another --workdir"
-            ) from None
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: its config.json is unreadable; choose another one") from error
+            )
+        return False
+    try:
+        was = _flat(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: its config.json is unreadable; choose another --workdir"
+        ) from error
+    now = _flat(configuration)
+    differing = [key for key in sorted(was | now) if was.get(key) != now.get(key)]
+    if differing:
+        told = [f"{k} was {was.get(k, 'unset')}, is {now.get(k, 'unset')}" for k in differing[:6]]
+        told += [f"{len(differing) - 6} more"] if len(differing) > 6 else []
+        raise InputError(
+            f"{folder}: holds another run ({'; '.join(told)}); choose another --workdir"
+        )
+    return True
+
+
+def _flat(configuration: dict) -> dict[str, Any]:
+    """Nested settings under their own names, lists as they are typed on the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if isinstance(value, dict):
+            flat |= _flat(value)
+        else:
+            flat[key] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return flat
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -116,8 +151,13 @@ def _parse(arguments: list[str]) -> list[str]:
         rest = FLAGS(arguments)
     except flags.Error as error:
         raise SystemExit(_complain(str(error))) from None
+    except SystemExit:  # --help, which absl ends with 1
+        raise SystemExit(0) from None
     if len(rest) > 1:
         raise SystemExit(_complain(f"'{rest[1]}' is no flag; see --help"))
+    for name, value in FLAGS.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SystemExit(_complain(f"flag --{name}={value}: give a finite number"))
     return rest
 
 
@@ -129,8 +169,11 @@ def _complain(message: str) -> int:
 def run(main: Callable[[], None]) -> None:
     """Runs a command: bad input ends it with one line and exit status 2."""
     logging.set_verbosity(logging.ERROR)
-    cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
-    jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
+    if jax.config.jax_compilation_cache_dir is None:  # not in JAX_COMPILATION_CACHE_DIR
+        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
+    # Where the cache cannot be written, everything works but for its speed.
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
     def guarded(_: list[str]) -> int:
         try:
@@ -138,7 +181,7 @@ def run(main: Callable[[], None]) -> None:
         except InputError as error:
             return _complain(str(error))
         except KeyboardInterrupt:
-            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            print("stopped; the same command goes on from here", file=sys.stderr)
             return 130
         return 0
 

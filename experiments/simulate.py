@@ -14,6 +14,7 @@ import io as text_io
 import json
 import pathlib
 import platform
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from al_jax import checkpoints, figures, io, simulation
 from al_jax.augment import FIELDS, Augmentation
 from al_jax.boundary import DIRECTIONS
-from al_jax.networks import NETWORKS
+from al_jax.networks import NETWORKS, init_params, make_network, with_weights
 from al_jax.simulation import Config, Record, Run, Task
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState
@@ -39,6 +40,7 @@ from experiments import command
 TARGETS = (0.8, 0.9, 0.95)
 QUERIES = 4  # in one scan, between two looks at progress
 EPOCHS = 15
+LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
 
 FLAGS = flags.FLAGS
 
@@ -46,17 +48,19 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """All flags of the command; those that shape the run are its configuration."""
     command.define_stack_flags()
+    flags.adopt_module_key_flags(command)  # so that --help shows them
     default, training = Config(), Training()
     flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Of {', '.join(STRATEGIES)}.")
-    flags.DEFINE_integer("seed", 0, "Of all randomness.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_enum("network", default.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_string("weights", None, "npz of VGG-16 trained on ImageNet; default: drawn.")
     flags.DEFINE_integer("initial_epochs", default.initial_epochs, "Before the first query.", 1)
     flags.DEFINE_integer("query_epochs", default.query_epochs, "After each answer.", 1)
     flags.DEFINE_float("learning_rate", default.learning_rate, "Of the initial training.", 0)
     flags.DEFINE_float("query_learning_rate", default.query_learning_rate, "After answers.", 0)
-    flags.DEFINE_integer("crop", training.crop, "Side of a training crop in pixels.", 16)
+    flags.DEFINE_integer("crop", training.crop, "Side of a training crop, pixels.", 16, 2048)
     flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
-    flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 0)
+    flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 1e-6)
     flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
     flags.DEFINE_float("alpha", default.alpha, "Of Eq. 6.", 0, 1)
     flags.DEFINE_enum("dice_estimate", default.dice_estimate, simulation.ESTIMATES, "D of Eq. 6.")
@@ -80,16 +84,17 @@ def read_config() -> Config:
             crop=FLAGS.crop,
             batch=FLAGS.batch,
             clip=FLAGS.clip,
+            caffe=FLAGS.weights is not None,
             augmentation=Augmentation(field=FLAGS.field),
         ),
         **shared,
     )
 
 
-def digest(stack: Stack) -> str:
-    """Names a stack by its content."""
+def digest(*arrays: np.ndarray) -> str:
+    """Names arrays by their content."""
     total = hashlib.sha256()
-    for array in (stack.images, stack.inside, stack.truth, np.array(stack.names)):
+    for array in arrays:
         total.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return total.hexdigest()[:16]
 
@@ -106,31 +111,55 @@ def check_strategies(names: list[str]) -> None:
 
 
 class Progress:
-    """A bar whose fraction, effort and Dice are set, with the time left."""
+    """A bar that shows how far a stage is; where there is no terminal, a line a minute."""
 
-    def __init__(self, name: str):
-        """Opens the bar."""
-        layout = "{desc} {percentage:3.0f}%|{bar:24}| {elapsed} (left {remaining}){postfix}"
-        self._bar = tqdm(total=1.0, desc=f"{name:>9}", bar_format=layout, smoothing=0)
+    def __init__(self, name: str, fraction: float, **values: str):
+        """Opens the bar at `fraction` of its length; time left counts from there."""
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=1.0, initial=fraction, desc=f"{name:>9}", bar_format=self._layout(fraction),
+            smoothing=0, postfix=self._listed(values),
+            file=sys.stderr if self._terminal else text_io.StringIO(),
+        )  # fmt: skip
+        self._said = time.monotonic()
 
     def show(self, fraction: float, **values: str) -> None:
         """Moves the bar to `fraction` of its length."""
-        self._bar.set_postfix_str(", ".join(f"{k} {v}" for k, v in values.items()), refresh=False)
-        self._bar.n = min(fraction, 1.0)
-        self._bar.refresh()
+        self._bar.n, self._bar.bar_format = fraction, self._layout(fraction)
+        self._bar.set_postfix_str(self._listed(values))
+        if not self._terminal and time.monotonic() - self._said >= LOG_SECONDS:
+            self._log()
 
-    def close(self) -> None:
+    def _log(self) -> None:
+        print(self._bar, file=sys.stderr, flush=True)
+        self._said = time.monotonic()
+
+    @staticmethod
+    def _layout(fraction: float) -> str:
+        spent = "{elapsed}" if fraction >= 1 else "{remaining} left"
+        return "{desc} {percentage:3.0f}%|{bar:10}| " + spent + "{postfix}"
+
+    @staticmethod
+    def _listed(values: dict[str, str]) -> str:
+        return ", ".join(f"{key} {value}" for key, value in values.items())
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
         """Leaves the bar on the screen."""
         self._bar.close()
+        if not self._terminal and failure is None:
+            self._log()
 
 
-def check_loss(losses: np.ndarray, first: int, what: str, rate: float) -> None:
-    """Raises InputError if a loss is not finite."""
+def check_loss(losses: np.ndarray, first: int, what: str, rate: str) -> None:
+    """Raises InputError if a loss is not finite; `rate` is the flag of the learning rate."""
     wrong = np.flatnonzero(~np.isfinite(losses))
     if wrong.size:
         raise InputError(
-            f"the loss is not finite at {what} {first + wrong[0]} with learning rate {rate}; "
-            "lower it"
+            f"the loss is not finite at {what} {first + wrong[0]} "
+            f"with --{rate}={FLAGS[rate].value:g}; lower it"
         )
 
 
@@ -140,6 +169,7 @@ def train_initially(
     state: ALState,
     config: Config,
     loss: str,
+    weights: dict[str, np.ndarray],
     folder: pathlib.Path,
 ) -> TrainState:
     """The initial network, from its latest checkpoint on."""
@@ -147,25 +177,27 @@ def train_initially(
     piece = jax.jit(simulation.train_initial, static_argnames=("config", "loss", "epochs"))
     saved = checkpoints.open_checkpoints(folder)
     train_state, epoch = initial(keys.weights, task, config=config), 0
+    if weights:
+        train_state = train_state.replace(params=with_weights(train_state.params, weights))
     if (found := checkpoints.restore(saved, train_state)) is not None:
         epoch, train_state = found
-    bar, written = Progress("network"), time.monotonic()
+    written = time.monotonic()
     steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
-    while epoch < config.initial_epochs:
-        count = min(EPOCHS, config.initial_epochs - epoch)
-        train_state, losses = piece(
-            keys.training, train_state, state, task,
-            config=config, loss=loss, first_epoch=epoch, epochs=count,
-        )  # fmt: skip
-        losses = np.asarray(losses)
-        check_loss(losses, epoch * steps + 1, "training step", config.learning_rate)
-        epoch += count
-        bar.show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
-        done = epoch == config.initial_epochs
-        if done or time.monotonic() - written >= FLAGS.checkpoint_seconds:
-            checkpoints.save(saved, epoch, train_state)
-            written = time.monotonic()
-    bar.close()
+    with Progress("network", epoch / config.initial_epochs, epoch=str(epoch)) as bar:
+        while epoch < config.initial_epochs:
+            count = min(EPOCHS, config.initial_epochs - epoch)
+            train_state, losses = piece(
+                keys.training, train_state, state, task,
+                config=config, loss=loss, first_epoch=epoch, epochs=count,
+            )  # fmt: skip
+            losses = np.asarray(losses)
+            check_loss(losses, epoch * steps + 1, "training step", "learning_rate")
+            epoch += count
+            done = epoch == config.initial_epochs
+            if done or time.monotonic() - written >= FLAGS.checkpoint_seconds:
+                checkpoints.save(saved, epoch, train_state)
+                written = time.monotonic()
+            bar.show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
     saved.close()
     return train_state
 
@@ -188,33 +220,29 @@ def run_strategy(
     finished = np.zeros((), bool)
     if (found := checkpoints.restore(saved, (run, records, finished))) is not None:
         run, records, finished = found[1]
-    priority = simulation.draw_priority(keys.priority, task.present, strategy)
-    bar, written = Progress(strategy), time.monotonic()
-    while True:
+    else:
         report(strategy, records)
-        effort, dice = float(records.effort[-1]), float(records.dice[-1])
-        bar.show(
-            1.0 if finished else _fraction(records),
-            effort=f"{effort:.1%}", Dice=f"{dice:.1%}", queries=str(len(records.dice) - 1),
-        )  # fmt: skip
-        if finished:
-            break
-        run, more = piece(
-            run, priority, task, config=config, strategies=peers, which=peers.index(strategy),
-            count=QUERIES, target_dice=FLAGS.target_dice, max_effort=FLAGS.max_effort,
-        )  # fmt: skip
-        more = jax.tree.map(np.asarray, more)
-        kept = int((~more.done).sum())
-        check_loss(more.loss[:kept], len(records.dice), "query", config.query_learning_rate)
-        more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
-        records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
-        finished = np.asarray(kept < QUERIES)
-        if finished or time.monotonic() - written >= FLAGS.checkpoint_seconds:
-            # One more than the queries, as the finished run may have as many as the one before it.
-            step = len(records.dice) - 1 + int(finished)
-            checkpoints.save(saved, step, (run, records, finished))
-            written = time.monotonic()
-    bar.close()
+    priority = simulation.draw_priority(keys.priority, task.present, strategy)
+    written = time.monotonic()
+    with Progress(strategy, 1.0 if finished else _fraction(records), **_standing(records)) as bar:
+        while not finished:
+            run, more = piece(
+                run, priority, task, config=config, strategies=peers, which=peers.index(strategy),
+                count=QUERIES, target_dice=FLAGS.target_dice, max_effort=FLAGS.max_effort,
+            )  # fmt: skip
+            more = jax.tree.map(np.asarray, more)
+            kept = int((~more.done).sum())
+            check_loss(more.loss[:kept], len(records.dice), "query", "query_learning_rate")
+            more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
+            records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
+            finished = np.asarray(kept < QUERIES)
+            if finished or time.monotonic() - written >= FLAGS.checkpoint_seconds:
+                # One more than the queries, as the finished run may have as many as the one before.
+                step = len(records.dice) - 1 + int(finished)
+                checkpoints.save(saved, step, (run, records, finished))
+                written = time.monotonic()
+            report(strategy, records)
+            bar.show(1.0 if finished else _fraction(records), **_standing(records))
     saved.close()
     return run, records
 
@@ -226,7 +254,16 @@ def _fraction(records: Record) -> float:
     by_effort = (records.effort[-1] - records.effort[0]) / max(
         FLAGS.max_effort - records.effort[0], 1e-6
     )
-    return float(max(by_dice, by_effort, 0.0))
+    return float(min(max(by_dice, by_effort, 0.0), 1.0))
+
+
+def _standing(records: Record) -> dict[str, str]:
+    """What the bar of a strategy shows."""
+    return {
+        "effort": f"{records.effort[-1]:.1%}",
+        "Dice": f"{records.dice[-1]:.1%}",
+        "queries": str(len(records.dice) - 1),
+    }
 
 
 def table_of_queries(traces: dict[str, Record], total: float, names: tuple[str, ...]) -> bytes:
@@ -297,8 +334,14 @@ def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
     config, stack = read_config(), command.load_stack()
+    weights = io.read_weights(FLAGS.weights) if FLAGS.weights else {}
+    if weights:
+        network = make_network(config.network, stack.num_classes)
+        shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
+        with_weights(shapes, weights)  # refuses other shapes
     configuration = {
-        "stack": digest(stack),
+        "stack": digest(stack.images, stack.inside, stack.truth, np.array(stack.names)),
+        "weights": digest(*weights.values()) if weights else None,
         "strategies": FLAGS.strategies,
         "seed": FLAGS.seed,
         "target_dice": FLAGS.target_dice,
@@ -307,10 +350,16 @@ def main() -> None:
     }
     configuration = json.loads(json.dumps(configuration))
     with command.open_workdir(FLAGS.workdir, configuration) as workdir:
-        simulate_into(workdir, stack, config, configuration)
+        simulate_into(workdir, stack, weights, config, configuration)
 
 
-def simulate_into(workdir: pathlib.Path, stack: Stack, config: Config, configuration: dict) -> None:
+def simulate_into(
+    workdir: pathlib.Path,
+    stack: Stack,
+    weights: dict[str, np.ndarray],
+    config: Config,
+    configuration: dict,
+) -> None:
     """The run itself; everything it writes goes into `workdir`."""
     keys = simulation.make_keys(jax.random.key(FLAGS.seed))
     task = jax.jit(simulation.make_task, static_argnames="config")(stack, config=config)
@@ -318,7 +367,8 @@ def simulate_into(workdir: pathlib.Path, stack: Stack, config: Config, configura
     total = float(task.total)
     print(
         f"{stack.num_sections} sections of {stack.images.shape[1]}x{stack.images.shape[2]}, "
-        f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}"
+        f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}",
+        flush=True,
     )
     begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
     traces: dict[str, Record] = {}
@@ -333,13 +383,15 @@ def simulate_into(workdir: pathlib.Path, stack: Stack, config: Config, configura
         loss = STRATEGIES[strategy].loss
         if loss not in networks:
             folder = workdir / "checkpoints" / f"initial_{loss}"
-            networks[loss] = train_initially(keys, task, state, config, loss, folder)
+            networks[loss] = train_initially(keys, task, state, config, loss, weights, folder)
         first_alike = simulation.alike(strategy)[0]
         begun = begin(networks[loss], state, task, config=config, strategy=first_alike)
         folder = workdir / "checkpoints" / strategy
         run, records = run_strategy(strategy, keys, task, begun, config, folder, report)
+        traces[strategy] = records
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", run.state))
 
+    io.write_whole(workdir / "queries.csv", table_of_queries(traces, total, stack.names))
     summary = {strategy: summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {

@@ -12,6 +12,8 @@ from al_jax import augment, training
 from al_jax.augment import Augmentation
 
 CROP = 24
+# Compilation is most of the time, and no fast code is needed.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def rigid(monkeypatch):
 @functools.cache
 def _draw_points(crop, augmentation):
     draw = functools.partial(augment.random_points, crop=crop, augmentation=augmentation)
-    return jax.jit(jax.vmap(draw, in_axes=(0, None, None)))
+    return quick(jax.vmap(draw, in_axes=(0, None, None)))
 
 
 def _points(height, width, augmentation):
@@ -78,7 +80,7 @@ def test_interpolation_weights(kind, size, spacing):
 def test_displacement_at_the_control_points(field):
     spacing, sigma, _ = augment.FIELDS[field]
     draw = functools.partial(augment.random_displacement, height=65, width=97, field=field)
-    shifts = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 200))
+    shifts = quick(jax.vmap(draw))(jax.random.split(jax.random.key(1), 200))
     assert shifts.shape == (200, 65, 97, 2)
     knots = np.asarray(shifts[:, ::spacing, ::spacing])
     count = knots.size
@@ -92,7 +94,7 @@ def test_displacement_at_the_control_points(field):
 @pytest.mark.parametrize(("field", "least", "most"), [("smooth", 0, 1e-3), ("paper", 0.22, 0.35)])
 def test_how_much_a_field_folds(field, least, most):
     draw = functools.partial(augment.random_displacement, height=96, width=96, field=field)
-    shifts = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(2), 50)))
+    shifts = np.asarray(quick(jax.vmap(draw))(jax.random.split(jax.random.key(2), 50)))
     down = np.diff(shifts, axis=1)[:, :, :-1] + [1, 0]
     right = np.diff(shifts, axis=2)[:, :-1] + [0, 1]
     determinant = down[..., 0] * right[..., 1] - down[..., 1] * right[..., 0]
@@ -105,7 +107,7 @@ def test_sampling_is_scipys(dtype):
     image = (255 * rng.random((17, 23, 3))).astype(dtype)
     points = rng.uniform(-6, 30, (40, 31, 2)).astype(np.float32)
     places = np.moveaxis(points, -1, 0)
-    found = jax.jit(augment.sample_bilinear)(image, points)
+    found = quick(augment.sample_bilinear)(image, points)
     assert found.shape == (40, 31, 3) and found.dtype == jnp.float32
     for channel in range(3):
         expected = ndimage.map_coordinates(
@@ -141,7 +143,7 @@ def _plain(field="smooth"):
 
 @functools.cache
 def _crop(setting):
-    crop = jax.jit(
+    crop = quick(
         jax.vmap(
             functools.partial(training.random_crop, setting=setting),
             in_axes=(0, None, None, None, None, None),
@@ -265,7 +267,7 @@ def test_intensity():
     rng = np.random.default_rng(10)
     image = rng.random((8, 9, 1)).astype(np.float32)
     keys = jax.random.split(jax.random.key(11), 3000)
-    jitter = jax.jit(jax.vmap(augment.random_intensity, in_axes=(0, None, None)), static_argnums=2)
+    jitter = quick(jax.vmap(augment.random_intensity, in_axes=(0, None, None)), static_argnums=2)
     found = np.asarray(jitter(keys, image, Augmentation()))
     assert found.min() >= 0 and found.max() <= 1
     # Two greys near the middle are never clipped: their distance is the contrast, their mean the

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from al_jax import state
+from al_jax.stack import InputError
 
 # Three sections of three classes; class 2 is absent from the second, background from the third.
 TRUTH = np.array(
@@ -294,3 +295,22 @@ def test_the_same_key_draws_the_same_initial_queries():
     np.testing.assert_array_equal(found, _draws(present, 20))
     assert len(set(map(tuple, found))) > 1
     assert len(set(found[0])) > 1  # classes are drawn apart
+
+
+def test_check_state_passes_what_fits_and_names_what_does_not():
+    in_range = np.array([[True, True, False], [True, True, True]])
+    inside = np.ones((2, 3, 3), bool)
+    fresh = state.init_state(jax.random.key(0), inside, in_range)
+    state.check_state(fresh)
+
+    mask = np.zeros((3, 3), bool)
+    mask[0] = True
+    outside, _ = state.annotate(fresh, 0, 2, mask, inside)
+    with pytest.raises(InputError, match="class 2 was traced on section 0, outside its range"):
+        state.check_state(outside)
+
+    answered, _ = state.annotate(fresh, 0, 0, mask, inside)
+    state.check_state(answered)
+    answered, _ = state.annotate(answered, 0, 1, np.zeros((3, 3), bool), inside)
+    with pytest.raises(InputError, match="section 0 has 6 unlabelled pixels"):
+        state.check_state(answered)

@@ -1,0 +1,145 @@
+"""Checkpoints of a run: bit for bit, whole or not there at all."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from al_jax import checkpoints, simulation
+
+CONFIG = simulation.Config()
+
+
+def _shapes():
+    """The shapes of (run, record) of a simulation of the small network."""
+
+    def begun(key):
+        task = simulation.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
+        state = simulation.start(key, task, CONFIG)
+        network = simulation.initial_train_state(key, task, CONFIG)
+        return simulation.begin(network, state, task, CONFIG, "BDa")
+
+    return jax.eval_shape(begun, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A run and its record, filled with random bits and values that are easily lost."""
+    rng = np.random.default_rng(0)
+
+    def fill(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.fold_in(jax.random.key(7), 9)
+        if leaf.dtype == bool:
+            return jnp.asarray(rng.random(leaf.shape) < 0.5)
+        if leaf.dtype == jnp.float32:
+            values = np.asarray(rng.normal(size=leaf.shape), np.float32)
+            odd = np.array([np.nan, -0.0, 1e-42, np.inf], np.float32)
+            values.flat[: min(values.size, 4)] = odd[: min(values.size, 4)]
+            return jnp.asarray(values)
+        return jnp.asarray(rng.integers(-1, 100, leaf.shape), leaf.dtype)
+
+    return jax.tree.map(fill, _shapes())
+
+
+def _assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+
+    def same(a, b):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        if jnp.issubdtype(b.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+    jax.tree.map(same, found, expected)
+
+
+def _numbers(value):
+    return {"a": jnp.full((2, 3), value, jnp.float32), "b": jnp.int16(value)}
+
+
+def _assert_latest(saved, step, tree):
+    found = checkpoints.restore(saved, _numbers(0))
+    assert found[0] == step
+    _assert_same(found[1], tree)
+
+
+def test_nothing_saved_is_none(tmp_path):
+    with checkpoints.open_checkpoints(tmp_path / "new" / "folder") as saved:
+        assert checkpoints.restore(saved, _numbers(0)) is None
+
+
+def test_a_run_comes_back_bit_for_bit(tmp_path, run):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        checkpoints.save(saved, 3, run)
+        step, found = checkpoints.restore(saved, run)
+    assert step == 3
+    _assert_same(found, run)
+    # And in another process' eyes, which has but the shapes.
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        step, found = checkpoints.restore(saved, _shapes())
+    assert step == 3
+    _assert_same(found, run)
+    key = found[0].state.key
+    np.testing.assert_array_equal(jax.random.bits(key), jax.random.bits(run[0].state.key))
+
+
+def test_the_latest_is_restored_and_two_are_kept(tmp_path):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        for step in (1, 5, 9, 12):
+            checkpoints.save(saved, step, _numbers(step))
+        _assert_latest(saved, 12, _numbers(12))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["12", "9"]
+
+
+def test_a_step_is_written_once(tmp_path):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        checkpoints.save(saved, 4, _numbers(4))
+        checkpoints.save(saved, 4, _numbers(5))
+        _assert_latest(saved, 4, _numbers(4))
+
+
+def test_a_leaf_may_have_grown(tmp_path):
+    # The records of a run get longer; what is asked for is the structure.
+    grown = {"a": jnp.arange(15.0).reshape(5, 3), "b": jnp.int16(2)}
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        checkpoints.save(saved, 1, grown)
+        _assert_latest(saved, 1, grown)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import jax.numpy as jnp
+from al_jax import checkpoints
+
+saved = checkpoints.open_checkpoints(sys.argv[1])
+checkpoints.save(saved, 1, {"a": jnp.full((2, 3), 1.0), "b": jnp.int16(1)})
+
+def die(*_, **__):  # just before the finished checkpoint would get its name
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.rename = os.replace = pathlib.Path.rename = pathlib.Path.replace = die
+checkpoints.save(saved, 2, {"a": jnp.full((2, 3), 2.0), "b": jnp.int16(2)})
+"""
+
+
+def test_a_killed_writer_leaves_the_checkpoint_before(tmp_path):
+    package = str(pathlib.Path(checkpoints.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": package, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert len(left) == 2 and "1" in left and "2" not in left  # step 2 under a temporary name
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        _assert_latest(saved, 1, _numbers(1))
+        checkpoints.save(saved, 2, _numbers(2))
+        _assert_latest(saved, 2, _numbers(2))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]  # and nothing is left over

@@ -1,0 +1,412 @@
+"""Bad input at the command line: one line on standard error, exit status 2, nothing left behind."""
+
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from al_jax import io
+from al_jax.stack import InputError
+from experiments import command, simulate
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLAGS = flags.FLAGS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flags_of_simulate(tmp_path_factory) -> Iterator[None]:
+    """The flags of the command, and a compilation cache, for the tests of this module only."""
+    before = set(FLAGS)
+    cache = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
+    simulate.define_flags()
+    yield
+    for name in set(FLAGS) - before:
+        delattr(FLAGS, name)
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
+    """The working directory, with a good stack, folder and CSV in it."""
+    monkeypatch.chdir(tmp_path)
+    io.write_stack("stack.npz", tiny.stack())
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    return tmp_path
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process; exit status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["simulate", *arguments])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            command.run(simulate.main)
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def refused(call, folder) -> Callable[..., str]:
+    """Asserts that the command refuses its arguments as it should; its line."""
+
+    def run(*arguments: str) -> str:
+        before = content(folder)
+        status, out, err = call(*arguments)
+        assert (status, out) == (2, ""), err
+        assert content(folder) == before
+        return one_line(err)
+
+    return run
+
+
+def content(folder: pathlib.Path) -> dict[str, bytes | None]:
+    """Every path below a folder, with the bytes of the files."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert "Traceback" not in err and "  " not in err
+    return err.removeprefix("error: ").strip()
+
+
+def write_npz(**changes: np.ndarray) -> str:
+    """bad.npz: the good stack with some arrays replaced."""
+    stack = tiny.stack()
+    arrays = {k: np.asarray(getattr(stack, k)) for k in ("images", "truth", "inside", "names")}
+    np.savez("bad.npz", **(arrays | changes))
+    return "--stack=bad.npz"
+
+
+# Files.
+
+
+def test_the_shapes_of_an_npz_disagree(refused):
+    line = refused(write_npz(truth=np.zeros((6, 40, 47), int)))
+    assert "bad.npz: truth has shape [6, 40, 47]" in line
+
+
+def test_a_label_is_outside_its_range(refused):
+    truth = np.array(tiny.stack().truth)
+    truth[2, 20, 20] = 4
+    line = refused(write_npz(truth=truth))
+    assert line.startswith("bad.npz: section 2 has class 4 but the 4 names allow 0 to 3; ")
+
+
+def test_a_pixel_is_not_finite(refused):
+    images = np.asarray(tiny.stack().images, np.float32)
+    images[3, 10, 10] = np.nan
+    assert "bad.npz: section 3 has pixels that are not finite" in refused(write_npz(images=images))
+
+
+def test_a_class_is_empty(refused):
+    names = np.array(["background", "outer", "middle", "inner", "core"])
+    assert "no section has a pixel of class 'core'" in refused(write_npz(names=names))
+
+
+def test_there_is_one_section(refused):
+    stack = tiny.stack()
+    first = {k: np.asarray(getattr(stack, k))[:1] for k in ("images", "truth", "inside")}
+    assert "bad.npz: there is only one section" in refused(write_npz(**first))
+
+
+def test_there_is_one_class(refused):
+    truth, names = np.zeros((6, 40, 48), int), np.array(["background"])
+    line = refused(write_npz(truth=truth, names=names))
+    assert "bad.npz: there is no class but background" in line
+
+
+def test_a_file_is_truncated(refused, folder):
+    whole = pathlib.Path("stack.npz").read_bytes()
+    pathlib.Path("half.npz").write_bytes(whole[: len(whole) // 2])
+    assert "half.npz: cannot be read as an npz file" in refused("--stack=half.npz")
+
+
+def test_a_file_is_no_stack(refused):
+    assert "names.csv: cannot be read as an npz file" in refused("--stack=names.csv")
+
+
+def test_a_file_is_missing(refused):
+    assert "none.npz: there is no such file; check the path" in refused("--stack=none.npz")
+    line = refused("--images=none.nii.gz", "--labels=none.nii.gz", "--names=names.csv")
+    assert "none.nii.gz: there is no such file; check the path" in line
+
+
+def write_folders(last_id: int = 3) -> tuple[str, ...]:
+    """Two folders of PNGs whose last section has a pixel of `last_id`."""
+    stack = tiny.stack()
+    for name in ("images", "labels"):
+        os.makedirs(name)
+    for n in range(3):
+        labels = np.where(stack.inside[n], stack.truth[n], 0).astype(np.uint8)
+        labels[20, 24] = last_id if n == 2 else labels[20, 24]
+        Image.fromarray(stack.images[n, ..., 0]).save(f"images/{n}.png")
+        Image.fromarray(labels).save(f"labels/{n}.png")
+    return "--images=images", "--labels=labels", "--names=names.csv"
+
+
+def test_an_id_is_not_in_the_table(refused):
+    line = refused(*write_folders(last_id=9))
+    assert line.startswith("labels/2.png: has the id 9, which names.csv does not list; add it")
+
+
+def test_a_section_has_another_size(refused):
+    arguments = write_folders()
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save("labels/1.png")
+    assert "labels/1.png: has 40 by 40 pixels but images/1.png has 40 by 48" in refused(*arguments)
+
+
+# Flags.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--strategies=BDa,Best"], "strategy 'Best' is unknown; use BDa, Da,"),
+        (["--strategies=Da,BDa,Da"], "strategy 'Da' is named twice"),
+        (["--strategies="], "--strategies is empty; use BDa, Da,"),
+        (["--strategy=BDa"], "Unknown command line flag 'strategy'. Did you mean: strategies"),
+        (["BDa"], "'BDa' is no flag; see --help"),
+        (["--network=huge"], "--network=huge: value should be one of <full|small>"),
+        (["--field=rough"], "--field=rough: value should be one of"),
+        (["--batch=0"], "--batch=0"),
+        (["--batch=eight"], "--batch=eight"),
+        (["--crop=8"], "--crop=8"),
+        (["--crop=1000000"], "--crop=1000000"),
+        (["--alpha=1.5"], "--alpha=1.5"),
+        (["--alpha=half"], "--alpha=half"),
+        (["--seed=-1"], "--seed=-1"),
+        (["--seed=4294967296"], "--seed=4294967296"),
+        (["--clip=0"], "--clip=0"),
+        (["--target_dice=95"], "--target_dice=95"),
+        (["--learning_rate=nan"], "--learning_rate=nan: give a finite number"),
+        (["--clip=inf"], "--clip=inf: give a finite number"),
+        (["--learning_rate=-0.1"], "--learning_rate=-0.1"),
+        (["--initial_epochs="], "--initial_epochs="),
+        (["--seed"], "Missing value for flag"),
+        (["--stack=stack.npz", "--images=images"], "--stack and --images exclude each other"),
+        (["--images=images"], "--labels is missing; --images, --labels and --names go together"),
+        (["--images=images", "--labels=labels"], "--names is missing"),
+        (["--labels=labels", "--names=names.csv"], "--images is missing"),
+        (["--stack=stack.npz", "--sections=9"], "--sections has no effect without --images"),
+        (["--spacing=5"], "--spacing has no effect without --images"),
+        (["--stack="], "there is no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags_that_are_refused(refused, arguments, says):
+    assert says in refused(*arguments)
+
+
+def test_flags_of_one_kind_of_input_are_refused_with_another(refused):
+    arguments = write_folders()
+    line = refused(*arguments, "--grouping=nine")
+    assert line == "--grouping has no effect with a folder of sections; leave it out"
+    line = refused("--images=a.nii", "--labels=b.nii", "--names=names.csv", "--outside_id=7")
+    assert line == "--outside_id has no effect with a NIfTI volume; leave it out"
+
+
+# The output directory.
+
+
+@pytest.fixture
+def begun(folder, call, monkeypatch) -> pathlib.Path:
+    """A directory whose run has begun and done nothing yet."""
+    with monkeypatch.context() as patch:
+        patch.setattr(simulate, "simulate_into", lambda *_: None)
+        assert call("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")[0] == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ("--clip=5", "clip was 1.0, is 5.0"),
+        ("--field=paper", "field was smooth, is paper"),
+        ("--seed=3", "seed was 0, is 3"),
+        ("--strategies=Rand", "strategies was BDa,Rand, is Rand"),
+        ("--count_background", "count_background was False, is True"),
+    ],
+)
+def test_an_output_directory_of_another_configuration(refused, begun, changed, says):
+    line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand", changed)
+    assert line == f"out: holds another run ({says}); choose another --workdir"
+
+
+def test_an_output_directory_of_another_stack(refused, begun):
+    io.write_stack("other.npz", tiny.stack(1))
+    line = refused("--stack=other.npz", "--workdir=out", "--strategies=BDa,Rand")
+    assert line.startswith("out: holds another run (stack was ")
+
+
+def test_an_output_directory_of_an_older_version(refused, begun):
+    was = json.loads((begun / "config.json").read_text())
+    del was["seed"]
+    (begun / "config.json").write_text(json.dumps(was))
+    line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
+    assert "(seed was unset, is 0)" in line
+    (begun / "config.json").write_text(json.dumps({str(n): n for n in range(40)}))
+    line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
+    assert len(line) < 300 and " more)" in line
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\x00"])
+def test_an_output_directory_with_a_damaged_configuration(refused, begun, text):
+    (begun / "config.json").write_text(text)
+    line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
+    assert line == "out: its config.json is unreadable; choose another --workdir"
+
+
+def test_an_output_directory_with_foreign_files(refused, folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.tex").touch()
+    line = refused("--stack=stack.npz", "--workdir=out")
+    assert line == "out: holds files of something else (thesis.tex); choose another --workdir"
+    assert "holds files of something else" in refused("--stack=stack.npz", "--workdir=")
+
+
+def test_an_output_directory_that_is_a_file(refused, folder):
+    line = refused("--stack=stack.npz", "--workdir=names.csv")
+    assert line == "names.csv: Not a directory; choose another --workdir"
+    line = refused("--stack=stack.npz", "--workdir=names.csv/out")
+    assert line == "names.csv/out: Not a directory; choose another --workdir"
+
+
+def test_an_output_directory_that_cannot_be_made(refused, monkeypatch):
+    def mkdir(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", mkdir)
+    line = refused("--stack=stack.npz", "--workdir=out")
+    assert line == "out: Permission denied; choose another --workdir"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_directory_that_is_not_writable(refused, folder):
+    (folder / "out").mkdir(mode=0o500)
+    line = refused("--stack=stack.npz", "--workdir=out")
+    assert line == "out: Permission denied; choose another --workdir"
+
+
+def test_an_output_directory_in_use(refused, begun):
+    with open(begun / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
+    assert line == "out: another process is at work in it; wait for it"
+
+
+def test_of_two_that_begin_at_once_the_second_sees_the_first(folder, monkeypatch):
+    """The other one begins and ends between our look at the folder and our lock."""
+    mkdir = pathlib.Path.mkdir
+
+    def late(path: pathlib.Path, **options: bool) -> None:
+        mkdir(path, **options)
+        (path / "config.json").write_text('{"seed": 5}')
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", late)
+    with (
+        pytest.raises(InputError, match=r"another run \(seed was 5, is 3\)"),
+        command.open_workdir("out", {"seed": 3}),
+    ):
+        pytest.fail("entered")
+    assert json.loads((folder / "out" / "config.json").read_text()) == {"seed": 5}
+
+
+# A run that fails.
+
+
+@pytest.fixture
+def pixelwise(monkeypatch) -> Iterator[None]:
+    """A network that compiles at once."""
+    jax.clear_caches()  # a trace does not know which network it is of
+    monkeypatch.setattr("al_jax.simulation.make_network", lambda _, count: tiny.Pixelwise(count))
+    yield
+    jax.clear_caches()
+
+
+def test_a_loss_that_is_not_finite(call, folder, pixelwise):
+    status, _, err = call(
+        "--stack=stack.npz", "--workdir=out", "--crop=32", "--initial_epochs=9",
+        "--learning_rate=1e30",
+    )  # fmt: skip
+    line = one_line(err)
+    assert status == 2
+    assert line.startswith("the loss is not finite at training step ")
+    assert line.endswith(" with --learning_rate=1e+30; lower it")
+    assert sorted(os.listdir("out")) == [".lock", "checkpoints", "config.json"]
+
+
+def test_a_loss_that_is_not_finite_after_an_answer():
+    with flagsaver.flagsaver(query_learning_rate=3.0):
+        simulate.check_loss(np.array([1.0, 0.0]), 7, "query", "query_learning_rate")
+        with pytest.raises(InputError) as refusal:
+            losses = np.array([1.0, 2.0, np.inf, np.nan])
+            simulate.check_loss(losses, 7, "query", "query_learning_rate")
+    says = "the loss is not finite at query 9 with --query_learning_rate=3; lower it"
+    assert str(refusal.value) == says
+
+
+def test_a_disk_that_is_full(call, folder, pixelwise, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("al_jax.checkpoints.open_checkpoints", full)
+    status, _, err = call("--stack=stack.npz", "--workdir=out")
+    assert status == 2
+    assert one_line(err) == "out: No space left on device; choose another --workdir"
+
+
+# The real command.
+
+
+def in_shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.simulate", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_real_command_refuses_a_flag(tmp_path):
+    done = in_shell(f"--workdir={tmp_path / 'out'}", "--crops=32")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Unknown command line flag 'crops'. Did you mean: crop" in one_line(done.stderr)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_real_command_refuses_a_stack(tmp_path):
+    path = tmp_path / "stack.npz"
+    io.write_stack(path, tiny.stack())
+    path.write_bytes(path.read_bytes()[:-100])
+    done = in_shell(f"--workdir={tmp_path / 'out'}", f"--stack={path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert one_line(done.stderr).startswith(f"{path}: cannot be read as an npz file")
+    assert os.listdir(tmp_path) == ["stack.npz"]
+
+
+def test_the_real_command_lists_its_flags():
+    done = in_shell("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m experiments.simulate" in done.stdout
+    for name in ("stack", "images", "strategies", "workdir", "[no]count_background"):
+        assert f"  --{name}:" in done.stdout

@@ -1,0 +1,288 @@
+"""The real command end to end: what it writes, and that it goes on to the same bytes after a stop.
+
+A run on the small stack takes seconds, most of them imports and traces; only the first one
+compiles, as all share a compilation cache.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tiny
+
+from al_jax import io
+from al_jax.statistics import effort_at
+
+ROOT = pathlib.Path(__file__).parents[1]
+STRATEGIES = ("BDa", "Da", "Rand")
+SETTINGS = (
+    f"--strategies={','.join(STRATEGIES)}", "--crop=32", "--initial_epochs=45", "--query_epochs=3",
+    "--target_dice=1", "--checkpoint_seconds=0",
+)  # fmt: skip
+RESULTS = ("queries.csv", "result.json", "curve.png", "annotations.png", "config.json")
+PATIENCE = 300  # seconds for one run on a busy machine
+
+
+class Bench:
+    """A small stack and the command that simulates it."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        io.write_stack(folder / "stack.npz", tiny.stack())
+        self.environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+
+    def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.simulate", f"--stack={self.folder / 'stack.npz'}",
+             f"--workdir={workdir}", *SETTINGS, *more],
+            cwd=ROOT, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, workdir: pathlib.Path, *more: str) -> tuple[str, str]:
+        """Standard output and standard error of a run that ends well."""
+        process = self.start(workdir, *more)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+        return out, err
+
+    def stop(
+        self, workdir: pathlib.Path, moment: Callable[[], bool], with_signal: int = signal.SIGKILL
+    ) -> tuple[int, str]:
+        """Sends a signal at a moment; exit status and standard error."""
+        process, begun = self.start(workdir), time.monotonic()
+        while process.poll() is None and not moment():
+            assert time.monotonic() - begun < PATIENCE
+            time.sleep(0.002)
+        assert process.poll() is None, "ended before the moment came"
+        process.send_signal(with_signal)
+        _, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def finished(bench) -> tuple[pathlib.Path, str, str]:
+    """A directory whose run has ended, untouched by the tests, and what it said."""
+    return bench.folder / "whole", *bench.run(bench.folder / "whole")
+
+
+@pytest.fixture(scope="module")
+def rows(finished) -> list[dict[str, str]]:
+    """queries.csv."""
+    with open(finished[0] / "queries.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def of(rows: list[dict[str, str]], strategy: str) -> list[dict[str, str]]:
+    return [row for row in rows if row["strategy"] == strategy]
+
+
+def numbers(rows: list[dict[str, str]], column: str) -> np.ndarray:
+    return np.array([float(row[column] or "nan") for row in rows])
+
+
+def results(workdir: pathlib.Path) -> dict[str, bytes]:
+    return {name: (workdir / name).read_bytes() for name in RESULTS}
+
+
+def stamps(workdir: pathlib.Path) -> dict[str, int]:
+    """When each file of the checkpoints was written."""
+    files = (path for path in (workdir / "checkpoints").rglob("*") if path.is_file())
+    return {str(path.relative_to(workdir)): path.stat().st_mtime_ns for path in files}
+
+
+def half_written(workdir: pathlib.Path, stage: str = "*") -> list[pathlib.Path]:
+    """Checkpoints that are being written, or that a killed process left so."""
+    with contextlib.suppress(FileNotFoundError):  # gone while we looked
+        return list(workdir.glob(f"checkpoints/{stage}/*orbax-checkpoint-tmp*"))
+    return []
+
+
+def count_rows(workdir: pathlib.Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return len((workdir / "queries.csv").read_text().splitlines()) - 1
+    return 0
+
+
+# One run.
+
+
+def test_everything_is_there(finished):
+    workdir, _, _ = finished
+    stages = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    assert sorted(os.listdir(workdir)) == sorted([*RESULTS, "checkpoints", ".lock"])
+    assert stages == sorted([*STRATEGIES, "initial_partial"])
+    for name in ("curve.png", "annotations.png"):
+        assert (workdir / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_user_sees(finished):
+    workdir, out, err = finished
+    first, *table, last = (line for line in out.splitlines() if line)
+    summary = json.loads((workdir / "result.json").read_text())["summary"]
+    assert first.startswith("6 sections of 40x48, 4 classes, 1344 px of outline; results in ")
+    assert last == f"{workdir}: queries.csv, result.json, curve.png, annotations.png"
+    assert table[1].split() == ["strategy", "start", "80%", "90%", "95%", "queries"]
+    for line, strategy in zip(table[2:], STRATEGIES, strict=True):
+        name, start, *_, queries = line.split()
+        assert (name, int(queries)) == (strategy, summary[strategy]["queries"])
+        assert float(start) == round(summary[strategy]["initial_effort"], 1)
+    # Without a terminal a stage that takes less than a minute has one line, and nothing else talks.
+    stages = [line.split()[0] for line in err.splitlines()]
+    assert stages == ["network", *STRATEGIES], err
+    assert "epoch 45, loss 0." in err.splitlines()[0]
+    assert all(" 100%|" in line and "\r" not in line for line in err.splitlines())
+    assert all("effort" in line and "Dice" in line for line in err.splitlines()[1:])
+
+
+def test_columns_of_the_table_of_queries(rows):
+    names = ("background", "outer", "middle", "inner")
+    assert list(rows[0]) == [
+        "strategy", "step", "section", "structure", "predicted_dice", "predicted_length",
+        "actual_length", "effort_px", "effort_percent", "dice", "dice_unclamped",
+        *(f"dice_{name}" for name in names), *(f"dice_unclamped_{name}" for name in names),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_values_of_the_table_of_queries(rows, strategy):
+    mine = of(rows, strategy)
+    names = ("background", "outer", "middle", "inner")
+    assert [int(row["step"]) for row in mine] == list(range(len(mine)))
+    asked = [(int(row["section"]), row["structure"]) for row in mine[1:]]
+    assert len(set(asked)) == len(asked)
+    assert all(0 <= section < 6 and name in names for section, name in asked)
+    assert mine[0]["section"] == mine[0]["structure"] == mine[0]["predicted_length"] == ""
+    pixels, percent = numbers(mine, "effort_px"), numbers(mine, "effort_percent")
+    np.testing.assert_allclose(pixels, np.cumsum(numbers(mine, "actual_length")), rtol=1e-5)
+    np.testing.assert_allclose(percent, 100 * pixels / 1344, rtol=1e-5)
+    assert percent[-1] <= 100
+    assert (numbers(mine[1:], "predicted_length") >= 1).all()
+    for kind in ("dice", "dice_unclamped"):
+        classes = np.stack([numbers(mine, f"{kind}_{name}") for name in names[1:]])
+        np.testing.assert_allclose(numbers(mine, kind), classes.mean(0), rtol=1e-5)
+    assert numbers(mine, "dice")[-1] == 1  # it was told to go on to the end
+
+
+def test_strategies_share_their_start(rows):
+    starts = {tuple(of(rows, s)[0].values())[1:] for s in STRATEGIES}
+    assert len(starts) == 1
+    assert len({str([row["section"] for row in of(rows, s)]) for s in STRATEGIES}) > 1
+
+
+def test_the_result(finished, rows):
+    result = json.loads((finished[0] / "result.json").read_text())
+    configuration, versions = result["configuration"], result["versions"]
+    assert configuration == json.loads((finished[0] / "config.json").read_text())
+    assert configuration["strategies"] == list(STRATEGIES)
+    assert (configuration["seed"], configuration["training"]["crop"]) == (0, 32)
+    assert {"al_jax", "jax", "jaxlib", "numpy", "python", "device"} <= set(versions)
+    for strategy in STRATEGIES:
+        mine, summary = of(rows, strategy), result["summary"][strategy]
+        effort, dice = numbers(mine, "effort_percent"), numbers(mine, "dice")
+        assert summary["queries"] == len(mine) - 1
+        assert summary["initial_effort"] == pytest.approx(effort[0], abs=1e-3)
+        assert summary["final_dice"] == pytest.approx(100 * dice[-1], abs=1e-3)
+        for target in (80, 90, 95):
+            at = effort_at(effort, dice, target / 100)
+            assert summary[f"effort_at_{target}"] == pytest.approx(at, abs=1e-3)
+
+
+def test_another_seed_starts_elsewhere(bench, rows, tmp_path):
+    bench.run(tmp_path, "--seed=1", "--strategies=Rand", "--target_dice=0")
+    with open(tmp_path / "queries.csv", newline="") as file:
+        (start,) = csv.DictReader(file)
+    assert (start["strategy"], start["step"]) == ("Rand", "0")
+    assert {k: start[k] for k in ("effort_px", "dice")} != {
+        k: rows[0][k] for k in ("effort_px", "dice")
+    }
+
+
+# Again, and on after a stop.
+
+
+def test_the_same_command_again(bench, finished, tmp_path):
+    """All is there; then without what is written after the last checkpoint."""
+    workdir = tmp_path / "again"
+    shutil.copytree(finished[0], workdir, copy_function=shutil.copy2)
+    before, written = results(finished[0]), stamps(workdir)
+    bench.run(workdir)
+    assert results(workdir) == before and stamps(workdir) == written
+    for name in ("result.json", "curve.png", "annotations.png"):
+        (workdir / name).unlink()
+    whole = (workdir / "queries.csv").read_text().splitlines(keepends=True)
+    (workdir / "queries.csv").write_text("".join(whole[:-3]))
+    bench.run(workdir)
+    assert results(workdir) == before and stamps(workdir) == written
+
+
+def test_a_table_that_is_ahead_of_the_checkpoints(bench, finished, tmp_path):
+    """Stopped after queries that no checkpoint holds yet: they are made again, just so."""
+    workdir = tmp_path / "ahead"
+    shutil.copytree(finished[0], workdir, copy_function=shutil.copy2)
+    steps = sorted((workdir / "checkpoints" / "Rand").iterdir(), key=lambda path: int(path.name))
+    shutil.rmtree(steps[-1])
+    kept = {k: v for k, v in stamps(workdir).items() if "/Rand/" not in k}
+    (workdir / "result.json").unlink()
+    bench.run(workdir)
+    assert results(workdir) == results(finished[0])
+    assert {k: v for k, v in stamps(workdir).items() if "/Rand/" not in k} == kept
+
+
+def test_stopped_runs_end_as_if_they_had_not_been(bench, finished, tmp_path):
+    workdir = tmp_path / "stopped"
+    status, err = bench.stop(workdir, lambda: bool(half_written(workdir, "initial_partial")))
+    assert (status, err) == (-signal.SIGKILL, "")
+    status, err = bench.stop(workdir, lambda: count_rows(workdir) > 4, signal.SIGINT)
+    assert status == 130
+    assert err.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert "Traceback" not in err
+    status, _ = bench.stop(workdir, lambda: bool(half_written(workdir, "Da")))
+    assert status == -signal.SIGKILL
+    bench.run(workdir)
+    assert results(workdir) == results(finished[0])
+    assert half_written(workdir) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_many_kills_at_random_moments(bench, finished, tmp_path, seed):
+    """Five kills each: at a random time, or at a random time while a checkpoint is written."""
+    rng, workdir, kills = random.Random(seed), tmp_path / "killed", 0
+    for attempt in range(20):
+        process, writing = bench.start(workdir), attempt % 2 == 0
+        time.sleep(rng.uniform(2, 14))
+        begun = time.monotonic()
+        while writing and process.poll() is None and not half_written(workdir):
+            assert time.monotonic() - begun < PATIENCE
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.2) if writing else 0)
+        killed = process.poll() is None
+        process.kill()
+        _, err = process.communicate()
+        assert killed or process.returncode == 0, err
+        kills += killed
+        if kills == 5 or not killed:
+            break
+    bench.run(workdir)
+    assert results(workdir) == results(finished[0])
+    assert half_written(workdir) == []

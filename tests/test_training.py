@@ -1,0 +1,346 @@
+"""Training in pieces, its batches and its optimiser; prediction against NumPy, by section."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from scipy.special import entr, logsumexp, softmax
+
+from al_jax import networks, training
+from al_jax.training import Training
+
+CLASSES = tiny.CLASSES
+SETTING = Training(crop=32, batch=2)
+COUNT = 5  # sections: batches of 2 do not fit evenly
+PIXELWISE = tiny.Pixelwise(CLASSES)
+SMALL = networks.make_network("small", CLASSES)
+# Compilation is most of the time; where only values matter, no fast code is needed.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def _stack():
+    """Five sections with the two outer classes traced on the first three."""
+    stack = tiny.stack()
+    truth, inside = stack.truth[:COUNT], stack.inside[:COUNT]
+    sections = _on_device(training.make_sections(stack.images[:COUNT], inside))
+    traced = (truth < 2) & (np.arange(COUNT) < 3)[:, None, None]
+    labels = np.where(traced, truth, -1).astype(np.int16)
+    compatible = np.ones((COUNT, CLASSES), bool)
+    compatible[:3, :2] = False
+    in_range = np.ones((COUNT, CLASSES), bool)
+    in_range[4, 3] = compatible[4, 3] = False
+    return sections, labels, compatible, in_range, truth
+
+
+def _on_device(tree):
+    return jax.tree.map(jnp.asarray, tree)
+
+
+@functools.cache
+def _train(network, epochs, setting=SETTING, loss="partial", function="train"):
+    """A jitted training of the stack: (key, state, first_epoch, rate) -> (state, losses)."""
+    sections, labels, compatible = map(_on_device, _stack()[:3])
+
+    @jax.jit
+    def run(key, state, first_epoch=0, rate=0.02):
+        return getattr(training, function)(
+            key, state, sections, labels, compatible, epochs, rate, network, setting, loss,
+            first_epoch,
+        )  # fmt: skip
+
+    return run
+
+
+def _state(network, seed=0, setting=SETTING, heads=False):
+    params = tiny.weights(network, seed, heads)
+    return training.init_train_state(None, network, setting, params)
+
+
+def _assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Two epochs of the small network."""
+    return _train(SMALL, 2)(jax.random.key(0), _state(SMALL))
+
+
+def test_training_in_two_pieces_is_training_in_one(whole):
+    key = jax.random.key(0)
+    state, first = _train(SMALL, 1)(key, _state(SMALL))
+    state, second = _train(SMALL, 1)(key, state, 1)
+    np.testing.assert_array_equal(np.concatenate([first, second]), whole[1])
+    _assert_same(state, whole[0])
+
+
+def test_the_same_key_gives_the_same_bytes(whole):
+    again = _train(SMALL, 2)(jax.random.key(0), _state(SMALL))
+    _assert_same(whole, again)
+    other = _train(SMALL, 2)(jax.random.key(1), _state(SMALL))
+    assert not np.array_equal(other[1], whole[1])
+    assert whole[1].shape == (6,) and whole[1].dtype == jnp.float32
+
+
+def test_the_loss_goes_down():
+    run, state, key, means = _train(SMALL, 2), _state(SMALL), jax.random.key(2), []
+    for first_epoch in range(0, 40, 2):
+        state, losses = run(key, state, first_epoch)
+        means.append(float(losses.mean()))
+    assert np.isfinite(means).all()
+    assert np.mean(means[-3:]) < 0.6 * means[0]
+
+
+@pytest.mark.parametrize(("count", "batch"), [(5, 2), (4, 2), (3, 8), (1, 8), (7, 7), (9, 8)])
+def test_every_epoch_visits_every_section(monkeypatch, count, batch):
+    def spy(key, state, sections, labels, compatible, chosen, *_):
+        return state, chosen
+
+    monkeypatch.setattr(training, "augmented_step", spy)
+    steps = training.steps_per_epoch(count, batch)
+    assert steps == int(np.ceil(count / batch))
+    visited = training.train(
+        jax.random.key(4), jnp.int32(0), None, np.zeros((count, 2, 2), np.int16), None, 6, 0.0,
+        None, Training(batch=batch),
+    )[1]  # fmt: skip
+    epochs = np.asarray(visited).reshape(6, steps * batch)
+    for epoch in epochs:
+        times = np.bincount(epoch, minlength=count)
+        assert len(times) == count and times.min() >= 1
+        assert times.max() - times.min() <= 1  # what fills the last batch is spread evenly
+    if count > 1:
+        assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_batch_larger_than_the_stack():
+    sections, labels, compatible = jax.tree.map(lambda a: jnp.asarray(a[:2]), _stack()[:3])
+    state, losses = quick(
+        lambda key, state: training.train(
+            key, state, sections, labels, compatible, 4, 0.02, PIXELWISE, Training(crop=32)
+        )
+    )(jax.random.key(5), _state(PIXELWISE))
+    assert losses.shape == (4,) and np.isfinite(losses).all()
+    jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), state)
+
+
+def test_fine_tuning_starts_from_rest(monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *args, **kwargs: (args, kwargs))
+    resting = _state(PIXELWISE, heads=True)
+    warm = resting.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, resting.momentum))
+    (key, state, *rest), named = training.fine_tune("key", warm, 1, 2, loss="labelled")
+    _assert_same(state, resting)
+    assert (key, rest, named) == ("key", [1, 2], {"loss": "labelled"})
+
+
+def _batch(seed=0):
+    """Logits, labels, compatible, inside of three sections, one of them nearly all outside."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (3, 6, 7, CLASSES)).astype(np.float32)
+    labels = rng.integers(-1, 2, (3, 6, 7)).astype(np.int16)
+    compatible = np.array([[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 1]], bool)
+    inside = rng.random((3, 6, 7)) < np.array([0.9, 0.1, 0.5])[:, None, None]
+    return logits, labels, compatible, inside
+
+
+@pytest.mark.parametrize("loss", ["partial", "labelled"])
+def test_batch_loss_is_the_mean_over_all_counted_pixels(loss):
+    logits, labels, compatible, inside = _batch()
+    terms = []
+    for n, y, x in np.argwhere(inside):
+        z = logits[n, y, x].astype(np.float64)
+        if labels[n, y, x] >= 0:
+            terms.append(logsumexp(z) - z[labels[n, y, x]])
+        elif loss == "partial":
+            terms.append(logsumexp(z) - logsumexp(z[compatible[n]]))
+    found = training.batch_loss(logits, labels, compatible, inside, loss)
+    np.testing.assert_allclose(found, np.mean(terms), rtol=1e-5)
+    # A section counts by its pixels: not the mean of the sections' means.
+    single = [float(training.batch_loss(*(x[n : n + 1] for x in _batch()), loss)) for n in range(3)]
+    assert abs(np.mean(single) - found) > 1e-2
+
+
+@pytest.mark.parametrize("loss", ["partial", "labelled"])
+def test_batches_without_anything_to_learn_are_finite(loss):
+    logits, labels, compatible, inside = _batch()
+    gradient = quick(jax.value_and_grad(training.batch_loss), static_argnums=4)
+    nothing = np.zeros_like(compatible)
+    for args in (
+        (logits, np.full_like(labels, -1), nothing, inside),
+        (logits, labels, compatible, np.zeros_like(inside)),
+    ):
+        value, slope = gradient(*args, loss)
+        assert value == 0 and not np.asarray(slope).any()
+    value, slope = gradient(logits, labels, nothing, inside, loss)
+    assert np.isfinite(value) and np.isfinite(slope).all()
+
+
+def test_an_update_is_bounded_by_the_clip():
+    params = tiny.weights(PIXELWISE, heads=True)
+    sgd = training.optimiser(Training(clip=0.5))
+    gradient = jax.tree.map(lambda leaf: 1e4 * jnp.ones_like(leaf), params)
+    momentum = sgd.init(params)
+    for step in range(1, 5):
+        update, momentum = sgd.update(gradient, momentum, params)
+        np.testing.assert_allclose(
+            optax.tree.norm(update), 0.5 * (1 - 0.9**step) / (1 - 0.9), rtol=1e-4
+        )
+    # A small gradient is left alone.
+    small = jax.tree.map(lambda leaf: 1e-4 * jnp.ones_like(leaf), params)
+    sgd = training.optimiser(Training(clip=0.5, weight_decay=0.0))
+    jax.tree.map(
+        np.testing.assert_array_equal, sgd.update(small, sgd.init(params), params)[0], small
+    )
+
+
+def test_weight_decay_acts_on_kernels_only():
+    params = tiny.weights(SMALL, heads=True)
+    setting = Training(weight_decay=0.1, clip=1e9)
+    sgd = training.optimiser(setting)
+    params = jax.tree.map(np.asarray, params)
+    still = jax.tree.map(np.zeros_like, params)
+    update = quick(lambda still, params: sgd.update(still, sgd.init(params), params)[0])(
+        still, params
+    )
+    for layer, parts in update.items():
+        np.testing.assert_allclose(parts["kernel"], 0.1 * params[layer]["kernel"], rtol=1e-6)
+        assert np.asarray(params[layer]["bias"]).any() and not np.asarray(parts["bias"]).any()
+
+
+def test_a_step_by_hand():
+    # One pixel, one class traced: softmax minus one-hot, through the last layer.
+    setting = Training(weight_decay=0.0, clip=1e9, momentum=0.5)
+    state = _state(PIXELWISE, setting=setting, heads=True)
+    inputs = np.full((1, 1, 1, 3), 0.3, np.float32)
+    labels, inside = np.full((1, 1, 1), 2, np.int16), np.ones((1, 1, 1), bool)
+    batch = (inputs, labels, inside, np.ones((1, CLASSES), bool))
+    step = quick(training.train_step, static_argnames=("network", "setting"))
+
+    def slope(params):  # without dropout's key there is none; with it, repeat its draw
+        hidden = np.maximum(
+            inputs[0, 0, 0] @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0
+        )
+        kept = np.asarray(jax.random.bernoulli(jax.random.key(7), 0.5, (1, 1, 1, 8)))[0, 0, 0]
+        z = (2 * kept * hidden) @ params["score"]["kernel"] + params["score"]["bias"]
+        return softmax(z) - np.eye(CLASSES)[2], logsumexp(z) - z[2]
+
+    bias = np.asarray(state.params["score"]["bias"])
+    velocity = 0
+    for _ in range(2):
+        gradient, value = slope(jax.tree.map(np.asarray, state.params))
+        velocity = 0.5 * velocity + gradient
+        bias = bias - 0.1 * velocity
+        state, loss = step(jax.random.key(7), state, batch, 0.1, network=PIXELWISE, setting=setting)
+        np.testing.assert_allclose(loss, value, rtol=1e-5)
+        np.testing.assert_allclose(state.params["score"]["bias"], bias, rtol=1e-4, atol=1e-6)
+
+
+# Prediction
+
+
+@functools.cache
+def _predict(network, entropy, samples):
+    sections, labels, compatible, in_range, truth = _stack()
+
+    @quick
+    def run(key, params, labels=labels, compatible=compatible):
+        return training.predict(
+            key, params, sections, labels, compatible, in_range, truth, network, SETTING, entropy,
+            samples,
+        )  # fmt: skip
+
+    return run
+
+
+def _logits(network, params, key=None):
+    """Logits [H, W, C] of each section, one after the other; `key` draws dropout masks [S]."""
+    sections = _stack()[0]
+
+    @quick
+    def section(image, low, high, keys):
+        x = networks.network_input(networks.normalise(image, low, high), False)[None]
+        if keys is None:
+            return network.apply({"params": params}, x)[0]
+        return jax.lax.map(lambda k: network.apply({"params": params}, x, k)[0], keys)
+
+    for n in range(COUNT):
+        keys = None if key is None else jax.random.split(jax.random.fold_in(key, n), 3)
+        found = section(sections.images[n], sections.low[n], sections.high[n], keys)
+        yield np.asarray(found).astype(np.float64)
+
+
+def _posterior(logits, labels, compatible):
+    p = softmax(np.where(compatible, logits, -np.inf), -1)
+    return np.where((labels >= 0)[..., None], np.eye(CLASSES)[labels], p)
+
+
+def _dice(a, b, inside):
+    found = np.ones(CLASSES)
+    for c in range(CLASSES):
+        x, y = (a == c) & inside, (b == c) & inside
+        if x.any() or y.any():
+            found[c] = 2 * (x & y).sum() / (x.sum() + y.sum())
+    return found
+
+
+@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+def test_prediction_is_the_loop_over_sections(network):
+    params = tiny.weights(network, 1, heads=True)
+    found = _predict(network, True, 0)(jax.random.key(8), params)
+    sections, labels, compatible, in_range, truth = _stack()
+    for n, logits in enumerate(_logits(network, params)):
+        inside = np.asarray(sections.inside[n])
+        own = np.where(in_range[n], logits, -np.inf).argmax(-1)
+        clamped = np.where(compatible[n], logits, -np.inf).argmax(-1)
+        clamped = np.where(labels[n] >= 0, labels[n], clamped)
+        np.testing.assert_allclose(found.unclamped[n], _dice(own, truth[n], inside), rtol=1e-5)
+        np.testing.assert_allclose(found.clamped[n], _dice(clamped, truth[n], inside), rtol=1e-5)
+        np.testing.assert_allclose(found.fit[n], _dice(own, labels[n], inside), rtol=1e-5)
+        np.testing.assert_array_equal(
+            found.traced[n], [((labels[n] == c) & inside).any() for c in range(CLASSES)]
+        )
+        entropy = entr(_posterior(logits, labels[n], compatible[n]))[inside].mean(0)
+        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
+    assert found.traced.dtype == bool and found.fit.shape == (COUNT, CLASSES)
+
+
+def test_without_entropy_the_rest_is_the_same():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    key = jax.random.key(8)
+    full = _predict(PIXELWISE, True, 0)(key, params)
+    found = _predict(PIXELWISE, False, 0)(key, params)
+    assert not np.asarray(found.entropy).any() and np.asarray(full.entropy).any()
+    _assert_same(found.replace(entropy=full.entropy), full)
+
+
+@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+def test_monte_carlo_dropout_is_the_entropy_of_the_mean_posterior(network):
+    params = tiny.weights(network, 1, heads=True)
+    key = jax.random.key(9)
+    found = _predict(network, True, 3)(key, params)
+    sections, labels, compatible, _, _ = _stack()
+    for n, samples in enumerate(_logits(network, params, key)):
+        mean = np.mean([_posterior(z, labels[n], compatible[n]) for z in samples], 0)
+        entropy = entr(mean)[np.asarray(sections.inside[n])].mean(0)
+        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
+    _assert_same(found, _predict(network, True, 3)(key, params))
+    other = _predict(network, True, 3)(jax.random.key(10), params)
+    assert not np.allclose(other.entropy, found.entropy)
+    without = _predict(network, True, 0)(key, params)
+    assert not np.allclose(without.entropy, found.entropy)
+    _assert_same(found.replace(entropy=without.entropy), without)  # dropout is for entropy only
+
+
+def test_prediction_where_nothing_is_compatible_is_finite():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    labels = _stack()[1]
+    for samples in (0, 3):
+        found = _predict(PIXELWISE, True, samples)(
+            jax.random.key(0), params, labels, np.zeros((COUNT, CLASSES), bool)
+        )
+        jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), found)
+        assert not np.asarray(found.entropy).any()
