@@ -5,7 +5,10 @@ import pathlib
 
 import chex
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from al_jax.stack import InputError
 
 
 def open_checkpoints(folder: str | os.PathLike) -> ocp.CheckpointManager:
@@ -20,10 +23,22 @@ def open_checkpoints(folder: str | os.PathLike) -> ocp.CheckpointManager:
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
-    """Writes `tree` (arrays and typed keys) as checkpoint `step`, unless that exists."""
-    if step not in checkpoints.all_steps():
+    """Writes `tree` (arrays and typed keys) as checkpoint `step`, unless that exists.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    if step in checkpoints.all_steps():
+        return
+    try:
         checkpoints.save(step, args=ocp.args.StandardSave(_plain(tree)))
         checkpoints.wait_until_finished()
+    except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room and "
+            "run the same command again"
+        ) from error
 
 
 def restore(
@@ -33,13 +48,24 @@ def restore(
 
     Args:
       checkpoints: from `open_checkpoints`.
-      like: a tree of the same structure and dtypes (arrays or shapes); the leading axis of a leaf
-        may differ.
+      like: a tree of the same structure, dtypes and shapes but for the leading axis of a leaf.
+
+    Raises:
+      InputError: the checkpoint is damaged, or of another structure.
     """
     step = checkpoints.latest_step()
     if step is None:
         return None
-    stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+    place = f"{checkpoints.directory}/{step}"
+    try:
+        stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{place}: this checkpoint is damaged; remove it, and the one before is used"
+        ) from error
+    expected = _plain(like)
+    if _layout(stored) != _layout(expected):
+        raise InputError(f"{place}: was written by another version; choose another --workdir")
     return step, _typed(stored, like)
 
 
@@ -50,6 +76,11 @@ def _is_key(leaf: chex.Array) -> bool:
 def _plain(tree: chex.ArrayTree) -> dict[str, jax.Array]:
     leaves = (jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree))
     return {f"{index:04}": leaf for index, leaf in enumerate(leaves)}
+
+
+def _layout(leaves: dict[str, jax.Array]) -> dict[str, tuple]:
+    """What must agree: the dtype and all but the first axis."""
+    return {k: (np.dtype(v.dtype), np.ndim(v), np.shape(v)[1:]) for k, v in leaves.items()}
 
 
 def _typed(stored: dict[str, jax.Array], like: chex.ArrayTree) -> chex.ArrayTree:

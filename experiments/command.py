@@ -169,7 +169,7 @@ def _complain(message: str) -> int:
 def run(main: Callable[[], None]) -> None:
     """Runs a command: bad input ends it with one line and exit status 2."""
     logging.set_verbosity(logging.ERROR)
-    if jax.config.jax_compilation_cache_dir is None:  # not in JAX_COMPILATION_CACHE_DIR
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
     # Where the cache cannot be written, everything works but for its speed.

@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jaxlib
 import numpy as np
+import optax
 from absl import flags
 from tqdm import tqdm
 
@@ -153,6 +154,11 @@ class Progress:
             self._log()
 
 
+def _with_norm(losses: np.ndarray, train_state: TrainState) -> np.ndarray:
+    """The losses and the norm of the weights behind them: what the last step did shows there."""
+    return np.append(losses, optax.global_norm(train_state.params))
+
+
 def check_loss(losses: np.ndarray, first: int, what: str, rate: str) -> None:
     """Raises InputError if a loss is not finite; `rate` is the flag of the learning rate."""
     wrong = np.flatnonzero(~np.isfinite(losses))
@@ -179,8 +185,8 @@ def train_initially(
     train_state, epoch = initial(keys.weights, task, config=config), 0
     if weights:
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
-    if (found := checkpoints.restore(saved, train_state)) is not None:
-        epoch, train_state = found
+    if (latest := checkpoints.restore(saved, train_state)) is not None:
+        epoch, train_state = latest
     written = time.monotonic()
     steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
     with Progress("network", epoch / config.initial_epochs, epoch=str(epoch)) as bar:
@@ -191,7 +197,8 @@ def train_initially(
                 config=config, loss=loss, first_epoch=epoch, epochs=count,
             )  # fmt: skip
             losses = np.asarray(losses)
-            check_loss(losses, epoch * steps + 1, "training step", "learning_rate")
+            seen = _with_norm(losses, train_state)
+            check_loss(seen, epoch * steps + 1, "training step", "learning_rate")
             epoch += count
             done = epoch == config.initial_epochs
             if done or time.monotonic() - written >= FLAGS.checkpoint_seconds:
@@ -232,7 +239,8 @@ def run_strategy(
             )  # fmt: skip
             more = jax.tree.map(np.asarray, more)
             kept = int((~more.done).sum())
-            check_loss(more.loss[:kept], len(records.dice), "query", "query_learning_rate")
+            seen = _with_norm(more.loss[:kept], run.train)
+            check_loss(seen, len(records.dice), "query", "query_learning_rate")
             more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
             records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
             finished = np.asarray(kept < QUERIES)
