@@ -39,6 +39,11 @@ class Augmentation:
     contrast: tuple[float, float] = (0.8, 1.25)
     field: str = "smooth"
 
+    def __post_init__(self) -> None:
+        """Refuses an unknown field."""
+        if self.field not in FIELDS:
+            raise ValueError(f"field '{self.field}' is not one of {', '.join(FIELDS)}")
+
 
 def affine(rotation: jax.Array, scale: jax.Array, shear: jax.Array) -> jax.Array:
     """The matrix [2, 2] that takes (y, x) on a crop to its source; angles in radians."""

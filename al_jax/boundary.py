@@ -26,6 +26,12 @@ DIRECTIONS = {
 }
 
 
+def _directions(length: str) -> tuple[tuple[int, int, float], ...]:
+    if length not in DIRECTIONS:
+        raise ValueError(f"length '{length}' is not one of {', '.join(DIRECTIONS)}")
+    return DIRECTIONS[length]
+
+
 def _neighbours(x: jax.Array, down: int, right: int) -> tuple[jax.Array, jax.Array]:
     """Both ends of every pixel pair that is (down, right) apart, at most one pixel each; [H, W]."""
     height, width = x.shape
@@ -40,7 +46,7 @@ def shared_lengths(
     """Outline lengths l(l_n = c) and shared lengths l(l_n = c, l_n = c') of one section.
 
     Args:
-      labels: [H, W] classes; `UNLABELLED` pixels belong to no class.
+      labels: [H, W] classes 0 to C-1; `UNLABELLED` pixels belong to no class.
       inside: [H, W] the image domain; pairs that leave it are not counted.
       num_classes: C.
       length: 'crack' or 'crofton'.
@@ -57,12 +63,10 @@ def shared_lengths(
     """
     chex.assert_rank([labels, inside], 2)
     chex.assert_equal_shape([labels, inside])
-    if length not in DIRECTIONS:
-        raise ValueError(f"length '{length}' is not one of {', '.join(DIRECTIONS)}")
     bins = num_classes + 1  # the last one holds the unlabelled pixels
     index = jnp.where(labels == UNLABELLED, num_classes, labels).astype(jnp.int32)
     total = jnp.zeros((bins, bins), jnp.float32)
-    for down, right, weight in DIRECTIONS[length]:
+    for down, right, weight in _directions(length):
         first, second = _neighbours(index, down, right)
         counted = jnp.logical_and(*_neighbours(inside, down, right)) & (first != second)
         # Integer counts make the sum exact and independent of the order of additions.
@@ -86,7 +90,7 @@ def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> 
       Scalar float32, pixels.
     """
     total = jnp.float32(0)
-    for down, right, weight in DIRECTIONS[length]:
+    for down, right, weight in _directions(length):
         first, second = _neighbours(truth, down, right)
         counted = jnp.logical_and(*_neighbours(inside, down, right)) & (first != second)
         total += weight * counted.sum()

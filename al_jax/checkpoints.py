@@ -15,11 +15,17 @@ def open_checkpoints(folder: str | os.PathLike) -> ocp.CheckpointManager:
     """The checkpoints in a folder (made if missing); the two latest are kept.
 
     What a killed writer left half-done is removed.
+
+    Raises:
+      InputError: the folder cannot be made or read.
     """
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
-    return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
+    try:
+        return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}; make room or mend it") from error
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
@@ -65,7 +71,7 @@ def restore(
         ) from error
     expected = _plain(like)
     if _layout(stored) != _layout(expected):
-        raise InputError(f"{place}: was written by another version; choose another --workdir")
+        raise InputError(f"{place}: was written by another version; use another directory")
     return step, _typed(stored, like)
 
 

@@ -32,7 +32,7 @@ MARGIN = 8
 """Pixels of empty border that `read_nifti` keeps around the structures."""
 
 MULTIPLE = 16
-"""`read_nifti` pads height and width up to a multiple of this (the stride of four pools)."""
+"""`read_nifti` pads height and width up to a multiple of this: few shapes, few compilations."""
 
 _EXTENSIONS = (".png", ".tif", ".tiff")
 
@@ -54,7 +54,7 @@ def read_stack(path: str | os.PathLike) -> Stack:
     Raises:
       InputError: the file is missing, damaged, no npz, lacks an array, or `make_stack` refuses it.
     """
-    with _reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
+    with reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
         found = {k: archive[k] for k in ("images", "inside", "truth", "names") if k in archive}
     for key in ("images", "truth", "names"):
         if key not in found:
@@ -86,7 +86,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: the file is missing, damaged or no npz, or a value is not finite.
     """
-    with _reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
+    with reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
         weights = {key: archive[key] for key in archive}
     for key, value in weights.items():
         if value.dtype.kind != "f" or not np.isfinite(value).all():
@@ -261,7 +261,7 @@ def read_folder(
 
 
 @contextlib.contextmanager
-def _reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
+def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """Turns whatever a decoder raises into one line about the file."""
     try:
         yield
@@ -307,7 +307,7 @@ def _read_names(
     Returns:
       ids [I] int64 ascending, the class of each id [I] int64, and the C class names.
     """
-    with _reading(path, "a CSV table"), open(path, encoding="utf-8-sig", newline="") as file:
+    with reading(path, "a CSV table"), open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         header = [column.strip() for column in next(rows, [])]
         body = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
@@ -380,7 +380,7 @@ def _to_classes(
 
 def _read_volume(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Reads a volume in RAS order: voxels [X, Y, Z], affine [4, 4], voxel size in mm."""
-    with _reading(path, "a NIfTI volume"):
+    with reading(path, "a NIfTI volume"):
         _check_gzip(path)
         loaded = nibabel.load(path)
         if not isinstance(loaded, SpatialImage):
@@ -570,7 +570,7 @@ def _open_picture(path: pathlib.Path) -> Image.Image:
 
 def _read_picture(path: pathlib.Path) -> np.ndarray:
     """One image as [H, W, 1 or 3], uint8 or uint16."""
-    with _reading(path, "an image"):
+    with reading(path, "an image"):
         if path.suffix.lower() != ".png" and (deep := _read_deep_tiff(path)) is not None:
             return deep
         with _open_picture(path) as picture:
@@ -627,7 +627,7 @@ def _one_depth(pictures: list[np.ndarray], paths: list[pathlib.Path]) -> list[np
 
 def _read_ids(path: pathlib.Path) -> np.ndarray:
     """One label image as [H, W] int64."""
-    with _reading(path, "an image of labels"), _open_picture(path) as picture:
+    with reading(path, "an image of labels"), _open_picture(path) as picture:
         if len(picture.getbands()) > 1 or picture.mode == "F":
             raise InputError(
                 f"{path}: has pixels of type {picture.mode}; labels are one channel of ids"

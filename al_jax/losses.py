@@ -56,6 +56,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, inside: jax.Array) -> ja
       Scalar float32, nats per labelled pixel; 0 if there is none.
     """
     chex.assert_rank([logits, labels, inside], [3, 2, 2])
+    chex.assert_equal_shape([labels, inside])
+    chex.assert_equal_shape_prefix([logits, labels], 2)
     _, known = _log_likelihood(logits, labels)
     counted = inside & (labels != UNLABELLED)
     return -jnp.sum(known * counted) / jnp.maximum(counted.sum(), 1)

@@ -11,8 +11,10 @@ def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.A
     return chosen.sum((0, 1), dtype=jnp.int32)
 
 
-def dice(prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes: int) -> jax.Array:
-    """Dice score of each class on one section.
+def overlap(
+    prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes: int
+) -> jax.Array:
+    """What Dice is made of: common pixels, and the pixels of both together, of each class.
 
     Args:
       prediction: [H, W] classes (negative: none).
@@ -21,13 +23,28 @@ def dice(prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes
       num_classes: C.
 
     Returns:
-      [C] float32 in [0, 1]; 1 where neither has a pixel of the class.
+      [2, C] int32. Sums over sections give the Dice of a stack.
     """
     chex.assert_rank([prediction, truth, inside], 2)
     chex.assert_equal_shape([prediction, truth, inside])
     both = class_areas(truth, inside & (prediction == truth), num_classes)
     either = class_areas(prediction, inside, num_classes) + class_areas(truth, inside, num_classes)
+    return jnp.stack([both, either])
+
+
+def dice_of(overlap: jax.Array) -> jax.Array:
+    """Dice from `overlap` [2, C], 1 where neither has a pixel of the class; [C] float32."""
+    both, either = overlap
     return jnp.where(either > 0, 2 * both / jnp.maximum(either, 1), 1.0).astype(jnp.float32)
+
+
+def dice(prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes: int) -> jax.Array:
+    """Dice score of each class on one section: arguments as for `overlap`.
+
+    Returns:
+      [C] float32 in [0, 1]; 1 where neither has a pixel of the class.
+    """
+    return dice_of(overlap(prediction, truth, inside, num_classes))
 
 
 def mean_dice(dice: jax.Array, present: jax.Array) -> jax.Array:

@@ -105,7 +105,7 @@ class FCN(nn.Module):
       fc_features: features of fc6 and fc7; 0 drops both.
       fc_size: kernel size of fc6.
       finest: the finest pooling layer that is scored (3 is FCN-8s, 2 keeps twice the resolution).
-      dtype: of the computation; weights and logits are float32.
+      dtype: of the computation; weights, scores and logits are float32.
     """
 
     num_classes: int
@@ -129,7 +129,7 @@ class FCN(nn.Module):
             self.fc6 = layer(self.fc_features, self.fc_size)
             self.fc7 = layer(self.fc_features, 1)
         for block in range(self.finest, 6):
-            setattr(self, f"score{block}", layer(self.num_classes, 1, zero=True))
+            setattr(self, f"score{block}", Convolution(self.num_classes, 1, zero=True))
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """[B, H, W, 3] -> the pooling layers from `finest` to pool5."""
@@ -158,7 +158,7 @@ class FCN(nn.Module):
         x = self.score5(x)
         for block in range(4, self.finest - 1, -1):
             x = upsample(x, 2) + getattr(self, f"score{block}")(pools[block - self.finest])
-        x = upsample(x.astype(jnp.float32), 2**self.finest)
+        x = upsample(x, 2**self.finest)
         return x[:, : size[0], : size[1]]
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -211,7 +211,7 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
             if weights[name].shape != current.shape:
                 raise InputError(
                     f"'{name}' of the weights has shape {list(weights[name].shape)}, the network "
-                    f"{list(current.shape)}; use --network=full with VGG-16"
+                    f"{list(current.shape)}; take the full network and VGG-16"
                 )
             replaced[layer][part] = jnp.asarray(weights[name], current.dtype)
     return replaced

@@ -8,6 +8,12 @@ from al_jax.losses import LOG_ZERO
 from al_jax.stack import UNLABELLED
 
 
+def _check(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> None:
+    chex.assert_rank([logits, labels, compatible], [3, 2, 1])
+    chex.assert_equal_shape_prefix([logits, labels], 2)
+    chex.assert_shape(compatible, logits.shape[-1:])
+
+
 def posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
     """Eq. 3: class probabilities of one section given what has been traced on it.
 
@@ -20,7 +26,7 @@ def posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> ja
       [H, W, C] float32. A traced pixel is certain; an unlabelled one is the network's softmax
       renormalised over C_n (all zero if C_n is empty: see `state.contradictions`).
     """
-    chex.assert_rank([logits, labels, compatible], [3, 2, 1])
+    _check(logits, labels, compatible)
     # Softmax over C_n alone is f renormalised, and is finite however small f is there.
     among = jax.nn.softmax(jnp.where(compatible, logits.astype(jnp.float32), LOG_ZERO))
     traced = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
@@ -34,9 +40,9 @@ def segment(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.
       logits, labels, compatible: as for `posterior`.
 
     Returns:
-      [H, W] int32; ties go to the lower class.
+      [H, W] int32; ties go to the lower class, and so does every unlabelled pixel if C_n is empty.
     """
-    chex.assert_rank([logits, labels, compatible], [3, 2, 1])
+    _check(logits, labels, compatible)
     best = jnp.argmax(jnp.where(compatible, logits, -jnp.inf), axis=-1)
     return jnp.where(labels == UNLABELLED, best, labels).astype(jnp.int32)
 
@@ -52,5 +58,6 @@ def class_entropy(posterior: jax.Array, inside: jax.Array) -> jax.Array:
       [C] float32, nats, averaged over Omega_n; 0 log 0 is 0.
     """
     chex.assert_rank([posterior, inside], [3, 2])
+    chex.assert_equal_shape_prefix([posterior, inside], 2)
     terms = jax.scipy.special.entr(posterior) * inside[..., None]
     return terms.sum((0, 1)) / jnp.maximum(inside.sum(), 1)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from al_jax.boundary import total_length
-from al_jax.metrics import class_areas, mean_dice
+from al_jax.boundary import DIRECTIONS, total_length
+from al_jax.metrics import class_areas, dice_of, mean_dice
 from al_jax.networks import FCN, make_network
 from al_jax.stack import Stack
 from al_jax.state import (
@@ -39,6 +39,7 @@ from al_jax.training import (
 )
 
 ESTIMATES = ("fit", "prospective")
+DICE_OVER = ("sections", "stack")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Config:
       length: 'crack' or 'crofton'.
       margin: sections added to both ends of each structure's range.
       dropout_samples: S of Eq. 9.
+      dice_over: the reported Dice of a class is a mean over 'sections' or pooled over the 'stack'.
       count_background: whether the reported Dice averages over the background too.
       training: of the network.
     """
@@ -71,8 +73,19 @@ class Config:
     length: str = "crack"
     margin: int = 0
     dropout_samples: int = 20
+    dice_over: str = "sections"
     count_background: bool = False
     training: Training = dataclasses.field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Refuses unknown names."""
+        for field, known in (
+            ("dice_estimate", ESTIMATES),
+            ("dice_over", DICE_OVER),
+            ("length", tuple(DIRECTIONS)),
+        ):
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field} '{getattr(self, field)}' is not of {', '.join(known)}")
 
 
 DEFAULT = Config()
@@ -138,6 +151,8 @@ class Task(struct.PyTreeNode):
 
 def make_task(stack: Stack, config: Config) -> Task:
     """Presence and lengths of a stack's truth, section by section."""
+
+    stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
 
     def section(inputs: tuple) -> tuple[jax.Array, jax.Array]:
         truth, inside = inputs
@@ -229,8 +244,15 @@ def estimated_dice(prediction: Prediction) -> jax.Array:
 def _summary(
     state: ALState, prediction: Prediction, task: Task, config: Config
 ) -> dict[str, jax.Array]:
-    class_dice = mean_dice(prediction.clamped, task.present)
-    class_dice_unclamped = mean_dice(prediction.unclamped, task.present)
+    if config.dice_over == "sections":
+        class_dice = mean_dice(prediction.clamped, task.present)
+        class_dice_unclamped = mean_dice(prediction.unclamped, task.present)
+    else:
+        somewhere = task.present.any(0)
+        class_dice = jnp.where(somewhere, dice_of(prediction.clamped_overlap.sum(0)), jnp.nan)
+        class_dice_unclamped = jnp.where(
+            somewhere, dice_of(prediction.unclamped_overlap.sum(0)), jnp.nan
+        )
     first = 0 if config.count_background else 1
     return {
         "effort": state.traced.sum() / task.total,
@@ -260,7 +282,10 @@ def begin(
 
 
 def alike(strategy: str) -> tuple[str, ...]:
-    """The strategies that train and predict as this one does, and differ only in what they ask."""
+    """The strategies that train and predict as this one does, and differ only in what they ask.
+
+    One compilation of `run_queries` serves all of them.
+    """
 
     def work(method: Strategy) -> tuple[str, bool, bool]:
         return method.loss, method.entropy, method.dropout
@@ -322,7 +347,9 @@ def finished(
     """[] bool: Dice or effort has reached its target, or nothing is left to ask."""
     now = _summary(run.state, run.prediction, task, config)
     left = candidates(run.state).any()
-    return (now["dice"] >= target_dice) | (now["effort"] >= max_effort) | ~left
+    # Answers that cost nothing may be left at full effort, and may still raise the Dice.
+    spent = (now["effort"] >= max_effort) & (jnp.asarray(max_effort) < 1)
+    return (now["dice"] >= target_dice) | spent | ~left
 
 
 def run_queries(
@@ -345,7 +372,7 @@ def run_queries(
       strategies: names that are `alike`, static; one compilation serves them all.
       which: the index of the strategy to follow.
       count: static.
-      target_dice, max_effort: fractions at which to stop.
+      target_dice, max_effort: fractions at which to stop; an effort of 1 never stops a run.
 
     Returns:
       The run, and its records, every field with a leading axis of `count`.
@@ -420,6 +447,8 @@ def simulate(
       run = jax.jit(al_jax.simulate, static_argnames=("strategy", "config", "queries"))
       last, records = run(jax.random.key(0), stack, strategy="BDa", queries=50)
     """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     keys = make_keys(key)
     task = make_task(stack, config)
     state = start(keys.start, task, config)

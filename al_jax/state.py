@@ -77,8 +77,9 @@ def annotate(
 ) -> tuple[ALState, jax.Array]:
     """An answer: the outline of one structure on one section.
 
-    Only this section is touched. Pixels traced before keep their class. A pair is answered once;
-    whether it may be is for the caller to ask (`candidates`).
+    Only this section is touched (under jit with a donated state; else JAX copies the labels).
+    Pixels traced before keep their class. A pair is answered once; whether it may be is for the
+    caller to ask (`candidates`).
 
     Args:
       state: before the answer.
@@ -94,6 +95,7 @@ def annotate(
     """
     chex.assert_rank([state.labels, mask, inside], [3, 2, 3])
     chex.assert_equal_shape([state.labels, inside])
+    chex.assert_equal_shape_prefix([mask, inside[0]], 2)
     num_classes = state.annotated.shape[1]
     old = state.labels[section]
     taken = mask & inside[section] & (old == UNLABELLED)

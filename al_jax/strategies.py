@@ -193,6 +193,9 @@ def suggest(
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
       min_effort: pixels, lower bound of the predicted effort.
 
+    Returns:
+      The pair, with what Eqs. 5 and 6 predict of it; `found` is False once there is none.
+
     Raises:
       ValueError: unknown strategy, or one that lacks the array it needs.
     """
@@ -203,6 +206,9 @@ def suggest(
         raise ValueError(f"strategy '{strategy}' needs a priority [N, C] from its draw")
     if method.entropy and entropy is None:
         raise ValueError(f"strategy '{strategy}' needs the entropy [N, C] of Eq. 8")
+    for given in (entropy, priority):
+        if given is not None:
+            chex.assert_shape(given, state.annotated.shape)
     nothing = jnp.zeros(state.annotated.shape)
     evidence = Evidence(
         dice=jnp.nan_to_num(predicted_dice(state.dice, alpha)),
@@ -213,7 +219,8 @@ def suggest(
         min_effort=jnp.float32(min_effort),
     )
     allowed = candidates(state)
-    score = jnp.where(allowed, method.gain(evidence) / method.cost(evidence), -jnp.inf)
+    score = jnp.nan_to_num(method.gain(evidence) / method.cost(evidence))
+    score = jnp.where(allowed, score, -jnp.inf)
     best = allowed & (score == score.max())
     room_left = jnp.where(best, room(evidence), -jnp.inf)
     # argmax takes the first of equals: the lower section, then the lower class.

@@ -18,7 +18,7 @@ from al_jax.augment import (
     sample_nearest,
 )
 from al_jax.losses import cross_entropy, partial_cross_entropy
-from al_jax.metrics import class_areas, dice
+from al_jax.metrics import class_areas, dice, dice_of, overlap
 from al_jax.networks import FCN, init_params, intensity_range, network_input, normalise
 from al_jax.posterior import class_entropy, posterior, segment
 from al_jax.stack import UNLABELLED
@@ -62,13 +62,14 @@ class Sections(struct.PyTreeNode):
 
 
 class Prediction(struct.PyTreeNode):
-    """A predicted stack, reduced to what the method looks at; each [N, C].
+    """A predicted stack, reduced to what the method looks at; [N, C] where no shape is given.
 
     Attributes:
       fit: Dice of the network's own argmax over the classes in range against what was traced.
       traced: bool, the structure has a traced pixel on the section: where `fit` counts.
       clamped: Dice of Eq. 4 against the truth.
       unclamped: Dice of that argmax against the truth.
+      clamped_overlap, unclamped_overlap: [N, 2, C] int32, what the two are made of.
       entropy: H of Eq. 8 (zero if not asked for).
     """
 
@@ -76,6 +77,8 @@ class Prediction(struct.PyTreeNode):
     traced: jax.Array
     clamped: jax.Array
     unclamped: jax.Array
+    clamped_overlap: jax.Array
+    unclamped_overlap: jax.Array
     entropy: jax.Array
 
 
@@ -323,11 +326,15 @@ def predict(
             spread = class_entropy(mean, inside)
         else:
             spread = class_entropy(posterior(logits, labels, compatible), inside)
+        clamped = overlap(segment(logits, labels, compatible), truth, inside, classes)
+        unclamped = overlap(own, truth, inside, classes)
         return Prediction(
             fit=dice(own, labels, inside, classes),
             traced=class_areas(labels, inside, classes) > 0,
-            clamped=dice(segment(logits, labels, compatible), truth, inside, classes),
-            unclamped=dice(own, truth, inside, classes),
+            clamped=dice_of(clamped),
+            unclamped=dice_of(unclamped),
+            clamped_overlap=clamped,
+            unclamped_overlap=unclamped,
             entropy=spread,
         )
 

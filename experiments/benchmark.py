@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,10 @@ from absl import flags
 
 from al_jax import io, simulation, training
 from al_jax.networks import NETWORKS
-from al_jax.simulation import Config
+from al_jax.simulation import Config, Run, Task
 from al_jax.stack import InputError, Stack, make_stack
-from al_jax.training import Training
+from al_jax.state import ALState
+from al_jax.training import Training, TrainState
 from experiments import command
 from experiments.simulate import versions
 
@@ -55,7 +57,7 @@ def made_up_stack(sections: int, size: int, classes: int) -> Stack:
     return make_stack(images, truth, ["background", *(f"class {c}" for c in range(1, classes))])
 
 
-def timed(function: Callable, *args) -> float:
+def timed(function: Callable, *args: Any) -> float:
     """Seconds that a call takes, until its results are there."""
     begin = time.perf_counter()
     jax.block_until_ready(function(*args))
@@ -72,7 +74,7 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
     """Warm times in ms, their ratio, and cold compilation in s."""
     num_sections, compilation = stack.num_sections, {}
 
-    def compiled(name: str, function: Callable, *args) -> Callable:
+    def compiled(name: str, function: Callable, *args: Any) -> Callable:
         begin = time.perf_counter()
         executable = jax.jit(function).lower(*args).compile()
         compilation[name] = round(time.perf_counter() - begin, 3)
@@ -91,25 +93,18 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
     labels, compatible = state.labels, simulation.compatible(state)
     chosen = jnp.arange(batch) % num_sections
 
-    def one_step(key, train_state, sections, labels, compatible, chosen):
-        return training.augmented_step(
-            key, train_state, sections, labels, compatible, chosen, config.query_learning_rate,
-            network, config.training,
-        )  # fmt: skip
+    settings: dict[str, Any] = {"network": network, "setting": config.training}
+    settings["learning_rate"] = config.query_learning_rate
+    one_step = functools.partial(training.augmented_step, **settings)
+    in_scan = functools.partial(training.train, epochs=epochs, **settings)
 
-    def in_scan(key, train_state, sections, labels, compatible):
-        return training.train(
-            key, train_state, sections, labels, compatible, epochs, config.query_learning_rate,
-            network, config.training,
-        )  # fmt: skip
-
-    def predict(key, params, task, state):
+    def predict(key: jax.Array, params: Any, task: Task, state: ALState) -> Any:
         return training.predict(
             key, params, task.sections, state.labels, simulation.compatible(state), state.in_range,
             task.truth, network, config.training, entropy=False,
         )  # fmt: skip
 
-    def queries(run, priority, task):
+    def queries(run: Run, priority: jax.Array, task: Task) -> Any:
         return simulation.run_queries(
             run, priority, task, config, ("BDa",), 0, QUERIES, jnp.inf, jnp.inf
         )
@@ -124,10 +119,10 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
     query_args = run, jnp.zeros(run.state.annotated.shape), task
     query = compiled("query", queries, *query_args)
 
-    def outside(key, train_state, *rest):
+    def outside(key: jax.Array, train_state: TrainState, *rest: Any) -> TrainState:
         for step_key in jax.random.split(key, steps):
-            train_state, loss = step(step_key, train_state, *rest)
-        return train_state, loss
+            train_state, _ = step(step_key, train_state, *rest)
+        return train_state
 
     times: dict[str, list[float]] = {name: [] for name in ("step", "scan", "section", "query")}
     for repeat in range(repeats + 1):  # the first one warms up

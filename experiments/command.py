@@ -35,6 +35,13 @@ def define_stack_flags() -> None:
     flags.DEFINE_integer("outside_id", None, "Folder: pixels with this id are not in the image.")
 
 
+def stack_flags() -> dict[str, Any]:
+    """The flags that were given to name the stack; of paths, the last part."""
+    names = ("stack", "images", "labels", "names", *NIFTI_FLAGS, "outside_id")
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    return {k: pathlib.Path(v).name if isinstance(v, str) else v for k, v in given.items()}
+
+
 def load_stack() -> Stack:
     """The stack that the flags name.
 
@@ -85,20 +92,23 @@ def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
     """
     folder = pathlib.Path(path)
     _check_workdir(folder, configuration)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{path}: another process is at work in it; wait for it") from None
-            # Another process may have come first.
-            if not _check_workdir(folder, configuration):
-                text = json.dumps(configuration, indent=2) + "\n"
-                io.write_whole(folder / "config.json", text.encode())
-            yield folder
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; choose another --workdir") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(folder / ".lock", "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another process is at work in it; wait for it") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"{path}: {reason}; choose another --workdir") from error
+        for leftover in folder.glob(".*.tmp"):  # of a writer that was killed
+            leftover.unlink(missing_ok=True)
+        # Another process may have come first.
+        if not _check_workdir(folder, configuration):
+            text = json.dumps(configuration, indent=2) + "\n"
+            io.write_whole(folder / "config.json", text.encode())
+        yield folder
 
 
 def _check_workdir(folder: pathlib.Path, configuration: dict) -> bool:
@@ -170,7 +180,7 @@ def run(main: Callable[[], None]) -> None:
     """Runs a command: bad input ends it with one line and exit status 2."""
     logging.set_verbosity(logging.ERROR)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
     # Where the cache cannot be written, everything works but for its speed.
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
@@ -181,7 +191,7 @@ def run(main: Callable[[], None]) -> None:
         except InputError as error:
             return _complain(str(error))
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            print("stopped; run the same command again", file=sys.stderr)
             return 130
         return 0
 

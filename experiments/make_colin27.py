@@ -74,13 +74,16 @@ def read_regions(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
     Classes here are those of `NAMES` with every cortical region as cortex and no white matter.
     """
-    volumes = [
-        nibabel.as_closest_canonical(nibabel.load(source / name)).dataobj
-        for name in ("t1.nii.gz", "aal.nii.gz")
-    ]
-    t1, aal = (np.asanyarray(volume) for volume in volumes)
+    volumes = []
+    for name in ("t1.nii.gz", "aal.nii.gz"):
+        with io.reading(source / name, "a NIfTI volume"):
+            volume = nibabel.as_closest_canonical(nibabel.load(source / name))
+            volumes.append(np.asanyarray(volume.dataobj))
+    t1, aal = volumes
+    with io.reading(source / "aal.txt", "a text file"):
+        table = (source / "aal.txt").read_text()
     lookup = np.zeros(256, np.int64)
-    for line in (source / "aal.txt").read_text().splitlines():
+    for line in table.splitlines():
         if not line.strip():
             continue
         index, name, _ = line.split()

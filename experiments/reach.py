@@ -3,8 +3,8 @@
     python -m experiments.reach --scans=../shared/data/mri
 
 Runs `experiments.simulate` on the shipped stack and on three MRI scans, three seeds each, every
-pair of strategies in a folder of its own under --workdir (finished ones are not run again), and
-prints one Markdown table of means over seeds. About 50 minutes on 2 cores.
+pair of strategies in a folder of its own under --workdir (what is there already is not run again),
+and prints one Markdown table of means over seeds.
 """
 
 import json
@@ -28,7 +28,7 @@ STRATEGIES = ("BDa", "Rand")
 
 
 def define_flags() -> None:
-    """All flags of the command; what follows `--` goes to `experiments.simulate`."""
+    """All flags of the command."""
     flags.DEFINE_string("scans", None, "Folder of <id>_t1.nii.gz, <id>_labels.nii.gz, labels.csv.")
     flags.DEFINE_list("ids", ["1000", "1006", "1010"], "Which scans.")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Which seeds.")
@@ -41,6 +41,8 @@ def stacks() -> dict[str, list[str]]:
     named: dict[str, list[str]] = {"Colin27": []}
     for scan in FLAGS.ids if FLAGS.scans else []:
         folder = pathlib.Path(FLAGS.scans)
+        if not (folder / f"{scan}_t1.nii.gz").is_file():
+            raise InputError(f"{folder}: has no {scan}_t1.nii.gz; correct --scans or --ids")
         named[f"MRI {scan}"] = [
             f"--images={folder / f'{scan}_t1.nii.gz'}",
             f"--labels={folder / f'{scan}_labels.nii.gz'}",
@@ -51,21 +53,17 @@ def stacks() -> dict[str, list[str]]:
     return named
 
 
-def simulate(folder: pathlib.Path, arguments: list[str], cores: set[int]) -> dict[str, dict]:
+def simulate(folder: pathlib.Path, arguments: list[str]) -> dict[str, dict]:
     """One pair of runs in its folder; its summary per strategy.
 
     Raises:
       InputError: the run failed; the line is its own.
     """
     program = [sys.executable, "-m", "experiments.simulate", f"--workdir={folder}", *arguments]
-    done = subprocess.run(
-        program,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
+    done = subprocess.run(program, capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{folder}: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+        raise InputError(f"{folder}: {said[-1]}")
     return json.loads((folder / "result.json").read_text())["summary"]
 
 
@@ -95,6 +93,8 @@ def table(summaries: dict[str, list[dict[str, dict]]]) -> str:
 
 def main() -> None:
     """Runs what is missing and prints the table."""
+    if not FLAGS.seeds or not all(seed.isdecimal() for seed in FLAGS.seeds):
+        raise InputError("--seeds takes whole numbers, such as 0,1,2")
     workdir, named = pathlib.Path(FLAGS.workdir), stacks()
     cores = sorted(os.sched_getaffinity(0))
     shares = [set(cores[job :: FLAGS.jobs]) or set(cores) for job in range(FLAGS.jobs)]
@@ -102,10 +102,11 @@ def main() -> None:
 
     def run(job: int) -> dict[tuple[str, str], dict]:
         found = {}
+        os.sched_setaffinity(0, shares[job])  # of this thread and the programs it starts
         for stack, seed in units[job :: FLAGS.jobs]:
             folder = workdir / f"{stack.replace(' ', '_')}_seed{seed}"
             arguments = [f"--seed={seed}", f"--strategies={','.join(STRATEGIES)}", *named[stack]]
-            found[stack, seed] = simulate(folder, arguments, shares[job])
+            found[stack, seed] = simulate(folder, arguments)
             print(f"{stack}, seed {seed}: {json.dumps(found[stack, seed])}", flush=True)
         return found
 

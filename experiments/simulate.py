@@ -69,6 +69,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
     flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
     flags.DEFINE_integer("dropout_samples", default.dropout_samples, "S of Eq. 9.", 1)
+    flags.DEFINE_enum("dice_over", default.dice_over, simulation.DICE_OVER, "Reported Dice.")
     flags.DEFINE_bool("count_background", default.count_background, "Reported Dice counts it.")
     flags.DEFINE_float("target_dice", 0.95, "Stop a strategy at this Dice.", 0, 1)
     flags.DEFINE_float("max_effort", 1.0, "Stop a strategy at this part of the outline.", 0, 1)
@@ -101,7 +102,7 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def check_strategies(names: list[str]) -> None:
-    """Raises InputError for unknown and repeated names, and for dropout that is not there."""
+    """Raises InputError for unknown and repeated names."""
     for index, name in enumerate(names):
         if name not in STRATEGIES:
             raise InputError(f"strategy '{name}' is unknown; use {', '.join(STRATEGIES)}")
@@ -175,7 +176,7 @@ def train_initially(
     state: ALState,
     config: Config,
     loss: str,
-    weights: dict[str, np.ndarray],
+    weights: dict[str, np.ndarray] | None,
     folder: pathlib.Path,
 ) -> TrainState:
     """The initial network, from its latest checkpoint on."""
@@ -183,7 +184,7 @@ def train_initially(
     piece = jax.jit(simulation.train_initial, static_argnames=("config", "loss", "epochs"))
     saved = checkpoints.open_checkpoints(folder)
     train_state, epoch = initial(keys.weights, task, config=config), 0
-    if weights:
+    if weights is not None:
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
     if (latest := checkpoints.restore(saved, train_state)) is not None:
         epoch, train_state = latest
@@ -245,11 +246,11 @@ def run_strategy(
             records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
             finished = np.asarray(kept < QUERIES)
             if finished or time.monotonic() - written >= FLAGS.checkpoint_seconds:
+                report(strategy, records)
                 # One more than the queries, as the finished run may have as many as the one before.
                 step = len(records.dice) - 1 + int(finished)
                 checkpoints.save(saved, step, (run, records, finished))
                 written = time.monotonic()
-            report(strategy, records)
             bar.show(1.0 if finished else _fraction(records), **_standing(records))
     saved.close()
     return run, records
@@ -274,7 +275,7 @@ def _standing(records: Record) -> dict[str, str]:
     }
 
 
-def table_of_queries(traces: dict[str, Record], total: float, names: tuple[str, ...]) -> bytes:
+def table_of_queries(traces: dict[str, Record], names: tuple[str, ...]) -> bytes:
     """queries.csv: a row per strategy and step; step 0 is the start."""
     file = text_io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -289,15 +290,17 @@ def table_of_queries(traces: dict[str, Record], total: float, names: tuple[str, 
         return "" if np.isnan(value) else f"{float(value):.6g}"
 
     for strategy, records in traces.items():
+        traced = np.cumsum(records.length, dtype=np.float64)
         for step in range(len(records.dice)):
             r = jax.tree.map(lambda leaf, step=step: leaf[step], records)
             asked = step > 0
             writer.writerow(
                 [strategy, step, int(r.section) if asked else "",
                  names[int(r.structure)] if asked else ""]
-                + [figure(x) for x in (r.predicted_dice, r.predicted_length, r.length,
-                                       r.effort * total, 100 * r.effort, r.dice, r.dice_unclamped)]
-                + [figure(x) for x in (*r.class_dice, *r.class_dice_unclamped)]
+                + [figure(x) for x in (r.predicted_dice, r.predicted_length, r.length)]
+                + [f"{traced[step]:.8g}"]
+                + [figure(x) for x in (100 * r.effort, r.dice, r.dice_unclamped,
+                                       *r.class_dice, *r.class_dice_unclamped)]
             )  # fmt: skip
     return file.getvalue().encode()
 
@@ -342,14 +345,14 @@ def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
     config, stack = read_config(), command.load_stack()
-    weights = io.read_weights(FLAGS.weights) if FLAGS.weights else {}
-    if weights:
+    weights = None if FLAGS.weights is None else io.read_weights(FLAGS.weights)
+    if weights is not None:
         network = make_network(config.network, stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
         with_weights(shapes, weights)  # refuses other shapes
     configuration = {
         "stack": digest(stack.images, stack.inside, stack.truth, np.array(stack.names)),
-        "weights": digest(*weights.values()) if weights else None,
+        "weights": None if weights is None else digest(*weights.values()),
         "strategies": FLAGS.strategies,
         "seed": FLAGS.seed,
         "target_dice": FLAGS.target_dice,
@@ -357,20 +360,23 @@ def main() -> None:
         **dataclasses.asdict(config),
     }
     configuration = json.loads(json.dumps(configuration))
+    task = jax.jit(simulation.make_task, static_argnames="config")(stack, config=config)
+    if float(task.total) == 0:
+        raise InputError("no section shows two classes side by side; there is nothing to trace")
     with command.open_workdir(FLAGS.workdir, configuration) as workdir:
-        simulate_into(workdir, stack, weights, config, configuration)
+        simulate_into(workdir, stack, task, weights, config, configuration)
 
 
 def simulate_into(
     workdir: pathlib.Path,
     stack: Stack,
-    weights: dict[str, np.ndarray],
+    task: Task,
+    weights: dict[str, np.ndarray] | None,
     config: Config,
     configuration: dict,
 ) -> None:
     """The run itself; everything it writes goes into `workdir`."""
     keys = simulation.make_keys(jax.random.key(FLAGS.seed))
-    task = jax.jit(simulation.make_task, static_argnames="config")(stack, config=config)
     state = jax.jit(simulation.start, static_argnames="config")(keys.start, task, config=config)
     total = float(task.total)
     print(
@@ -383,10 +389,11 @@ def simulate_into(
 
     def report(strategy: str, records: Record) -> None:
         traces[strategy] = records
-        io.write_whole(workdir / "queries.csv", table_of_queries(traces, total, stack.names))
+        io.write_whole(workdir / "queries.csv", table_of_queries(traces, stack.names))
 
     networks: dict[str, TrainState] = {}
-    rows = [(f"start ({float(state.traced.sum()) / total:.1%})", state)]
+    initial = float(state.traced.sum()) / total
+    rows = [(f"start ({initial:.1%})", np.asarray(state.labels), np.asarray(state.annotated))]
     for strategy in FLAGS.strategies:
         loss = STRATEGIES[strategy].loss
         if loss not in networks:
@@ -397,9 +404,10 @@ def simulate_into(
         folder = workdir / "checkpoints" / strategy
         run, records = run_strategy(strategy, keys, task, begun, config, folder, report)
         traces[strategy] = records
-        rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", run.state))
+        labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
+        rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
 
-    io.write_whole(workdir / "queries.csv", table_of_queries(traces, total, stack.names))
+    io.write_whole(workdir / "queries.csv", table_of_queries(traces, stack.names))
     summary = {strategy: summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {
@@ -413,15 +421,14 @@ def simulate_into(
         workdir / "curve.png",
         TARGETS,
     )
-    figures.annotations(
-        stack.images,
-        stack.truth,
-        stack.inside,
-        stack.names,
-        [(t, np.asarray(s.labels), np.asarray(s.annotated)) for t, s in rows],
-        workdir / "annotations.png",
-    )
-    result = {"configuration": configuration, "versions": versions(), "summary": summary}
+    picture = workdir / "annotations.png"
+    figures.annotations(stack.images, stack.truth, stack.inside, stack.names, rows, picture)
+    result = {
+        "input": command.stack_flags(),
+        "configuration": configuration,
+        "versions": versions(),
+        "summary": summary,
+    }
     io.write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")

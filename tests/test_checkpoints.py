@@ -13,6 +13,7 @@ import pytest
 import tiny
 
 from al_jax import checkpoints, simulation
+from al_jax.stack import InputError
 
 CONFIG = simulation.Config()
 
@@ -82,9 +83,10 @@ def test_a_run_comes_back_bit_for_bit(tmp_path, run):
         step, found = checkpoints.restore(saved, run)
     assert step == 3
     _assert_same(found, run)
-    # And in another process' eyes, which has but the shapes.
+    # And opened afresh, asked for by a tree of other values.
+    like = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, 0) if leaf.ndim else leaf, run)
     with checkpoints.open_checkpoints(tmp_path) as saved:
-        step, found = checkpoints.restore(saved, _shapes())
+        step, found = checkpoints.restore(saved, like)
     assert step == 3
     _assert_same(found, run)
     key = found[0].state.key
@@ -112,6 +114,35 @@ def test_a_leaf_may_have_grown(tmp_path):
     with checkpoints.open_checkpoints(tmp_path) as saved:
         checkpoints.save(saved, 1, grown)
         _assert_latest(saved, 1, grown)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": jnp.zeros((2, 3))},
+        {"a": jnp.zeros((2, 4)), "b": jnp.int16(0)},
+        {"a": jnp.zeros((2, 3)), "b": jnp.int32(0)},
+    ],
+    ids=["leaf", "shape", "dtype"],
+)
+def test_another_layout_is_refused(tmp_path, other):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        checkpoints.save(saved, 1, _numbers(1))
+        with pytest.raises(InputError, match="another version"):
+            checkpoints.restore(saved, other)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        checkpoints.save(saved, 1, _numbers(1))
+    for file in (tmp_path / "1").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with (
+        checkpoints.open_checkpoints(tmp_path) as saved,
+        pytest.raises(InputError, match="damaged"),
+    ):
+        checkpoints.restore(saved, _numbers(0))
 
 
 KILLED = """

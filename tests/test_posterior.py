@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from al_jax import posterior as P
+import al_jax as P
 
 SHAPE, CLASSES = (4, 5), 4
 COMPATIBLE = np.array([True, False, True, True])

@@ -46,7 +46,7 @@ def _jitted(name, optimised):
 
 
 def _jit(name, config=PIXELWISE):
-    return _jitted(name, config.network == "small")
+    return _jitted(name, config == SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,11 @@ def _whole(config, key=0):
     )
 
 
-@pytest.mark.parametrize("config", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+@pytest.mark.parametrize(
+    "config",
+    [PIXELWISE, pytest.param(SMALL, marks=pytest.mark.slow)],
+    ids=["pixelwise", "small"],
+)
 def test_the_pieces_are_the_whole(config):
     # The initial training in two pieces, the queries one by one; and the pieces' compilation serves
     # four strategies at once, that of `simulate` the one.

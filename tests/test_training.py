@@ -89,11 +89,11 @@ def test_the_same_key_gives_the_same_bytes(whole):
 
 def test_the_loss_goes_down():
     run, state, key, means = _train(SMALL, 2), _state(SMALL), jax.random.key(2), []
-    for first_epoch in range(0, 40, 2):
+    for first_epoch in range(0, 28, 2):
         state, losses = run(key, state, first_epoch)
         means.append(float(losses.mean()))
     assert np.isfinite(means).all()
-    assert np.mean(means[-3:]) < 0.6 * means[0]
+    assert np.mean(means[-3:]) < 0.7 * means[0]
 
 
 @pytest.mark.parametrize(("count", "batch"), [(5, 2), (4, 2), (3, 8), (1, 8), (7, 7), (9, 8)])
