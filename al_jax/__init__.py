@@ -6,7 +6,7 @@ The public functions, by the module that explains them.
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
 from al_jax.io import load_default, read_folder, read_nifti, read_stack, write_stack
 from al_jax.losses import cross_entropy, partial_cross_entropy
-from al_jax.metrics import dice, mean_dice
+from al_jax.metrics import dice, mean_dice, presence
 from al_jax.networks import FCN, NETWORKS, make_network
 from al_jax.posterior import class_entropy, posterior, segment
 from al_jax.simulation import Config, Record, Run, simulate
@@ -61,6 +61,7 @@ __all__ = [
     "partial_cross_entropy",
     "posterior",
     "predicted_dice",
+    "presence",
     "ranges",
     "read_folder",
     "read_nifti",

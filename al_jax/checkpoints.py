@@ -91,7 +91,9 @@ def _layout(leaves: dict[str, jax.Array]) -> dict[str, tuple]:
 
 def _typed(stored: dict[str, jax.Array], like: chex.ArrayTree) -> chex.ArrayTree:
     leaves = [
-        jax.random.wrap_key_data(stored[f"{index:04}"]) if _is_key(x) else stored[f"{index:04}"]
-        for index, x in enumerate(jax.tree.leaves(like))
+        jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(x)) if _is_key(x) else leaf
+        for leaf, x in zip(
+            (stored[name] for name in sorted(stored)), jax.tree.leaves(like), strict=True
+        )
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -11,6 +11,13 @@ def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.A
     return chosen.sum((0, 1), dtype=jnp.int32)
 
 
+def presence(labels: chex.Array, inside: chex.Array, num_classes: int) -> jax.Array:
+    """Which classes have a pixel on which section; [N, H, W], [N, H, W] bool -> [N, C] bool."""
+    chex.assert_rank([labels, inside], 3)
+    chex.assert_equal_shape([labels, inside])
+    return jax.lax.map(lambda x: class_areas(x[0], x[1], num_classes) > 0, (labels, inside))
+
+
 def overlap(
     prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes: int
 ) -> jax.Array:

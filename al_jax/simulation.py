@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from al_jax.boundary import DIRECTIONS, total_length
-from al_jax.metrics import class_areas, dice_of, mean_dice
+from al_jax.metrics import dice_of, mean_dice, presence
 from al_jax.networks import FCN, make_network
 from al_jax.stack import Stack
 from al_jax.state import (
@@ -151,19 +151,14 @@ class Task(struct.PyTreeNode):
 
 def make_task(stack: Stack, config: Config) -> Task:
     """Presence and lengths of a stack's truth, section by section."""
-
     stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
-
-    def section(inputs: tuple) -> tuple[jax.Array, jax.Array]:
-        truth, inside = inputs
-        areas = class_areas(truth, inside, len(stack.names))
-        return areas > 0, total_length(truth, inside, config.length)
-
-    present, lengths = jax.lax.map(section, (stack.truth, stack.inside))
+    lengths = jax.lax.map(
+        lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
+    )
     return Task(
         sections=make_sections(stack.images, stack.inside),
         truth=stack.truth,
-        present=present,
+        present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from al_jax.boundary import shared_lengths
-from al_jax.metrics import class_areas
+from al_jax.metrics import class_areas, presence
 from al_jax.stack import UNLABELLED, InputError
 
 
@@ -197,11 +197,9 @@ def check_state(state: ALState) -> None:
       InputError: a structure was traced outside its range, or a section has unlabelled pixels left
         though every class in range there has been answered. Sections count from 0.
     """
-    traced = jax.lax.map(
-        lambda labels: class_areas(labels, jnp.ones_like(labels, bool), state.in_range.shape[1]),
-        state.labels,
-    )
-    outside = np.argwhere((np.asarray(traced) > 0) & ~np.asarray(state.in_range))
+    everywhere = jnp.ones(state.labels.shape, bool)
+    traced = presence(state.labels, everywhere, state.in_range.shape[1])
+    outside = np.argwhere(traced & ~state.in_range)
     if len(outside):
         section, structure = outside[0]
         raise InputError(

@@ -179,7 +179,8 @@ def _complain(message: str) -> int:
 def run(main: Callable[[], None]) -> None:
     """Runs a command: bad input ends it with one line and exit status 2."""
     logging.set_verbosity(logging.ERROR)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen is None:  # not by JAX_COMPILATION_CACHE_DIR
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
     # Where the cache cannot be written, everything works but for its speed.

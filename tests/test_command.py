@@ -17,7 +17,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from al_jax import io
-from al_jax.stack import InputError
+from al_jax.stack import InputError, make_stack
 from experiments import command, simulate
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -365,13 +365,31 @@ def test_a_loss_that_is_not_finite_after_an_answer():
 
 
 def test_a_disk_that_is_full(call, folder, pixelwise, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("al_jax.checkpoints.open_checkpoints", full)
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager", full)
     status, _, err = call("--stack=stack.npz", "--workdir=out")
     assert status == 2
-    assert one_line(err) == "out: No space left on device; choose another --workdir"
+    assert one_line(err) == (
+        "out/checkpoints/initial_partial: No space left on device; make room or mend it"
+    )
+
+
+def test_weights_that_hold_nothing_or_do_not_fit(refused, folder):
+    np.savez("empty.npz")
+    says = refused("--stack=stack.npz", "--workdir=out", "--weights=empty.npz")
+    assert "the weights have no 'block1_conv1_bias'" in says
+    np.savez("wrong.npz", block1_conv1_bias=np.zeros(64))
+    says = refused("--stack=stack.npz", "--workdir=out", "--weights=wrong.npz")
+    assert "'block1_conv1_bias' of the weights has shape [64], the network [8]" in says
+
+
+def test_a_stack_without_an_outline(refused, folder):
+    truth = np.repeat(np.arange(2, dtype=np.int16), 40 * 48).reshape(2, 40, 48)
+    images = np.zeros((2, 40, 48), np.uint8)
+    io.write_stack("flat.npz", make_stack(images, truth, ("background", "a")))
+    assert "there is nothing to trace" in refused("--stack=flat.npz", "--workdir=out")
 
 
 # The real command.
