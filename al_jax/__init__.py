@@ -25,6 +25,7 @@ from al_jax.state import (
 )
 from al_jax.statistics import dice_at, effort_at
 from al_jax.strategies import STRATEGIES, Strategy, Suggestion, predicted_dice, suggest
+from al_jax.synthesis import synthesise
 from al_jax.training import Training
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "shared_lengths",
     "simulate",
     "suggest",
+    "synthesise",
     "total_length",
     "write_stack",
 ]

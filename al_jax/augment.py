@@ -78,6 +78,19 @@ def random_displacement(
     return jnp.einsum("yk,kld,xl->yxd", rows, knots, columns)
 
 
+def source_points(matrix: jax.Array, centre: jax.Array, field: jax.Array) -> jax.Array:
+    """Where each pixel of a new grid comes from, [h, w, 2] as (y, x).
+
+    Args:
+      matrix: [2, 2] from `affine`, about the middle of the new grid.
+      centre: [2] (y, x), the source of that middle.
+      field: [h, w, 2], shifts in pixels added to it.
+    """
+    rows, columns = (jnp.arange(size) - (size - 1) / 2 for size in field.shape[:2])
+    grid = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1)
+    return grid @ matrix.T + centre + field
+
+
 def random_points(
     key: jax.Array, height: int, width: int, crop: int, augmentation: Augmentation
 ) -> jax.Array:
@@ -92,9 +105,8 @@ def random_points(
     )
     corner = unit[3:5] * jnp.maximum(jnp.array([height, width]) - crop, 0)
     centre = corner + (crop - 1) / 2 + augmentation.translation * (2 * unit[5:7] - 1)
-    offset = jnp.arange(crop) - (crop - 1) / 2
-    grid = jnp.stack(jnp.meshgrid(offset, offset, indexing="ij"), -1)
-    return grid @ matrix.T + centre + random_displacement(key_field, crop, crop, augmentation.field)
+    field = random_displacement(key_field, crop, crop, augmentation.field)
+    return source_points(matrix, centre, field)
 
 
 def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
