@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,12 +26,12 @@ def define_stack_flags() -> None:
     """The flags that `load_stack` reads."""
     flags.DEFINE_string("stack", None, "npz written by al_jax.io.write_stack; default: Colin27.")
     flags.DEFINE_string("images", None, "A NIfTI volume, or a folder of sections (PNG, TIFF).")
-    flags.DEFINE_string("labels", None, "Its label volume, or the folder of label images.")
+    flags.DEFINE_string("labels", None, "Label volume of --images, or folder of label images.")
     flags.DEFINE_string("names", None, "CSV of the labels: id, name and any grouping columns.")
     flags.DEFINE_string("grouping", None, "NIfTI: the column of --names that gives the classes.")
     flags.DEFINE_enum("axis", "coronal", list(io.AXES), "NIfTI: what a section is.")
     flags.DEFINE_integer("sections", 24, "NIfTI: how many sections, evenly spaced.")
-    flags.DEFINE_float("spacing", None, "NIfTI: distance of the sections in mm instead.")
+    flags.DEFINE_float("spacing", None, "NIfTI: mm between sections, instead of --sections.")
     flags.DEFINE_list("within", [], "NIfTI: take sections that show one of these classes.")
     flags.DEFINE_integer("outside_id", None, "Folder: pixels with this id are not in the image.")
 
@@ -62,6 +63,8 @@ def load_stack() -> Stack:
         _refuse(NIFTI_FLAGS, "with a folder of sections")
         return io.read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
     _refuse(("outside_id",), "with a NIfTI volume")
+    if FLAGS["sections"].present and FLAGS["spacing"].present:
+        raise InputError("--sections and --spacing exclude each other; leave one out")
     return io.read_nifti(
         FLAGS.images,
         FLAGS.labels,
@@ -171,6 +174,13 @@ def _parse(arguments: list[str]) -> list[str]:
     return rest
 
 
+def _stop(*_: object) -> None:
+    """Ends the process on the spot: runs survive any stop, and libraries may swallow exceptions."""
+    line = "\n" if sys.stderr.isatty() else ""
+    print(f"{line}stopped; run the same command again", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
 def _complain(message: str) -> int:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
@@ -187,13 +197,13 @@ def run(main: Callable[[], None]) -> None:
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
     def guarded(_: list[str]) -> int:
+        before = signal.signal(signal.SIGINT, _stop)
         try:
             main()
         except InputError as error:
             return _complain(str(error))
-        except KeyboardInterrupt:
-            print("stopped; run the same command again", file=sys.stderr)
-            return 130
+        finally:
+            signal.signal(signal.SIGINT, before)
         return 0
 
     app.run(guarded, flags_parser=_parse)

@@ -51,28 +51,32 @@ def define_flags() -> None:
     command.define_stack_flags()
     flags.adopt_module_key_flags(command)  # so that --help shows them
     default, training = Config(), Training()
-    flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Of {', '.join(STRATEGIES)}.")
-    flags.DEFINE_integer("seed", 0, "Of all randomness.", 0, 2**32 - 1)
+    flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_enum("network", default.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
     flags.DEFINE_string("weights", None, "npz of VGG-16 trained on ImageNet; default: drawn.")
-    flags.DEFINE_integer("initial_epochs", default.initial_epochs, "Before the first query.", 1)
-    flags.DEFINE_integer("query_epochs", default.query_epochs, "After each answer.", 1)
-    flags.DEFINE_float("learning_rate", default.learning_rate, "Of the initial training.", 0)
-    flags.DEFINE_float("query_learning_rate", default.query_learning_rate, "After answers.", 0)
+    flags.DEFINE_integer(
+        "initial_epochs", default.initial_epochs, "Epochs before the first query.", 1
+    )
+    flags.DEFINE_integer("query_epochs", default.query_epochs, "Epochs after each answer.", 1)
+    flags.DEFINE_float("learning_rate", default.learning_rate, "Learning rate at the start.", 0)
+    flags.DEFINE_float(
+        "query_learning_rate", default.query_learning_rate, "The same after each answer.", 0
+    )
     flags.DEFINE_integer("crop", training.crop, "Side of a training crop, pixels.", 16, 2048)
     flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
     flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 1e-6)
     flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
-    flags.DEFINE_float("alpha", default.alpha, "Of Eq. 6.", 0, 1)
+    flags.DEFINE_float("alpha", default.alpha, "Weight of D(T-1) in Eq. 6.", 0, 1)
     flags.DEFINE_enum("dice_estimate", default.dice_estimate, simulation.ESTIMATES, "D of Eq. 6.")
     flags.DEFINE_float("min_effort", default.min_effort, "Least predicted effort, pixels.", 1e-3)
     flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
     flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
     flags.DEFINE_integer("dropout_samples", default.dropout_samples, "S of Eq. 9.", 1)
     flags.DEFINE_enum("dice_over", default.dice_over, simulation.DICE_OVER, "Reported Dice.")
-    flags.DEFINE_bool("count_background", default.count_background, "Reported Dice counts it.")
-    flags.DEFINE_float("target_dice", 0.95, "Stop a strategy at this Dice.", 0, 1)
-    flags.DEFINE_float("max_effort", 1.0, "Stop a strategy at this part of the outline.", 0, 1)
+    flags.DEFINE_bool("count_background", default.count_background, "Background in reported Dice.")
+    flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
+    flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
     flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
 
@@ -311,7 +315,7 @@ def summarise(records: Record) -> dict[str, float | int | None]:
     reached = {f"effort_at_{t:.0%}".rstrip("%"): effort_at(effort, dice, t) for t in TARGETS}
     return {
         "initial_effort": round(float(effort[0]), 3),
-        **{k: None if np.isnan(v) else round(v, 3) for k, v in reached.items()},
+        **{k: None if np.isnan(v) else round(v, 6) for k, v in reached.items()},
         "queries": len(dice) - 1,
         "final_effort": round(float(effort[-1]), 3),
         "final_dice": round(100 * float(dice[-1]), 3),
