@@ -10,11 +10,16 @@ from al_jax.stack import UNLABELLED
 LOG_ZERO = -1e30
 
 
-def _log_likelihood(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """log f [H, W, C] and its entry at each pixel's label [H, W] (class 0's where unlabelled)."""
-    log_f = jax.nn.log_softmax(logits.astype(jnp.float32))
-    known = jnp.maximum(labels, 0).astype(jnp.int32)[..., None]
-    return log_f, jnp.take_along_axis(log_f, known, axis=-1)[..., 0]
+def _log_likelihood(logits: jax.Array, allowed: jax.Array) -> jax.Array:
+    """log of the softmax summed over the `allowed` [H, W, C] classes of each pixel, [H, W]."""
+    logits = logits.astype(jnp.float32)
+    merged = jax.nn.logsumexp(jnp.where(allowed, logits, LOG_ZERO), axis=-1)
+    return merged - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _is_label(labels: jax.Array, num_classes: int) -> jax.Array:
+    """[H, W, C] bool, one-hot; all False where unlabelled."""
+    return labels[..., None] == jnp.arange(num_classes)
 
 
 def partial_cross_entropy(
@@ -37,10 +42,11 @@ def partial_cross_entropy(
     chex.assert_rank([logits, labels, compatible, inside], [3, 2, 1, 2])
     chex.assert_equal_shape([labels, inside])
     chex.assert_equal_shape_prefix([logits, labels], 2)
-    log_f, known = _log_likelihood(logits, labels)
-    merged = jax.nn.logsumexp(jnp.where(compatible, log_f, LOG_ZERO), axis=-1)
-    merged = jnp.where(compatible.any(), merged, 0.0)
-    log_likelihood = jnp.where(labels == UNLABELLED, merged, known)
+    untraced = labels == UNLABELLED
+    traced = _is_label(labels, logits.shape[-1])
+    may_be = jnp.where(untraced[..., None], compatible, traced)
+    possible = compatible.any() | ~untraced
+    log_likelihood = jnp.where(possible, _log_likelihood(logits, may_be), 0.0)
     return -jnp.sum(log_likelihood * inside) / jnp.maximum(inside.sum(), 1)
 
 
@@ -58,6 +64,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, inside: jax.Array) -> ja
     chex.assert_rank([logits, labels, inside], [3, 2, 2])
     chex.assert_equal_shape([labels, inside])
     chex.assert_equal_shape_prefix([logits, labels], 2)
-    _, known = _log_likelihood(logits, labels)
     counted = inside & (labels != UNLABELLED)
+    # Where nothing is counted every class is allowed, so that gradients stay finite there.
+    allowed = _is_label(labels, logits.shape[-1]) | ~counted[..., None]
+    known = _log_likelihood(logits, allowed)
     return -jnp.sum(known * counted) / jnp.maximum(counted.sum(), 1)

@@ -9,57 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.convolution import convolution
 from al_jax.stack import InputError
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 STRIDE = 32  # of pool5: inputs are padded up to multiples of it
-
-
-def _plain_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
-
-
-@jax.custom_vjp
-def _canonical_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _plain_convolution(x, kernel)
-
-
-def _convolution_forward(
-    x: jax.Array, kernel: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _plain_convolution(x, kernel), (x, kernel)
-
-
-def _convolution_backward(
-    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    pad = [(size // 2, size // 2) for size in kernel.shape[:2]]
-    # The kernel's gradient correlates x with the output's gradient; the batch is summed over, so it
-    # takes the place of the input features.
-    to_kernel = jax.lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        (1, 1),
-        pad,
-        dimension_numbers=_LAYOUT,
-    )
-    return _plain_convolution(gradient, mirrored), to_kernel.transpose(1, 2, 0, 3)
-
-
-_canonical_convolution.defvjp(_convolution_forward, _convolution_backward)
-
-
-def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution, stride 1, SAME padding: [B, H, W, I], odd [h, w, I, O] -> [B, H, W, O].
-
-    On a CPU both gradients are written as convolutions in the one layout that XLA runs fast inside
-    a loop (jax issue 12868: inside `lax.scan` its own gradients cost ten times more).
-    """
-    return jax.lax.platform_dependent(
-        x, kernel, cpu=_canonical_convolution, default=_plain_convolution
-    )
 
 
 class Convolution(nn.Module):
