@@ -7,6 +7,7 @@ canvas, and equal inputs give equal bytes.
 import colorsys
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from al_jax.io import write_whole
+from al_jax.stack import Stack
 from al_jax.statistics import effort_at
 
 DPI = 150
@@ -53,6 +55,7 @@ AREAS = (
     "#a0622d",
 )
 TRACED = 0.7  # how much of a traced pixel is its class' colour
+DARK = 0.05  # brightness of what counts as empty
 DIMMED = 0.55  # brightness of the image behind what had been traced
 
 
@@ -212,41 +215,14 @@ def annotations(
     grey = _brightness(images[box], inside[box])
     titled = [("ground\ntruth", truth, None), *rows]
 
-    height, width = grey.shape[1:3]
-    panel = float(np.clip(16.8 / len(shown), 1.4, 2.8))  # inches, the larger side
-    across, down = panel * width / max(height, width), panel * height / max(height, width)
-    gap, top = 0.04, 0.33
-    margin = 0.2 + 0.125 * max(len(word) for title, *_ in titled for word in _lines(title))
-    named = list(zip(names[1:], colours[1:], strict=True)) if len(names) <= 21 else []
-    page = margin + len(shown) * (across + gap) + 0.05
-    columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * max(map(len, names))))))
-    legend = 0.16 + 0.25 * -(-len(named) // columns) if named else 0.05
-    length = top + len(titled) * (down + gap) + legend
-    figure = Figure(figsize=(page, length), dpi=DPI, facecolor="white")
-
-    for i, (title, labels, annotated) in enumerate(titled):
-        y = length - top - (i + 1) * (down + gap) + gap
-        figure.text(
-            (margin - 0.1) / page,
-            (y + down / 2) / length,
-            "\n".join(_lines(title)),
-            ha="right",
-            va="center",
-            fontsize=13,
-            color=INK,
-            family=FONT,
-        )
+    pictures = []
+    for title, labels, annotated in titled:
         brightness = 1.0 if annotated is None else DIMMED
-        for j, n in enumerate(shown):
-            x = margin + j * (across + gap)
-            axes = figure.add_axes((x / page, y / length, across / page, down / length))
-            axes.set_axis_off()
-            picture = overlay(
-                grey[j] * brightness, labels[n, rows_used, columns_used], inside[box][j], colours
-            )
-            axes.imshow(picture, interpolation="nearest", aspect="auto")
-            if i == 0:
-                axes.set_title(f"{n}", fontsize=13, color=INK, pad=3, family=FONT)
+        row = zip(grey * brightness, labels[box], inside[box], strict=True)
+        pictures.append((title, [overlay(*section, colours) for section in row]))
+    figure, panels = _sheet([str(n) for n in shown], pictures, names)
+    for (_, _, annotated), row_of_panels in zip(titled, panels, strict=True):
+        for n, axes in zip(shown, row_of_panels, strict=True):
             if annotated is not None and annotated[n, 0]:
                 axes.text(
                     0.96,
@@ -261,6 +237,77 @@ def annotations(
                     path_effects=[withStroke(linewidth=2, foreground="black")],
                     family=FONT,
                 )
+    _save(figure, path)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Stack, bool]], titles: Sequence[str], path: str | os.PathLike
+) -> None:
+    """All sections of stacks, one stack a row, each stack's brightness scaled on its own.
+
+    Border that is dark, or outside, in all of them is cut away.
+
+    Args:
+      rows: (title, stack of N sections, whether its labels are drawn) each; sections of one size. A
+        legend names the classes of the first row with labels where there are at most 20.
+      titles: of the N columns.
+      path: of the PNG, written whole.
+    """
+    greys = [_brightness(stack.images, stack.inside) for _, stack, _ in rows]
+    drawn = [
+        (stack.truth > 0) | (stack.inside & (grey.max(-1) > DARK))
+        for (_, stack, _), grey in zip(rows, greys, strict=True)
+    ]
+    box = (slice(None), *_window(np.concatenate(drawn)))
+    pictures = []
+    for (title, stack, labelled), grey in zip(rows, greys, strict=True):
+        labels = stack.truth if labelled else np.zeros_like(stack.truth)
+        sections = zip(grey[box], labels[box], stack.inside[box], strict=True)
+        colours = class_colours(stack.num_classes)
+        pictures.append((title, [overlay(*section, colours) for section in sections]))
+    named = next((stack.names for _, stack, labelled in rows if labelled), ())
+    _save(_sheet(titles, pictures, named)[0], path)
+
+
+def _sheet(
+    titles: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]], names: Sequence[str]
+) -> tuple[Figure, list[list[Axes]]]:
+    """Titled rows and columns of pictures [h, w, 3] of one size, with a legend; their axes."""
+    height, width = rows[0][1][0].shape[:2]
+    panel = float(np.clip(16.8 / len(titles), 1.4, 2.8))  # inches, the larger side
+    across, down = panel * width / max(height, width), panel * height / max(height, width)
+    gap, top = 0.04, 0.33
+    margin = 0.2 + 0.125 * max(len(word) for title, _ in rows for word in _lines(title))
+    colours = class_colours(len(names))
+    named = list(zip(names[1:], colours[1:], strict=True)) if len(names) <= 21 else []
+    page = margin + len(titles) * (across + gap) + 0.05
+    columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * max(map(len, names))))))
+    legend = 0.16 + 0.25 * -(-len(named) // columns) if named else 0.05
+    length = top + len(rows) * (down + gap) + legend
+    figure = Figure(figsize=(page, length), dpi=DPI, facecolor="white")
+
+    panels: list[list[Axes]] = []
+    for i, (title, pictures) in enumerate(rows):
+        y = length - top - (i + 1) * (down + gap) + gap
+        figure.text(
+            (margin - 0.1) / page,
+            (y + down / 2) / length,
+            "\n".join(_lines(title)),
+            ha="right",
+            va="center",
+            fontsize=13,
+            color=INK,
+            family=FONT,
+        )
+        panels.append([])
+        for j, (heading, picture) in enumerate(zip(titles, pictures, strict=True)):
+            x = margin + j * (across + gap)
+            axes = figure.add_axes((x / page, y / length, across / page, down / length))
+            axes.set_axis_off()
+            axes.imshow(picture, interpolation="nearest", aspect="auto")
+            if i == 0:
+                axes.set_title(heading, fontsize=13, color=INK, pad=3, family=FONT)
+            panels[-1].append(axes)
     if named:
         figure.legend(
             handles=[Patch(facecolor=c / 255, label=n.replace("_", " ")) for n, c in named],
@@ -274,7 +321,7 @@ def annotations(
             prop={"family": FONT, "size": 12},
             labelcolor=INK,
         )
-    _save(figure, path)
+    return figure, panels
 
 
 def class_colours(num_classes: int) -> np.ndarray:

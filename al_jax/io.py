@@ -23,7 +23,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
-from al_jax.stack import InputError, Stack, make_stack
+from al_jax.stack import InputError, Stack, drop_absent, make_stack
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Position, in an array in RAS order, of the axis that sections of each kind are stacked along."""
@@ -132,6 +132,8 @@ def read_nifti(
 ) -> Stack:
     """Cuts a stack of parallel sections out of a labelled volume.
 
+    `cut_nifti` returns as well which slices it chose.
+
     Both volumes are turned to the closest RAS order. Sections are shown upright, superior (for
     axial sections anterior) up, columns from the patient's left to right (for sagittal sections
     posterior to anterior), and are not resampled.
@@ -149,8 +151,8 @@ def read_nifti(
       sections: how many sections, evenly spaced over the eligible ones. Ignored if `spacing` is
         given.
       spacing: distance in mm between sections instead, counted from the first eligible one.
-      within: class names; sections that show at least one of them are eligible. Empty: sections
-        that show any class but background.
+      within: entries of `names`, in whichever column; sections that show an id with at least one
+        of them are eligible. Empty: sections that show any class but background.
 
     Returns:
       A stack with one channel. Border that is empty on all chosen sections is trimmed to `MARGIN`
@@ -159,12 +161,27 @@ def read_nifti(
     Raises:
       InputError: see the module's docstring.
     """
+    return cut_nifti(image, labels, names, grouping, axis, sections, spacing, within)[0]
+
+
+def cut_nifti(
+    image: str | os.PathLike,
+    labels: str | os.PathLike,
+    names: str | os.PathLike,
+    grouping: str | None,
+    axis: str,
+    sections: int | None,
+    spacing: float | None,
+    within: Sequence[str],
+) -> tuple[Stack, np.ndarray]:
+    """The stack of `read_nifti`, and the slice of the volume in RAS order that each section is."""
     if axis not in AXES:
         raise InputError(f"unknown axis '{axis}'; choose one of {', '.join(AXES)}")
     ids, classes, class_names = _read_names(names, grouping)
     within = (within,) if isinstance(within, str) else tuple(within)
+    known = table_entries(names) if within else {}
     for name in within:
-        if name not in class_names:
+        if name not in known:
             raise InputError(
                 f"{names}: there is no class '{name}' to choose sections within; "
                 f"the classes are {_listed(class_names)}"
@@ -186,14 +203,15 @@ def read_nifti(
 
     volume = _upright(_to_uint8(volume, image), axis)
     truth = _upright(_to_ids(truth, labels), axis)
+    wanted = {i for name in within for i in known[name]}
+    shown = np.isin(truth, list(wanted))
     truth = _to_classes(truth, ids, classes, labels, names)
-    chosen = _choose_sections(
-        truth, [class_names.index(n) for n in within], sections, spacing, zooms[AXES[axis]], labels
-    )
+    shown = shown if within else truth > 0
+    chosen = _choose_sections(shown, sections, spacing, zooms[AXES[axis]], labels)
     volume, truth = trim(volume[chosen], truth[chosen])
-    truth, class_names = _drop_absent(truth, class_names)
+    truth, class_names = drop_absent(truth, class_names)
     with _naming(labels):
-        return make_stack(volume, truth, class_names)
+        return make_stack(volume, truth, class_names), chosen
 
 
 def read_folder(
@@ -225,7 +243,7 @@ def read_folder(
     ids, classes, class_names = _read_names(names, None)
     if outside_id is not None:
         ids, classes, class_names = _without_id(ids, classes, class_names, outside_id)
-    files = _pair_files(images, labels)
+    files = pair_files(images, labels)
     pictures = [_read_picture(image) for image, _ in files]
     pictures = _one_depth(pictures, [image for image, _ in files])
     maps = []
@@ -299,28 +317,34 @@ def _by(shape: Iterable[int]) -> str:
 # Tables of names.
 
 
-def _read_names(
-    path: str | os.PathLike, grouping: str | None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Reads a table of label names.
+def table_entries(path: str | os.PathLike) -> dict[str, list[int]]:
+    """All entries of a table of label names, whatever their column, with the ids that have them.
 
-    Returns:
-      ids [I] int64 ascending, the class of each id [I] int64, and the C class names.
+    Raises:
+      InputError: the table is missing, damaged, or lacks the column `id` or `name`.
     """
+    found: dict[str, list[int]] = {}
+    for label, row in _read_table(path, "name").items():
+        for entry in {cell for column, cell in row.items() if column != "id"}:
+            found.setdefault(entry, []).append(label)
+    return found
+
+
+def _read_table(path: str | os.PathLike, needed: str) -> dict[int, dict[str, str]]:
+    """The rows of a table of label names by id; the column `needed` is there and filled in."""
     with reading(path, "a CSV table"), open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         header = [column.strip() for column in next(rows, [])]
         body = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
-    column = "name" if grouping is None else grouping
-    for needed in ("id", "name", column):
-        if needed not in header:
+    for column in ("id", "name", needed):
+        if column not in header:
             raise InputError(
-                f"{path}: has no column '{needed}'; its columns are {_listed(header) or 'none'}"
+                f"{path}: has no column '{column}'; its columns are {_listed(header) or 'none'}"
             )
-        if header.count(needed) > 1:
-            raise InputError(f"{path}: has two columns '{needed}'; rename one")
+        if header.count(column) > 1:
+            raise InputError(f"{path}: has two columns '{column}'; rename one")
 
-    class_of: dict[int, str] = {}
+    table: dict[int, dict[str, str]] = {}
     for line, row in body:
         if not any(row):
             continue
@@ -329,15 +353,30 @@ def _read_names(
                 f"{path}: line {line} has {len(row)} fields, the header has {len(header)}; "
                 "quote names that contain commas"
             )
-        text, name = row[header.index("id")], row[header.index(column)]
+        cells = dict(zip(header, row, strict=True))
+        text = cells["id"]
         # int() alone would take '1_000' and digits of other scripts.
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
             raise InputError(f"{path}: line {line} has the id '{text[:40]}'; give a whole number")
-        if int(text) in class_of:
+        if int(text) in table:
             raise InputError(f"{path}: line {line} repeats the id {int(text)}; keep one")
-        if not name or not name.isprintable():
-            raise InputError(f"{path}: line {line} has no printable '{column}'; fill it in")
-        class_of[int(text)] = "background" if name.lower() == "background" else name
+        if not cells[needed] or not cells[needed].isprintable():
+            raise InputError(f"{path}: line {line} has no printable '{needed}'; fill it in")
+        table[int(text)] = cells
+    return table
+
+
+def _read_names(
+    path: str | os.PathLike, grouping: str | None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Reads a table of label names.
+
+    Returns:
+      ids [I] int64 ascending, the class of each id [I] int64, and the C class names.
+    """
+    column = "name" if grouping is None else grouping
+    class_of = {label: row[column] for label, row in _read_table(path, column).items()}
+    class_of = {k: "background" if v.lower() == "background" else v for k, v in class_of.items()}
     names = tuple(dict.fromkeys(["background", *class_of.values()]))
     if len(names) < 2:
         raise InputError(f"{path}: lists no class but background in '{column}'; add one")
@@ -463,15 +502,13 @@ def _to_ids(volume: np.ndarray, path: str | os.PathLike) -> np.ndarray:
 
 
 def _choose_sections(
-    truth: np.ndarray,
-    within: Sequence[int],
+    shown: np.ndarray,
     sections: int | None,
     spacing: float | None,
     thickness: float,
     path: str | os.PathLike,
 ) -> np.ndarray:
-    """Sections to show, among those with a class of `within` (empty: any but background)."""
-    shown = np.isin(truth, within) if within else truth > 0
+    """Sections to take, among those with a pixel of `shown` [N, H, W]."""
     eligible = np.flatnonzero(shown.any((1, 2)))
     if len(eligible) < 2:
         raise InputError(
@@ -516,12 +553,6 @@ def trim(images: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.pad(images[tuple(window)], pad), np.pad(truth[tuple(window)], pad)
 
 
-def _drop_absent(truth: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    used = np.bincount(truth.ravel(), minlength=len(names)) > 0
-    used[0] = True
-    return (np.cumsum(used) - 1).astype(np.int16)[truth], tuple(np.array(names)[used].tolist())
-
-
 # Folders of images.
 
 
@@ -550,9 +581,14 @@ def _list_folder(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
     return files
 
 
-def _pair_files(
+def pair_files(
     images: str | os.PathLike, labels: str | os.PathLike
 ) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """The files of each section of two folders, in the order of `read_folder`.
+
+    Raises:
+      InputError: a folder is missing or empty, or a section is in one of them only.
+    """
     image_files, label_files = _list_folder(images), _list_folder(labels)
     for stem in sorted(image_files.keys() ^ label_files.keys(), key=_natural):
         has, lacks = (images, labels) if stem in image_files else (labels, images)

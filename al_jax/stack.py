@@ -121,6 +121,17 @@ def make_stack(
     return Stack(images=images, inside=inside, truth=truth, names=names)
 
 
+def drop_absent(truth: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Leaves out classes without a pixel, but never the background.
+
+    `truth` [N, H, W] may have `UNLABELLED` pixels; the classes left are numbered anew, int16.
+    """
+    used = np.isin(np.arange(len(names)), truth)
+    used[0] = True
+    number = np.append(np.cumsum(used) - 1, UNLABELLED).astype(np.int16)  # -1 is the last
+    return number[truth], tuple(np.array(names)[used].tolist())
+
+
 def _to_array(value: npt.ArrayLike, what: str) -> np.ndarray:
     try:
         return np.asarray(value)

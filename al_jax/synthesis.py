@@ -14,7 +14,7 @@ from al_jax.augment import (
     sample_nearest,
     source_points,
 )
-from al_jax.stack import Stack, make_stack
+from al_jax.stack import InputError, Stack, drop_absent, make_stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +81,37 @@ def deform(
     )
 
 
+def on_canvas(stack: Stack, size: int) -> Stack:
+    """The stack on a canvas of size x size, so that a deformation keeps its tissue in the picture.
+
+    An axis that is shorter is centred and goes on as its border pixels, as in `deform`; a longer
+    one is cut about the middle of its structures.
+
+    Raises:
+      InputError: structures would be cut off.
+    """
+    drawn = np.asarray(stack.truth > 0).any(0)
+    window = []
+    for used_in, across in ((drawn.any(1), "high"), (drawn.any(0), "wide")):
+        length, used = len(used_in), np.flatnonzero(used_in)
+        first, extent = int(used[0]), int(np.ptp(used)) + 1
+        if extent > size:
+            raise InputError(
+                f"the structures are {extent} pixels {across}; a size of {size} cuts them off: "
+                "give more"
+            )
+        start = (length - size) // 2
+        if length > size:
+            start = min(max(first + (extent - size) // 2, 0), length - size)
+        window.append(np.arange(start, start + size).clip(0, length - 1))
+    rows, columns = window
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        return np.asarray(array)[:, rows][:, :, columns]
+
+    return make_stack(cut(stack.images), cut(stack.truth), stack.names, cut(stack.inside))
+
+
 def synthesise(key: jax.Array, stack: Stack, deformation: Deformation | None = None) -> Stack:
     """A stack with each section deformed on its own, labels and image by one grid.
 
@@ -89,8 +120,11 @@ def synthesise(key: jax.Array, stack: Stack, deformation: Deformation | None = N
       stack: the sections as they lie in a volume.
       deformation: how much; None for the paper's.
 
+    Returns:
+      A stack of the same shape. Classes whose last pixel was moved out of it are left out.
+
     Raises:
-      InputError: the deformation moved the last pixel of a class out of the stack.
+      InputError: no structure is left, or a section has no pixel inside any more.
     """
     chosen = Deformation() if deformation is None else deformation
     height, width = stack.truth.shape[1:]
@@ -103,4 +137,5 @@ def synthesise(key: jax.Array, stack: Stack, deformation: Deformation | None = N
     index = jnp.arange(stack.num_sections)
     arrays = jax.lax.map(section, (index, stack.images, stack.truth, stack.inside))
     images, truth, inside = (np.asarray(array) for array in arrays)
-    return make_stack(images, truth, stack.names, inside)
+    truth, names = drop_absent(truth, stack.names)
+    return make_stack(images, truth, names, inside)

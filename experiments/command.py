@@ -9,7 +9,7 @@ import pathlib
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ def define_stack_flags() -> None:
     flags.DEFINE_enum("axis", "coronal", list(io.AXES), "NIfTI: what a section is.")
     flags.DEFINE_integer("sections", 24, "NIfTI: how many sections, evenly spaced.")
     flags.DEFINE_float("spacing", None, "NIfTI: mm between sections, instead of --sections.")
-    flags.DEFINE_list("within", [], "NIfTI: take sections that show one of these classes.")
+    flags.DEFINE_list("within", [], "NIfTI: take sections that show one of these, of any column.")
     flags.DEFINE_integer("outside_id", None, "Folder: pixels with this id are not in the image.")
 
 
@@ -49,35 +49,65 @@ def load_stack() -> Stack:
     Raises:
       InputError: the flags do not go together, or a reader refuses the files.
     """
+    return load_sections()[0]
+
+
+def load_sections(within: Sequence[str] = ()) -> tuple[Stack, list[int | str]]:
+    """The stack that the flags name, and where in its input each section comes from.
+
+    That is a slice of the volume in RAS order, a file, or the section of another stack.
+
+    Args:
+      within: what `read_volume` looks for.
+
+    Raises:
+      InputError: the flags do not go together, or a reader refuses the files.
+    """
     files = ("images", "labels", "names")
     given = [name for name in files if FLAGS[name].value is not None]
     if FLAGS.stack is not None and given:
         raise InputError(f"--stack and --{given[0]} exclude each other; give one")
     if not given:
-        _refuse((*NIFTI_FLAGS, "outside_id"), "without --images")
-        return io.load_default() if FLAGS.stack is None else io.read_stack(FLAGS.stack)
+        refuse((*NIFTI_FLAGS, "outside_id"), "without --images")
+        stack = io.load_default() if FLAGS.stack is None else io.read_stack(FLAGS.stack)
+        return stack, list(range(stack.num_sections))
     for name in files:
         if name not in given:
             raise InputError(f"--{name} is missing; --images, --labels and --names go together")
     if os.path.isdir(FLAGS.images):
-        _refuse(NIFTI_FLAGS, "with a folder of sections")
-        return io.read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
-    _refuse(("outside_id",), "with a NIfTI volume")
+        refuse(NIFTI_FLAGS, "with a folder of sections")
+        stack = io.read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
+        return stack, [image.name for image, _ in io.pair_files(FLAGS.images, FLAGS.labels)]
+    refuse(("outside_id",), "with a NIfTI volume")
+    return read_volume(FLAGS.images, FLAGS.labels, FLAGS.names, within)
+
+
+def read_volume(
+    image: str | os.PathLike,
+    labels: str | os.PathLike,
+    names: str | os.PathLike,
+    within: Sequence[str] = (),
+) -> tuple[Stack, list[int | str]]:
+    """A volume cut as the flags say, and the slice (in RAS order) that each section is.
+
+    Args:
+      image, labels, names: files, as of `io.read_nifti`.
+      within: without the flag, sections show one of these as far as `names` has them.
+    """
     if FLAGS["sections"].present and FLAGS["spacing"].present:
         raise InputError("--sections and --spacing exclude each other; leave one out")
-    return io.read_nifti(
-        FLAGS.images,
-        FLAGS.labels,
-        FLAGS.names,
-        grouping=FLAGS.grouping,
-        axis=FLAGS.axis,
-        sections=FLAGS.sections,
-        spacing=FLAGS.spacing,
-        within=FLAGS.within,
+    wanted = FLAGS.within
+    if within and not FLAGS["within"].present:
+        known = io.table_entries(names)
+        wanted = [name for name in within if name in known]
+    stack, slices = io.cut_nifti(
+        image, labels, names, FLAGS.grouping, FLAGS.axis, FLAGS.sections, FLAGS.spacing, wanted
     )
+    return stack, slices.tolist()
 
 
-def _refuse(names: tuple[str, ...], where: str) -> None:
+def refuse(names: tuple[str, ...], where: str) -> None:
+    """Raises InputError if one of these flags was given."""
     for name in names:
         if FLAGS[name].present:
             raise InputError(f"--{name} has no effect {where}; leave it out")

@@ -1,0 +1,169 @@
+"""Makes stacks out of labelled volumes as in the paper's 3.1.1: sections deformed one by one.
+
+    python -m experiments.synthesise --scans=../shared/data/mri --ids=1000 --grouping=nine \
+        --out=stacks
+
+Writes `mri_1000_nine.npz`, which `experiments.simulate --stack=stacks/mri_1000_nine.npz` takes,
+`mri_1000_nine.png` to look at and `mri_1000_nine.json`, which says how it was made. With --nodeform
+it only turns any input of `experiments.simulate` into such a file.
+"""
+
+import json
+import pathlib
+import zlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from al_jax import figures, io
+from al_jax.augment import FIELDS
+from al_jax.stack import InputError, Stack
+from al_jax.synthesis import Deformation, on_canvas, synthesise
+from experiments import command
+from experiments.simulate import digest, versions
+
+DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
+SUFFIXES = ("t1", "labels")
+
+FLAGS = flags.FLAGS
+
+
+class Source(NamedTuple):
+    """A stack as it was read, where its sections come from, and the key of its deformations."""
+
+    stack: Stack
+    sections: list[int | str]
+    key: jax.Array
+
+
+def define_flags() -> None:
+    """All flags of the command."""
+    command.define_stack_flags()
+    flags.adopt_module_key_flags(command)
+    flags.DEFINE_string("scans", None, "Folder of <id>_t1.nii.gz, <id>_labels.nii.gz, labels.csv.")
+    flags.DEFINE_list("ids", [], "Which of --scans; default: all.")
+    flags.DEFINE_string("out", None, "Folder where the stacks go.")
+    flags.DEFINE_string("stem", None, "Of the files' names; default: of the input's.")
+    flags.DEFINE_integer("seed", 0, "Seed of the deformations.", 0, 2**32 - 1)
+    flags.DEFINE_bool("deform", True, "Deform the sections; a default --within is deep structures.")
+    flags.DEFINE_enum("field", Deformation().field, list(FIELDS), "Non-linear field.")
+    flags.DEFINE_integer("size", 256, "Side of a deformed section, pixels.", 16, 4096)
+
+
+def read_sources() -> dict[str, Source]:
+    """What the flags name, by the stem of the files to write.
+
+    Raises:
+      InputError: flags do not go together, a file is missing, or a reader refuses one.
+    """
+    key = jax.random.key(FLAGS.seed)
+    if FLAGS.scans is None:
+        command.refuse(("ids",), "without --scans")
+        return {FLAGS.stem or _stem(): Source(*command.load_sections(DEEP), key)}
+    command.refuse(("stack", "images", "labels", "names", "outside_id"), "with --scans")
+    folder = pathlib.Path(FLAGS.scans)
+    stem = FLAGS.stem or folder.resolve().name
+    sources = {}
+    for scan in FLAGS.ids or _scans(folder):
+        image, labels = (folder / f"{scan}_{suffix}.nii.gz" for suffix in SUFFIXES)
+        for path in (image, labels):
+            if not path.is_file():
+                raise InputError(f"{folder}: has no {path.name}; correct --scans or --ids")
+        read = command.read_volume(image, labels, folder / "labels.csv", DEEP)
+        # A scan is deformed alike whichever others are asked for.
+        own = jax.random.fold_in(key, zlib.crc32(scan.encode()))
+        sources[_joined(stem, scan)] = Source(*read, own)
+    return sources
+
+
+def _scans(folder: pathlib.Path) -> list[str]:
+    ending = f"_{SUFFIXES[0]}.nii.gz"
+    found = sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}"))
+    if not found:
+        raise InputError(f"{folder}: holds no <id>{ending}; correct --scans")
+    return found
+
+
+def _stem() -> str:
+    given = FLAGS.stack or FLAGS.images
+    if given is None:
+        return "colin27"
+    path = pathlib.Path(given).resolve()
+    return _joined(path.name if path.is_dir() else path.name.split(".")[0])
+
+
+def _joined(*parts: str) -> str:
+    return "_".join((*parts, FLAGS.grouping) if FLAGS.grouping else parts)
+
+
+def make(source: Source) -> tuple[Stack, list[tuple[str, Stack, bool]]]:
+    """The stack as the flags want it, and the rows of its contact sheet."""
+    if not FLAGS.deform:
+        return source.stack, [("image", source.stack, False), ("labels", source.stack, True)]
+    before = on_canvas(source.stack, FLAGS.size)
+    chosen = FLAGS.field
+    other = next(name for name in FIELDS if name != chosen)
+    deformed, beside = (
+        synthesise(source.key, before, Deformation(field=field)) for field in (chosen, other)
+    )
+    return deformed, [
+        ("before", before, False),
+        (f"{chosen}\nfield", deformed, False),
+        (f"{chosen},\nlabels", deformed, True),
+        (f"{other}\nfield", beside, False),
+    ]
+
+
+def provenance(source: Source, stack: Stack) -> dict:
+    """How a stack was made, for its JSON."""
+    scans = {} if FLAGS.scans is None else {"scans": pathlib.Path(FLAGS.scans).resolve().name}
+    settings = ("seed", "field", "size")
+    return {
+        "input": scans | command.stack_flags(),
+        "deformation": {name: FLAGS[name].value for name in settings} if FLAGS.deform else None,
+        "sections": source.sections,
+        "classes": list(stack.names),
+        "classes_left_out": [name for name in source.stack.names if name not in stack.names],
+        "stack": digest(stack.images, stack.inside, stack.truth, np.array(stack.names)),
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    """Makes all stacks, then writes them."""
+    if not FLAGS.out:
+        raise InputError("--out is missing; name the folder where the stacks go")
+    if not FLAGS.deform:
+        command.refuse(("seed", "field", "size"), "with --nodeform")
+    folder, sources, made = pathlib.Path(FLAGS.out), read_sources(), {}
+    for stem, source in sources.items():
+        target = (folder / f"{stem}.npz").resolve()
+        if FLAGS.stack and pathlib.Path(FLAGS.stack).resolve() == target:
+            raise InputError(f"{FLAGS.stack}: would be overwritten; give another --out or --stem")
+        try:
+            made[stem] = make(source)
+        except InputError as error:
+            raise InputError(f"{stem}: {error}") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; choose another --out") from error
+    for stem, (stack, rows) in made.items():
+        path, told = folder / f"{stem}.npz", provenance(sources[stem], stack)
+        titles = [pathlib.Path(str(section)).stem for section in sources[stem].sections]
+        figures.contact_sheet(rows, titles, path.with_suffix(".png"))
+        io.write_whole(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+        io.write_stack(path, stack)
+        lost = told["classes_left_out"]
+        print(
+            f"{path}: {stack.num_sections} sections of {stack.images.shape[1]}x"
+            f"{stack.images.shape[2]}, {stack.num_classes} classes"
+            + (f"; deformed out of the picture: {', '.join(lost)}" if lost else "")
+        )
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)
