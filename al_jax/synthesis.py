@@ -90,11 +90,11 @@ def on_canvas(stack: Stack, size: int) -> Stack:
     Raises:
       InputError: structures would be cut off.
     """
-    drawn = np.asarray(stack.truth > 0).any(0)
+    drawn = np.nonzero(np.asarray(stack.truth) > 0)
     window = []
-    for used_in, across in ((drawn.any(1), "high"), (drawn.any(0), "wide")):
-        length, used = len(used_in), np.flatnonzero(used_in)
-        first, extent = int(used[0]), int(np.ptp(used)) + 1
+    for axis, across in ((1, "high"), (2, "wide")):
+        length, first = stack.truth.shape[axis], int(drawn[axis].min())
+        extent = int(drawn[axis].max()) + 1 - first
         if extent > size:
             raise InputError(
                 f"the structures are {extent} pixels {across}; a size of {size} cuts them off: "

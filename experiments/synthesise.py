@@ -65,12 +65,13 @@ def read_sources() -> dict[str, Source]:
     command.refuse(("stack", "images", "labels", "names", "outside_id"), "with --scans")
     folder = pathlib.Path(FLAGS.scans)
     stem = FLAGS.stem or folder.resolve().name
+    scans = FLAGS.ids or _scans(folder)
+    files = {scan: [folder / f"{scan}_{suffix}.nii.gz" for suffix in SUFFIXES] for scan in scans}
+    for path in (path for pair in files.values() for path in pair):
+        if not path.is_file():
+            raise InputError(f"{folder}: has no {path.name}; correct --scans or --ids")
     sources = {}
-    for scan in FLAGS.ids or _scans(folder):
-        image, labels = (folder / f"{scan}_{suffix}.nii.gz" for suffix in SUFFIXES)
-        for path in (image, labels):
-            if not path.is_file():
-                raise InputError(f"{folder}: has no {path.name}; correct --scans or --ids")
+    for scan, (image, labels) in files.items():
         read = command.read_volume(image, labels, folder / "labels.csv", DEEP)
         # A scan is deformed alike whichever others are asked for.
         own = jax.random.fold_in(key, zlib.crc32(scan.encode()))

@@ -8,6 +8,7 @@ from matplotlib import rcParams
 from PIL import Image
 
 from al_jax import figures
+from al_jax.stack import make_stack
 
 COLOURS = figures.class_colours(4)
 GREY = 0.5
@@ -229,3 +230,28 @@ def test_files_are_deterministic_and_undated(tmp_path):
         assert 5_000 < first.stat().st_size < 500_000
         assert not {"Software", "Creation Time"} & set(_picture(first)[1])
     assert settings == dict(rcParams)
+
+
+def test_a_contact_sheet_shows_every_section_in_its_row(tmp_path, monkeypatch):
+    """Labels are coloured in the second row alone; border that is empty everywhere is cut away."""
+    monkeypatch.setattr(figures, "TRACED", 1.0)
+    images, truth, inside, names = _stack()
+    pad = ((0, 0), (40, 40), (40, 40))
+    stack = make_stack(
+        np.pad(images, (*pad, (0, 0))), np.pad(truth, pad), names, np.pad(inside, pad)
+    )
+    path = tmp_path / "sheet.png"
+    rows = [("before", stack, False), ("labels", stack, True)]
+    figures.contact_sheet(rows, ["first", "second", "third"], path)
+    picture = _picture(path)[0]
+    height, width = picture.shape[:2]
+    coloured = (picture == COLOURS[3]).all(-1)
+    coloured[int(0.9 * height) :] = False  # the legend
+    used = np.flatnonzero(coloured.any(1))
+    assert height / 2 < used[0] and np.ptp(used) == len(used) - 1
+    line = coloured[used[len(used) // 2]].astype(int)
+    assert (np.diff(line) == 1).sum() == 3
+    assert np.ptp(np.flatnonzero(coloured.any(0))) > 0.6 * width  # structures fill the panels
+    again = tmp_path / "again.png"
+    figures.contact_sheet(rows, ["first", "second", "third"], again)
+    assert again.read_bytes() == path.read_bytes()

@@ -252,6 +252,9 @@ def test_nifti_grouping_and_dropped_classes(volumes):
     within = io.read_nifti(*volumes, "group", sections=2, within=("nucleus",))
     assert within.names == ("background", "nucleus", "shell")
     assert (within.truth == 1).any((1, 2)).all()
+    ungrouped = io.read_nifti(*volumes, sections=2, within=("nucleus",))  # of another column
+    np.testing.assert_array_equal(ungrouped.images, within.images)
+    assert set(ungrouped.names) == {"background", "left", "right", "shell"}
 
 
 def test_nifti_spacing(volumes):

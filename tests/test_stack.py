@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from al_jax.stack import UNLABELLED, InputError, Stack, make_stack
+from al_jax.stack import UNLABELLED, InputError, Stack, drop_absent, make_stack
 
 NAMES = ("background", "a", "b")
 
@@ -51,6 +51,13 @@ def test_floats_become_float32_and_the_arguments_stay_as_they_are():
 def test_background_alone_may_be_empty():
     truth = np.ones((2, 3, 4), np.uint8)
     assert make_stack(np.zeros((2, 3, 4), np.uint8), truth, ("background", "a")).num_classes == 2
+
+
+def test_absent_classes_are_dropped_but_for_the_background():
+    truth = np.array([[[3, -1, 3, 1]]])
+    found, names = drop_absent(truth, ("background", "a", "b", "c"))
+    np.testing.assert_array_equal(found, [[[2, -1, 2, 1]]])
+    assert names == ("background", "a", "c") and found.dtype == np.int16
 
 
 def test_is_a_pytree_with_static_names():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from al_jax import io, synthesis
-from al_jax.stack import make_stack
+from al_jax.stack import InputError, make_stack
 from al_jax.synthesis import Deformation
 
 
@@ -64,3 +64,53 @@ def test_the_shipped_stack_keeps_its_structures():
     areas = [np.bincount(s.truth[s.inside], minlength=9) for s in (stack, found)]
     assert (np.abs(np.log(areas[1] / areas[0])) < 0.5).all()
     assert jnp.corrcoef(found.images[12].ravel(), stack.images[12].ravel())[0, 1] > 0.3
+
+
+def test_a_canvas_centres_and_goes_on_as_the_border():
+    images = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2)
+    truth = np.zeros((2, 3, 2), int)
+    truth[:, 1, 1] = 1
+    inside = np.ones((2, 3, 2), bool)
+    inside[:, 0, 0] = False
+    stack = make_stack(images, truth, ("background", "a"), inside)
+    found = synthesis.on_canvas(stack, 4)
+    # One more row above is none: (3 - 4) // 2 is -1, and one column on either side.
+    np.testing.assert_array_equal(
+        found.images[0, ..., 0], [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]
+    )
+    np.testing.assert_array_equal(
+        found.truth[1], [[-1, -1, 0, 0], [-1, -1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]]
+    )
+    np.testing.assert_array_equal(found.inside, found.truth >= 0)
+
+
+@pytest.mark.parametrize(("first", "expected"), [(0, 0), (4, 2), (8, 6)])
+def test_a_canvas_keeps_the_structures(first, expected):
+    """A structure of 2 pixels from `first` on, on a side of 10 cut to 6: 2 are left around it."""
+    truth = np.zeros((2, 10, 6), int)
+    truth[:, first : first + 2] = 1
+    rows = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None], truth.shape)
+    found = synthesis.on_canvas(make_stack(rows, truth, ("background", "a")), 6)
+    start = min(expected, 4)
+    np.testing.assert_array_equal(found.images[0, :, 0, 0], np.arange(start, start + 6))
+    assert (found.truth == 1).sum() == (truth == 1).sum()
+
+
+def test_a_canvas_that_is_too_small():
+    truth = np.zeros((2, 10, 10), int)
+    truth[0, 2, 3], truth[1, 3, 8] = 1, 1
+    stack = make_stack(truth.astype(np.uint8), truth, ("background", "a"))
+    assert synthesis.on_canvas(stack, 6).truth.sum() == 2
+    with pytest.raises(InputError, match="are 6 pixels wide; a size of 5 cuts them off"):
+        synthesis.on_canvas(stack, 5)
+
+
+def test_a_class_that_leaves_the_picture_is_left_out(monkeypatch):
+    """Every section is moved up by 2 pixels: 'a' is gone and 'b' is class 1."""
+    truth = np.repeat([0, 1, 0, 2, 2, 0], 2)[None, :, None] * np.ones((2, 1, 12), int)
+    stack = make_stack(truth.astype(np.uint8), truth, ("background", "a", "b"))
+    grid = np.stack(np.meshgrid(np.arange(12.0) + 4, np.arange(12.0), indexing="ij"), -1)
+    monkeypatch.setattr(synthesis, "random_deformation", lambda *_: jnp.asarray(grid))
+    found = synthesis.synthesise(jax.random.key(0), stack)
+    assert found.names == ("background", "b")
+    np.testing.assert_array_equal(found.truth[1, :, 0], [0] * 2 + [1] * 4 + [0] * 6)
