@@ -26,7 +26,7 @@ from al_jax.stack import InputError, Stack, make_stack
 from al_jax.state import ALState
 from al_jax.training import Training, TrainState
 from experiments import command
-from experiments.simulate import versions
+from experiments.runs import versions
 
 STEPS = 12  # of training between two looks at the clock, at least
 QUERIES = 2

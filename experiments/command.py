@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -114,22 +115,29 @@ def refuse(names: tuple[str, ...], where: str) -> None:
 
 
 @contextlib.contextmanager
-def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
-    """A directory that belongs to one configuration and one process at a time.
+def hold(path: str | os.PathLike, patience: float = 0.0) -> Iterator[pathlib.Path]:
+    """A directory that belongs to one process at a time; it is made if missing.
 
-    It is made if missing; `config.json` in it names the configuration.
+    Args:
+      path: of the directory.
+      patience: seconds to wait for a process that has it.
 
     Raises:
-      InputError: it holds another configuration (the line says what differs) or other files, is in
-        use, or cannot be written.
+      InputError: it is in use, or cannot be written.
     """
-    folder = pathlib.Path(path)
-    _check_workdir(folder, configuration)
+    folder, begun = pathlib.Path(path), time.monotonic()
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(open(folder / ".lock", "w"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() - begun >= patience:
+                        raise
+                    time.sleep(0.05)
         except BlockingIOError:
             raise InputError(f"{path}: another process is at work in it; wait for it") from None
         except OSError as error:
@@ -137,6 +145,23 @@ def open_workdir(path: str, configuration: dict) -> Iterator[pathlib.Path]:
             raise InputError(f"{path}: {reason}; choose another --workdir") from error
         for leftover in folder.glob(".*.tmp"):  # of a writer that was killed
             leftover.unlink(missing_ok=True)
+        yield folder
+
+
+@contextlib.contextmanager
+def open_workdir(
+    path: str | os.PathLike, configuration: dict, patience: float = 0.0
+) -> Iterator[pathlib.Path]:
+    """A directory that belongs to one configuration, and that this process alone holds.
+
+    It is made if missing; `config.json` in it names the configuration.
+
+    Raises:
+      InputError: it holds another configuration (the line says what differs) or other files, is in
+        use, or cannot be written.
+    """
+    _check_workdir(pathlib.Path(path), configuration)
+    with hold(path, patience) as folder:
         # Another process may have come first.
         if not _check_workdir(folder, configuration):
             text = json.dumps(configuration, indent=2) + "\n"
@@ -198,10 +223,18 @@ def _parse(arguments: list[str]) -> list[str]:
         raise SystemExit(0) from None
     if len(rest) > 1:
         raise SystemExit(_complain(f"'{rest[1]}' is no flag; see --help"))
-    for name, value in FLAGS.flag_values_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SystemExit(_complain(f"flag --{name}={value}: give a finite number"))
+    try:
+        check_finite(FLAGS)
+    except InputError as error:
+        raise SystemExit(_complain(str(error))) from None
     return rest
+
+
+def check_finite(values: flags.FlagValues) -> None:
+    """Raises InputError for a flag that is no finite number; absl takes nan and inf."""
+    for name, value in values.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"flag --{name}={value}: give a finite number")
 
 
 def _stop(*_: object) -> None:
@@ -216,8 +249,8 @@ def _complain(message: str) -> int:
     return 2
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command: bad input ends it with one line and exit status 2."""
+def prepare() -> None:
+    """Silences libraries and chooses the compilation cache: the first thing a process does."""
     logging.set_verbosity(logging.ERROR)
     chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if chosen is None:  # not by JAX_COMPILATION_CACHE_DIR
@@ -226,14 +259,21 @@ def run(main: Callable[[], None]) -> None:
     # Where the cache cannot be written, everything works but for its speed.
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
+
+def run(main: Callable[[], int | None]) -> None:
+    """Runs a command: bad input ends it with one line and exit status 2.
+
+    `main` returns another exit status, if any.
+    """
+    prepare()
+
     def guarded(_: list[str]) -> int:
         before = signal.signal(signal.SIGINT, _stop)
         try:
-            main()
+            return main() or 0
         except InputError as error:
             return _complain(str(error))
         finally:
             signal.signal(signal.SIGINT, before)
-        return 0
 
     app.run(guarded, flags_parser=_parse)

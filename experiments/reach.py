@@ -20,7 +20,7 @@ from absl import flags
 from al_jax import io
 from al_jax.stack import InputError
 from experiments import command
-from experiments.simulate import TARGETS
+from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from al_jax import io
 from al_jax.stack import InputError, make_stack
-from experiments import command, simulate
+from experiments import command, runs, simulate
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
@@ -355,11 +355,10 @@ def test_a_loss_that_is_not_finite(call, folder, pixelwise):
 
 
 def test_a_loss_that_is_not_finite_after_an_answer():
-    with flagsaver.flagsaver(query_learning_rate=3.0):
-        simulate.check_loss(np.array([1.0, 0.0]), 7, "query", "query_learning_rate")
-        with pytest.raises(InputError) as refusal:
-            losses = np.array([1.0, 2.0, np.inf, np.nan])
-            simulate.check_loss(losses, 7, "query", "query_learning_rate")
+    runs.check_loss(np.array([1.0, 0.0]), 7, "query", "query_learning_rate", 3.0)
+    with pytest.raises(InputError) as refusal:
+        losses = np.array([1.0, 2.0, np.inf, np.nan])
+        runs.check_loss(losses, 7, "query", "query_learning_rate", 3.0)
     says = "the loss is not finite at query 9 with --query_learning_rate=3; lower it"
     assert str(refusal.value) == says
 
