@@ -188,16 +188,22 @@ def augmented_step(
 ) -> tuple[TrainState, jax.Array]:
     """One step on random crops of the `chosen` [B] sections."""
     key_crop, key_dropout = jax.random.split(key)
-    crops = jax.vmap(functools.partial(random_crop, setting=setting))(
-        jax.random.split(key_crop, chosen.shape[0]),
-        sections.images[chosen],
-        labels[chosen],
-        sections.inside[chosen],
-        sections.low[chosen],
-        sections.high[chosen],
+
+    def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        own_key, n = inputs
+        return random_crop(
+            own_key, sections.images[n], labels[n], sections.inside[n], sections.low[n],
+            sections.high[n], setting,
+        )  # fmt: skip
+
+    # In two halves, as a loop's results are stored; else XLA computes a crop again wherever it is
+    # used, which costs 12% of a step on a CPU.
+    batch = chosen.shape[0]
+    keys = jax.random.split(key_crop, batch)
+    crops = jax.lax.map(crop, (keys, chosen), batch_size=-(-batch // 2))
+    return train_step(
+        key_dropout, state, (*crops, compatible[chosen]), learning_rate, network, setting, loss
     )
-    batch = (*crops, compatible[chosen])
-    return train_step(key_dropout, state, batch, learning_rate, network, setting, loss)
 
 
 def train(
