@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from al_jax.convolution import convolution
 from al_jax.stack import InputError
 
+CONVENTIONS = ("plain", "caffe", "torchvision")
 STRIDE = 32  # of pool5: inputs are padded up to multiples of it
 
 
@@ -148,8 +149,8 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
 
     Args:
       params: of an `FCN`.
-      weights: `block<b>_conv<c>_kernel` [h, w, I, O] and `block<b>_conv<c>_bias` [O], as
-        `io.read_weights` gives them.
+      weights: `block<b>_conv<c>_kernel` [h, w, I, O] and `block<b>_conv<c>_bias` [O], the arrays
+        of `io.read_weights`.
 
     Raises:
       InputError: a layer is missing or has another shape; the line names the first one.
@@ -184,15 +185,23 @@ def intensity_range(image: jax.Array, inside: jax.Array) -> tuple[jax.Array, jax
     return jnp.where(inside.any(), low, 0.0), jnp.where(inside.any(), high, 1.0)
 
 
-def network_input(image: jax.Array, caffe: bool) -> jax.Array:
+def network_input(image: jax.Array, convention: str) -> jax.Array:
     """[H, W, 1 or 3] in [0, 1], RGB -> [H, W, 3] as the weights expect it.
 
     Args:
       image: grey is repeated.
-      caffe: True for the published VGG-16 weights (BGR, 0-255, minus the ImageNet mean); else
-        [-1, 1].
+      convention: of `CONVENTIONS`: 'plain' is [-1, 1]; 'caffe' BGR, 0-255, minus the mean of
+        ImageNet; 'torchvision' RGB, 0-1, minus the mean, over the standard deviation.
+
+    Raises:
+      ValueError: unknown convention.
     """
     image = jnp.broadcast_to(image, (*image.shape[:2], 3))
-    if caffe:
-        return 255.0 * image[..., ::-1] - jnp.array([103.939, 116.779, 123.68])
-    return 2.0 * image - 1.0
+    match convention:
+        case "plain":
+            return 2.0 * image - 1.0
+        case "caffe":
+            return 255.0 * image[..., ::-1] - jnp.array([103.939, 116.779, 123.68])
+        case "torchvision":
+            return (image - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+    raise ValueError(f"convention '{convention}' is not one of {', '.join(CONVENTIONS)}")

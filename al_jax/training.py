@@ -32,7 +32,7 @@ class Training:
       crop, batch: pixels and sections of a training batch.
       momentum, weight_decay, clip: of stochastic gradient descent; the gradient's global norm,
         L2 penalty included, is cut at `clip`.
-      caffe: the input convention of the published VGG-16 weights (`networks.network_input`).
+      convention: of the network's input (`networks.network_input`), as its weights expect it.
       augmentation: Table 1.
     """
 
@@ -41,7 +41,7 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     clip: float = 1.0
-    caffe: bool = False
+    convention: str = "plain"
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
 
@@ -125,7 +125,7 @@ def random_crop(
     cropped = normalise(sample_bilinear(image, points), low, high)
     cropped = random_intensity(key_intensity, cropped, setting.augmentation)
     return (
-        network_input(cropped, setting.caffe),
+        network_input(cropped, setting.convention),
         sample_nearest(labels, points, UNLABELLED),
         sample_nearest(inside, points, False),
     )
@@ -315,7 +315,7 @@ def predict(
 
     def section(inputs: tuple) -> Prediction:
         n, image, inside, low, high, labels, compatible, in_range, truth = inputs
-        x = network_input(normalise(image, low, high), setting.caffe)[None]
+        x = network_input(normalise(image, low, high), setting.convention)[None]
         encoded = network.apply({"params": params}, x, method="encode")
         pools = cast(tuple[jax.Array, ...], encoded)
         logits = network.apply({"params": params}, pools, labels.shape, method="decode")[0]

@@ -38,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_enum("network", default.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
-    flags.DEFINE_string("weights", None, "npz of VGG-16 trained on ImageNet; default: drawn.")
+    flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
     flags.DEFINE_integer(
         "initial_epochs", default.initial_epochs, "Epochs before the first query.", 1
     )
@@ -65,8 +65,8 @@ def define_flags() -> None:
     flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
 
 
-def read_config(values: flags.FlagValues = FLAGS) -> Config:
-    """The flags as a `Config`."""
+def read_config(convention: str, values: flags.FlagValues = FLAGS) -> Config:
+    """The flags as a `Config`; the convention of the network's input comes with its weights."""
     names = {f.name for f in dataclasses.fields(Config)} - {"training"}
     shared: dict[str, Any] = {name: values[name].value for name in names}
     return Config(
@@ -74,7 +74,7 @@ def read_config(values: flags.FlagValues = FLAGS) -> Config:
             crop=values.crop,
             batch=values.batch,
             clip=values.clip,
-            caffe=values.weights is not None,
+            convention=convention,
             augmentation=Augmentation(field=values.field),
         ),
         **shared,
@@ -105,8 +105,10 @@ def print_table(summary: dict[str, dict]) -> None:
 def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
-    config, stack = read_config(), command.load_stack()
-    weights = None if FLAGS.weights is None else io.read_weights(FLAGS.weights)
+    stack, weights, convention = command.load_stack(), None, "plain"
+    if FLAGS.weights is not None:
+        weights, convention = io.read_weights(FLAGS.weights)
+    config = read_config(convention)
     if weights is not None:
         network = make_network(config.network, stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))

@@ -219,21 +219,26 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run |
         return kept, (*stack.images.shape, stack.num_classes)
 
     @functools.cache
-    def weights_of(path: str | None) -> str | None:
-        return None if path is None else runs.digest_weights(io.read_weights(path))
+    def weights_of(path: str | None) -> tuple[str | None, str]:
+        if path is None:
+            return None, "plain"
+        weights, convention = io.read_weights(path)
+        return runs.digest_weights(weights), convention
 
     def plan_run(values: flags.FlagValues) -> Run | Refused:
-        config, strategy, path = simulate.read_config(values), values.strategies[0], values.stack
+        strategy, path = values.strategies[0], values.stack
         chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}
         chosen["strategy"] = strategy
         try:
-            (stack, shape), weights = stack_of(path), weights_of(values.weights)
+            (stack, shape), (weights, convention) = stack_of(path), weights_of(values.weights)
         except InputError as error:
             if full(error):
                 raise
             # What cannot be read has no content to be named by.
+            config = simulate.read_config("plain", values)
             configuration = runs.describe(str(path), values.weights, chosen, config)
             return Refused(workdir / "runs" / digest(configuration), configuration, str(error))
+        config = simulate.read_config(convention, values)
         configuration = runs.describe(stack.stem, weights, chosen, config)
         return Run(
             folder=workdir / "runs" / digest(configuration),
@@ -311,7 +316,7 @@ def train(network: Network, seconds: float, show: runs.Show) -> TrainState:
       InputError: what `runs.prepare` and `runs.train_initially` refuse.
     """
     setting = network.configuration
-    weights = None if network.weights is None else io.read_weights(network.weights)
+    weights = None if network.weights is None else io.read_weights(network.weights).arrays
     keys, task, state = runs.prepare(io.read_stack(network.stack), network.config, setting["seed"])
     with command.open_workdir(network.folder, setting, PATIENCE) as folder:
         return runs.train_initially(
@@ -465,7 +470,7 @@ def hire(place: Place, seconds: float) -> Worker:
 
 
 def work(pipe: Connection, seconds: float) -> None:
-    """A worker's life: units come in; fractions go out, and for each unit (how it ended, a line)."""
+    """A worker's life: units come in; fractions go out, and (how it ended, a line) for each unit."""
     command.prepare()
     units: queue.SimpleQueue[Unit] = queue.SimpleQueue()
 

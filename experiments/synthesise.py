@@ -14,7 +14,6 @@ import zlib
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from absl import flags
 
 from al_jax import figures, io
@@ -22,7 +21,7 @@ from al_jax.augment import FIELDS
 from al_jax.stack import InputError, Stack
 from al_jax.synthesis import Deformation, on_canvas, synthesise
 from experiments import command
-from experiments.simulate import digest, versions
+from experiments.runs import digest_stack, versions
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 SUFFIXES = ("t1", "labels")
@@ -127,7 +126,7 @@ def provenance(source: Source, stack: Stack) -> dict:
         "sections": source.sections,
         "classes": list(stack.names),
         "classes_left_out": [name for name in source.stack.names if name not in stack.names],
-        "stack": digest(stack.images, stack.inside, stack.truth, np.array(stack.names)),
+        "stack": digest_stack(stack),
         "versions": versions(),
     }
 
