@@ -4,8 +4,14 @@
         --out=stacks
 
 Writes `mri_1000_nine.npz`, which `experiments.simulate --stack=stacks/mri_1000_nine.npz` takes,
-`mri_1000_nine.png` to look at and `mri_1000_nine.json`, which says how it was made. With --nodeform
-it only turns any input of `experiments.simulate` into such a file.
+`mri_1000_nine.png` to look at (the other non-linear field is beside the chosen one) and
+`mri_1000_nine.json`, which says how it was made and which slice each section is. The same flags
+give the same bytes, and replace what lies there.
+
+Sections of a volume show one of the deep structures of the paper, as far as --names knows any and
+--within does not say otherwise. They are put on a canvas of --size and deformed one by one; a class
+that the deformation moves out of all sections is left out, and the command says so. With --nodeform
+it only turns any input of `experiments.simulate` into an npz.
 """
 
 import json
@@ -46,7 +52,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder where the stacks go.")
     flags.DEFINE_string("stem", None, "Of the files' names; default: of the input's.")
     flags.DEFINE_integer("seed", 0, "Seed of the deformations.", 0, 2**32 - 1)
-    flags.DEFINE_bool("deform", True, "Deform the sections; a default --within is deep structures.")
+    flags.DEFINE_bool("deform", True, "Deform the sections; else only write them.")
     flags.DEFINE_enum("field", Deformation().field, list(FIELDS), "Non-linear field.")
     flags.DEFINE_integer("size", 256, "Side of a deformed section, pixels.", 16, 4096)
 

@@ -15,8 +15,10 @@ import tiny
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
+from safetensors.numpy import save_file
 
 from al_jax import io
+from al_jax.networks import make_network
 from al_jax.stack import InputError, make_stack
 from experiments import command, runs, simulate
 
@@ -382,6 +384,28 @@ def test_weights_that_hold_nothing_or_do_not_fit(refused, folder):
     np.savez("wrong.npz", block1_conv1_bias=np.zeros(64))
     says = refused("--stack=stack.npz", "--workdir=out", "--weights=wrong.npz")
     assert "'block1_conv1_bias' of the weights has shape [64], the network [8]" in says
+
+
+def test_the_convention_of_the_input_comes_with_the_weights(call, folder, monkeypatch):
+    params = tiny.weights(make_network("small", 4))
+    layers = sorted(name for name in params if name.startswith("block"))
+    npz = {f"{name}_{part}": a for name in layers for part, a in params[name].items()}
+    np.savez("vgg.npz", **npz)
+    arrays = {}
+    for name in layers:
+        key = f"features.{io.TORCHVISION[name]}"
+        arrays[f"{key}.bias"] = np.asarray(params[name]["bias"])
+        kernel = np.asarray(params[name]["kernel"]).transpose(3, 2, 0, 1)
+        arrays[f"{key}.weight"] = np.ascontiguousarray(kernel)
+    save_file(arrays, "vgg.safetensors")
+    monkeypatch.setattr(simulate, "simulate_into", lambda *_: None)
+    found = {}
+    for file in ("vgg.npz", "vgg.safetensors", None):
+        weights = [] if file is None else [f"--weights={file}"]
+        assert call("--stack=stack.npz", f"--workdir=out_{file}", *weights)[0] == 0
+        told = json.loads((folder / f"out_{file}" / "config.json").read_text())
+        found[file] = told["training"]["convention"]
+    assert found == {"vgg.npz": "caffe", "vgg.safetensors": "torchvision", None: "plain"}
 
 
 def test_a_stack_without_an_outline(refused, folder):
