@@ -1,12 +1,12 @@
 """Makes stacks out of labelled volumes as in the paper's 3.1.1: sections deformed one by one.
 
-    python -m experiments.synthesise --scans=../shared/data/mri --ids=1000 --grouping=nine \
-        --out=stacks
+    python -m experiments.synthesise --scans=../shared/data/mri --grouping=nine --out=stacks
 
-Writes `mri_1000_nine.npz`, which `experiments.simulate --stack=stacks/mri_1000_nine.npz` takes,
-`mri_1000_nine.png` to look at (the other non-linear field is beside the chosen one) and
-`mri_1000_nine.json`, which says how it was made and which slice each section is. The same flags
-give the same bytes, and replace what lies there.
+Writes for each scan, say 1000, `mri_1000_nine.npz`, which
+`experiments.simulate --stack=stacks/mri_1000_nine.npz` takes, `mri_1000_nine.png` to look at (the
+other non-linear field is beside the chosen one) and `mri_1000_nine.json`, which says how it was
+made and which slice each section is. The same flags give the same bytes, and replace what lies
+there.
 
 Sections of a volume show one of the deep structures of the paper, as far as --names knows any and
 --within does not say otherwise. They are put on a canvas of --size and deformed one by one; a class
