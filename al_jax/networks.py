@@ -136,7 +136,7 @@ def make_network(name: str, num_classes: int) -> FCN:
     if name not in NETWORKS:
         raise ValueError(f"network '{name}' is not one of {', '.join(NETWORKS)}")
     dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-    return FCN(num_classes, dtype=dtype, **NETWORKS[name])
+    return FCN(num_classes, **{"dtype": dtype, **NETWORKS[name]})
 
 
 def init_params(key: jax.Array, network: FCN) -> chex.ArrayTree:

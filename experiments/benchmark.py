@@ -1,15 +1,21 @@
-"""Times training, prediction and a whole query on a made-up stack, and what compiling them costs.
+"""Times training, prediction and whole queries on a made-up stack, beside what the machine can do.
 
     python -m experiments.benchmark
+    python -m experiments.benchmark --peer=torch_loop.py --peer_python=torch/bin/python
 
-Some minutes on two cores, on an otherwise idle machine. The line to look at is the ratio: a
-training step inside the scan may cost at most 1.15 times the same step compiled on its own.
+Some minutes on two cores, on an otherwise idle machine. With --peer, the same work in PyTorch is
+timed in turns with ours, and the ratio is printed pair by pair.
 """
 
 import datetime
 import functools
 import json
 import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import io, simulation, training
-from al_jax.networks import NETWORKS
+from al_jax import io, networks, simulation, training
+from al_jax.networks import FCN, NETWORKS
 from al_jax.simulation import Config, Run, Task
 from al_jax.stack import InputError, Stack, make_stack
 from al_jax.state import ALState
@@ -30,19 +37,32 @@ from experiments.runs import versions
 
 STEPS = 12  # of training between two looks at the clock, at least
 QUERIES = 2
+PRODUCT = 2048  # side of the matrices whose product is the machine's peak; on accelerators fourfold
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
     """All flags of the command."""
-    flags.DEFINE_enum("network", "small", list(NETWORKS), "FCN-8s, or an eighth of it.")
-    flags.DEFINE_integer("crop", Training().crop, "Side of a training crop in pixels.", 16)
-    flags.DEFINE_integer("batch", Training().batch, "Crops in a training step.", 1)
+    training, config = Training(), Config()
+    flags.DEFINE_enum("network", config.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_float("width", None, "Factor on the network's features instead of its own.", 0.01)
+    flags.DEFINE_integer("fc", None, "Features of its fc6 and fc7 instead of its own; 0: none.", 0)
+    flags.DEFINE_integer("fc_size", None, "Kernel size of its fc6 instead of its own.", 1)
+    flags.DEFINE_integer("finest", None, "Finest scored pooling layer instead of its own.", 1, 5)
+    flags.DEFINE_enum(
+        "precision", None, ["float32", "bfloat16"], "Instead of bfloat16 on accelerators alone."
+    )
+    flags.DEFINE_integer("crop", training.crop, "Side of a training crop in pixels.", 16)
+    flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
+    flags.DEFINE_integer("query_epochs", config.query_epochs, "Epochs in a query.", 1)
     flags.DEFINE_integer("sections", 24, "Of the stack.", 2)
     flags.DEFINE_integer("size", 256, "Side of a section in pixels.", 16)
     flags.DEFINE_integer("classes", 10, "Background included.", 2)
     flags.DEFINE_integer("repeats", 10, "Timings; the median is reported.", 1)
+    flags.DEFINE_string("peer", None, "torch_loop.py, to be timed in turns with ours.")
+    flags.DEFINE_string("peer_python", sys.executable, "The Python that has torch.")
+    flags.DEFINE_integer("peer_fc", None, "Features of the peer's 7x7 fc6; default: as ours.", 0)
     flags.DEFINE_string("json", None, "Write the line of JSON to this file too.")
 
 
@@ -70,14 +90,108 @@ def spread(values: list[float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
-def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
-    """Warm times in ms, their ratio, and cold compilation in s."""
-    num_sections, compilation = stack.num_sections, {}
+# What the work is, and what the machine can do.
+
+
+def operations(network: FCN, height: int, width: int) -> tuple[float, float]:
+    """Floating-point operations of the convolutions on one image, forward.
+
+    Two for each product of a weight; the padding of odd sizes included. Upsampling, the loss and
+    all that is not a convolution are left out.
+
+    Returns:
+      All convolutions; the first one of them, which in training needs no gradient of its input.
+    """
+    padded = [size + -size % networks.STRIDE for size in (height, width)]
+    shapes = jax.eval_shape(lambda key: networks.init_params(key, network), jax.random.key(0))
+    total = first = 0.0
+    for layer, parts in shapes.items():
+        block = int(layer.removeprefix("block")[0]) if layer.startswith("block") else None
+        if block is None:  # behind a pooling layer: fc6 and fc7 behind pool5
+            block = (int(layer[-1]) if layer.startswith("score") else 5) + 1
+        pixels = padded[0] * padded[1] / 4 ** (block - 1)
+        count = 2.0 * pixels * parts["kernel"].size
+        first = count if layer == "block1_conv1" else first
+        total += count
+    return total, first
+
+
+def peak(dtype: jnp.dtype, repeats: int) -> float:
+    """Operations a second in a product of two large square matrices, at best."""
+    side = PRODUCT * (1 if jax.default_backend() == "cpu" else 4)
+    a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
+    product = jax.jit(jnp.matmul).lower(a, a).compile()
+    timed(product, a, a)
+    return 2.0 * side**3 / min(timed(product, a, a) for _ in range(repeats))
+
+
+def memory() -> dict[str, float]:
+    """Most memory in use so far: of the process, and of the accelerator if there is one; MiB."""
+    found = {"process_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    device = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in device:
+        found["device_MiB"] = device["peak_bytes_in_use"] / 2**20
+    return {name: round(value, 1) for name, value in found.items()}
+
+
+class Peer:
+    """The peer's times on the same sizes."""
+
+    def __init__(self, network: FCN, config: Config, stack: Stack, steps: int):
+        """What it is asked to do.
+
+        Raises:
+          InputError: there is no such file.
+        """
+        if not pathlib.Path(FLAGS.peer).is_file():
+            raise InputError(f"{FLAGS.peer}: there is no such file; correct --peer")
+        fc = network.fc_features if FLAGS.peer_fc is None else FLAGS.peer_fc
+        setting = {
+            "sections": stack.num_sections, "size": stack.images.shape[1],
+            "classes": stack.num_classes, "width": network.width, "fc": fc,
+            "crop": config.training.crop, "batch": config.training.batch, "steps": steps,
+            "repeats": 3,
+        }  # fmt: skip
+        self._command = [FLAGS.peer_python, FLAGS.peer]
+        self._command += [f"--{name}={value}" for name, value in setting.items()]
+        if jax.default_backend() != "cpu":
+            self._command.append("--compile")
+
+    def times(self) -> dict[str, Any]:
+        """`ms_per_step`, `ms_per_section` and what the peer says of itself.
+
+        Raises:
+          InputError: it failed.
+        """
+        try:
+            ran = subprocess.run(self._command, capture_output=True, text=True)
+        except OSError as error:
+            raise InputError(f"{FLAGS.peer_python}: {error.strerror}; correct --peer_python") from (
+                error
+            )
+        if ran.returncode:
+            said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"{FLAGS.peer}: {said}; it needs torch in --peer_python")
+        return json.loads(ran.stdout.strip().splitlines()[-1])
+
+
+# The measurement.
+
+
+def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[str, Any]:
+    """Warm times in ms, rates, memory, and compilation in s; the peer's times if there is one."""
+    num_sections, compilation, temporary = stack.num_sections, {}, {}
 
     def compiled(name: str, function: Callable, *args: Any) -> Callable:
-        begin = time.perf_counter()
-        executable = jax.jit(function).lower(*args).compile()
-        compilation[name] = round(time.perf_counter() - begin, 3)
+        seconds = []
+        for _ in ("cold", "cached"):
+            jax.clear_caches()
+            begin = time.perf_counter()
+            executable = jax.jit(function).lower(*args).compile()
+            seconds.append(round(time.perf_counter() - begin, 3))
+        compilation[name] = dict(zip(("cold", "cached"), seconds, strict=True))
+        if (analysis := executable.memory_analysis()) is not None:
+            temporary[name] = round(analysis.temp_size_in_bytes / 2**20, 1)
         return executable
 
     key = jax.random.key(0)
@@ -87,9 +201,9 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
     train_state = compiled("initial weights", init, key, task)(key, task)
 
     batch = config.training.batch
-    epochs = -(-STEPS // training.steps_per_epoch(num_sections, batch))
-    steps = epochs * training.steps_per_epoch(num_sections, batch)
-    network = simulation.make_network(config.network, stack.num_classes)
+    per_epoch = training.steps_per_epoch(num_sections, batch)
+    epochs = -(-STEPS // per_epoch)
+    steps, per_query = epochs * per_epoch, config.query_epochs * per_epoch
     labels, compatible = state.labels, simulation.compatible(state)
     chosen = jnp.arange(batch) % num_sections
 
@@ -113,9 +227,8 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
     step = compiled("step", one_step, *args, chosen)
     scan = compiled("steps in scan", in_scan, *args)
     prediction = compiled("prediction", predict, key, train_state.params, task, state)
-    run, _ = jax.jit(functools.partial(simulation.begin, config=config, strategy="BDa"))(
-        train_state, state, task
-    )
+    begin = functools.partial(simulation.begin, config=config, strategy="BDa")
+    run, _ = jax.jit(begin)(train_state, state, task)
     query_args = run, jnp.zeros(run.state.annotated.shape), task
     query = compiled("query", queries, *query_args)
 
@@ -124,7 +237,10 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
             train_state, _ = step(step_key, train_state, *rest)
         return train_state
 
+    peer = None if FLAGS.peer is None else Peer(network, config, stack, per_query)
     times: dict[str, list[float]] = {name: [] for name in ("step", "scan", "section", "query")}
+    peer_times: dict[str, list[float]] = {name: [] for name in ("step", "section", "query")}
+    said: dict[str, Any] = {}
     for repeat in range(repeats + 1):  # the first one warms up
         # In turns and in either order, so that a drift of the machine cancels in the ratio.
         for name in ("step", "scan") if repeat % 2 else ("scan", "step"):
@@ -133,20 +249,57 @@ def measure(config: Config, stack: Stack, repeats: int) -> dict[str, dict]:
         seconds = timed(prediction, key, train_state.params, task, state)
         times["section"].append(1000 * seconds / num_sections)
         times["query"].append(1000 * timed(query, *query_args) / QUERIES)
+        if peer is not None and repeat:
+            said = peer.times()
+            peer_times["step"].append(said["ms_per_step"])
+            peer_times["section"].append(said["ms_per_section"])
+            whole = per_query * said["ms_per_step"] + num_sections * said["ms_per_section"]
+            peer_times["query"].append(whole)
     times = {name: values[1:] for name, values in times.items()}
     done = int(query(*query_args)[1].done.sum())
     if done:
         raise InputError(f"{done} of {QUERIES} queries were not asked; give more --sections")
+
+    forward, first = operations(network, config.training.crop, config.training.crop)
+    work = {
+        "step": batch * (3 * forward - first),
+        "section": operations(network, *stack.images.shape[1:3])[0],
+    }
+    best = peak(network.dtype, repeats)
+
+    def share(name: str, milliseconds: list[float]) -> float:
+        return round(work[name] / (np.median(milliseconds) / 1000) / best, 4)
+
     ratios = [scan / step for scan, step in zip(times["scan"], times["step"], strict=True)]
-    return {
+    found: dict[str, Any] = {
         "step_ms": spread(times["step"]),
         "step_in_scan_ms": spread(times["scan"]),
         "ratio": spread(ratios),
         "predict_section_ms": spread(times["section"]),
         "query_ms": spread(times["query"]),
+        "gflop": {name: round(count / 1e9, 3) for name, count in work.items()},
+        "product_gflops": round(best / 1e9, 1),
+        "share_of_product": {
+            "step_in_scan": share("step", times["scan"]),
+            "section": share("section", times["section"]),
+        },
+        "memory": memory() | {"temporary_MiB": temporary},
         "compile_s": compilation,
         "counts": {"steps": steps, "queries": QUERIES, "repeats": repeats},
     }
+    if peer is not None:
+        ours = {"step": times["scan"], "section": times["section"], "query": times["query"]}
+        pairs = {
+            name: [theirs / own for theirs, own in zip(peer_times[name], ours[name], strict=True)]
+            for name in ours
+        }
+        found["peer"] = {
+            **{f"{name}_ms": spread(values) for name, values in peer_times.items()},
+            "over_ours": {name: spread(values) for name, values in pairs.items()},
+            "pairs": {name: [round(x, 3) for x in values] for name, values in pairs.items()},
+            "is": {k: said[k] for k in ("torch", "device", "width", "fc", "compile") if k in said},
+        }
+    return found
 
 
 ROWS = {
@@ -158,30 +311,66 @@ ROWS = {
 }
 
 
-def print_table(found: dict[str, dict]) -> None:
-    """Medians and their spread, then the compilation times."""
-    print(f"{'':>28} {'median':>9}   min - max")
+def print_table(found: dict[str, Any]) -> None:
+    """Medians and their spread, rates, memory, compilation; the peer's and the ratios."""
+
+    def line(title: str, row: dict[str, float]) -> None:
+        print(f"{title:>34} {row['median']:10.2f}   {row['min']:.2f} - {row['max']:.2f}")
+
+    print(f"{'':>34} {'median':>10}   min - max")
     for name, title in ROWS.items():
-        row = found[name]
-        print(f"{title:>28} {row['median']:9.2f}   {row['min']:.2f} - {row['max']:.2f}")
+        line(title, found[name])
+    for name, title in (("step_in_scan", "step"), ("section", "section")):
+        share = found["share_of_product"][name]
+        gflop = found["gflop"][title]
+        print(f"{'share of peak, ' + title:>34} {share:10.1%}   of {gflop} Gflop")
+    print(f"{'matrix product, Gflop/s':>34} {found['product_gflops']:10.1f}")
+    for name, value in found["memory"].items():
+        if not isinstance(value, dict):
+            print(f"{'most memory, ' + name.replace('_', ', '):>34} {value:10.1f}")
     for name, seconds in found["compile_s"].items():
-        print(f"{'compile ' + name + ', s':>28} {seconds:9.2f}")
+        title = f"compile {name}, s"
+        print(f"{title:>34} {seconds['cold']:10.2f}   {seconds['cached']:.2f} from the cache")
+    for name in ("step", "section", "query") if "peer" in found else ():
+        line(f"peer, {name}, ms", found["peer"][f"{name}_ms"])
+        line(f"peer / ours, {name}", found["peer"]["over_ours"][name])
+        print(
+            f"{'pair by pair':>34}   " + " ".join(f"{x:.2f}" for x in found["peer"]["pairs"][name])
+        )
+
+
+def chosen_network(config: Config, classes: int) -> FCN:
+    """The network of the flags; `config.network` names it from now on."""
+    own = {"width": FLAGS.width, "fc_features": FLAGS.fc, "fc_size": FLAGS.fc_size}
+    own |= {"finest": FLAGS.finest}
+    if FLAGS.precision is not None:
+        own["dtype"] = jnp.dtype(FLAGS.precision)
+    NETWORKS[config.network] |= {k: v for k, v in own.items() if v is not None}
+    return networks.make_network(config.network, classes)
 
 
 def main() -> None:
     """Measures, prints a table and a line of JSON."""
-    # `command.run` has set a cache; compilation is to be timed from scratch.
-    jax.config.update("jax_enable_compilation_cache", False)
-    setting = {name: FLAGS[name].value for name in
-               ("network", "crop", "batch", "sections", "size", "classes")}  # fmt: skip
     config = Config(
-        network=FLAGS.network, training=Training(crop=FLAGS.crop, batch=FLAGS.batch)
-    )  # fmt: skip
+        network=FLAGS.network,
+        query_epochs=FLAGS.query_epochs,
+        training=Training(crop=FLAGS.crop, batch=FLAGS.batch),
+    )
     stack = made_up_stack(FLAGS.sections, FLAGS.size, FLAGS.classes)
-    found = measure(config, stack, FLAGS.repeats)
+    network = chosen_network(config, FLAGS.classes)
+    with tempfile.TemporaryDirectory() as cache:  # compilation is to be timed from scratch
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()
+        found = measure(network, config, stack, FLAGS.repeats)
     print_table(found)
     machine = {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    names = ("network", "crop", "batch", "query_epochs", "sections", "size", "classes")
+    setting: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    shape = ("width", "fc_features", "fc_size", "finest")
+    setting |= {name: getattr(network, name) for name in shape}
+    setting["precision"] = jnp.dtype(network.dtype).name
     result = {"date": date, "machine": machine, "versions": versions(), "setting": setting, **found}
     line = json.dumps(result)
     print(line)

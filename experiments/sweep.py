@@ -470,7 +470,7 @@ def hire(place: Place, seconds: float) -> Worker:
 
 
 def work(pipe: Connection, seconds: float) -> None:
-    """A worker's life: units come in; fractions go out, and (how it ended, a line) for each unit."""
+    """A worker's life: units come in; fractions go out, and how each unit ended with a line."""
     command.prepare()
     units: queue.SimpleQueue[Unit] = queue.SimpleQueue()
 
