@@ -187,12 +187,12 @@ def _check_workdir(folder: pathlib.Path, configuration: dict) -> bool:
             )
         return False
     try:
-        was = _flat(json.loads((folder / "config.json").read_text()))
+        was = flatten(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: its config.json is unreadable; choose another --workdir"
         ) from error
-    now = _flat(configuration)
+    now = flatten(configuration)
     differing = [key for key in sorted(was | now) if was.get(key) != now.get(key)]
     if differing:
         told = [f"{k} was {was.get(k, 'unset')}, is {now.get(k, 'unset')}" for k in differing[:6]]
@@ -203,12 +203,12 @@ def _check_workdir(folder: pathlib.Path, configuration: dict) -> bool:
     return True
 
 
-def _flat(configuration: dict) -> dict[str, Any]:
+def flatten(configuration: dict) -> dict[str, Any]:
     """Nested settings under their own names, lists as they are typed on the command line."""
     flat: dict[str, Any] = {}
     for key, value in configuration.items():
         if isinstance(value, dict):
-            flat |= _flat(value)
+            flat |= flatten(value)
         else:
             flat[key] = ",".join(map(str, value)) if isinstance(value, list) else value
     return flat

@@ -1,0 +1,189 @@
+"""Pictures of many runs: mean curves, settings, structures, and how well lengths were foretold.
+
+Like `al_jax.figures`, whose fonts and colours they share: no global state, equal bytes for equal
+inputs. Efforts and Dice are in %.
+"""
+
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from al_jax.figures import DPI, FONT, INK, LINES, PALE, _save
+
+Band = tuple[np.ndarray, np.ndarray, np.ndarray, float]
+"""Efforts, mean and standard deviation [G] each, and up to which effort no run had ended."""
+
+
+def bands(
+    panels: list[tuple[str, dict[str, Band]]],
+    colours: dict[str, str],
+    path: str | os.PathLike,
+    target: float = 95.0,
+) -> None:
+    """Mean Dice against effort with bands of one standard deviation (the paper's Fig. 3).
+
+    A line is dotted from where the first run behind it had ended, which then counts with its last
+    Dice.
+
+    Args:
+      panels: (title, name -> its band), one below the other; all share their axes.
+      colours: of the names.
+      path: of the PNG, written whole.
+      target: Dice of the dashed line.
+    """
+    every = [band for _, lines in panels for band in lines.values()]
+    left, right = min(b[0][0] for b in every), max(b[0][-1] for b in every)
+    bottom = min(np.nanmin(b[1] - np.nan_to_num(b[2])) for b in every)
+    height = 0.35 + 4.1 * len(panels)
+    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
+    for i, (title, lines) in enumerate(panels):
+        axes = figure.add_axes(
+            (0.1, (0.95 + 4.1 * (len(panels) - 1 - i)) / height, 0.87, 3 / height)
+        )
+        axes.set_xlim(left, max(right, left + 1))
+        axes.set_ylim(max(0, min(bottom, target) - 3), 101)
+        axes.axhline(target, color="#c0392b", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+        for order, (name, (effort, mean, std, solid)) in enumerate(lines.items()):
+            colour, above = colours[name], 3 + (len(lines) - order) / 100
+            whole = effort <= solid
+            for part, dash in ((whole, "-"), (np.append(~whole[1:], True), ":")):
+                values = np.where(part, mean, np.nan)
+                axes.plot(effort, values, dash, color=colour, linewidth=1.8, zorder=above)
+            spread = np.nan_to_num(std)
+            axes.fill_between(
+                effort, mean - spread, np.minimum(mean + spread, 100),
+                color=colour, alpha=0.13, linewidth=0, zorder=2,
+            )  # fmt: skip
+        _legend(axes, {name: colours[name] for name in lines})
+        axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
+        _dress(axes, "Outline traced (% of the stack's)", "Mean Dice (%)")
+    _save(figure, path)
+
+
+def settings(
+    panels: list[tuple[str, dict[str, tuple[list[float], list[float]]]]],
+    values: list[str],
+    key: str,
+    colours: dict[str, str],
+    path: str | os.PathLike,
+) -> None:
+    """Effort against the values of a setting, a line per method.
+
+    Args:
+      panels: (title, name -> means and standard deviations over stacks, NaN where there is none),
+        one below the other.
+      values: of the setting, as they are written below the axis.
+      key: the setting's name.
+      colours: of the names.
+      path: of the PNG, written whole.
+    """
+    height = 0.35 + 4.1 * len(panels)
+    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
+    for i, (title, lines) in enumerate(panels):
+        axes = figure.add_axes(
+            (0.1, (0.95 + 4.1 * (len(panels) - 1 - i)) / height, 0.87, 3 / height)
+        )
+        for order, (name, (means, stds)) in enumerate(lines.items()):
+            aside = 0.06 * (order - (len(lines) - 1) / 2) / max(1, len(lines) / 4)
+            axes.errorbar(
+                np.arange(len(values)) + aside, means, np.nan_to_num(stds),
+                color=colours[name], marker="o", markersize=5, linewidth=1.5, capsize=3,
+            )  # fmt: skip
+        axes.set_xlim(-0.4, len(values) - 0.6)
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(range(len(values)), values)
+        _legend(axes, {name: colours[name] for name in lines})
+        axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
+        _dress(axes, key, "Effort (%)")
+    _save(figure, path)
+
+
+def matrix(
+    values: np.ndarray, rows: list[str], columns: list[str], path: str | os.PathLike
+) -> None:
+    """A table [R, C] of Dice in % as colours and numbers; NaN is left empty."""
+    wide, high = 1.9 + 0.72 * len(columns), 0.85 + 0.29 * len(rows)
+    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    axes = figure.add_axes(
+        (1.8 / wide, 0.05 / high, 0.72 * len(columns) / wide, 0.29 * len(rows) / high)
+    )
+    axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ink = "white" if value < 55 else "black"
+            axes.text(
+                column, row, f"{value:.1f}", ha="center", va="center", fontsize=8.5, color=ink,
+                family=FONT,
+            )  # fmt: skip
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="left")
+    axes.set_yticks(range(len(rows)), [row.replace("_", " ") for row in rows])
+    axes.tick_params(length=0, colors=INK, labelsize=9, labelfontfamily=FONT)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def foretold(
+    points: dict[str, tuple[np.ndarray, np.ndarray]],
+    notes: dict[str, str],
+    colours: dict[str, str],
+    path: str | os.PathLike,
+) -> None:
+    """Actual against predicted outline of each answer, a panel per method, logarithmic.
+
+    Args:
+      points: name -> predicted and actual [n] pixels, all above 0, some in every panel.
+      notes: a line for each panel.
+      colours: of the names.
+      path: of the PNG, written whole.
+    """
+    across = min(2, len(points))
+    down = -(-len(points) // across)
+    wide, high = 0.2 + 3.7 * across, 3.9 * down
+    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    every = np.concatenate([axis for pair in points.values() for axis in pair])
+    low, top = every.min() / 1.3, every.max() * 1.3
+    for i, (name, (predicted, actual)) in enumerate(points.items()):
+        row, column = divmod(i, across)
+        axes = figure.add_axes(
+            (
+                (0.75 + 3.7 * column) / wide,
+                (0.65 + 3.9 * (down - 1 - row)) / high,
+                2.8 / wide,
+                2.8 / high,
+            )
+        )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(low, top)
+        axes.set_ylim(low, top)
+        axes.plot([low, top], [low, top], color=PALE, linewidth=1, zorder=1)
+        axes.scatter(predicted, actual, s=9, color=colours[name], alpha=0.45, linewidths=0)
+        axes.set_title(f"{name}\n{notes[name]}", fontsize=10, color=INK, family=FONT, loc="left")
+        _dress(axes, "Predicted (px)", "Actual (px)")
+    _save(figure, path)
+
+
+def method_colours(order: tuple[str, ...], names: list[str]) -> dict[str, str]:
+    """A colour per name, the same in every picture: by its place in `order`, others after it."""
+    places = {name: i for i, name in enumerate([*order, *(n for n in names if n not in order)])}
+    return {name: LINES[places[name] % len(LINES)] for name in names}
+
+
+def _legend(axes: Axes, colours: dict[str, str]) -> None:
+    handles = [Line2D([], [], color=c, linewidth=2.2, label=name) for name, c in colours.items()]
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.47, -0.16), ncols=6, frameon=False,
+        prop={"family": FONT, "size": 9.5}, labelcolor=INK, handlelength=1.3, columnspacing=1.2,
+    )  # fmt: skip
+
+
+def _dress(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=10, color=INK, family=FONT)
+    axes.set_ylabel(y, fontsize=10, color=INK, family=FONT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(colors=INK, labelsize=9, labelfontfamily=FONT)
