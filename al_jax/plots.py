@@ -37,12 +37,8 @@ def bands(
     every = [band for _, lines in panels for band in lines.values()]
     left, right = min(b[0][0] for b in every), max(b[0][-1] for b in every)
     bottom = min(np.nanmin(b[1] - np.nan_to_num(b[2])) for b in every)
-    height = 0.35 + 4.1 * len(panels)
-    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
-    for i, (title, lines) in enumerate(panels):
-        axes = figure.add_axes(
-            (0.1, (0.95 + 4.1 * (len(panels) - 1 - i)) / height, 0.87, 3 / height)
-        )
+    figure, every_axes = _panels(len(panels))
+    for axes, (title, lines) in zip(every_axes, panels, strict=True):
         axes.set_xlim(left, max(right, left + 1))
         axes.set_ylim(max(0, min(bottom, target) - 3), 101)
         axes.axhline(target, color="#c0392b", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
@@ -80,12 +76,8 @@ def settings(
       colours: of the names.
       path: of the PNG, written whole.
     """
-    height = 0.35 + 4.1 * len(panels)
-    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
-    for i, (title, lines) in enumerate(panels):
-        axes = figure.add_axes(
-            (0.1, (0.95 + 4.1 * (len(panels) - 1 - i)) / height, 0.87, 3 / height)
-        )
+    figure, every_axes = _panels(len(panels))
+    for axes, (title, lines) in zip(every_axes, panels, strict=True):
         for order, (name, (means, stds)) in enumerate(lines.items()):
             aside = 0.06 * (order - (len(lines) - 1) / 2) / max(1, len(lines) / 4)
             axes.errorbar(
@@ -105,15 +97,15 @@ def matrix(
     values: np.ndarray, rows: list[str], columns: list[str], path: str | os.PathLike
 ) -> None:
     """A table [R, C] of Dice in % as colours and numbers; NaN is left empty."""
-    wide, high = 1.9 + 0.72 * len(columns), 0.85 + 0.29 * len(rows)
-    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
-    axes = figure.add_axes(
-        (1.8 / wide, 0.05 / high, 0.72 * len(columns) / wide, 0.29 * len(rows) / high)
-    )
-    axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    left, wide = 0.3 + 0.085 * max(map(len, rows)), 0.72 * len(columns)
+    page, high = left + wide + 0.6, 0.85 + 0.29 * len(rows)
+    low = np.nanmin(values, initial=90) // 10 * 10
+    figure = Figure(figsize=(page, high), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((left / page, 0.05 / high, wide / page, 0.29 * len(rows) / high))
+    axes.imshow(values, cmap="cividis", vmin=low, vmax=100, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
-            ink = "white" if value < 55 else "black"
+            ink = "white" if value < (low + 100) / 2 else "black"
             axes.text(
                 column, row, f"{value:.1f}", ha="center", va="center", fontsize=8.5, color=ink,
                 family=FONT,
@@ -171,6 +163,15 @@ def method_colours(order: tuple[str, ...], names: list[str]) -> dict[str, str]:
     """A colour per name, the same in every picture: by its place in `order`, others after it."""
     places = {name: i for i, name in enumerate([*order, *(n for n in names if n not in order)])}
     return {name: LINES[places[name] % len(LINES)] for name in names}
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels one below the other, with room for a title above and a legend below each."""
+    each, room = 4.4, 1.25
+    height = each * count
+    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
+    places = [(room + each * (count - 1 - i)) / height for i in range(count)]
+    return figure, [figure.add_axes((0.1, y, 0.87, (each - room - 0.35) / height)) for y in places]
 
 
 def _legend(axes: Axes, colours: dict[str, str]) -> None:

@@ -90,7 +90,7 @@ def _markdown(block: Block) -> str:
             "\n".join(f"- {x}" for x in block.lines) if block.bullets else "\n\n".join(block.lines)
         )
     if isinstance(block, Picture):
-        return f"![{block.caption}]({block.file})\n\n*{block.caption}*"
+        return f"![{block.file}]({block.file})\n\n*{block.caption}*"
     rows = [block.header, ["---"] * len(block.header), *block.rows]
     escaped = [[cell.replace("|", "\\|").replace("\n", "<br>") for cell in row] for row in rows]
     return "\n".join([f"{block.caption}\n", *("| " + " | ".join(row) + " |" for row in escaped)])

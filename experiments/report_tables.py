@@ -183,7 +183,14 @@ def compare(metric: str, at: int, averages: Averages, paper: Paper) -> list[Reco
     return records
 
 
-def areas(averages: Averages) -> list[Record]:
+def columns(
+    metric: str, ats: tuple[int, ...], averages: dict[int, Averages], paper: Paper
+) -> list[Record]:
+    """Records of all columns of one of the paper's tables."""
+    return [r for at in ats for r in compare(metric, at, averages[at], paper)]
+
+
+def summarise_areas(averages: Averages) -> list[Record]:
     """Area and paired difference to the proposed method, with 95% bootstrap intervals."""
     records = []
     for method, stacks in averages.items():
@@ -205,26 +212,26 @@ def _add_interval(record: Record, prefix: str, values: np.ndarray) -> None:
     record[f"{prefix}low_percent"], record[f"{prefix}high_percent"] = interval
 
 
-def rank(records: list[Record], paper: Paper) -> tuple[list[Record], list[Record]]:
+def rank(efforts: list[Record], areas: list[Record]) -> tuple[list[Record], list[Record]]:
     """The order of the methods by effort at 90% Dice and by area, beside the paper's.
 
     Args:
-      records: of `compare` at 90% Dice, each with its 'area_percent'.
-      paper: of `read_paper`.
+      efforts: of `compare` at 90% Dice.
+      areas: of `summarise_areas`, perhaps of fewer methods.
 
     Returns:
       A record per method with its ranks (1 is best), and one per measure of agreement.
     """
     from scipy.stats import kendalltau, rankdata, spearmanr
 
-    effort = np.array([r["mean_percent"] for r in records])
-    by_area = np.array([r["area_percent"] for r in records])
-    theirs = np.array(
-        [paper.get(("effort_at_dice", 90, r["method"]), (np.nan,))[0] for r in records]
-    )
+    names = [r["method"] for r in efforts]
+    found = {r["method"]: r["mean_percent"] for r in areas}
+    effort = np.array([r["mean_percent"] for r in efforts])
+    by_area = np.array([found.get(name, np.nan) for name in names])
+    theirs = np.array([r["paper_mean_percent"] for r in efforts])
     ranked = [
         {
-            "method": r["method"],
+            "method": name,
             "effort_at_90_percent": effort[i],
             "rank_by_effort": rankdata(effort)[i],
             "area_percent": by_area[i],
@@ -232,7 +239,7 @@ def rank(records: list[Record], paper: Paper) -> tuple[list[Record], list[Record
             "paper_effort_at_90_percent": theirs[i],
             "paper_rank": rankdata(theirs, nan_policy="omit")[i],
         }
-        for i, r in enumerate(records)
+        for i, name in enumerate(names)
     ]
     agreement = []
     for name, ours in (("effort_at_90", effort), ("area", -by_area)):
@@ -244,6 +251,23 @@ def rank(records: list[Record], paper: Paper) -> tuple[list[Record], list[Record
                 {"ours": name, "statistic": statistic, "methods": int(both.sum()), "value": value}
             )
     return ranked, agreement
+
+
+def ratios_of(records: list[Record]) -> list[Record]:
+    """Effort of Rand over that of the proposed method, ours and the paper's."""
+    found = {(r["method"], r["at_percent"]): r for r in records}
+    both = [(found.get(("Rand", at)), found.get((PROPOSED, at)), at) for at in TARGETS]
+    return [
+        {
+            "at_percent": at,
+            "ratio": rand["mean_percent"] / ours["mean_percent"],
+            "rand_at_least_runs": rand["at_least_runs"],
+            "ours_at_least_runs": ours["at_least_runs"],
+            "paper_ratio": rand["paper_mean_percent"] / ours["paper_mean_percent"],
+        }
+        for rand, ours, at in both
+        if rand and ours
+    ]
 
 
 # Structures, lengths, settings.
@@ -358,6 +382,45 @@ def _in_order(value: str) -> tuple[int, float, str]:
         return 0, float(value), value
     except ValueError:
         return 1, 0.0, value
+
+
+def run_records(
+    runs: list[Run], names: dict[Setting, str], budgets: tuple[int, ...]
+) -> list[Record]:
+    """A record per run of all settings, with the numbers that everything else is made of."""
+    records = []
+    for run in runs:
+        record: dict[str, Any] = {
+            "setting": names[run.setting],
+            "stack": run.stack,
+            "seed": run.seed,
+            "method": run.strategy,
+            "queries": len(run.asked),
+            "initial_effort_percent": float(run.effort[0]),
+            "final_effort_percent": float(run.effort[-1]),
+            "final_dice_percent": 100 * float(run.dice[-1]),
+        }
+        for at in TARGETS:
+            value, bound = effort_of(run, at)
+            record |= {f"effort_at_dice_{at}": value, f"effort_at_dice_{at}_bound": bound}
+        for at in budgets:
+            value, bound = dice_of(run, at)
+            record |= {f"dice_at_effort_{at}": value, f"dice_at_effort_{at}_bound": bound}
+        records.append(record)
+    return records
+
+
+def stack_records(averages: dict[tuple[str, str], Averages]) -> list[Record]:
+    """A record per (metric, %, method, stack): what the tests and intervals are made of."""
+    return [
+        {
+            "metric": metric, "at_percent": at, "method": method, "stack": stack, "runs": a.runs,
+            "value_percent": a.value, "at_least_runs": a.at_least, "at_most_runs": a.at_most,
+        }
+        for (metric, at), found in averages.items()
+        for method, stacks in found.items()
+        for stack, a in stacks.items()
+    ]  # fmt: skip
 
 
 # Files.
