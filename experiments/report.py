@@ -19,7 +19,7 @@ from experiments import report_tables as tables
 from experiments.report_page import Block, Heading, as_html, as_markdown
 from experiments.report_runs import ORDER, PROPOSED, Problem, Run, main_setting, methods, read_sweep
 from experiments.report_sections import count, label
-from experiments.report_tables import BUDGETS, TARGETS
+from experiments.report_tables import BUDGETS, DAGGER, TARGETS
 
 FLAGS = flags.FLAGS
 
@@ -59,7 +59,7 @@ def report(
     ranked, agreement = tables.rank(
         [record for record in efforts if record["at_percent"] == 90], area_records
     )
-    ratios = tables.ratios_of(efforts)
+    ratios = tables.ratios_of(effort_averages, paper)
     latest = max(float(run.effort[0]) for run in runs)
     budget = next((b for b in budgets if b >= latest), latest)
     structures = tables.structures(runs, budget)
@@ -102,7 +102,7 @@ def report(
     heads = [f" (Table {n})" for n in numbers] if numbers else ["", ""]
     n = f"n = {count(len({run.stack for run in runs}), 'stack')}"
     unit = f"mean ± standard deviation over stacks, {n}, seeds averaged first{beside}; "
-    unit += f"†: p > 0.001 against {PROPOSED}."
+    unit += f"†: p > {DAGGER} against {PROPOSED}." if any(r["pairs"] for r in efforts) else ""
     blocks: list[Block] = [
         Heading("Sweep report", 1),
         sections.summary(runs, len(every), problems, efforts, ratios, area_records),

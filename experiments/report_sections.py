@@ -258,15 +258,23 @@ def order_section(
 ) -> list[Block]:
     """Our order of the methods beside the paper's."""
     blocks: list[Block] = [Heading("Order of the methods")]
-    header = ["method", "effort at 90%", "rank", "area", "rank", "paper: effort at 90%", "rank"]
-    keys = list(ranked[0])[1:]
+    shown = {
+        "effort_at_90_percent": "effort at 90%", "rank_by_effort": "rank", "area_percent": "area",
+        "rank_by_area": "rank", "paper_effort_at_90_percent": "paper: effort at 90%",
+        "paper_rank": "rank",
+    }  # fmt: skip
+    if all(np.isnan(record["paper_rank"]) for record in ranked):
+        shown = {key: head for key, head in shown.items() if not key.startswith("paper")}
     rows = []
     for record in sorted(ranked, key=lambda record: record["rank_by_effort"]):
-        digits = [2 if "percent" in key else 1 for key in keys]
-        shown = [number(record[key], d) for key, d in zip(keys, digits, strict=True)]
-        rows.append([record["method"], *(text.removesuffix(".0") for text in shown)])
-    text = "Ranks: 1 needs least effort, or has the largest area. Bounds count as they are."
-    blocks.append(Table(text, header, rows))
+        cells = [number(record[key], 1 if "rank" in key else 2) for key in shown]
+        texts = [text.removesuffix(".0") for text in cells]
+        rows.append([record["method"], *texts, str(record["stacks"])])
+    text = (
+        "Ranks: 1 needs least effort, or has the largest area. Bounds count as they are; compare "
+        "methods that were run on the same stacks."
+    )
+    blocks.append(Table(text, ["method", *shown.values(), "stacks"], rows))
     known = [record for record in agreement if not np.isnan(record["value"])]
     titles = {"effort_at_90": "effort at 90%", "area": "area (largest first)"}
     lines = [
@@ -490,9 +498,11 @@ def summary(
     n = f"n = {count(len(stacks), 'stack')}"
     for at in TARGETS:
         mine = [r for r in efforts if r["at_percent"] == at]
-        best, *others = sorted(mine, key=lambda r: r["mean_percent"])
+        # Methods that lack a stack have an easier, or a harder, mean.
+        whole = [r for r in mine if r["stacks"] == len(stacks)] or mine
+        best, *others = sorted(whole, key=lambda r: r["mean_percent"])
         text = f"Least effort for {at}% Dice: {best['method']}, "
-        text += f"{mean_std(best)}% of all outlines ({n})"
+        text += f"{mean_std(best)}% of all outlines (n = {count(best['stacks'], 'stack')})"
         if others:
             second = others[0]
             more = second["mean_percent"] / best["mean_percent"]
@@ -513,9 +523,13 @@ def summary(
             f"{record['at_percent']}%{beside}."
         )
     if area_records:
-        best = max(area_records, key=lambda r: r["mean_percent"])
+        most = max(r["stacks"] for r in area_records)
+        best = max(
+            (r for r in area_records if r["stacks"] == most), key=lambda r: r["mean_percent"]
+        )
+        many = count(most, "stack")
         lines.append(
-            f"Highest mean Dice over effort: {best['method']}, {mean_std(best)}%{', ' + n}."
+            f"Highest mean Dice over effort: {best['method']}, {mean_std(best)}% (n = {many})."
         )
     tested = [r for r in efforts if not np.isnan(r["p"])]
     if tested:

@@ -206,9 +206,8 @@ def summarise_areas(averages: Averages) -> list[Record]:
 
 
 def _add_interval(record: Record, prefix: str, values: np.ndarray) -> None:
-    interval = (
-        bootstrap(values) if values.size > 1 else (np.nan, np.nan)
-    )  # of one stack there is none
+    # One stack says nothing about others.
+    interval = bootstrap(values) if values.size > 1 else (np.nan, np.nan)
     record[f"{prefix}low_percent"], record[f"{prefix}high_percent"] = interval
 
 
@@ -232,6 +231,7 @@ def rank(efforts: list[Record], areas: list[Record]) -> tuple[list[Record], list
     ranked = [
         {
             "method": name,
+            "stacks": efforts[i]["stacks"],
             "effort_at_90_percent": effort[i],
             "rank_by_effort": rankdata(effort)[i],
             "area_percent": by_area[i],
@@ -253,21 +253,26 @@ def rank(efforts: list[Record], areas: list[Record]) -> tuple[list[Record], list
     return ranked, agreement
 
 
-def ratios_of(records: list[Record]) -> list[Record]:
-    """Effort of Rand over that of the proposed method, ours and the paper's."""
-    found = {(r["method"], r["at_percent"]): r for r in records}
-    both = [(found.get(("Rand", at)), found.get((PROPOSED, at)), at) for at in TARGETS]
-    return [
-        {
-            "at_percent": at,
-            "ratio": rand["mean_percent"] / ours["mean_percent"],
-            "rand_at_least_runs": rand["at_least_runs"],
-            "ours_at_least_runs": ours["at_least_runs"],
-            "paper_ratio": rand["paper_mean_percent"] / ours["paper_mean_percent"],
-        }
-        for rand, ours, at in both
-        if rand and ours
-    ]
+def ratios_of(averages: dict[int, Averages], paper: Paper) -> list[Record]:
+    """Effort of Rand over that of the proposed method on the stacks that have both."""
+    records = []
+    for at, found in averages.items():
+        values, ours = paired(found, "Rand") if "Rand" in found else (np.array([]), np.array([]))
+        if not values.size:
+            continue
+        keys = [("effort_at_dice", at, method) for method in ("Rand", PROPOSED)]
+        rand, proposed = (paper.get(key, (np.nan, np.nan))[0] for key in keys)
+        records.append(
+            {
+                "at_percent": at,
+                "stacks": values.size,
+                "ratio": float(values.mean() / ours.mean()),
+                "rand_at_least_runs": summarise(found["Rand"])["at_least_runs"],
+                "ours_at_least_runs": summarise(found[PROPOSED])["at_least_runs"],
+                "paper_ratio": rand / proposed,
+            }
+        )
+    return records
 
 
 # Structures, lengths, settings.

@@ -48,3 +48,74 @@ def test_results_are_plain_floats(f):
 def test_lengths_that_disagree_are_an_error(f):
     with pytest.raises(ValueError, match="one length"):
         f(EFFORT, DICE[:-1], 0.5)
+
+
+@pytest.mark.parametrize(
+    "start, stop, expected",
+    [
+        (5.0, 9.0, 0.6),  # the first step alone
+        (5.0, 12.0, (4 * 0.6 + 3 * 0.85) / 7),  # of two rows at one effort the later one counts
+        (7.0, 14.0, (2 * 0.6 + 3 * 0.85 + 2 * 0.8) / 7),
+        (12.0, 30.0, (8 * 0.8 + 10 * 0.95) / 18),  # the last Dice is kept
+        (25.0, 30.0, 0.95),
+        (9.0, 9.0, 0.85),
+    ],
+)
+def test_area_by_hand(start, stop, expected):
+    assert statistics.area(EFFORT, DICE, start, stop) == pytest.approx(expected, abs=1e-12)
+
+
+def test_area_refuses_what_is_before_the_trace_or_backwards():
+    for start, stop in ((4.9, 9.0), (9.0, 8.0)):
+        with pytest.raises(ValueError, match="begins"):
+            statistics.area(EFFORT, DICE, start, stop)
+
+
+def test_bootstrap_of_a_constant_is_that_constant():
+    assert statistics.bootstrap([3.25, 3.25, 3.25]) == (3.25, 3.25)
+
+
+def test_bootstrap_of_two_values_by_hand():
+    """Means are low, middle, high with chances 1/4, 1/2, 1/4: tails of 2.5% and 30% differ."""
+    assert statistics.bootstrap([0.0, 1.0]) == (0.0, 1.0)
+    assert statistics.bootstrap([0.0, 1.0], level=0.4) == (0.5, 0.5)
+
+
+def test_bootstrap_repeats_itself_and_is_near_the_normal_interval():
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = statistics.bootstrap(values)
+    assert (low, high) == statistics.bootstrap(values)
+    assert (low, high) != statistics.bootstrap(values, seed=1)
+    half = 1.96 * values.std() / 20
+    np.testing.assert_allclose([low, high], values.mean() + np.array([-half, half]), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "difference, expected",
+    [
+        ([1.0, 2.0, 3.0], 2 / 8),  # all of one sign, either sign
+        ([-1.0, -2.0, -3.0, -4.0, -5.0], 2 / 32),
+        ([1.0, 2.0, -3.0], 1.0),  # ranks 3 against 3
+        ([-1.0, 2.0, 3.0, 4.0], 2 * 2 / 16),  # W = 1: {}, {1}
+        ([0.0, 1.0, 2.0, 3.0], 2 / 8),  # no difference, no pair
+        ([2.0, 2.0, 2.0], 2 / 8),  # tied
+        ([0.0, 0.0], 1.0),
+        ([], 1.0),
+    ],
+)
+def test_signed_rank_by_counting_signs(difference, expected):
+    others = np.arange(len(difference), dtype=float)
+    assert statistics.signed_rank(difference + others, others) == pytest.approx(expected)
+
+
+def test_holm_by_hand():
+    p = [0.01, 0.04, 0.03, 0.005]  # sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04
+    np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(statistics.holm([0.4, 0.6]), [0.8, 0.8])
+    np.testing.assert_allclose(statistics.holm([0.7, 0.6]), [1.0, 1.0])
+
+
+def test_holm_leaves_nan_out_of_the_family():
+    found = statistics.holm([0.02, np.nan, 0.03])
+    np.testing.assert_allclose(found, [0.04, np.nan, 0.04])
+    assert statistics.holm([]).shape == (0,)
