@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from al_jax.figures import DPI, FONT, INK, LINES, PALE, _save
 
@@ -47,11 +48,13 @@ def bands(
             whole = effort <= solid
             for part, dash in ((whole, "-"), (np.append(~whole[1:], True), ":")):
                 values = np.where(part, mean, np.nan)
-                axes.plot(effort, values, dash, color=colour, linewidth=1.8, zorder=above)
+                axes.step(
+                    effort, values, dash, where="post", color=colour, linewidth=1.8, zorder=above
+                )
             spread = np.nan_to_num(std)
             axes.fill_between(
                 effort, mean - spread, np.minimum(mean + spread, 100),
-                color=colour, alpha=0.13, linewidth=0, zorder=2,
+                color=colour, alpha=0.13, linewidth=0, zorder=2, step="post",
             )  # fmt: skip
         _legend(axes, {name: colours[name] for name in lines})
         axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
@@ -150,6 +153,10 @@ def foretold(
         )
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
         axes.set_xlim(low, top)
         axes.set_ylim(low, top)
         axes.plot([low, top], [low, top], color=PALE, linewidth=1, zorder=1)

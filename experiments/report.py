@@ -101,8 +101,8 @@ def report(
     numbers = {"mri": ("2", "4"), "histology": ("3", "5")}.get(dataset)
     heads = [f" (Table {n})" for n in numbers] if numbers else ["", ""]
     n = f"n = {count(len({run.stack for run in runs}), 'stack')}"
-    unit = f"mean ± standard deviation over stacks, {n}, seeds averaged first{beside}; "
-    unit += f"†: p > {DAGGER} against {PROPOSED}." if any(r["pairs"] for r in efforts) else ""
+    dagger = f" †: p > {DAGGER} against {PROPOSED}." if any(r["pairs"] for r in efforts) else ""
+    unit = f"mean ± standard deviation over stacks, {n}, seeds averaged first{beside}.{dagger}"
     blocks: list[Block] = [
         Heading("Sweep report", 1),
         sections.summary(runs, len(every), problems, efforts, ratios, area_records),
