@@ -446,11 +446,12 @@ class Worker:
     """A process that takes one unit after another, as its parent sees it.
 
     Attributes:
-      process, pipe: of the worker.
+      place, process, pipe: of the worker.
       unit: what it is at, None if idle; `fraction` of it is done.
       group: of its latest unit, whose programs it has compiled.
     """
 
+    place: Place
     process: BaseProcess
     pipe: Connection
     unit: Unit | None = None
@@ -466,11 +467,11 @@ def hire(place: Place, seconds: float) -> Worker:
     with _placed(place):
         process.start()
     theirs.close()  # the worker's copy alone is left, so its end is seen here
-    return Worker(process, ours)
+    return Worker(place, process, ours)
 
 
 def work(pipe: Connection, seconds: float) -> None:
-    """A worker's life: units come in; fractions go out, and how each unit ended with a line."""
+    """The life of a worker: units come in, fractions go out, and what `attempt` says of each."""
     command.prepare()
     units: queue.SimpleQueue[Unit] = queue.SimpleQueue()
 
@@ -486,20 +487,23 @@ def work(pipe: Connection, seconds: float) -> None:
         pipe.send(fraction)
 
     while True:
-        unit = units.get()
-        try:
-            if isinstance(unit, Network):
-                train(unit, seconds, show)
-            else:
-                perform(unit, seconds, show)
-        # Nothing that one run meets, an accelerator out of memory say, may end the others.
-        except Exception as error:
-            line = " ".join(str(error).split())[:500]
-            if not isinstance(error, InputError):
-                line = f"{type(error).__name__}: {line}"
-            pipe.send(("full" if full(error) else "failed", line))
+        pipe.send(attempt(units.get(), seconds, show))
+
+
+def attempt(unit: Unit, seconds: float, show: runs.Show) -> tuple[str, str]:
+    """Does a unit; 'done', 'failed' or (the disk is) 'full', and a line about a failure."""
+    try:
+        if isinstance(unit, Network):
+            train(unit, seconds, show)
         else:
-            pipe.send(("done", ""))
+            perform(unit, seconds, show)
+    # Nothing that one run meets, an accelerator out of memory say, may end the others.
+    except Exception as error:
+        line = " ".join(str(error).split())[:500]
+        if not isinstance(error, InputError):
+            line = f"{type(error).__name__}: {line}"
+        return ("full" if full(error) else "failed"), line
+    return "done", ""
 
 
 # The sweep.
@@ -543,7 +547,6 @@ def carry_out(
     everything: list[Unit] = [*untrained.values(), *able]
     total = sum(unit.work for unit in everything)
     done = total - sum(unit.work for unit in todo)
-    places = find_places(jobs)[: len(todo)] if todo else []
     workers: list[Worker] = []
 
     def end(worker: Worker, how: str, line: str) -> None:
@@ -572,29 +575,30 @@ def carry_out(
         except (EOFError, OSError):
             worker.process.join()
             end(worker, "failed", _epitaph(worker.process.exitcode))
-            index = workers.index(worker)
-            workers[index] = hire(places[index], seconds)
+            workers.remove(worker)
+            if todo:
+                workers.append(hire(worker.place, seconds))
         else:
             if isinstance(said, tuple):
                 end(worker, *said)
             else:
                 worker.fraction = said
 
-    def stand() -> tuple[float, dict[str, str]]:
-        at = [worker for worker in workers if worker.unit is not None]
-        running = sum(isinstance(worker.unit, Run) for worker in at)
+    def tell() -> None:
+        at = [(worker.unit, worker.fraction) for worker in workers if worker.unit is not None]
+        running = sum(isinstance(unit, Run) for unit, _ in at)
         left = sum(isinstance(unit, Run) for unit in todo) + running
-        part = sum(worker.fraction * worker.unit.work for worker in at if worker.unit)
-        counts = {"done": len(planned) - left - len(failures), "running": running}
-        counts |= {"failed": len(failures), "of": len(planned)}
-        return (done + part) / max(total, 1), {k: str(v) for k, v in counts.items()}
+        finished = done + sum(unit.work * fraction for unit, fraction in at)
+        bar.show(
+            finished / total, done=str(len(planned) - left - len(failures)), running=str(running),
+            failed=str(len(failures)), of=str(len(planned)),
+        )  # fmt: skip
 
     try:
         with runs.Progress("sweep") as bar:
-            if todo:
-                bar.show(stand()[0], **stand()[1])
-            workers += [hire(place, seconds) for place in places]
             while todo or any(worker.unit is not None for worker in workers):
+                if not workers:
+                    workers += [hire(place, seconds) for place in find_places(jobs)[: len(todo)]]
                 for worker in workers:
                     ready = [
                         unit
@@ -605,12 +609,14 @@ def carry_out(
                         unit = choose(ready, worker, workers)
                         todo.remove(unit)
                         worker.unit, worker.group = unit, unit.group
-                        with contextlib.suppress(OSError):  # it has died: `listen` will notice
+                        with contextlib.suppress(OSError):  # it has died, as `listen` will notice
                             worker.pipe.send(unit)
-                by_pipe = {worker.pipe: worker for worker in workers}
-                for pipe in wait(list(by_pipe), timeout=1.0):
-                    listen(by_pipe[pipe])  # type: ignore[index]
-                bar.show(stand()[0], **stand()[1])
+                tell()
+                pipes = wait([worker.pipe for worker in workers], timeout=1.0)
+                for worker in [worker for worker in workers if worker.pipe in pipes]:
+                    listen(worker)
+            if missing:
+                tell()
     finally:
         for worker in workers:
             worker.pipe.close()  # which ends it
@@ -620,7 +626,7 @@ def carry_out(
 def _epitaph(status: int | None) -> str:
     if status is not None and status < 0:
         name = signal.Signals(-status).name
-        return f"its process was ended by {name}; for want of memory perhaps: use fewer --jobs"
+        return f"its process was ended by {name}, for want of memory perhaps; use fewer --jobs"
     return f"its process ended with status {status}; run the same command again"
 
 

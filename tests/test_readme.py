@@ -7,7 +7,7 @@ import re
 import jax
 
 import al_jax
-from experiments import reach, report, simulate
+from experiments import benchmark, command, report, simulate, sweep, synthesise
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -29,9 +29,10 @@ def test_every_public_name_and_flag_exists():
     assert [name for name in names if not hasattr(al_jax, name)] == []
     known = {
         node.args[0].value
-        for module in (simulate, simulate.command, reach, report)
+        for module in (benchmark, command, report, simulate, sweep, synthesise)
         for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_")
+        if isinstance(node.args[0], ast.Constant)
     }
     flags = set(re.findall(r"--([a-z_]+)", README)) - {"help"}
     assert flags <= known
