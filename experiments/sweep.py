@@ -28,6 +28,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Hashable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -428,6 +429,7 @@ def _placed(place: Place) -> Iterator[None]:
     A worker ends when its parent does; it would only add a traceback.
     """
     cores, environment = os.sched_getaffinity(0), dict(os.environ)
+    resource_tracker.ensure_running()  # which starts with the first worker and undoes the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         os.sched_setaffinity(0, place.cores)

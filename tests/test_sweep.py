@@ -1,0 +1,532 @@
+"""The sweep: its grid, its directories, its workers, and that no stop or failure harms the rest.
+
+Real sweeps on the small stack share a compilation cache; tests of the scheduler have workers that
+only pretend.
+"""
+
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+
+import pytest
+import tiny
+from absl import flags
+from absl.testing import flagsaver
+
+from al_jax import io
+from al_jax.stack import InputError
+from experiments import command, sweep
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLAGS = flags.FLAGS
+SETTINGS = (
+    "--crop=32", "--initial_epochs=30", "--query_epochs=1", "--max_effort=0.6",
+    "--checkpoint_seconds=0",
+)  # fmt: skip
+GRID = ("--strategies=Da,Rand", "--seed=0,1")
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flags_of_sweep() -> Iterator[None]:
+    """The flags of the command for the tests of this module only."""
+    before = set(FLAGS)
+    sweep.define_flags()
+    yield
+    for name in set(FLAGS) - before:
+        delattr(FLAGS, name)
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
+    """The working directory, with two good stacks and a broken one in it."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        io.write_stack(f"{name}.npz", tiny.stack(seed))
+    pathlib.Path("broken.npz").write_bytes(pathlib.Path("a.npz").read_bytes()[:-100])
+    return tmp_path
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process; exit status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            command.run(sweep.main)
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
+
+
+def refusal(said: tuple[int, str, str]) -> str:
+    status, out, err = said
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    return err.removeprefix("error: ").strip()
+
+
+# The grid.
+
+
+def grid(workdir: pathlib.Path, *arguments: str) -> list[sweep.Run | sweep.Refused]:
+    """What a command line plans."""
+    with flagsaver.flagsaver():
+        FLAGS(["sweep", *arguments])
+        given = {name: FLAGS[name].value for name in sweep.lists()}
+        given = {name: value for name, value in given.items() if value is not None}
+        return sweep.plan(workdir, sweep.read_grids(FLAGS.config, given))
+
+
+def test_a_grid_is_the_product_of_its_lists(folder):
+    planned = grid(
+        folder, "--stack=a.npz,b.npz", "--strategies=BDa,BDa_CE", "--seed=3,4",
+        "--count_background=true,false", "--alpha=0.25",
+    )  # fmt: skip
+    found = {
+        (run.name, run.configuration["strategy"], run.configuration["seed"],
+         run.configuration["count_background"])
+        for run in planned
+    }  # fmt: skip
+    wanted = itertools.product(("a.npz", "b.npz"), ("BDa", "BDa_CE"), (3, 4), (True, False))
+    assert len(planned) == len({run.folder for run in planned}) == 16
+    assert found == set(wanted)
+    assert {run.config.alpha for run in planned} == {0.25}
+    assert {run.configuration["max_effort"] for run in planned} == {1.0}
+    # Networks differ by stack, seed and loss alone.
+    assert len({run.network.folder for run in planned}) == 8
+    assert len(os.listdir(folder / "stacks")) == 2
+
+
+def test_five_alphas_are_five_runs_from_one_network(folder):
+    planned = grid(folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0,0.25,0.5,.75,1,1.0")
+    assert [run.config.alpha for run in planned] == [0, 0.25, 0.5, 0.75, 1]
+    assert len({run.folder for run in planned}) == 5
+    assert all(run.network == planned[0].network for run in planned)
+
+
+@pytest.mark.parametrize(
+    ("flag", "shared"),
+    [("length=crofton", True), ("query_epochs=2", True), ("min_effort=3", True),
+     ("margin=1", False), ("initial_epochs=2", False), ("learning_rate=0.1", False),
+     ("crop=64", False), ("seed=1", False), ("strategies=BDa_CE", False)],
+)  # fmt: skip
+def test_runs_share_a_network_if_its_training_is_the_same(folder, flag, shared):
+    (one,) = grid(folder, "--stack=a.npz", "--strategies=BDa")
+    (other,) = grid(folder, "--stack=a.npz", "--strategies=BDa", f"--{flag}")
+    assert one.folder != other.folder
+    assert (one.network.folder == other.network.folder) == shared
+
+
+def test_the_shipped_stack_needs_no_flag(folder):
+    (run,) = grid(folder, "--strategies=BDa")
+    assert run.name == "colin27.npz"
+
+
+def test_a_file_with_two_grids(folder):
+    pathlib.Path("two.toml").write_text(
+        'stack = "a.npz"\nseed = [0, 1]\nalpha = 0.5\n'
+        '[[grid]]\nstrategies = ["BDa", "Da"]\n'
+        '[[grid]]\nstrategies = "Rand"\nseed = 7\ncount_background = true\n'
+    )
+    planned = grid(folder, "--config=two.toml", "--alpha=1")
+    found = [
+        (c["strategy"], c["seed"], c["count_background"], c["alpha"])
+        for c in (run.configuration for run in planned)
+    ]
+    assert sorted(found) == [
+        ("BDa", 0, False, 1.0), ("BDa", 1, False, 1.0), ("Da", 0, False, 1.0),
+        ("Da", 1, False, 1.0), ("Rand", 7, True, 1.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "says"),
+    [
+        (["--alpha=0,1.5"], None, "flag --alpha=1.5: "),
+        (["--alpha=0,nan"], None, "flag --alpha=nan: give a finite number"),
+        (["--seed=0,x"], None, "flag --seed=x: "),
+        (["--network=small,huge"], None, "flag --network=huge: value should be one of"),
+        (["--strategies=BDa,Best"], None, "strategy 'Best' is unknown; use BDa, Da,"),
+        (["--strategies="], None, "--strategies is empty; give at least one value"),
+        (["--images=a.nii"], None, "Unknown command line flag 'images'"),
+        (["--jobs=0"], None, "flag --jobs=0: "),
+        (["--config=none.toml"], None, "none.toml: cannot be read (No such file or directory)"),
+        ([], "alpha = ", "bad.toml: cannot be read (Invalid value"),
+        ([], "alhpa = 1", "bad.toml: 'alhpa' is no setting; use stack, strategies, seed"),
+        ([], "alpha = [0, 2]", "bad.toml: flag --alpha=2: "),
+        ([], "[[grid]]\nseed = 0.5", "bad.toml: flag --seed=0.5: "),
+        ([], "[alpha]\na = 1", "bad.toml: 'alpha' is neither a value nor a list of values"),
+        ([], "[grid]\nseed = 1", "bad.toml: 'grid' is no table; begin each grid with [[grid]]"),
+        ([], "seed = []", "bad.toml: --seed is empty; give at least one value"),
+        (["--seed=0"], "strategies = 'BDa,Da'", "bad.toml: strategy 'BDa,Da' is unknown"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value and value[:12],
+)  # fmt: skip
+def test_what_is_refused_before_anything_runs(call, folder, arguments, text, says):
+    if text is not None:
+        (folder / "bad.toml").write_text(text)
+        arguments = [*arguments, "--config=bad.toml"]
+    assert refusal(call(*arguments, "--workdir=out")).startswith(says)
+    assert not (folder / "out").exists()
+
+
+def test_a_directory_of_something_else(call, folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.tex").touch()
+    line = refusal(call("--workdir=out"))
+    assert line == "out: holds files of something else (thesis.tex); choose another --workdir"
+    assert refusal(call("--workdir=a.npz")) == "a.npz: Not a directory; choose another --workdir"
+
+
+def test_of_two_sweeps_in_a_directory_the_second_is_refused(call, folder):
+    (folder / "out" / "runs").mkdir(parents=True)
+    with open(folder / "out" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        line = refusal(call("--workdir=out", "--stack=a.npz"))
+    assert line == "out: another process is at work in it; wait for it"
+
+
+# Workers that pretend.
+
+
+def pretend(pipe: Connection, seconds: float) -> None:
+    """Leaves a network or a result at once; H is killed, HB fails, HDa finds the disk full."""
+    while True:
+        try:
+            unit = pipe.recv()
+        except EOFError:
+            return
+        if isinstance(unit, sweep.Network):
+            if unit.configuration["seed"] == 9:
+                pipe.send(("failed", "the loss is not finite"))
+                continue
+            (unit.folder / str(unit.config.initial_epochs)).mkdir(parents=True)
+        else:
+            strategy = unit.configuration["strategy"]
+            if strategy == "H":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if strategy in ("HB", "HDa"):
+                pipe.send({"HB": ("failed", "not today"), "HDa": ("full", "no room")}[strategy])
+                continue
+            assert sweep.is_trained(unit.network)
+            pipe.send(0.5)
+            unit.folder.mkdir(parents=True)
+            (unit.folder / "result.json").write_text(str(os.getpid()))
+        pipe.send(("done", ""))
+
+
+@pytest.fixture
+def pretending(monkeypatch) -> None:
+    everywhere = sweep.Place(frozenset(os.sched_getaffinity(0)), {})
+    monkeypatch.setattr(sweep, "find_places", lambda jobs: [everywhere] * (jobs or 2))
+    monkeypatch.setattr(sweep, "work", pretend)
+
+
+def outcomes(workdir: pathlib.Path) -> dict[tuple[str, int], str]:
+    """The line of each run that failed, by strategy and seed; '' for those that did not."""
+    found = {}
+    for error in workdir.glob("runs/*/error.json"):
+        c = json.loads((error.parent / "config.json").read_text())
+        found[c["strategy"], c["seed"]] = json.loads(error.read_text())["error"]
+    return found
+
+
+def test_failures_are_recorded_and_the_others_go_on(call, folder, pretending):
+    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=H,HB,Da,Rand", "--seed=0,9")
+    status, out, err = call(*arguments)
+    killed = "its process was ended by SIGKILL, for want of memory perhaps; use fewer --jobs"
+    network = {(s, 9): "the loss is not finite" for s in ("H", "HB", "Da", "Rand")}
+    failed = {("H", 0): killed, ("HB", 0): "not today", **network}
+    assert status == 1
+    assert outcomes(folder / "out") == failed
+    assert out == (
+        "out: 8 runs: 2 ran, 0 were there, 6 failed; "
+        "next: python -m experiments.report --sweep=out\n"
+    )
+    bar, *lines = err.splitlines()
+    assert "100%" in bar and "done 2, running 0, failed 6, of 8" in bar
+    assert sorted(line.split(": ", 1)[1] for line in lines) == sorted(failed.values())
+    assert all((folder / line.split(": ")[0]).is_dir() for line in lines)
+    # The next one tries these again, and only these.
+    status, out, _ = call(*arguments[:2], "--strategies=Da,HB,Rand", "--seed=0")
+    assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 0 ran, 2 were there, 1 failed")
+
+
+def test_a_file_that_is_mended_leaves_no_failure(call, folder, pretending):
+    arguments = ("--workdir=out", "--stack=broken.npz,b.npz", "--strategies=Da", "--jobs=1")
+    assert call(*arguments)[0] == 1
+    assert list(outcomes(folder / "out")) == [("Da", 0)]
+    os.replace("a.npz", "broken.npz")
+    status, out, err = call(*arguments)
+    assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 1 ran, 1 were there, 0 failed"), err
+    assert outcomes(folder / "out") == {}
+    assert len(list(folder.glob("out/runs/*/result.json"))) == 2
+
+
+def test_a_full_disk_ends_the_sweep(call, folder, pretending):
+    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=Da,HDa,Rand", "--jobs=1")
+    status, out, err = call(*arguments)
+    assert (status, out, err) == (2, "", "error: no room\n")
+    assert outcomes(folder / "out") == {}
+
+
+def test_a_worker_keeps_to_what_it_has_compiled():
+    def unit(group: str, kind: type = sweep.Run) -> sweep.Unit:
+        return kind(*[group] * len(kind._fields))
+
+    def pick(ready: list[sweep.Unit], mine: str | None, *others: str) -> tuple[type, str]:
+        workers = [sweep.Worker(None, None, None, group=g) for g in (mine, *others)]
+        chosen = sweep.choose(ready, workers[0], workers)
+        return type(chosen), chosen.group
+
+    ready = [unit("x"), unit("y"), unit("z")]
+    assert pick(ready, "y", "x") == (sweep.Run, "y")
+    assert pick(ready, None, "x", "z") == (sweep.Run, "y")
+    assert pick(ready, "w", "x", "y", "z") == (sweep.Run, "x")
+    assert pick([*ready, unit("v", sweep.Network)], "y") == (sweep.Network, "v")
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "how"),
+    [
+        (InputError("a\n b"), "a b", "failed"),
+        (MemoryError("out of  it"), "MemoryError: out of it", "failed"),
+        (OSError(28, "Full"), "OSError: [Errno 28] Full", "full"),
+        (ValueError("No space left on device"), "ValueError: No space left on device", "full"),
+    ],
+)  # fmt: skip
+def test_what_a_worker_says_of_a_failure(monkeypatch, error, line, how):
+    def perform(*_):
+        try:
+            raise error
+        except Exception as reason:
+            raise InputError("told in our words") from reason
+
+    unit = sweep.Run(*[None] * len(sweep.Run._fields))
+    monkeypatch.setattr(sweep, "perform", perform)
+    assert sweep.attempt(unit, 0, print) == (how, "told in our words")
+    monkeypatch.setattr(sweep, "perform", lambda *_: (_ for _ in ()).throw(error))
+    assert sweep.attempt(unit, 0, print) == (how, line)
+
+
+def test_places(monkeypatch):
+    """On a CPU equal shares of the cores; on accelerators one device each."""
+    said = {"out": "cpu 1"}
+
+    def answer(*_, **__):
+        return subprocess.CompletedProcess([], 0, said["out"] + "\n", "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2, 7)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [place.cores for place in sweep.find_places(None)] == [{c} for c in range(2, 7)]
+    assert [place.cores for place in sweep.find_places(2)] == [{2, 3}, {4, 5}]
+    assert [place.cores for place in sweep.find_places(6)][4:] == [{6}, {2}]
+    said["out"] = "gpu 2"
+    assert [p.environment for p in sweep.find_places(None)] == [
+        {"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}
+    ]  # fmt: skip
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    assert [p.environment["CUDA_VISIBLE_DEVICES"] for p in sweep.find_places(3)] == ["5", "3", "5"]
+    assert all("XLA_PYTHON_CLIENT_PREALLOCATE" in p.environment for p in sweep.find_places(3))
+
+
+# Real sweeps.
+
+
+class Bench:
+    """A small stack, a broken one, and the command on both."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        io.write_stack(folder / "good.npz", tiny.stack())
+        whole = (folder / "good.npz").read_bytes()
+        (folder / "broken.npz").write_bytes(whole[:-100])
+        self.environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "PYTHONPATH": str(ROOT),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # half the time of a compilation
+        }
+        # One core a worker, whatever the machine has, so that all round alike.
+        self.core = min(os.sched_getaffinity(0))
+
+    def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.sweep", f"--workdir={workdir}", "--jobs=1",
+             f"--stack={self.folder / 'good.npz'},{self.folder / 'broken.npz'}",
+             *GRID, *SETTINGS, *more],
+            cwd=ROOT, env=self.environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
+        )  # fmt: skip
+
+    def run(self, workdir: pathlib.Path, *more: str) -> tuple[int, str, str]:
+        process = self.start(workdir, *more)
+        out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench) -> tuple[pathlib.Path, int, str, str]:
+    """The directory of a sweep that nothing stopped, and what it said."""
+    return bench.folder / "whole", *bench.run(bench.folder / "whole")
+
+
+def tables(workdir: pathlib.Path) -> dict[str, bytes]:
+    return {p.parent.name: p.read_bytes() for p in workdir.glob("runs/*/queries.csv")}
+
+
+def stamps(workdir: pathlib.Path) -> dict[pathlib.Path, int]:
+    """When each finished run and each checkpoint of a network was written."""
+    files = [
+        *workdir.glob("runs/*/result.json"),
+        *workdir.glob("networks/*/*/_CHECKPOINT_METADATA"),
+    ]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_what_a_user_of_the_sweep_sees(bench, undisturbed):
+    workdir, status, out, err = undisturbed
+    assert status == 1
+    assert out == (
+        f"{workdir}: 8 runs: 4 ran, 0 were there, 4 failed; "
+        f"next: python -m experiments.report --sweep={workdir}\n"
+    )
+    *progress, one, two, three, four = err.splitlines()
+    assert all(line.startswith("    sweep ") for line in progress), err
+    assert all("broken.npz: cannot be read as an npz file" in x for x in (one, two, three, four))
+
+
+def test_what_is_in_the_directory_of_a_sweep(undisturbed):
+    workdir = undisturbed[0]
+    assert sorted(os.listdir(workdir)) == [".lock", "networks", "runs", "stacks"]
+    (stack,) = (workdir / "stacks").iterdir()
+    assert len(os.listdir(workdir / "networks")) == 2
+    finished = sorted(path.parent for path in workdir.glob("runs/*/result.json"))
+    assert len(finished) == 4 and len(os.listdir(workdir / "runs")) == 8
+    seen = set()
+    for run in finished:
+        assert sorted(os.listdir(run)) == [
+            ".lock", "config.json", "queries.csv", "result.json", "stack.npz"
+        ]  # fmt: skip
+        result = json.loads((run / "result.json").read_text())
+        c = result["configuration"]
+        assert result["input"] == {"stack": "good.npz"}
+        assert c == json.loads((run / "config.json").read_text())
+        assert run.name == sweep.digest(c) and c["stack"] == stack.stem
+        assert (run / "stack.npz").samefile(stack)
+        assert result["versions"]["cores"] == 1
+        header, *rows = (run / "queries.csv").read_text().splitlines()
+        assert header.startswith("strategy,step,section,structure,")
+        assert {row.split(",")[0] for row in rows} == {c["strategy"]}
+        assert result["summary"]["queries"] == len(rows) - 1 > 2
+        truth = tiny.stack()
+        assert [name for _, name in result["start"]] == list(truth.names)
+        assert all((truth.truth[n] == truth.names.index(s)).any() for n, s in result["start"])
+        seen.add((c["strategy"], c["seed"]))
+    assert seen == {("Da", 0), ("Da", 1), ("Rand", 0), ("Rand", 1)}
+    for run in {path.parent for path in workdir.glob("runs/*/error.json")}:
+        assert sorted(os.listdir(run)) == [".lock", "config.json", "error.json"]
+        assert "broken.npz: cannot" in json.loads((run / "error.json").read_text())["error"]
+
+
+def test_the_same_sweep_again_repeats_nothing(bench, undisturbed):
+    workdir, before = undisturbed[0], stamps(undisturbed[0])
+    assert len(before) >= 6
+    status, out, _ = bench.run(workdir)
+    assert (status, stamps(workdir)) == (1, before)
+    assert "8 runs: 0 ran, 4 were there, 4 failed" in out
+
+
+def test_the_command_of_a_run_repeats_it(bench, undisturbed):
+    run = min(path.parent for path in undisturbed[0].glob("runs/*/result.json"))
+    python, *arguments = shlex.split(json.loads((run / "result.json").read_text())["command"])
+    assert python == "python"
+    again = bench.folder / "again"
+    subprocess.run(
+        [sys.executable, *arguments, f"--workdir={again}"],
+        cwd=run, env=bench.environment, check=True, capture_output=True, timeout=PATIENCE,
+        preexec_fn=lambda: os.sched_setaffinity(0, {bench.core}),
+    )  # fmt: skip
+    assert (again / "queries.csv").read_bytes() == (run / "queries.csv").read_bytes()
+
+
+def stop(
+    bench: Bench, workdir: pathlib.Path, moment: Callable[[], bool], with_signal: int
+) -> tuple[int | None, str]:
+    """Stops a sweep at a moment; exit status (None: it had ended) and standard error.
+
+    Its workers hold standard error too, so its end is theirs as well.
+    """
+    process, begun = bench.start(workdir, "--jobs=2"), time.monotonic()
+    while process.poll() is None and not moment():
+        assert time.monotonic() - begun < PATIENCE
+        time.sleep(0.005)
+    ended = process.poll() is not None
+    if not ended:  # as a terminal does: Ctrl-C goes to all of them
+        (os.killpg if with_signal == signal.SIGINT else os.kill)(process.pid, with_signal)
+    _, err = process.communicate(timeout=30)
+    return None if ended else process.returncode, err
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    begun = time.monotonic()
+    return lambda: time.monotonic() - begun > seconds
+
+
+def test_a_sweep_that_is_stopped_ends_as_if_it_had_not_been(bench, undisturbed):
+    workdir = bench.folder / "stopped"
+
+    def at_work() -> bool:
+        return bool(list(workdir.glob("networks/*/config.json")))
+
+    status, err = stop(bench, workdir, at_work, signal.SIGINT)
+    assert (status, err) == (130, "stopped; run the same command again\n")
+    moment = after(random.uniform(3, 8))
+    status, _ = stop(bench, workdir, moment, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    before = stamps(workdir)
+    bench.run(workdir)
+    assert tables(workdir) == tables(undisturbed[0])
+    assert before.items() <= stamps(workdir).items()
+    assert not list(workdir.glob("**/*.tmp*")) and not list(workdir.glob("runs/*/checkpoints"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kills_at_random_moments(bench, undisturbed, seed):
+    """Three of them; no finished run is done twice."""
+    rng, workdir, kills = random.Random(seed), bench.folder / f"killed{seed}", 0
+    finished: dict[pathlib.Path, int] = {}
+    while kills < 3:
+        status, err = stop(bench, workdir, after(rng.uniform(3, 12)), signal.SIGKILL)
+        assert finished.items() <= stamps(workdir).items()
+        if status is None:  # done before its time came: the next one starts from nothing
+            shutil.rmtree(workdir)
+            kills, finished = 0, {}
+            continue
+        kills += 1
+        finished = {k: v for k, v in stamps(workdir).items() if k.name == "result.json"}
+    bench.run(workdir)
+    assert finished.items() <= stamps(workdir).items()
+    assert tables(workdir) == tables(undisturbed[0])
