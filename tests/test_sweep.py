@@ -519,7 +519,7 @@ def test_kills_at_random_moments(bench, undisturbed, seed):
     rng, workdir, kills = random.Random(seed), bench.folder / f"killed{seed}", 0
     finished: dict[pathlib.Path, int] = {}
     while kills < 3:
-        status, err = stop(bench, workdir, after(rng.uniform(3, 12)), signal.SIGKILL)
+        status, _ = stop(bench, workdir, after(rng.uniform(3, 12)), signal.SIGKILL)
         assert finished.items() <= stamps(workdir).items()
         if status is None:  # done before its time came: the next one starts from nothing
             shutil.rmtree(workdir)
