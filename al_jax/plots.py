@@ -154,7 +154,7 @@ def foretold(
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=(1, 3)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_locator(NullLocator())
         axes.set_xlim(low, top)
