@@ -42,9 +42,17 @@ Show = Callable[..., None]
 _task = jax.jit(simulation.make_task, static_argnames="config")
 _start = jax.jit(simulation.start, static_argnames="config")
 _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
-_train = jax.jit(simulation.train_initial, static_argnames=("config", "loss", "epochs"))
+_train = jax.jit(
+    simulation.train_initial,
+    static_argnames=("config", "loss", "epochs"),
+    donate_argnames="train_state",
+)
 _begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
-_query = jax.jit(simulation.run_queries, static_argnames=("config", "strategies", "count"))
+_query = jax.jit(
+    simulation.run_queries,
+    static_argnames=("config", "strategies", "count"),
+    donate_argnames="run",
+)
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -233,6 +241,8 @@ def run_strategy(
     peers = simulation.alike(strategy)
     saved = checkpoints.open_checkpoints(folder)
     run, first = _begin(network, state, task, config=config, strategy=peers[0])
+    # Every step takes over the memory of the run before it, which must not be the network's.
+    run = jax.tree.map(lambda leaf: leaf.copy(), run)
     records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
     finished = np.zeros((), bool)
     if (found := checkpoints.restore(saved, (run, records, finished))) is not None:

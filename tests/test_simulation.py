@@ -408,6 +408,21 @@ def test_background_counts_where_asked():
     np.testing.assert_allclose(record.dice, record.class_dice.mean(), rtol=1e-6)
 
 
+def test_a_chunk_moves_nothing_between_host_and_device():
+    task, priority, run, _ = _begun("HBDa")
+    names = simulation.alike("HBDa")
+    chunk = functools.partial(_jit("run_queries"), config=PIXELWISE, strategies=names, count=2)
+    values = {"which": 0, "target_dice": 2.0, "max_effort": 2.0}
+    numbers = {name: jnp.asarray(value) for name, value in values.items()}
+    chunk(run, priority, task, **numbers)  # constants of the program are moved when it is compiled
+    with jax.transfer_guard("disallow"):
+        run, records = chunk(run, priority, task, **numbers)
+        run, records = chunk(run, priority, task, **numbers)
+    assert not records.done.any()
+    with jax.transfer_guard("disallow"), pytest.raises(Exception, match="transfer"):
+        chunk(run, priority, task, **numbers | {"target_dice": 2.0})
+
+
 def test_simulations_under_vmap():
     def one(key, stack):
         return simulation.simulate(key, stack, "BDa", PIXELWISE, 2, params=_weights())[1]

@@ -1,0 +1,92 @@
+"""At the size of an atlas: what a program would hold, read off its trace; nothing is run."""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from al_jax import simulation, strategies
+from al_jax.networks import STRIDE
+from al_jax.stack import Stack
+
+COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
+PIXELS = COUNT * HEIGHT * WIDTH
+CONFIG = simulation.Config()
+Shape = jax.ShapeDtypeStruct
+
+
+def _steps(jaxpr) -> Iterator:
+    """All operations, those in loops and branches too."""
+    for step in jaxpr.eqns:
+        yield step
+        for value in step.params.values():
+            for part in value if isinstance(value, list | tuple) else [value]:
+                if hasattr(part, "jaxpr"):
+                    yield from _steps(part.jaxpr)
+                elif hasattr(part, "eqns"):
+                    yield from _steps(part)
+
+
+@pytest.fixture(scope="module")
+def begun() -> tuple:
+    """Shapes of a run before its first query, and of its task."""
+    stack = Stack(
+        images=Shape((COUNT, HEIGHT, WIDTH, 1), jnp.uint8),
+        inside=Shape((COUNT, HEIGHT, WIDTH), bool),
+        truth=Shape((COUNT, HEIGHT, WIDTH), jnp.int16),
+        names=tuple(map(str, range(CLASSES))),
+    )
+    key = Shape((), jax.random.key(0).dtype)
+
+    def begin(key, stack):
+        task = simulation.make_task(stack, CONFIG)
+        state = simulation.start(key, task, CONFIG)
+        network = simulation.initial_train_state(key, task, CONFIG)
+        return simulation.begin(network, state, task, CONFIG, "HBDa")[0], task
+
+    return jax.eval_shape(begin, key, stack)
+
+
+@pytest.mark.parametrize("strategy", ["BDa", "HBDa", "H_dropout"])
+def test_queries_hold_one_section_beside_the_stack(begun, strategy):
+    queries = functools.partial(
+        simulation.run_queries, config=CONFIG, strategies=simulation.alike(strategy), which=0,
+        count=4, target_dice=0.9, max_effort=0.9,
+    )  # fmt: skip
+    run, task = begun
+    steps = list(_steps(jax.make_jaxpr(queries)(run, Shape((COUNT, CLASSES), float), task).jaxpr))
+    assert len(steps) > 1000
+    made = [
+        (step.primitive.name, math.prod(value.aval.shape), value.aval.dtype)
+        for step in steps
+        for value in step.outvars
+        if hasattr(value.aval, "shape")
+    ]
+    # Of the stack's size there are the labels alone, and of those one section is written.
+    large = [(name, dtype) for name, size, dtype in made if size >= PIXELS / 2]
+    assert sorted(large) == [(name, jnp.int16) for name in ("cond", "scan", "scatter")]
+    # Class probabilities exist for one section, padded for the network, and nothing is larger.
+    padded = math.prod(size + -size % STRIDE for size in (HEIGHT, WIDTH))
+    assert max(size for _, size, _ in made if size < PIXELS / 2) <= padded * CLASSES
+
+
+def test_a_suggestion_is_linear_in_the_sections(begun):
+    run, _ = begun
+    entropy = priority = Shape((COUNT, CLASSES), jnp.float32)
+    for strategy in strategies.STRATEGIES:
+        suggest = functools.partial(strategies.suggest, strategy=strategy, alpha=0.5)
+        jaxpr = jax.make_jaxpr(
+            lambda state, entropy, priority, ask=suggest: ask(
+                state, entropy=entropy, priority=priority
+            )
+        )(run.state, entropy, priority)
+        sizes = [
+            math.prod(value.aval.shape)
+            for step in _steps(jaxpr.jaxpr)
+            for value in step.outvars
+            if hasattr(value.aval, "shape")
+        ]
+        assert COUNT * CLASSES in sizes and max(sizes) <= COUNT * CLASSES
