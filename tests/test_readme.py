@@ -34,5 +34,5 @@ def test_every_public_name_and_flag_exists():
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_")
         if isinstance(node.args[0], ast.Constant)
     }
-    flags = set(re.findall(r"--([a-z_]+)", README)) - {"help"}
+    flags = set(re.findall(r"--(?:no(?=deform))?([a-z_]+)", README)) - {"help"}
     assert flags <= known
