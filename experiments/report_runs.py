@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from al_jax.io import reading
+from al_jax.simulation import Config
 from al_jax.stack import InputError
 from experiments.command import flatten
 
@@ -126,9 +127,15 @@ def read_sweep(path: str) -> tuple[list[Run], list[Problem]]:
 
 
 def main_setting(runs: list[Run]) -> Setting:
-    """The setting with the most runs; of equals, the first in sorted order."""
+    """The setting with the most runs; of equals, the one closest to the defaults."""
     counts = Counter(run.setting for run in runs)
-    return min(counts, key=lambda setting: (-counts[setting], setting))
+    default = {k: json.dumps(v) for k, v in flatten(dataclasses.asdict(Config())).items()}
+
+    def rank(setting: Setting) -> tuple[int, int, Setting]:
+        own = sum(value != default.get(key, value) for key, value in setting)
+        return -counts[setting], own, setting
+
+    return min(counts, key=rank)
 
 
 def methods(runs: list[Run]) -> list[str]:

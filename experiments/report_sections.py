@@ -115,8 +115,8 @@ def paper_table(
         text = (
             f"p of Wilcoxon's signed-rank test against {PROPOSED}, paired by stack "
             f"(n = {', '.join(map(str, pairs))}; the smallest p possible is {least:.3g}), "
-            "and corrected by Holm within its column. Stacks without a difference are dropped; "
-            "bounds count as they are."
+            "and corrected by Holm within its column. Stacks without a difference are dropped, "
+            "and so are pairs of which both are bounds; other bounds count as they are."
         )
         rows = [[name, *(p_values(found[name, at]) for at in ats)] for name in tested]
         blocks.append(Table(text, ["method", *heads], rows, splits(tested)))
@@ -390,15 +390,15 @@ def sensitivity(
         return [*blocks, Lines(["All runs share one setting."])]
     for key, values in tables.varied(settings, main).items():
         records = []
+        pool = tables.comparable(runs, set(values.values()))
         for value, setting in values.items():
-            mine = [run for run in runs if run.setting == setting]
+            mine = [run for run in pool if run.setting == setting]
             for at in TARGETS:
                 averages = tables.average(mine, partial(tables.effort_of, target=at))
                 for method, stacks in averages.items():
                     named = {"key": key, "value": plain(value), "main": int(setting == main)}
                     record = {"metric": "effort_at_dice", "at_percent": at, "method": method}
                     records.append({**named, **record, **tables.summarise(stacks)})
-        files[f"sensitivity_{key}.csv"] = tables.as_csv(records)
         found = {(r["at_percent"], r["method"], r["value"]): r for r in records}
         # Methods of the main setting alone say nothing about the key.
         names = [
@@ -410,14 +410,15 @@ def sensitivity(
         panels = [(f"Effort at {at}% Dice", _over(found, at, names, shown)) for at in TARGETS]
         blocks.append(Heading(key, 3))
         if not names:
-            blocks.append(Lines(["No method has runs at more than one value."]))
+            blocks.append(Lines(["No method has runs of one stack and seed at all its values."]))
             continue
+        files[f"sensitivity_{key}.csv"] = tables.as_csv(records)
         picture = f"sensitivity_{key}.png"
         plots.settings(panels, shown, key, colours, folder / picture)
         text = (
             f"Effort (%) over {key}, everything else as in the main setting ({key} "
-            f"{plain(dict(main).get(key, 'unset'))}); mean ± std over the stacks that were run, "
-            "bounds as they are."
+            f"{plain(dict(main).get(key, 'unset'))}); mean ± std over the stacks and seeds that a "
+            "method was run on at all its values, bounds as they are."
         )
         blocks.append(Picture(picture, text))
         rows, names_of_rows = [], []

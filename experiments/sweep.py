@@ -49,6 +49,7 @@ WHOLE = ("workdir", "checkpoint_seconds")  # flags of the sweep, not of a run
 FILES = ("images", "labels", "names", *command.NIFTI_FLAGS, "outside_id")  # stacks are npz here
 PATIENCE = 60.0  # seconds to wait for the directory of a process that is dying
 QUERIES = 50  # in a run, for the time left
+DIGEST = "[0-9a-f]" * 16  # the name of a run's folder, as a pattern
 
 
 class Network(NamedTuple):
@@ -157,7 +158,9 @@ def read_grids(path: str | None, given: dict[str, list[str]]) -> list[dict[str, 
         for key in merged:
             if key not in known:
                 raise InputError(f"{path}: '{key}' is no setting; use {', '.join(known)}")
-        grids.append({key: _texts(path, key, value) for key, value in merged.items()} | given)
+        usual = {"strategies": list(single["strategies"].default or [])}
+        own = {key: _texts(path, key, value) for key, value in merged.items()}
+        grids.append(usual | own | given)
     for grid in grids:
         for key, values in grid.items():
             where = "" if key in given else f"{path}: "
@@ -215,7 +218,12 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run |
         stack = io.load_default() if path is None else io.read_stack(path)
         kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
         if not kept.exists():
-            kept.parent.mkdir(exist_ok=True)
+            try:
+                kept.parent.mkdir(exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"{kept.parent}: {error.strerror}; choose another --workdir"
+                ) from error
             io.write_stack(kept, stack)
         return kept, (*stack.images.shape, stack.num_classes)
 
@@ -316,10 +324,18 @@ def train(network: Network, seconds: float, show: runs.Show) -> TrainState:
     Raises:
       InputError: what `runs.prepare` and `runs.train_initially` refuse.
     """
-    setting = network.configuration
-    weights = None if network.weights is None else io.read_weights(network.weights).arrays
+    setting, trained = network.configuration, is_trained(network)
+    weights = None
+    if network.weights is not None and not trained:
+        weights = io.read_weights(network.weights).arrays
     keys, task, state = runs.prepare(io.read_stack(network.stack), network.config, setting["seed"])
-    with command.open_workdir(network.folder, setting, PATIENCE) as folder:
+    # Many runs may read a trained network at once.
+    place = (
+        contextlib.nullcontext(network.folder)
+        if trained
+        else command.open_workdir(network.folder, setting, PATIENCE)
+    )
+    with place as folder:
         return runs.train_initially(
             keys, task, state, network.config, setting["loss"], weights, folder, seconds, show
         )
@@ -379,9 +395,9 @@ def record_failure(run: Run | Refused, line: str) -> None:
                 _place_stack(run.network, folder)
             text = json.dumps({"error": line}, indent=2) + "\n"
             io.write_whole(folder / "error.json", text.encode())
-    except InputError as error:
+    except (InputError, OSError) as error:
         if full(error):
-            raise
+            raise InputError(str(error)) from error
 
 
 # Workers.
@@ -650,11 +666,13 @@ def tidy(workdir: pathlib.Path) -> None:
     """Removes what a killed sweep leaves, and the errors of files that could not be read."""
     for leftover in (workdir / "stacks").glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
-    for error in (workdir / "runs").glob("*/error.json"):
-        if not (error.parent / "stack.npz").exists():
-            shutil.rmtree(error.parent, ignore_errors=True)
-    for result in (workdir / "runs").glob("*/result.json"):
-        shutil.rmtree(result.parent / "checkpoints", ignore_errors=True)
+    for run in (workdir / "runs").glob(DIGEST):  # nobody else's folders
+        if not (run / "config.json").exists():
+            continue
+        if (run / "error.json").exists() and not (run / "stack.npz").exists():
+            shutil.rmtree(run, ignore_errors=True)
+        if (run / "result.json").exists():
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def main() -> int:

@@ -131,9 +131,10 @@ def test_runs_share_a_network_if_its_training_is_the_same(folder, flag, shared):
     assert (one.network.folder == other.network.folder) == shared
 
 
-def test_the_shipped_stack_needs_no_flag(folder):
-    (run,) = grid(folder, "--strategies=BDa")
-    assert run.name == "colin27.npz"
+def test_no_flag_is_what_a_simulation_does(folder):
+    planned = grid(folder)
+    assert [run.name for run in planned] == ["colin27.npz"] * 2
+    assert [run.configuration["strategy"] for run in planned] == ["BDa", "Rand"]
 
 
 def test_a_file_with_two_grids(folder):
@@ -190,6 +191,28 @@ def test_a_directory_of_something_else(call, folder):
     line = refusal(call("--workdir=out"))
     assert line == "out: holds files of something else (thesis.tex); choose another --workdir"
     assert refusal(call("--workdir=a.npz")) == "a.npz: Not a directory; choose another --workdir"
+
+
+def test_folders_of_somebody_else_are_left_alone(call, folder):
+    checkpoints, failed = (folder / "runs" / name for name in ("mine/checkpoints", "0" * 16))
+    checkpoints.mkdir(parents=True)
+    (checkpoints.parent / "result.json").touch()
+    (checkpoints.parent / "config.json").touch()
+    failed.mkdir()
+    (failed / "error.json").touch()
+    refusal(call("--workdir=.", "--config=broken.npz"))
+    sweep.tidy(folder)
+    assert checkpoints.is_dir() and (failed / "error.json").exists()
+    (failed / "config.json").touch()
+    sweep.tidy(folder)
+    assert not failed.exists()
+
+
+def test_a_directory_without_room_for_stacks(call, folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "stacks").touch()
+    status, _, err = call("--workdir=out", "--stack=a.npz")
+    assert status == 1 and "out/stacks: File exists; choose another --workdir" in err
 
 
 def test_of_two_sweeps_in_a_directory_the_second_is_refused(call, folder):
