@@ -262,7 +262,7 @@ def _logits(network, params, key=None):
 
     @quick
     def section(image, low, high, keys):
-        x = networks.network_input(networks.normalise(image, low, high), False)[None]
+        x = networks.network_input(networks.normalise(image, low, high), "plain")[None]
         if keys is None:
             return network.apply({"params": params}, x)[0]
         return jax.lax.map(lambda k: network.apply({"params": params}, x, k)[0], keys)
