@@ -35,6 +35,10 @@ def _value_and_gradients(convolve, x, kernel, direction):
         ((2, 5, 8, 3), (3, 3, 3, 4)),  # even columns, odd rows
         ((2, 6, 8, 3), (5, 1, 3, 4)),
         ((2, 6, 8, 3), (1, 5, 3, 4)),
+        ((2, 4, 16, 64), (3, 3, 64, 64)),  # many features, by rows
+        ((2, 4, 32, 65), (5, 3, 65, 66)),
+        ((2, 3, 36, 64), (1, 7, 64, 66)),
+        ((1, 4, 6, 3), (3, 3, 3, 64)),  # few inputs, many outputs
     ],
 )
 def test_convolution_and_its_gradients_are_jaxs(x, kernel):
