@@ -7,8 +7,19 @@ import jax.numpy as jnp
 
 def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.Array:
     """Inside pixels of each class; `labels`, `inside` [H, W] -> [C] int32."""
-    chosen = (labels[..., None] == jnp.arange(num_classes)) & inside[..., None]
-    return chosen.sum((0, 1), dtype=jnp.int32)
+
+    def compare(labels: jax.Array, inside: jax.Array) -> jax.Array:
+        chosen = (labels[..., None] == jnp.arange(num_classes)) & inside[..., None]
+        return chosen.sum((0, 1), dtype=jnp.int32)
+
+    def count(labels: jax.Array, inside: jax.Array) -> jax.Array:
+        # Out of bounds, as a negative index counts from the end.
+        bins = jnp.where(inside & (labels >= 0), labels, num_classes).astype(jnp.int32)
+        return jnp.zeros(num_classes, jnp.int32).at[bins.ravel()].add(1, mode="drop")
+
+    # Counting does not grow with C; where threads would wait for each other at few bins,
+    # comparing is better.
+    return jax.lax.platform_dependent(labels, inside, cpu=count, default=compare)
 
 
 def presence(labels: chex.Array, inside: chex.Array, num_classes: int) -> jax.Array:

@@ -88,7 +88,8 @@ def settings(
                 color=colours[name], marker="o", markersize=5, linewidth=1.5, capsize=3,
             )  # fmt: skip
         axes.set_xlim(-0.4, len(values) - 0.6)
-        axes.set_ylim(bottom=0)
+        highest = np.nanmax([np.add(m, np.nan_to_num(s)) for m, s in lines.values()], initial=1)
+        axes.set_ylim(0, 1.1 * highest)
         axes.set_xticks(range(len(values)), values)
         _legend(axes, {name: colours[name] for name in lines})
         axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
@@ -163,6 +164,46 @@ def foretold(
         axes.scatter(predicted, actual, s=9, color=colours[name], alpha=0.45, linewidths=0)
         axes.set_title(f"{name}\n{notes[name]}", fontsize=10, color=INK, family=FONT, loc="left")
         _dress(axes, "Predicted (px)", "Actual (px)")
+    _save(figure, path)
+
+
+def growth(
+    panels: dict[str, tuple[list[int], dict[str, list[float]], dict[str, list[float]]]],
+    path: str | os.PathLike,
+) -> None:
+    """Seconds above and memory below against the sizes of stacks, logarithmic.
+
+    Args:
+      panels: what grows -> its values, then seconds and MiB by name, a number for each value.
+      path: of the PNG, written whole.
+    """
+    across, each, high = len(panels), 3.9, 7.6
+    wide = each * across + 0.3
+    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    for column, (name, (values, *rows)) in enumerate(panels.items()):
+        for row, (lines, unit) in enumerate(zip(rows, ("Seconds", "MiB"), strict=True)):
+            place = ((each * column + 0.85) / wide, (4.6, 0.95)[row] / high)
+            axes = figure.add_axes((*place, (each - 1.05) / wide, 2.75 / high))
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            for (label, heights), colour in zip(lines.items(), LINES, strict=False):
+                axes.plot(values, heights, "o-", color=colour, label=label, markersize=4)
+            # A slope to hold the lines against.
+            first = max(heights[0] for heights in lines.values())
+            axes.plot(values, [first * v / values[0] for v in values], ":", color=PALE, zorder=1)
+            axes.set_xticks(values, [f"{value:,}" for value in values])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+            _dress(axes, name.capitalize(), unit)
+            if column == 0:
+                handles = axes.get_legend_handles_labels()[0]
+                place_of_legend = (0.5, (3.78, 0.02)[row] / high)
+                figure.legend(
+                    handles=[*handles, Line2D([], [], color=PALE, linestyle=":", label="linear")],
+                    loc="lower center", bbox_to_anchor=place_of_legend, ncols=6, frameon=False,
+                    prop={"family": FONT, "size": 9.5}, labelcolor=INK,
+                )  # fmt: skip
     _save(figure, path)
 
 

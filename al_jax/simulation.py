@@ -170,9 +170,11 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     chosen = initial_queries(key_queries, task.present)
 
     def answer(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
+        # A class that is nowhere has no pixel to trace, and must not count as answered either.
         section = chosen[structure]
         answered = _answer(state, section, structure, task, config)[0]
-        return jax.tree.map(lambda a, b: jnp.where(section >= 0, a, b), answered, state), None
+        annotated = jnp.where(section >= 0, answered.annotated, state.annotated)
+        return answered.replace(annotated=annotated), None
 
     state = init_state(key_state, inside, ranges(task.present, config.margin))
     state = jax.lax.scan(answer, state, jnp.arange(task.present.shape[1]))[0]

@@ -99,6 +99,9 @@ def make_stack(
         if inside.dtype != bool:
             raise InputError(f"inside has dtype {inside.dtype}; give booleans")
 
+    # Section by section: beside a stack of an atlas there is no room for a second one.
+    classes_of = np.full(truth.shape, UNLABELLED, np.int16)
+    present = np.zeros(len(names), bool)
     for section in range(len(truth)):
         classes = truth[section][inside[section]]
         if classes.size == 0:
@@ -109,16 +112,16 @@ def make_stack(
                 f"section {section} has class {classes[wrong][0]} but the {len(names)} names allow "
                 f"0 to {len(names) - 1}; correct the labels, or mark such pixels as not inside"
             )
-    # Cast after the check: a value that wraps round in int16 must not pass for a class.
-    truth = np.where(inside, truth, UNLABELLED).astype(np.int16)
-    present = np.bincount(truth[inside], minlength=len(names)) > 0
+        # Cast after the check: a value that wraps round in int16 must not pass for a class.
+        classes_of[section][inside[section]] = classes = classes.astype(np.int16)
+        present |= np.bincount(classes, minlength=len(names)) > 0
     empty = [f"'{name}'" for name, some in zip(names[1:], present[1:], strict=True) if not some]
     if empty:
         raise InputError(
             f"no section has a pixel of class {', '.join(empty)}; "
             "take it out of the names, or correct the labels"
         )
-    return Stack(images=images, inside=inside, truth=truth, names=names)
+    return Stack(images=images, inside=inside, truth=classes_of, names=names)
 
 
 def drop_absent(truth: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

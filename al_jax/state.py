@@ -109,9 +109,13 @@ def annotate(
     seen = (before | this) & present & present[structure]
     pairs = (this[:, None] & seen[None, :]) | (seen[:, None] & this[None, :])
     effort = lengths[structure, structure] - jnp.sum(lengths[structure] * before)
+    # XLA copies all labels unless it is sure that the section is read before it is written: so the
+    # place to write depends on everything that was read.
+    read = lengths.sum() + present.sum() + taken.sum()
+    place = section + jnp.isnan(read).astype(jnp.int32)
     return (
         state.replace(
-            labels=state.labels.at[section].set(new),
+            labels=jax.lax.dynamic_update_index_in_dim(state.labels, new, place, 0),
             annotated=state.annotated.at[section, structure].set(True),
             unlabelled=state.unlabelled.at[section].add(-taken.sum(dtype=jnp.int32)),
             length_sum=state.length_sum + pairs * lengths,

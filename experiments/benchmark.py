@@ -10,7 +10,6 @@ timed in turns with ours, and the ratio is printed pair by pair.
 import datetime
 import functools
 import json
-import os
 import pathlib
 import resource
 import subprocess
@@ -33,7 +32,7 @@ from al_jax.stack import InputError, Stack, make_stack
 from al_jax.state import ALState
 from al_jax.training import Training, TrainState
 from experiments import command
-from experiments.runs import versions
+from experiments.runs import machine, versions
 
 STEPS = 12  # of training between two looks at the clock, at least
 QUERIES = 2
@@ -364,14 +363,19 @@ def main() -> None:
         compilation_cache.reset_cache()
         found = measure(network, config, stack, FLAGS.repeats)
     print_table(found)
-    machine = {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     names = ("network", "crop", "batch", "query_epochs", "sections", "size", "classes")
     setting: dict[str, Any] = {name: FLAGS[name].value for name in names}
     shape = ("width", "fc_features", "fc_size", "finest")
     setting |= {name: getattr(network, name) for name in shape}
     setting["precision"] = jnp.dtype(network.dtype).name
-    result = {"date": date, "machine": machine, "versions": versions(), "setting": setting, **found}
+    result = {
+        "date": date,
+        "machine": machine(),
+        "versions": versions(),
+        "setting": setting,
+        **found,
+    }
     line = json.dumps(result)
     print(line)
     if FLAGS.json is not None:

@@ -3,8 +3,9 @@
     python -m experiments.lengths --stack=stacks/mri_1000_merged.npz --strategies=BDa,Da,Rand
 
 With a Dice of 0 everywhere, BDa asks for the least remaining outline (Eq. 5) and Da for the least
-whole outline. The table gives the effort at which each has answered a share of all structures on
-all sections. Seconds to a minute.
+whole outline. The table gives the effort at which a share of all structures on all sections is
+known. With --truth the same two ask by the true outlines of each section instead of the averages in
+B: what a perfect estimate could save. Seconds to a minute.
 """
 
 import jax
@@ -13,9 +14,10 @@ import numpy as np
 from absl import flags
 
 from al_jax import simulation
+from al_jax.boundary import shared_lengths
 from al_jax.simulation import Config, Task
-from al_jax.stack import InputError
-from al_jax.state import ALState, annotate
+from al_jax.stack import InputError, Stack
+from al_jax.state import ALState, annotate, candidates
 from al_jax.strategies import STRATEGIES, suggest
 from experiments import command, runs
 from experiments.simulate import check_strategies
@@ -31,32 +33,82 @@ def define_flags() -> None:
     flags.adopt_module_key_flags(command)
     flags.DEFINE_list("strategies", ["BDa", "Da", "Rand"], "Any that need no entropy.")
     flags.DEFINE_list("seed", ["0"], "Seeds of the start.")
+    flags.DEFINE_bool("truth", False, "Ask by true outlines; BDa and Da alone.")
+
+
+def true_lengths(stack: Stack) -> jax.Array:
+    """Outlines and shared outlines of every section, [N, C, C] pixels."""
+    sections = jnp.asarray(stack.truth), jnp.asarray(stack.inside)
+    return jax.lax.map(lambda section: shared_lengths(*section, stack.num_classes), sections)
+
+
+def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Array, jax.Array]:
+    """Section and structure of the least outline: by `lengths` [N, C, C] instead of B."""
+    whole = jnp.diagonal(lengths, axis1=1, axis2=2)
+    cost = whole
+    if strategy == "BDa":
+        between = lengths - jax.vmap(jnp.diag)(whole)
+        cost = whole - jnp.einsum("ncd,nd->nc", between, state.annotated.astype(float))
+    # An annotator who knows all lengths is never asked for what is not there.
+    cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
+    section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
+    return section, structure
 
 
 def trace(
-    state: ALState, priority: jax.Array, task: Task, strategy: str
+    state: ALState,
+    priority: jax.Array,
+    task: Task,
+    strategy: str,
+    lengths: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Answers all there is to ask.
 
+    Args:
+      state: the start.
+      priority: [N, C] of the strategy.
+      task: the stack.
+      strategy: a name of `STRATEGIES` that needs no entropy.
+      lengths: [N, C, C] to ask by the truth, with BDa or Da.
+
     Returns:
       After the start and each answer: effort, a fraction of all outlines, and the number of
-      structures on sections that have been answered, [T + 1] each.
+      structures on sections that are known, [T + 1] each. Where nothing is left to ask, the last
+      structure is known too.
     """
 
     def now(state: ALState) -> tuple[jax.Array, jax.Array]:
-        return state.traced.sum() / task.total, (state.annotated & task.present).sum()
+        closed = ~candidates(state).any(1)
+        known = (state.annotated | closed[:, None]) & task.present
+        return state.traced.sum() / task.total, known.sum()
 
     def step(state: ALState, _: None) -> tuple[ALState, tuple[jax.Array, jax.Array]]:
-        query = suggest(state, strategy, priority=priority)
-        mask = task.truth[query.section] == query.structure
-        answered = annotate(state, query.section, query.structure, mask, task.sections.inside)[0]
-        state = jax.tree.map(lambda a, b: jnp.where(query.found, a, b), answered, state)
+        found = candidates(state).any()
+        if lengths is None:
+            query = suggest(state, strategy, priority=priority)
+            section, structure = query.section, query.structure
+        else:
+            section, structure = cheapest(state, lengths, strategy)
+        mask = task.truth[section] == structure
+        answered = annotate(state, section, structure, mask, task.sections.inside)[0]
+        state = jax.tree.map(lambda a, b: jnp.where(found, a, b), answered, state)
         return state, now(state)
 
     first = now(state)
     rest = jax.lax.scan(step, state, None, length=state.annotated.size)[1]
-    effort, answers = (jnp.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
-    return effort, answers
+    effort, known = (jnp.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    return effort, known
+
+
+def bordering(lengths: np.ndarray) -> tuple[list[int], float]:
+    """The two classes with the longest outlines, and the fraction of all outlines along either.
+
+    `lengths` is [C, C], summed over sections.
+    """
+    longest = np.argsort(np.diagonal(lengths))[::-1][:2]
+    between = np.triu(lengths, 1)
+    others = np.delete(np.delete(between, longest, 0), longest, 1)
+    return longest.tolist(), 1 - float(others.sum() / between.sum())
 
 
 def main() -> None:
@@ -65,22 +117,29 @@ def main() -> None:
     for name in FLAGS.strategies:
         if STRATEGIES[name].entropy:
             raise InputError(f"strategy '{name}' needs a network; leave it out")
+        if FLAGS.truth and name not in ("BDa", "Da"):
+            raise InputError(f"--truth has no effect on strategy '{name}'; leave it out")
     if not FLAGS.seed or not all(seed.isdecimal() for seed in FLAGS.seed):
         raise InputError("--seed takes whole numbers, such as 0,1")
     stack, config = command.load_stack(), Config()
     run = jax.jit(trace, static_argnames="strategy")
+    lengths = true_lengths(stack)
+    by = lengths if FLAGS.truth else None
     heads = [f"{share:.0%}" for share in SHARES]
-    print("effort (% of all outlines) at which a share of all structures is answered")
+    print("effort (% of all outlines) at which a share of all structures is known")
     print(f"{'seed':>4} {'strategy':>9} {'start':>6} " + " ".join(f"{head:>6}" for head in heads))
     for seed in FLAGS.seed:
         keys, task, state = runs.prepare(stack, config, int(seed))
         for name in FLAGS.strategies:
             priority = simulation.draw_priority(keys.priority, task.present, name)
-            effort, answers = map(np.asarray, run(state, priority, task, strategy=name))
+            effort, known = map(np.asarray, run(state, priority, task, strategy=name, lengths=by))
             total = int(task.present.sum())
-            reached = [100 * effort[np.argmax(answers >= share * total)] for share in SHARES]
+            reached = [100 * effort[np.argmax(known >= share * total)] for share in SHARES]
             cells = " ".join(f"{value:6.1f}" for value in (100 * effort[0], *reached))
             print(f"{seed:>4} {name:>9} {cells}", flush=True)
+    classes, share = bordering(np.asarray(lengths.sum(0)))
+    first, second = (stack.names[c] for c in classes)
+    print(f"{share:.0%} of all outlines are those of '{first}' and '{second}'")
 
 
 if __name__ == "__main__":

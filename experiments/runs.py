@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import io as text_io
 import json
+import os
 import pathlib
 import platform
 import sys
@@ -351,3 +352,8 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def machine() -> dict[str, str | int]:
+    """What a time was measured on."""
+    return {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}
