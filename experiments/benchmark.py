@@ -58,6 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("sections", 24, "Of the stack.", 2)
     flags.DEFINE_integer("size", 256, "Side of a section in pixels.", 16)
     flags.DEFINE_integer("classes", 10, "Background included.", 2)
+    flags.DEFINE_integer("runs", 1, "Also train so many runs as one program, by vmap.", 1)
     flags.DEFINE_integer("repeats", 10, "Timings; the median is reported.", 1)
     flags.DEFINE_string("peer", None, "torch_loop.py, to be timed in turns with ours.")
     flags.DEFINE_string("peer_python", sys.executable, "The Python that has torch.")
@@ -236,8 +237,16 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
             train_state, _ = step(step_key, train_state, *rest)
         return train_state
 
+    if FLAGS.runs > 1:
+        keys = jax.random.split(key, FLAGS.runs)
+        copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * FLAGS.runs), train_state)
+        many_args = keys, copies, *args[2:]
+        over_runs = jax.vmap(in_scan, in_axes=(0, 0, None, None, None))
+        together = compiled("steps of all runs", over_runs, *many_args)
+
     peer = None if FLAGS.peer is None else Peer(network, config, stack, per_query)
     times: dict[str, list[float]] = {name: [] for name in ("step", "scan", "section", "query")}
+    many_times: list[float] = []
     peer_times: dict[str, list[float]] = {name: [] for name in ("step", "section", "query")}
     said: dict[str, Any] = {}
     for repeat in range(repeats + 1):  # the first one warms up
@@ -245,6 +254,8 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
         for name in ("step", "scan") if repeat % 2 else ("scan", "step"):
             seconds = timed(outside, *args, chosen) if name == "step" else timed(scan, *args)
             times[name].append(1000 * seconds / steps)
+        if FLAGS.runs > 1:
+            many_times.append(1000 * timed(together, *many_args) / steps / FLAGS.runs)
         seconds = timed(prediction, key, train_state.params, task, state)
         times["section"].append(1000 * seconds / num_sections)
         times["query"].append(1000 * timed(query, *query_args) / QUERIES)
@@ -286,6 +297,13 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
         "compile_s": compilation,
         "counts": {"steps": steps, "queries": QUERIES, "repeats": repeats},
     }
+    if FLAGS.runs > 1:
+        turns = zip(times["scan"], many_times[1:], strict=True)
+        found["runs"] = {
+            "count": FLAGS.runs,
+            "step_ms": spread(many_times[1:]),
+            "one_after_another_over_together": spread([one / many for one, many in turns]),
+        }
     if peer is not None:
         ours = {"step": times["scan"], "section": times["section"], "query": times["query"]}
         pairs = {
@@ -330,6 +348,10 @@ def print_table(found: dict[str, Any]) -> None:
     for name, seconds in found["compile_s"].items():
         title = f"compile {name}, s"
         print(f"{title:>34} {seconds['cold']:10.2f}   {seconds['cached']:.2f} from the cache")
+    if "runs" in found:
+        line(f"step of one of {found['runs']['count']} runs, ms", found["runs"]["step_ms"])
+        ratios = found["runs"]["one_after_another_over_together"]
+        line("one after another / together", ratios)
     for name in ("step", "section", "query") if "peer" in found else ():
         line(f"peer, {name}, ms", found["peer"][f"{name}_ms"])
         line(f"peer / ours, {name}", found["peer"]["over_ours"][name])

@@ -39,7 +39,7 @@ def define_flags() -> None:
 def true_lengths(stack: Stack) -> jax.Array:
     """Outlines and shared outlines of every section, [N, C, C] pixels."""
     sections = jnp.asarray(stack.truth), jnp.asarray(stack.inside)
-    return jax.lax.map(lambda section: shared_lengths(*section, stack.num_classes), sections)
+    return jax.lax.map(lambda x: shared_lengths(x[0], x[1], stack.num_classes), sections)
 
 
 def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Array, jax.Array]:

@@ -166,3 +166,23 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     assert set(found["memory"]["temporary_MiB"]) == set(found["compile_s"])
     assert found["machine"]["cores"] >= 1 and found["machine"]["device"]
     assert found["versions"]["jax"] == jax.__version__ and found["date"].startswith("20")
+
+
+def test_runs_together(_settings, monkeypatch, capsys):
+    # Both trainings take as long, one of a single run and one of three.
+    _settings(["benchmark", "--sections=5", "--size=36", "--classes=4", "--crop=16", "--batch=2",
+               "--repeats=1", "--runs=3"])  # fmt: skip
+    monkeypatch.setattr(benchmark, "operations", lambda *_: (5e9, 1e9))
+    monkeypatch.setattr(benchmark, "peak", lambda *_: 1e9)
+
+    def timed(function, *args):
+        jax.block_until_ready(function(*args))
+        return 24.0
+
+    monkeypatch.setattr(benchmark, "timed", timed)
+    benchmark.main()
+    table, line = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    runs = json.loads(line)["runs"]
+    assert runs["count"] == 3 and runs["step_ms"]["median"] == round(2000 / 3, 4)
+    assert runs["one_after_another_over_together"] == {"median": 3.0, "min": 3.0, "max": 3.0}
+    assert "step of one of 3 runs, ms" in table

@@ -49,8 +49,7 @@ def test_true_lengths_choose_the_least_outline_of_all():
 
 
 def test_outlines_of_the_two_longest_by_hand():
-    # 0-1: 5, 0-2: 3, 1-2: 2, 2-3: 4; the longest are 2 (9) and 0 (8), and every outline is theirs
-    # but none; without the pair 0-1 it would be 1's.
+    # The longest are 2 with 9 and 1 with 8 (as 0 has), and no outline is between 0 and 3.
     between = np.zeros((4, 4))
     for a, b, length in ((0, 1, 5), (0, 2, 3), (1, 2, 2), (2, 3, 4), (1, 3, 1)):
         between[a, b] = between[b, a] = length

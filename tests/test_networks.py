@@ -64,6 +64,23 @@ def test_upsample_keeps_a_ramp_where_it_is(factor):
     np.testing.assert_allclose(fine[interior], (3 * y - 2 * x)[interior], atol=1e-4)
 
 
+@pytest.mark.parametrize(("size", "factor"), [((1, 1), 2), ((3, 5), 8), ((6, 4), 3)])
+def test_upsample_and_its_gradient_are_jaxs(size, factor):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(2, *size, 3)).astype(np.float32)
+    shape = (2, factor * size[0], factor * size[1], 3)
+    direction = rng.normal(size=shape).astype(np.float32)
+
+    def both(upsample):
+        value, pull = jax.vjp(upsample, x)
+        return value, *pull(direction)
+
+    expected = both(lambda x: jax.image.resize(x, shape, "bilinear"))
+    found = jax.jit(lambda: both(lambda x: networks.upsample(x, factor)))()
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (40, 70), (33, 1)])
 def test_logits_have_the_size_of_the_input(size):
     network = _network()

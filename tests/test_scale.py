@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from al_jax import simulation, strategies
+from al_jax import simulation, state, strategies
 from al_jax.networks import STRIDE
 from al_jax.stack import Stack
 
@@ -67,7 +67,8 @@ def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     ]
     # Of the stack's size there are the labels alone, and of those one section is written.
     large = [(name, dtype) for name, size, dtype in made if size >= PIXELS / 2]
-    assert sorted(large) == [(name, jnp.int16) for name in ("cond", "scan", "scatter")]
+    writes = ("cond", "dynamic_update_slice", "jit", "scan")
+    assert sorted(large) == [(name, jnp.int16) for name in writes]
     # Class probabilities exist for one section, padded for the network, and nothing is larger.
     padded = math.prod(size + -size % STRIDE for size in (HEIGHT, WIDTH))
     assert max(size for _, size, _ in made if size < PIXELS / 2) <= padded * CLASSES
@@ -90,3 +91,16 @@ def test_a_suggestion_is_linear_in_the_sections(begun):
             if hasattr(value.aval, "shape")
         ]
         assert COUNT * CLASSES in sizes and max(sizes) <= COUNT * CLASSES
+
+
+def test_an_answer_writes_one_section_where_it_lies():
+    # Read off the compiled program: with the state donated it holds no second copy of the labels.
+    count, height, width, classes = 500, 60, 80, 12
+    stack = (count, height, width)
+    inside = Shape(stack, bool)
+    key, in_range = Shape((), jax.random.key(0).dtype), Shape((count, classes), bool)
+    begun = jax.eval_shape(state.init_state, key, inside, in_range)
+    number, mask = Shape((), jnp.int32), Shape((height, width), bool)
+    program = jax.jit(state.annotate, donate_argnums=0).lower(begun, number, number, mask, inside)
+    labels = math.prod(stack) * 2
+    assert program.compile().memory_analysis().temp_size_in_bytes < labels / 4
