@@ -37,7 +37,8 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
     if step in checkpoints.all_steps():
         return
     try:
-        checkpoints.save(step, args=ocp.args.StandardSave(_plain(tree)))
+        # NumPy arrays, as others are read back onto as many devices as they were on.
+        checkpoints.save(step, args=ocp.args.StandardSave(jax.device_get(_plain(tree))))
         checkpoints.wait_until_finished()
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         reason = str(error).splitlines()[0]
@@ -50,7 +51,7 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
 def restore(
     checkpoints: ocp.CheckpointManager, like: chex.ArrayTree
 ) -> tuple[int, chex.ArrayTree] | None:
-    """The latest checkpoint as (step, tree), or None if there is none.
+    """The latest checkpoint as (step, tree of NumPy arrays and keys), or None if there is none.
 
     Args:
       checkpoints: from `open_checkpoints`.

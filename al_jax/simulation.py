@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import Mesh
 
 from al_jax.boundary import DIRECTIONS, total_length
 from al_jax.metrics import dice_of, mean_dice, presence
@@ -141,16 +142,26 @@ class Task(struct.PyTreeNode):
       truth: [N, H, W] int16.
       present: [N, C] bool, the class has a pixel on the section.
       total: [] float32, the stack's outlines, pixels.
+      mesh: devices that share the work on the sections, or None.
     """
 
     sections: Sections
     truth: chex.Array
     present: jax.Array
     total: jax.Array
+    mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
 
-def make_task(stack: Stack, config: Config) -> Task:
-    """Presence and lengths of a stack's truth, section by section."""
+def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
+    """Presence and lengths of a stack's truth, section by section.
+
+    Args:
+      stack, config: the simulation.
+      mesh: devices that share the sections; queries and numbers do not depend on it.
+    """
+    if mesh is not None:
+        # `jax.make_mesh` asks for explicit shardings of every operation; here they follow the data.
+        mesh = Mesh(mesh.devices, mesh.axis_names)
     stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
     lengths = jax.lax.map(
         lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
@@ -160,6 +171,7 @@ def make_task(stack: Stack, config: Config) -> Task:
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),
+        mesh=mesh,
     )
 
 
@@ -227,6 +239,7 @@ def _predict(
         task.truth, _network(task, config), config.training,
         entropy=method.entropy,
         dropout_samples=config.dropout_samples if method.dropout else 0,
+        mesh=task.mesh,
     )  # fmt: skip
 
 
@@ -420,6 +433,7 @@ def simulate(
     target_dice: jax.Array | float = 1.0,
     max_effort: jax.Array | float = 1.0,
     params: chex.ArrayTree | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Run, Record]:
     """Simulates the annotation of a stack: start, initial training, then up to `queries` answers.
 
@@ -435,6 +449,7 @@ def simulate(
       queries: the number of steps of the scan.
       target_dice, max_effort: fractions at which to stop asking.
       params: initial weights instead of drawn ones.
+      mesh: devices that share the sections, static; queries and numbers do not depend on it.
 
     Returns:
       The run after the last query, and records with a leading axis of `queries + 1`: the start,
@@ -447,7 +462,7 @@ def simulate(
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     keys = make_keys(key)
-    task = make_task(stack, config)
+    task = make_task(stack, config, mesh)
     state = start(keys.start, task, config)
     train_state = initial_train_state(keys.weights, task, config, params)
     train_state, losses = train_initial(

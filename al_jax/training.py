@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 import chex
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh, PartitionSpec
 
 from al_jax.augment import (
     Augmentation,
@@ -286,6 +288,31 @@ def dropout_posterior(
     return jax.lax.scan(sample, zero, jax.random.split(key, samples))[0] / samples
 
 
+def shared_map(function: Callable, inputs: chex.ArrayTree, mesh: Mesh) -> chex.ArrayTree:
+    """`jax.lax.map` over the leading axis [N], of which each device of the mesh does a part.
+
+    Every device has all of `inputs`, and gets all of the result. Where the devices do not divide N,
+    the last ones do the last element again.
+    """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    share = -(-count // mesh.size)
+
+    def part(inputs: chex.ArrayTree) -> chex.ArrayTree:
+        numbers = jax.lax.axis_index(mesh.axis_names) * share + jnp.arange(share)
+        own = jax.lax.map(
+            lambda n: function(jax.tree.map(lambda leaf: leaf[n], inputs)),
+            jnp.minimum(numbers, count - 1),
+        )
+        return jax.lax.all_gather(own, mesh.axis_names, tiled=True)
+
+    # Inputs split by `in_specs` would be split in the loop around this too, where each answer then
+    # gathers the stack, and each batch its sections. The check wants constants that loops in
+    # `function` begin with marked as different on each device.
+    whole = PartitionSpec()
+    mapped = jax.shard_map(part, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
+    return jax.tree.map(lambda leaf: leaf[:count], mapped(inputs))
+
+
 def predict(
     key: jax.Array,
     params: chex.ArrayTree,
@@ -298,8 +325,9 @@ def predict(
     setting: Training,
     entropy: bool = True,
     dropout_samples: int = 0,
+    mesh: Mesh | None = None,
 ) -> Prediction:
-    """Predicts section after section; class probabilities never exist for more than one.
+    """Predicts section after section; class probabilities never exist for more than one a device.
 
     Args:
       key: randomness of Monte Carlo dropout.
@@ -311,6 +339,7 @@ def predict(
       network, setting: static.
       entropy: whether Eq. 8 is needed.
       dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
+      mesh: devices that share the sections; the numbers do not depend on it.
     """
 
     def section(inputs: tuple) -> Prediction:
@@ -344,11 +373,8 @@ def predict(
             entropy=spread,
         )
 
-    index = jnp.arange(labels.shape[0])
-    return jax.lax.map(
-        section,
-        (
-            index, sections.images, sections.inside, sections.low, sections.high,
-            labels, compatible, in_range, truth,
-        ),
+    inputs = (
+        jnp.arange(labels.shape[0]), sections.images, sections.inside, sections.low, sections.high,
+        labels, compatible, in_range, truth,
     )  # fmt: skip
+    return jax.lax.map(section, inputs) if mesh is None else shared_map(section, inputs, mesh)

@@ -16,12 +16,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jaxlib
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from al_jax import checkpoints, simulation
@@ -37,10 +38,12 @@ QUERIES = 4  # in one scan, between two looks at progress
 EPOCHS = 15
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
 
+Tree = TypeVar("Tree")
+
 Show = Callable[..., None]
 """Told the fraction of a stage that is done, and by name what to show beside it."""
 
-_task = jax.jit(simulation.make_task, static_argnames="config")
+_task = jax.jit(simulation.make_task, static_argnames=("config", "mesh"))
 _start = jax.jit(simulation.start, static_argnames="config")
 _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
 _train = jax.jit(
@@ -88,13 +91,21 @@ def describe(
     return json.loads(json.dumps(settings))
 
 
-def prepare(stack: Stack, config: Config, seed: int) -> tuple[simulation.Keys, Task, ALState]:
-    """Keys, task and start of the run that `seed` names.
+def place(tree: Tree, mesh: Mesh | None) -> Tree:
+    """The arrays on every device of a mesh, once for all calls; without a mesh where they are."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def prepare(
+    stack: Stack, config: Config, seed: int, mesh: Mesh | None = None
+) -> tuple[simulation.Keys, Task, ALState]:
+    """Keys, task and start of the run that `seed` names, which the devices of `mesh` share.
 
     Raises:
       InputError: the stack has no outline.
     """
-    task = _task(stack, config=config)
+    task = _task(stack, config=config, mesh=mesh)
+    task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     keys = simulation.make_keys(jax.random.key(seed))
@@ -185,6 +196,7 @@ def train_initially(
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
     if (latest := checkpoints.restore(saved, train_state)) is not None:
         epoch, train_state = latest
+    train_state = place(train_state, task.mesh)
     written = time.monotonic()
     steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
     show(epoch / config.initial_epochs, epoch=str(epoch))
@@ -250,6 +262,7 @@ def run_strategy(
         run, records, finished = found[1]
     else:
         report(strategy, records)
+    run = place(run, task.mesh)
     priority = simulation.draw_priority(keys.priority, task.present, strategy)
     written = time.monotonic()
 

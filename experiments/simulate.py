@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
+from jax.sharding import Mesh
 
 from al_jax import figures, io, simulation
 from al_jax.augment import FIELDS, Augmentation
@@ -63,6 +64,7 @@ def define_flags() -> None:
     flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
     flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
+    flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
 
 
 def read_config(convention: str, values: flags.FlagValues = FLAGS) -> Config:
@@ -92,6 +94,14 @@ def check_strategies(names: list[str]) -> None:
         raise InputError(f"--strategies is empty; use {', '.join(STRATEGIES)}")
 
 
+def make_mesh(count: int) -> Mesh | None:
+    """The first `count` devices, None for one; InputError if there are not so many."""
+    devices = jax.devices()
+    if count > len(devices):
+        raise InputError(f"--devices={count}: JAX finds {len(devices)}; ask for no more")
+    return None if count == 1 else Mesh(np.array(devices[:count]), ("sections",))
+
+
 def print_table(summary: dict[str, dict]) -> None:
     """Effort at 80, 90 and 95% Dice for each strategy."""
     print("\neffort (% of all outlines) to reach a Dice of")
@@ -105,6 +115,7 @@ def print_table(summary: dict[str, dict]) -> None:
 def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
+    mesh = make_mesh(FLAGS.devices)
     stack, weights, convention = command.load_stack(), None, "plain"
     if FLAGS.weights is not None:
         weights, convention = io.read_weights(FLAGS.weights)
@@ -117,7 +128,7 @@ def main() -> None:
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
-    prepared = runs.prepare(stack, config, FLAGS.seed)
+    prepared = runs.prepare(stack, config, FLAGS.seed, mesh)
     with command.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, weights, config, configuration)
 

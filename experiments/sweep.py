@@ -45,7 +45,7 @@ from experiments import command, runs, simulate
 
 FLAGS = flags.FLAGS
 COLIN27 = "colin27.npz"  # what the shipped stack is called
-WHOLE = ("workdir", "checkpoint_seconds")  # flags of the sweep, not of a run
+WHOLE = ("workdir", "checkpoint_seconds", "devices")  # no part of what a run is
 FILES = ("images", "labels", "names", *command.NIFTI_FLAGS, "outside_id")  # stacks are npz here
 PATIENCE = 60.0  # seconds to wait for the directory of a process that is dying
 QUERIES = 50  # in a run, for the time left

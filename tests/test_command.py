@@ -190,6 +190,8 @@ def test_a_section_has_another_size(refused):
         (["--network=huge"], "--network=huge: value should be one of <full|small>"),
         (["--field=rough"], "--field=rough: value should be one of"),
         (["--batch=0"], "--batch=0"),
+        (["--devices=0"], "--devices=0"),
+        (["--devices=999"], f"--devices=999: JAX finds {jax.device_count()}; ask for no more"),
         (["--batch=eight"], "--batch=eight"),
         (["--crop=8"], "--crop=8"),
         (["--crop=1000000"], "--crop=1000000"),

@@ -1,0 +1,144 @@
+"""Tests for a process with four devices; `test_devices.py` starts it."""
+
+import functools
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from al_jax import simulation
+from al_jax.simulation import Config
+from al_jax.stack import Stack, make_stack
+from al_jax.training import Training
+from experiments import runs
+
+CONFIG = Config(
+    network="pixelwise", initial_epochs=4, query_epochs=1, dropout_samples=2,
+    training=Training(crop=32, batch=4),
+)  # fmt: skip
+# As anyone would write it; `make_task` makes of it what the loops need.
+MESH = jax.make_mesh((4,), ("sections",))
+EVEN, ODD, FEW = 8, 6, 3  # sections
+
+
+@pytest.fixture(autouse=True)
+def _pixelwise(monkeypatch):
+    """`Config.network` may be 'pixelwise'."""
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
+
+
+@functools.cache
+def _stack(count: int) -> Stack:
+    """The first sections of two small stacks."""
+    stacks = tiny.stack(0), tiny.stack(1)
+    images, truth, inside = (
+        np.concatenate([getattr(stack, name) for stack in stacks])[:count]
+        for name in ("images", "truth", "inside")
+    )
+    return make_stack(images, truth, stacks[0].names, inside)
+
+
+@functools.cache
+def _jit(name: str, *static: str):
+    return jax.jit(getattr(simulation, name), static_argnames=static)
+
+
+def _assert_same(found, expected, tolerance):
+    """Integers and booleans exactly, floats to a relative and absolute tolerance."""
+
+    def same(a, b):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert a.dtype == b.dtype
+        rounded = tolerance if a.dtype == np.float32 else 0
+        np.testing.assert_allclose(a, b, rtol=rounded, atol=rounded)
+
+    jax.tree.map(same, found, expected)
+
+
+def test_there_are_four_devices():
+    assert jax.device_count() == 4
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("HBDa", EVEN), ("H_dropout", ODD)])
+def test_the_same_queries(strategy, count):
+    simulate = _jit("simulate", "strategy", "config", "queries", "mesh")
+    shared, one = (
+        simulate(
+            jax.random.key(0), _stack(count), strategy, CONFIG, queries=3, mesh=mesh,
+            params=tiny.weights(tiny.make("pixelwise", tiny.CLASSES)),
+        )
+        for mesh in (MESH, None)
+    )  # fmt: skip
+    assert not one[1].done.any()
+    # XLA compiles the training itself otherwise for several devices, which rounds otherwise.
+    _assert_same(shared, one, 1e-6)
+    for field in ("effort", "length", "predicted_length"):
+        np.testing.assert_array_equal(getattr(shared[1], field), getattr(one[1], field))
+
+
+def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
+    """The arguments of `simulation.begin`, with a network that was not trained."""
+    keys = simulation.make_keys(jax.random.key(0))
+    task = _jit("make_task", "config", "mesh")(_stack(count), config=CONFIG, mesh=mesh)
+    task = runs.place(task, task.mesh)
+    state = _jit("start", "config")(keys.start, task, config=CONFIG)
+    weights = tiny.weights(tiny.make("pixelwise", tiny.CLASSES), heads=True)
+    network = simulation.initial_train_state(keys.weights, task, CONFIG, weights)
+    return runs.place(network, task.mesh), state, task, CONFIG, strategy
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("HBDa", ODD), ("H_dropout", FEW)])
+def test_the_same_prediction_to_the_bit(strategy, count):
+    begin = _jit("begin", "config", "strategy")
+    (shared, _), (one, _) = (begin(*_begun(strategy, count, mesh)) for mesh in (MESH, None))
+    assert shared.prediction.entropy.shape == (count, tiny.CLASSES)
+    _assert_same(shared.prediction, one.prediction, 0)
+
+
+@pytest.mark.parametrize(("count", "share"), [(EVEN, 2), (ODD, 2), (FEW, 1)])
+def test_each_device_predicts_its_share(count, share):
+    arguments = _begun("HBDa", count, MESH)
+    begin = functools.partial(simulation.begin, config=CONFIG, strategy="HBDa")
+    (shared,) = (
+        step for step in jax.make_jaxpr(begin)(*arguments[:3]).eqns
+        if step.primitive.name == "shard_map"
+    )  # fmt: skip
+    loops = [e for e in shared.params["jaxpr"].eqns if e.primitive.name == "scan"]
+    assert [loop.params["length"] for loop in loops] == [share]
+    # Of what lies on each section, only what is reported of it travels.
+    text = _jit("begin", "config", "strategy").lower(*arguments).compile().as_text()
+    travels = re.findall(r"\w+\[([\d,]*)\]\S* (all-[\w-]+|collective-\w+|reduce-scatter)\(", text)
+    assert {kind for _, kind in travels} == {"all-gather"}
+    largest = max(np.prod([int(size) for size in shape.split(",")]) for shape, _ in travels)
+    assert largest == 4 * share * 2 * tiny.CLASSES
+
+
+def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
+    """What the commands do: checkpoints of four devices are read by one, and the reverse."""
+    records, network = [], tmp_path / "network"
+
+    def perform(folder, mesh):
+        keys, task, state = runs.prepare(_stack(ODD), CONFIG, 0, mesh)
+        initial = runs.train_initially(
+            keys, task, state, CONFIG, "partial", None, network, 0, lambda *_, **__: None
+        )
+        run, more = runs.run_strategy(
+            "BDa", keys, task, state, initial, CONFIG, 1.0, 1.0, folder, 0,
+            lambda *_: None, lambda *_, **__: None,
+        )  # fmt: skip
+        assert len(run.state.labels.devices()) == (1 if mesh is None else 4)
+        records.append(more)
+
+    for first, then in ((MESH, None), (None, MESH)):
+        folder = tmp_path / f"from_{1 if first is None else 4}"
+        perform(folder, first)
+        shutil.rmtree(max(folder.iterdir(), key=lambda path: int(path.name)))
+        perform(folder, then)
+    assert len(records[0].dice) > 2 * runs.QUERIES
+    for other in records[1:]:
+        _assert_same(other, records[0], 1e-6)

@@ -1,0 +1,19 @@
+"""A run whose sections are shared by four devices: the same queries, and each does its part."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+TESTS = pathlib.Path(__file__).parent / "four_devices.py"
+
+
+def test_on_four_devices():
+    # In a process of its own, as the number of devices is fixed once JAX has begun.
+    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(TESTS)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        cwd=TESTS.parents[1], capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
