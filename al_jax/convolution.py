@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROW = 8  # features up to which patches cost more than products
-WIDE = 64  # features from which products of whole rows are faster than patches
+WIDE = 64  # features from which neither blocks nor patches pay, but products of whole rows
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
 
 
@@ -58,7 +58,7 @@ def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.
     batch, height, width, features = x.shape
     outputs = gradient.shape[-1]
     x = jnp.pad(x, ((0, 0), *((s // 2, s // 2) for s in size), (0, 0)))
-    # Each row adds to the whole kernel, which pays where a row has more pixels than features.
+    # Each row adds to the whole kernel, which pays where a row has pixels enough.
     if min(features, outputs) >= WIDE and max(features, outputs) <= 2 * batch * width:
         return _by_rows(x, gradient, size)
     if outputs > NARROW or width % 2 or size[1] % 2 == 0:
@@ -93,10 +93,11 @@ def _by_rows(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.Ar
             jnp.pad(gradient[row], ((0, 0), (column, right - 1 - column), (0, 0)))
             for column in range(right)
         ]
-        return total + near @ jnp.concatenate(shifted, -1).reshape(pixels, right * outputs), None
+        rows = jnp.concatenate(shifted, -1).reshape(pixels, right * outputs)
+        return total + jnp.matmul(near, rows, preferred_element_type=jnp.float32), None
 
-    zero = jnp.zeros((down * features, right * outputs), x.dtype)
-    found = jax.lax.scan(add, zero, jnp.arange(height))[0]
+    zero = jnp.zeros((down * features, right * outputs), jnp.float32)
+    found = jax.lax.scan(add, zero, jnp.arange(height))[0].astype(x.dtype)
     return found.reshape(down, features, right, outputs).transpose(0, 2, 1, 3)
 
 

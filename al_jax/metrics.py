@@ -13,12 +13,12 @@ def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.A
         return chosen.sum((0, 1), dtype=jnp.int32)
 
     def count(labels: jax.Array, inside: jax.Array) -> jax.Array:
+        labels = labels.astype(jnp.int32)  # wide enough for C
         # Out of bounds, as a negative index counts from the end.
-        bins = jnp.where(inside & (labels >= 0), labels, num_classes).astype(jnp.int32)
+        bins = jnp.where(inside & (labels >= 0), labels, num_classes)
         return jnp.zeros(num_classes, jnp.int32).at[bins.ravel()].add(1, mode="drop")
 
-    # Counting does not grow with C; where threads would wait for each other at few bins,
-    # comparing is better.
+    # Counting does not grow with C, but many threads would add to few bins at once.
     return jax.lax.platform_dependent(labels, inside, cpu=count, default=compare)
 
 

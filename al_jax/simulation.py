@@ -157,7 +157,7 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
 
     Args:
       stack, config: the simulation.
-      mesh: devices that share the sections; queries and numbers do not depend on it.
+      mesh: devices that share the sections; the numbers agree to rounding.
     """
     if mesh is not None:
         # `jax.make_mesh` asks for explicit shardings of every operation; here they follow the data.
@@ -438,8 +438,8 @@ def simulate(
     """Simulates the annotation of a stack: start, initial training, then up to `queries` answers.
 
     Pure: the same key gives the same run, and two strategies under one key share their start and,
-    if they share the loss, their initial network. Under `jax.jit`, `strategy`, `config` and
-    `queries` are static.
+    if they share the loss, their initial network. Under `jax.jit`, `strategy`, `config`,
+    `queries` and `mesh` are static.
 
     Args:
       key: all randomness.
@@ -449,7 +449,7 @@ def simulate(
       queries: the number of steps of the scan.
       target_dice, max_effort: fractions at which to stop asking.
       params: initial weights instead of drawn ones.
-      mesh: devices that share the sections, static; queries and numbers do not depend on it.
+      mesh: devices that share the sections, static; the numbers agree to rounding.
 
     Returns:
       The run after the last query, and records with a leading axis of `queries + 1`: the start,

@@ -99,7 +99,7 @@ def make_stack(
         if inside.dtype != bool:
             raise InputError(f"inside has dtype {inside.dtype}; give booleans")
 
-    # Section by section: beside a stack of an atlas there is no room for a second one.
+    # Section by section: an atlas leaves no room for temporary arrays of its size.
     classes_of = np.full(truth.shape, UNLABELLED, np.int16)
     present = np.zeros(len(names), bool)
     for section in range(len(truth)):

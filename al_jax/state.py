@@ -115,7 +115,7 @@ def annotate(
     place = section + jnp.isnan(read).astype(jnp.int32)
     return (
         state.replace(
-            labels=jax.lax.dynamic_update_index_in_dim(state.labels, new, place, 0),
+            labels=state.labels.at[place].set(new),
             annotated=state.annotated.at[section, structure].set(True),
             unlabelled=state.unlabelled.at[section].add(-taken.sum(dtype=jnp.int32)),
             length_sum=state.length_sum + pairs * lengths,

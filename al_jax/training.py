@@ -86,7 +86,8 @@ class Prediction(struct.PyTreeNode):
 
 def make_sections(images: chex.Array, inside: chex.Array) -> Sections:
     """`images` [N, H, W, K] and `inside` [N, H, W] with each section's intensity range."""
-    low, high = jax.vmap(intensity_range)(images, inside)
+    # Not under vmap, which would hold the whole stack as float32.
+    low, high = jax.lax.map(lambda x: intensity_range(*x), (images, inside))
     return Sections(images=images, inside=inside, low=low, high=high)
 
 

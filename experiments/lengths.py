@@ -31,7 +31,7 @@ def define_flags() -> None:
     """All flags of the command."""
     command.define_stack_flags()
     flags.adopt_module_key_flags(command)
-    flags.DEFINE_list("strategies", ["BDa", "Da", "Rand"], "Any that need no entropy.")
+    flags.DEFINE_list("strategies", ["BDa", "Da"], "Any that need no entropy.")
     flags.DEFINE_list("seed", ["0"], "Seeds of the start.")
     flags.DEFINE_bool("truth", False, "Ask by true outlines; BDa and Da alone.")
 
@@ -42,6 +42,16 @@ def true_lengths(stack: Stack) -> jax.Array:
     return jax.lax.map(lambda x: shared_lengths(x[0], x[1], stack.num_classes), sections)
 
 
+def whole_lengths(stack: Stack) -> jax.Array:
+    """The same summed over sections, [C, C]."""
+
+    def add(total: jax.Array, section: tuple) -> tuple[jax.Array, None]:
+        return total + shared_lengths(section[0], section[1], stack.num_classes), None
+
+    zero = jnp.zeros((stack.num_classes, stack.num_classes))
+    return jax.lax.scan(add, zero, (stack.truth, stack.inside))[0]
+
+
 def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Array, jax.Array]:
     """Section and structure of the least outline: by `lengths` [N, C, C] instead of B."""
     whole = jnp.diagonal(lengths, axis1=1, axis2=2)
@@ -49,7 +59,7 @@ def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Arr
     if strategy == "BDa":
         between = lengths - jax.vmap(jnp.diag)(whole)
         cost = whole - jnp.einsum("ncd,nd->nc", between, state.annotated.astype(float))
-    # An annotator who knows all lengths is never asked for what is not there.
+    # What is not there costs nothing, and is asked for last.
     cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
     section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
     return section, structure
@@ -123,8 +133,7 @@ def main() -> None:
         raise InputError("--seed takes whole numbers, such as 0,1")
     stack, config = command.load_stack(), Config()
     run = jax.jit(trace, static_argnames="strategy")
-    lengths = true_lengths(stack)
-    by = lengths if FLAGS.truth else None
+    by = true_lengths(stack) if FLAGS.truth else None
     heads = [f"{share:.0%}" for share in SHARES]
     print("effort (% of all outlines) at which a share of all structures is known")
     print(f"{'seed':>4} {'strategy':>9} {'start':>6} " + " ".join(f"{head:>6}" for head in heads))
@@ -137,7 +146,7 @@ def main() -> None:
             reached = [100 * effort[np.argmax(known >= share * total)] for share in SHARES]
             cells = " ".join(f"{value:6.1f}" for value in (100 * effort[0], *reached))
             print(f"{seed:>4} {name:>9} {cells}", flush=True)
-    classes, share = bordering(np.asarray(lengths.sum(0)))
+    classes, share = bordering(np.asarray(whole_lengths(stack)))
     first, second = (stack.names[c] for c in classes)
     print(f"{share:.0%} of all outlines are those of '{first}' and '{second}'")
 

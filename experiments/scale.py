@@ -28,7 +28,7 @@ from al_jax import io, plots, simulation, training
 from al_jax.networks import FCN, init_params
 from al_jax.simulation import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
-from al_jax.state import ALState, annotate, candidates, compatible, init_state, ranges
+from al_jax.state import ALState, annotate, compatible, init_state, ranges
 from al_jax.strategies import Suggestion, suggest
 from experiments import command
 from experiments.runs import machine, versions
@@ -55,7 +55,7 @@ def made_up_atlas(sections: int, height: int, width: int, classes: int) -> Stack
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (sections, height, width, 1), np.uint8)
     shown = min(SHOWN, classes - 1)
-    across = int(np.ceil(np.sqrt(shown)))
+    across = int(np.ceil(np.sqrt(shown + 1)))  # a cell at least for the background
     rows, columns = (np.arange(size) * across // size for size in (height, width))
     cells = rows[:, None] * across + columns + 1
     truth = np.empty((sections, height, width), np.int16)
@@ -114,11 +114,15 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     # With the state donated, as in a run: only the section that was answered is written.
     program = jax.jit(answer, donate_argnums=0).lower(state, query, task).compile()
     every = []
-    for _ in range(min(ANSWERS, int(candidates(state).sum()))):
+    for _ in range(ANSWERS):
         query = jax.block_until_ready(jax.jit(ask)(state))
+        if not query.found:
+            break
         begin = time.perf_counter()
         state = jax.block_until_ready(program(state, query, task))
         every.append(time.perf_counter() - begin)
+    if not every:
+        raise InputError("nothing is left to ask after the start; give more sections or classes")
     seconds["answer"] = float(np.median(every))
     return {
         "sections": sections,
@@ -141,8 +145,9 @@ def measure_apart(point: tuple[int, ...]) -> dict[str, Any]:
     program = [sys.executable, "-m", "experiments.scale", f"--point={name}"]
     ran = subprocess.run(program, capture_output=True, text=True)
     if ran.returncode:
-        said = ran.stderr.strip().splitlines() or ["its process was ended, for want of memory?"]
-        raise InputError(f"{name}: {said[-1].removeprefix('error: ')}; try less")
+        ended = ["its process was ended, for want of memory perhaps; try less"]
+        said = (ran.stderr.strip().splitlines() or ended)[-1]
+        raise InputError(f"{name}: {said.removeprefix('error: ')}")
     return json.loads(ran.stdout.strip().splitlines()[-1])
 
 
@@ -169,11 +174,22 @@ def main() -> None:
     classes = sorted(whole_numbers(text, 1, "classes")[0] for text in FLAGS.classes)
     if not (sections and sizes and classes):
         raise InputError("--sections, --sizes or --classes is empty; give at least one of each")
+    fewest = -(-(classes[-1] - 1) // SHOWN)
+    if min(sections[0], FLAGS.few) < fewest:
+        raise InputError(
+            f"{min(sections[0], FLAGS.few)} sections cannot show {classes[-1]} classes, "
+            f"{SHOWN} at a time; give at least {fewest}"
+        )
     series = {
         "sections": [(count, *sizes[-1], classes[-1]) for count in sections],
         "pixels of a section": [(FLAGS.few, *size, classes[-1]) for size in sizes],
         "classes": [(FLAGS.few, *sizes[-1], count) for count in classes],
     }
+    out = pathlib.Path(FLAGS.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; choose another --out") from error
     print(f"{'stack':>20} " + " ".join(f"{name + ', s':>14}" for name in PARTS) + "   memory, MiB")
     found: dict[tuple[int, ...], dict[str, Any]] = {}
     for point in dict.fromkeys(point for points in series.values() for point in points):
@@ -185,11 +201,6 @@ def main() -> None:
     def along(name: str, point: tuple[int, ...]) -> int:
         return {"sections": point[0], "classes": point[3]}.get(name, point[1] * point[2])
 
-    out = pathlib.Path(FLAGS.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: {error.strerror}; choose another --out") from error
     result = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),

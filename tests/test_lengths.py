@@ -66,12 +66,14 @@ def test_the_command(tmp_path):
     program = [sys.executable, "-m", "experiments.lengths", f"--stack={tmp_path / 'stack.npz'}"]
     said = subprocess.run([*program, "--seed=3"], capture_output=True, text=True)
     rows = [line.split() for line in said.stdout.splitlines()[2:-1]]
-    assert [row[:2] for row in rows] == [["3", "BDa"], ["3", "Da"], ["3", "Rand"]]
+    assert [row[:2] for row in rows] == [["3", "BDa"], ["3", "Da"]]
     assert len({row[2] for row in rows}) == 1 and all(len(row) == 8 for row in rows)
     assert said.stdout.splitlines()[-1].startswith("100% of all outlines are those of ")
-    known = subprocess.run(
-        [*program, "--truth", "--strategies=BDa,Da"], capture_output=True, text=True
+    known = subprocess.run([*program, "--truth"], capture_output=True, text=True)
+    rand = subprocess.run(
+        [*program, "--truth", "--strategies=Rand"], capture_output=True, text=True
     )
+    assert rand.returncode == 2 and "--truth has no effect on strategy 'Rand'" in rand.stderr
     assert [line.split()[1] for line in known.stdout.splitlines()[2:-1]] == ["BDa", "Da"]
     refused = subprocess.run([*program, "--strategies=H"], capture_output=True, text=True)
     assert refused.returncode == 2

@@ -36,6 +36,14 @@ def test_dice_of_nothing_inside_is_one():
     np.testing.assert_array_equal(found, 1)
 
 
+@pytest.mark.parametrize(("dtype", "classes"), [(np.uint8, 256), (np.int8, 128), (np.int16, 3)])
+def test_areas_of_narrow_labels(dtype, classes):
+    labels = np.array([[0, 1, 2], [2, 2, 0]], dtype)
+    inside = np.array([[True, True, False], [True, True, True]])
+    found = metrics.class_areas(jax.numpy.asarray(labels), inside, classes)
+    np.testing.assert_array_equal(found, [2, 1, 2] + [0] * (classes - 3))
+
+
 @variants
 def test_dice_against_numpy(wrap):
     rng = np.random.default_rng(0)

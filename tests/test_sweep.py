@@ -419,6 +419,16 @@ def tables(workdir: pathlib.Path) -> dict[str, bytes]:
     return {p.parent.name: p.read_bytes() for p in workdir.glob("runs/*/queries.csv")}
 
 
+def reported(bench: Bench, workdir: pathlib.Path, seed: int) -> dict[str, bytes]:
+    """The tables of the report on a sweep."""
+    out = bench.folder / f"report_{workdir.name}_{seed}"
+    subprocess.run(
+        [sys.executable, "-m", "experiments.report", f"--sweep={workdir}", f"--out={out}"],
+        check=True, capture_output=True, timeout=PATIENCE,
+    )  # fmt: skip
+    return {path.name: path.read_bytes() for path in out.glob("*.csv")}
+
+
 def stamps(workdir: pathlib.Path) -> dict[pathlib.Path, int]:
     """When each finished run and each checkpoint of a network was written."""
     files = [
@@ -553,3 +563,5 @@ def test_kills_at_random_moments(bench, undisturbed, seed):
     bench.run(workdir)
     assert finished.items() <= stamps(workdir).items()
     assert tables(workdir) == tables(undisturbed[0])
+    reports = [reported(bench, folder, seed) for folder in (workdir, undisturbed[0])]
+    assert len(reports[0]) >= 10 and reports[0] == reports[1]

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What is to be measured on a GPU, a part at a time, results in OUT:
+#   bash experiments/gpu.sh PART OUT [PEER]
+# PART is one of
+#   engine         the full network of the paper, with PEER (torch_loop.py) in turns
+#   deterministic  the same without a peer in XLA's deterministic mode, and two runs to the byte
+#   runs           1 to 16 runs of the small network as one program
+#   whole          a run at the paper's schedule, timed (WEIGHTS=file.safetensors for VGG-16)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+part=$1 out=$2 python=${PYTHON:-python}
+mkdir -p "$out"
+full=(--network=full --crop=128 --query_epochs=10 --sections=24 --size=256 --classes=10)
+case $part in
+engine)
+    "$python" -m experiments.benchmark "${full[@]}" ${3:+--peer="$3"} --json="$out/engine.json"
+    ;;
+deterministic)
+    export XLA_FLAGS="--xla_gpu_deterministic_ops=true ${XLA_FLAGS:-}"
+    "$python" -m experiments.benchmark "${full[@]}" --json="$out/deterministic.json"
+    for number in 1 2; do
+        "$python" -m experiments.simulate --network=full --crop=128 --initial_epochs=30 \
+            --max_effort=0.15 --strategies=BDa --workdir="$out/deterministic_$number"
+    done
+    cmp "$out"/deterministic_[12]/queries.csv && echo "both runs are the same to the byte"
+    ;;
+runs)
+    for count in 1 2 4 8 16; do
+        "$python" -m experiments.benchmark --runs=$count --json="$out/runs_$count.json"
+    done
+    ;;
+whole)
+    time "$python" -m experiments.simulate --network=full ${WEIGHTS:+--weights="$WEIGHTS"} \
+        --crop=128 --initial_epochs=3000 --query_epochs=10 --query_learning_rate=0.005 \
+        --strategies=BDa --target_dice=1 --checkpoint_seconds=1000 --workdir="$out/whole"
+    ;;
+*)
+    echo "error: '$part' is none of engine, deterministic, runs, whole" >&2
+    exit 2
+    ;;
+esac
