@@ -194,9 +194,15 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
 
 
 def _answer(
-    state: ALState, section: jax.Array, structure: jax.Array, task: Task, config: Config
+    state: ALState,
+    section: jax.Array,
+    structure: jax.Array,
+    task: Task,
+    config: Config,
+    asked: jax.Array | bool = True,
 ) -> tuple[ALState, jax.Array]:
-    mask = task.truth[section] == structure
+    """The true outline; nothing is traced if it was not `asked` for."""
+    mask = (task.truth[section] == structure) & asked
     return annotate(state, section, structure, mask, task.sections.inside, config.length)
 
 
@@ -303,27 +309,36 @@ def alike(strategy: str) -> tuple[str, ...]:
     return tuple(k for k, v in STRATEGIES.items() if work(v) == work(STRATEGIES[strategy]))
 
 
-def query(
+def ask(
     run: Run,
     priority: jax.Array,
-    task: Task,
     config: Config,
     strategies: tuple[str, ...],
     which: jax.Array | int,
-) -> tuple[Run, Record]:
-    """One pass of Algorithm 1: suggest, answer from the truth, fine-tune, predict."""
-    state = run.state
+) -> Suggestion:
+    """The query that the strategy `which` of `strategies` makes next."""
 
-    def ask(strategy: str) -> Callable[[], Suggestion]:
+    def by(strategy: str) -> Callable[[], Suggestion]:
         return lambda: suggest(
-            state, strategy, config.alpha, run.prediction.entropy, priority, config.min_effort
+            run.state, strategy, config.alpha, run.prediction.entropy, priority, config.min_effort
         )
 
-    query = jax.lax.switch(which, [ask(strategy) for strategy in strategies])
-    strategy = strategies[0]  # for the work that is the same for all
-    step_key = jax.random.fold_in(state.key, state.step + 1)
-    key_train, key_predict = jax.random.split(step_key)
-    state, length = _answer(state, query.section, query.structure, task, config)
+    return jax.lax.switch(which, [by(strategy) for strategy in strategies])
+
+
+def learn(
+    run: Run, query: Suggestion, length: jax.Array, task: Task, config: Config, strategy: str
+) -> tuple[Run, Record]:
+    """What follows an answer: fine-tune, predict, remember the Dice.
+
+    Args:
+      run: its state after the answer, network and prediction before it.
+      query: that was answered.
+      length: [] the outline traced, pixels.
+      task, config, strategy: the simulation.
+    """
+    state = run.state
+    key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = fine_tune(
         key_train, run.train, task.sections, state.labels, compatible(state),
         config.query_epochs, config.query_learning_rate, _network(task, config), config.training,
@@ -389,16 +404,27 @@ def run_queries(
     """
 
     def step(run: Run, _: None) -> tuple[Run, Record]:
-        def ask(run: Run) -> tuple[Run, Record]:
-            return query(run, priority, task, config, strategies, which)
+        stop = finished(run, task, config, target_dice, max_effort)
+        query = ask(run, priority, config, strategies, which)
+        answered, length = _answer(run.state, query.section, query.structure, task, config, ~stop)
+        # The labels stay outside the branches, as XLA copies what a branch hands on.
+        labels = answered.labels
+        before, after = (state.replace(labels=None) for state in (run.state, answered))
+        state = jax.tree.map(lambda a, b: jnp.where(stop, a, b), before, after)
 
-        shapes = jax.eval_shape(ask, run)[1]
+        def work(run: Run) -> tuple[Run, Record]:
+            run = run.replace(state=run.state.replace(labels=labels))
+            run, record = learn(run, query, length, task, config, strategies[0])
+            return run.replace(state=run.state.replace(labels=None)), record
 
         def rest(run: Run) -> tuple[Run, Record]:
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
             return run, nothing.replace(done=jnp.asarray(True))
 
-        return jax.lax.cond(finished(run, task, config, target_dice, max_effort), rest, ask, run)
+        run = run.replace(state=state)
+        shapes = jax.eval_shape(work, run)[1]
+        run, record = jax.lax.cond(stop, rest, work, run)
+        return run.replace(state=run.state.replace(labels=labels)), record
 
     return jax.lax.scan(step, run, None, length=count)
 

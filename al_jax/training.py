@@ -340,7 +340,7 @@ def predict(
       network, setting: static.
       entropy: whether Eq. 8 is needed.
       dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
-      mesh: devices that share the sections; the numbers do not depend on it.
+      mesh: devices that share the sections; the numbers agree to rounding.
     """
 
     def section(inputs: tuple) -> Prediction:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny
 
 from al_jax import simulation, state, strategies
 from al_jax.networks import STRIDE
 from al_jax.stack import Stack
+from experiments import runs
 
 COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
 PIXELS = COUNT * HEIGHT * WIDTH
@@ -67,7 +69,7 @@ def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     ]
     # Of the stack's size there are the labels alone, and of those one section is written.
     large = [(name, dtype) for name, size, dtype in made if size >= PIXELS / 2]
-    assert sorted(large) == [(name, jnp.int16) for name in ("cond", "scan", "scatter")]
+    assert sorted(large) == [(name, jnp.int16) for name in ("scan", "scatter")]
     # Class probabilities exist for one section, padded for the network, and nothing is larger.
     padded = math.prod(size + -size % STRIDE for size in (HEIGHT, WIDTH))
     assert max(size for _, size, _ in made if size < PIXELS / 2) <= padded * CLASSES
@@ -103,3 +105,21 @@ def test_an_answer_writes_one_section_where_it_lies():
     program = jax.jit(state.annotate, donate_argnums=0).lower(begun, number, number, mask, inside)
     labels = math.prod(stack) * 2
     assert program.compile().memory_analysis().temp_size_in_bytes < labels / 4
+
+
+def test_queries_write_one_section_where_it_lies(monkeypatch):
+    # The same of the simulator's loop, by the copies of all labels that XLA puts in.
+    monkeypatch.setattr(simulation, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    stack = tiny.stack()
+    _, task, begun = runs.prepare(stack, CONFIG, 0)
+    network = simulation.initial_train_state(jax.random.key(0), task, CONFIG)
+    run = simulation.begin(network, begun, task, CONFIG, "BDa")[0]
+    queries = functools.partial(
+        simulation.run_queries, config=CONFIG, strategies=("BDa",), which=0, count=2,
+        target_dice=0.9, max_effort=0.9,
+    )  # fmt: skip
+    priority = jnp.zeros(begun.annotated.shape)
+    program = jax.jit(queries, donate_argnums=0).lower(run, priority, task).compile().as_text()
+    shape = ",".join(map(str, begun.labels.shape))
+    made = [line for line in program.splitlines() if f" = s16[{shape}]" in line]
+    assert made and not [line for line in made if " copy(" in line]
