@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import optax
@@ -43,7 +44,7 @@ Tree = TypeVar("Tree")
 Show = Callable[..., None]
 """Told the fraction of a stage that is done, and by name what to show beside it."""
 
-_task = jax.jit(simulation.make_task, static_argnames=("config", "mesh"))
+_task = jax.jit(simulation.make_task, static_argnames=("config", "mesh"), donate_argnames="stack")
 _start = jax.jit(simulation.start, static_argnames="config")
 _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
 _train = jax.jit(
@@ -104,7 +105,8 @@ def prepare(
     Raises:
       InputError: the stack has no outline.
     """
-    task = _task(stack, config=config, mesh=mesh)
+    # A copy that becomes the task, which would be a second one else.
+    task = _task(jax.tree.map(jnp.array, stack), config=config, mesh=mesh)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
