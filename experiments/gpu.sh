@@ -8,7 +8,18 @@
 #   whole          a run at the paper's schedule, timed (WEIGHTS=file.safetensors for VGG-16)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-part=$1 out=$2 python=${PYTHON:-python}
+part=${1:-} out=${2:-} python=${PYTHON:-python}
+case $part in
+engine | deterministic | runs | whole) ;;
+*)
+    echo "error: '$part' is none of engine, deterministic, runs, whole" >&2
+    exit 2
+    ;;
+esac
+if [[ -z $out ]]; then
+    echo "error: OUT is missing; name a folder for the results" >&2
+    exit 2
+fi
 mkdir -p "$out"
 full=(--network=full --crop=128 --query_epochs=10 --sections=24 --size=256 --classes=10)
 case $part in
@@ -33,9 +44,5 @@ whole)
     time "$python" -m experiments.simulate --network=full ${WEIGHTS:+--weights="$WEIGHTS"} \
         --crop=128 --initial_epochs=3000 --query_epochs=10 --query_learning_rate=0.005 \
         --strategies=BDa --target_dice=1 --checkpoint_seconds=1000 --workdir="$out/whole"
-    ;;
-*)
-    echo "error: '$part' is none of engine, deterministic, runs, whole" >&2
-    exit 2
     ;;
 esac

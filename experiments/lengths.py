@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from al_jax import simulation
-from al_jax.boundary import shared_lengths
+from al_jax.boundary import remaining_effort, shared_lengths
 from al_jax.simulation import Config, Task
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState, annotate, candidates
@@ -57,8 +57,7 @@ def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Arr
     whole = jnp.diagonal(lengths, axis1=1, axis2=2)
     cost = whole
     if strategy == "BDa":
-        between = lengths - jax.vmap(jnp.diag)(whole)
-        cost = whole - jnp.einsum("ncd,nd->nc", between, state.annotated.astype(float))
+        cost = jax.vmap(remaining_effort, (0, 0, None))(lengths, state.annotated, 0.0)
     # What is not there costs nothing, and is asked for last.
     cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
     section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
