@@ -4,15 +4,17 @@ XLA's CPU convolution gathers the patch behind every output pixel, then multipli
 things make it slow: other layouts than NHWC/HWIO, as its own gradients have (jax issue 12868: ten
 times in a loop), and few features, where gathering costs more than multiplying. So gradients are
 written as convolutions of that layout, few features are made more by computing blocks of output
-pixels from one patch, and the kernel gradient of many features is a sum of matrix products.
+pixels from one patch, and many features are convolved by Winograd's filters, with fewer products.
 """
 
 import jax
 import jax.numpy as jnp
 
+from al_jax import winograd
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROW = 8  # features up to which patches cost more than products
-WIDE = 64  # features from which neither blocks nor patches pay, but products of whole rows
+WIDE = 64  # features from which Winograd's filters pay
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
 
 
@@ -42,12 +44,26 @@ def _blocked(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height, width, -1)
 
 
+def _for_winograd(x: jax.Array, size: tuple[int, ...], features: tuple[int, ...]) -> bool:
+    fits = size == (3, 3) and winograd.tile_size(*x.shape[1:3]) is not None
+    return fits and min(features) >= WIDE and x.dtype == jnp.float32
+
+
 def _forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if _for_winograd(x, kernel.shape[:2], kernel.shape[2:]):
+        return winograd.convolve(x, kernel)
     even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
     few = min(kernel.shape[2:]) <= NARROW and max(kernel.shape[2:]) < WIDE
     if kernel.shape[:2] == (3, 3) and even and few:
         return _blocked(x, kernel)
     return _convolve(x, kernel)
+
+
+def _to_input(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The input's gradient: a convolution of the output's with the mirrored kernel."""
+    if _for_winograd(gradient, kernel.shape[:2], kernel.shape[2:]):
+        return winograd.convolve(gradient, kernel, transposed=True)
+    return _forward(gradient, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
 def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.Array:
@@ -57,10 +73,9 @@ def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.
     """
     batch, height, width, features = x.shape
     outputs = gradient.shape[-1]
+    if _for_winograd(x, size, (features, outputs)):
+        return winograd.kernel_gradient(x, gradient)
     x = jnp.pad(x, ((0, 0), *((s // 2, s // 2) for s in size), (0, 0)))
-    # Each row adds to the whole kernel, which pays where a row has pixels enough.
-    if min(features, outputs) >= WIDE and max(features, outputs) <= 2 * batch * width:
-        return _by_rows(x, gradient, size)
     if outputs > NARROW or width % 2 or size[1] % 2 == 0:
         x, gradient = x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3)
         return _convolve(x, gradient, pad=0).transpose(1, 2, 0, 3)
@@ -74,31 +89,6 @@ def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.
     found = found.reshape(2, features, size[0], -1, 2, outputs).transpose(2, 3, 0, 1, 4, 5)
     found = found.reshape(size[0], -1, features, 2, outputs)  # a column more than the kernel has
     return found[:, :-1, :, 0] + found[:, 1:, :, 1]
-
-
-def _by_rows(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """The same from padded input, a matrix product for each row of the output's gradient.
-
-    Rows of the input above and below are further rows of the one matrix, columns of the gradient
-    to the left and right further columns of the other.
-    """
-    batch, height, width, outputs = gradient.shape
-    features, (down, right) = x.shape[-1], size
-    pixels = batch * (width + right - 1)
-    x, gradient = x.transpose(1, 3, 0, 2), gradient.transpose(1, 0, 2, 3)
-
-    def add(total: jax.Array, row: jax.Array) -> tuple[jax.Array, None]:
-        near = jax.lax.dynamic_slice_in_dim(x, row, down).reshape(down * features, pixels)
-        shifted = [
-            jnp.pad(gradient[row], ((0, 0), (column, right - 1 - column), (0, 0)))
-            for column in range(right)
-        ]
-        rows = jnp.concatenate(shifted, -1).reshape(pixels, right * outputs)
-        return total + jnp.matmul(near, rows, preferred_element_type=jnp.float32), None
-
-    zero = jnp.zeros((down * features, right * outputs), jnp.float32)
-    found = jax.lax.scan(add, zero, jnp.arange(height))[0].astype(x.dtype)
-    return found.reshape(down, features, right, outputs).transpose(0, 2, 1, 3)
 
 
 @jax.custom_vjp
@@ -116,8 +106,7 @@ def _on_cpu_backward(
     residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _forward(gradient, mirrored), _to_kernel(x, gradient, kernel.shape[:2])
+    return _to_input(gradient, kernel), _to_kernel(x, gradient, kernel.shape[:2])
 
 
 _on_cpu.defvjp(_on_cpu_forward, _on_cpu_backward)
