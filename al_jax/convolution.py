@@ -7,6 +7,8 @@ written as convolutions of that layout, few features are made more by computing 
 pixels from one patch, and many features are convolved by Winograd's filters, with fewer products.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -112,9 +114,24 @@ def _on_cpu_backward(
 _on_cpu.defvjp(_on_cpu_forward, _on_cpu_backward)
 
 
+def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The product of all patches and the kernel as it lies."""
+    batch, height, width, features = x.shape
+    down, right, _, outputs = kernel.shape
+    x = jnp.pad(x, ((0, 0), (down // 2, down // 2), (right // 2, right // 2), (0, 0)))
+    corners = itertools.product(range(down), range(right))
+    patches = jnp.stack([x[:, r : r + height, c : c + width] for r, c in corners], 3)
+    patches = patches.reshape(batch * height * width, down * right * features)
+    return (patches @ kernel.reshape(-1, outputs)).reshape(batch, height, width, outputs)
+
+
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution, stride 1, SAME padding: [B, H, W, I], odd [h, w, I, O] -> [B, H, W, O].
 
-    On other devices than a CPU it is XLA's own, with its own gradients.
+    A kernel as large as the image (fc6 on a crop) becomes one product of matrices, as XLA for GPUs
+    takes such a kernel for the image and copies it at each step. Otherwise, on other devices than
+    a CPU, it is XLA's own, with its own gradients.
     """
+    if kernel.shape[0] >= x.shape[1] and kernel.shape[1] >= x.shape[2]:
+        return _as_product(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=_on_cpu, default=_convolve)

@@ -179,6 +179,19 @@ def init_params(key: jax.Array, network: FCN) -> chex.ArrayTree:
     return network.init(key, jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
 
 
+def cast_params(params: chex.ArrayTree, network: FCN) -> chex.ArrayTree:
+    """The weights as the layers compute with them: scores in float32, others in `network.dtype`.
+
+    For a loop of predictions, which would cast them at each turn.
+    """
+    return {
+        layer: parts
+        if layer.startswith("score")
+        else jax.tree.map(lambda leaf: leaf.astype(network.dtype), parts)
+        for layer, parts in params.items()
+    }
+
+
 def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> chex.ArrayTree:
     """The network's `params` with its 13 convolutions replaced by published ones.
 

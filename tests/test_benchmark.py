@@ -20,7 +20,6 @@ class Pixelwise(tiny.Pixelwise):
     """With what the benchmark tells of a network, and operations that are easy to count."""
 
     width = fc_features = fc_size = finest = 2
-    dtype = jnp.float32
 
 
 @pytest.fixture

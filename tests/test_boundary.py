@@ -264,3 +264,9 @@ def test_remaining_effort_is_clipped_at_min_effort():
     np.testing.assert_array_equal(boundary.remaining_effort(jnp.asarray(B), none, 9.0), [9, 12, 32])
     zero = boundary.remaining_effort(jnp.zeros((3, 3)), none, min_effort=0.5)
     np.testing.assert_array_equal(zero, [0.5, 0.5, 0.5])
+
+
+def test_remaining_effort_is_no_product_of_rounded_lengths():
+    traced = jax.make_jaxpr(boundary.remaining_effort)(jnp.ones((3, 3)), jnp.ones(3, bool))
+    (product,) = [e for e in traced.jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert set(product.params["precision"]) == {jax.lax.Precision.HIGHEST}

@@ -39,6 +39,9 @@ def _value_and_gradients(convolve, x, kernel, direction):
         ((2, 6, 8, 64), (3, 3, 64, 65)),
         ((2, 5, 8, 64), (3, 3, 64, 64)),  # odd rows, which they do not fit
         ((1, 4, 8, 64), (5, 3, 64, 66)),  # nor another kernel
+        ((2, 4, 4, 3), (7, 7, 3, 5)),  # a kernel larger than the image
+        ((2, 3, 3, 4), (3, 3, 4, 5)),  # as large
+        ((2, 3, 6, 4), (3, 3, 4, 5)),  # only as high
         ((1, 4, 6, 3), (3, 3, 3, 64)),  # few inputs, many outputs
     ],
 )

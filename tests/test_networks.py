@@ -407,3 +407,17 @@ def test_normalisation_looks_at_the_inside_only():
         bounds = networks.intensity_range(section, domain)
         found = networks.normalise(section, *bounds)
         assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1
+
+
+def test_cast_params_change_nothing_but_when_they_are_cast():
+    network = networks.FCN(3, width=1 / 32, fc_features=4, dtype=jnp.bfloat16)
+    params = networks.init_params(jax.random.key(0), network)
+    params["score3"]["kernel"] += 0.1
+    cast = networks.cast_params(params, network)
+    kinds = {layer: parts["kernel"].dtype for layer, parts in cast.items()}
+    assert kinds.pop("fc6") == kinds.pop("block1_conv1") == jnp.bfloat16
+    assert {kinds[layer] for layer in kinds if layer.startswith("score")} == {jnp.dtype("float32")}
+    x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    np.testing.assert_array_equal(
+        network.apply({"params": cast}, x), network.apply({"params": params}, x)
+    )

@@ -50,6 +50,7 @@ class Pixelwise(nn.Module):
     """Two dense layers on every pixel, with the methods of `networks.FCN`: compiles in no time."""
 
     num_classes: int
+    dtype: jnp.dtype = jnp.float32
 
     def setup(self):
         """Hidden and output layer."""
