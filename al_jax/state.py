@@ -57,7 +57,8 @@ def init_state(key: jax.Array, inside: jax.Array, in_range: jax.Array) -> ALStat
         labels=jnp.full(inside.shape, UNLABELLED, jnp.int16),
         annotated=jnp.zeros(in_range.shape, bool),
         in_range=jnp.asarray(in_range, bool),
-        unlabelled=jnp.sum(inside, (1, 2), dtype=jnp.int32),
+        # Section by section: XLA's sum over a whole stack makes an int32 of each pixel first.
+        unlabelled=jax.lax.map(lambda own: jnp.sum(own, dtype=jnp.int32), inside),
         length_sum=jnp.zeros((num_classes, num_classes), jnp.float32),
         length_count=jnp.zeros((num_classes, num_classes), jnp.float32),
         dice=jnp.zeros((2, num_classes), jnp.float32),

@@ -123,3 +123,25 @@ def test_queries_write_one_section_where_it_lies(monkeypatch):
     shape = ",".join(map(str, begun.labels.shape))
     made = [line for line in program.splitlines() if f" = s16[{shape}]" in line]
     assert made and not [line for line in made if " copy(" in line]
+
+
+def test_a_start_takes_no_more_than_the_stack_and_its_labels():
+    count, height, width, classes = 64, 96, 128, 12
+    stack = Stack(
+        images=Shape((count, height, width, 1), jnp.uint8),
+        inside=Shape((count, height, width), bool),
+        truth=Shape((count, height, width), jnp.int16),
+        names=tuple(map(str, range(classes))),
+    )
+    make_task = functools.partial(simulation.make_task, config=CONFIG)
+    task, key = jax.eval_shape(make_task, stack), Shape((), jax.random.key(0).dtype)
+    start = functools.partial(simulation.start, config=CONFIG)
+    pixels = count * height * width
+    for program in (
+        jax.jit(make_task, donate_argnums=0).lower(stack),
+        jax.jit(start).lower(key, task),
+    ):
+        memory = program.compile().memory_analysis()
+        own = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        assert memory.temp_size_in_bytes < pixels
+        assert own < 2 * pixels + 0.5 * pixels  # the labels, at most
