@@ -113,6 +113,6 @@ def remaining_effort(
     chex.assert_rank([boundary, annotated], [2, 1])
     perimeter = jnp.diagonal(boundary)
     shared = boundary - jnp.diag(perimeter)
-    # Default precision is TF32 on a GPU: lengths off by up to 36% where little is left to trace.
+    # Default precision is TF32 on a GPU, which leaves little of a difference of long outlines.
     spared = jnp.matmul(shared, annotated.astype(shared.dtype), precision="highest")
     return jnp.maximum(perimeter - spared, min_effort)

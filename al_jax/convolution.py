@@ -16,7 +16,7 @@ from al_jax import winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROW = 8  # features up to which patches cost more than products
-WIDE = 64  # features from which Winograd's filters pay
+WIDE = 64  # features from which blocks do not pay, but Winograd's filters do
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
 
 
@@ -47,8 +47,16 @@ def _blocked(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _for_winograd(x: jax.Array, size: tuple[int, ...], features: tuple[int, ...]) -> bool:
-    fits = size == (3, 3) and winograd.tile_size(*x.shape[1:3]) is not None
-    return fits and min(features) >= WIDE and x.dtype == jnp.float32
+    """Where its transforms are cheap beside the products that it saves.
+
+    Transforming the kernel costs as much however few tiles there are, and shorter floats than
+    float32 lose too much.
+    """
+    m = winograd.tile_size(*x.shape[1:3])
+    if size != (3, 3) or m is None or x.dtype != jnp.float32:
+        return False
+    tiles = x.shape[0] * x.shape[1] * x.shape[2] // m**2
+    return WIDE <= min(features) <= 8 * tiles
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -117,8 +125,12 @@ _on_cpu.defvjp(_on_cpu_forward, _on_cpu_backward)
 def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The product of all patches and the kernel as it lies."""
     batch, height, width, features = x.shape
+    # What reaches over the whole image from its far side meets nothing but padding.
+    above, left = min(kernel.shape[0] // 2, height - 1), min(kernel.shape[1] // 2, width - 1)
+    rows, columns = kernel.shape[0] // 2 - above, kernel.shape[1] // 2 - left
+    kernel = kernel[rows : rows + 2 * above + 1, columns : columns + 2 * left + 1]
     down, right, _, outputs = kernel.shape
-    x = jnp.pad(x, ((0, 0), (down // 2, down // 2), (right // 2, right // 2), (0, 0)))
+    x = jnp.pad(x, ((0, 0), (above, above), (left, left), (0, 0)))
     corners = itertools.product(range(down), range(right))
     patches = jnp.stack([x[:, r : r + height, c : c + width] for r, c in corners], 3)
     patches = patches.reshape(batch * height * width, down * right * features)
@@ -128,9 +140,9 @@ def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution, stride 1, SAME padding: [B, H, W, I], odd [h, w, I, O] -> [B, H, W, O].
 
-    A kernel as large as the image (fc6 on a crop) becomes one product of matrices, as XLA for GPUs
-    takes such a kernel for the image and copies it at each step. Otherwise, on other devices than
-    a CPU, it is XLA's own, with its own gradients.
+    A kernel as large as the image (fc6 on a crop) becomes one product of matrices, with XLA's
+    gradients: on a CPU several times faster, and for GPUs XLA takes such a kernel for the image and
+    copies it at each step. Else it is XLA's own on other devices than a CPU.
     """
     if kernel.shape[0] >= x.shape[1] and kernel.shape[1] >= x.shape[2]:
         return _as_product(x, kernel)

@@ -117,7 +117,7 @@ class FCN(nn.Module):
         if self.fc_features:
             self.fc6 = layer(self.fc_features, self.fc_size)
             self.fc7 = layer(self.fc_features, 1)
-        for block in range(self.finest, 6):
+        for block in range(self.finest, 6):  # in float32: `cast_params` knows them by their name
             setattr(self, f"score{block}", Convolution(self.num_classes, 1, zero=True))
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, ...]:

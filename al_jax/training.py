@@ -200,7 +200,7 @@ def augmented_step(
         )  # fmt: skip
 
     # On a CPU in two halves, as a loop's results are stored; else XLA computes a crop again
-    # wherever it is used, which costs 12% of a step.
+    # wherever it is used.
     batch = chosen.shape[0]
     crops = jax.lax.platform_dependent(
         (jax.random.split(key_crop, batch), chosen),

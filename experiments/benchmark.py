@@ -96,8 +96,10 @@ def spread(values: list[float]) -> dict[str, float]:
 def operations(network: FCN, height: int, width: int) -> tuple[float, float]:
     """Floating-point operations of the convolutions on one image, forward.
 
-    Two for each product of a weight; the padding of odd sizes included. Upsampling, the loss and
-    all that is not a convolution are left out.
+    Two for each product of a weight in a direct convolution; the padding of odd sizes included.
+    Winograd's filters, of wide layers in float32 on a CPU, need fewer: the rate of these operations
+    may be more than that of a product of matrices.
+    Upsampling, the loss and all that is not a convolution are left out.
 
     Returns:
       All convolutions; the first one of them, which in training needs no gradient of its input.
@@ -340,7 +342,7 @@ def print_table(found: dict[str, Any]) -> None:
     for name, title in (("step_in_scan", "step"), ("section", "section")):
         share = found["share_of_product"][name]
         gflop = found["gflop"][title]
-        print(f"{'share of peak, ' + title:>34} {share:10.1%}   of {gflop} Gflop")
+        print(f"{'direct / product, ' + title:>34} {share:10.1%}   of {gflop} Gflop")
     print(f"{'matrix product, Gflop/s':>34} {found['product_gflops']:10.1f}")
     for name, value in found["memory"].items():
         if not isinstance(value, dict):

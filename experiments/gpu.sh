@@ -4,15 +4,16 @@
 # PART is one of
 #   engine         the full network of the paper, with PEER (torch_loop.py) in turns
 #   deterministic  the same without a peer in XLA's deterministic mode, and two runs to the byte
+#   graphs         engine without a peer, convolutions in CUDA graphs (fewer launches)
 #   runs           1 to 16 runs of the small network as one program
 #   whole          a run at the paper's schedule, timed (WEIGHTS=file.safetensors for VGG-16)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-} out=${2:-} python=${PYTHON:-python}
 case $part in
-engine | deterministic | runs | whole) ;;
+engine | deterministic | graphs | runs | whole) ;;
 *)
-    echo "error: '$part' is none of engine, deterministic, runs, whole" >&2
+    echo "error: '$part' is none of engine, deterministic, graphs, runs, whole" >&2
     exit 2
     ;;
 esac
@@ -25,6 +26,7 @@ full=(--network=full --crop=128 --query_epochs=10 --sections=24 --size=256 --cla
 case $part in
 engine)
     "$python" -m experiments.benchmark "${full[@]}" ${3:+--peer="$3"} --json="$out/engine.json"
+    "$python" -m experiments.benchmark --json="$out/engine_small.json"
     ;;
 deterministic)
     export XLA_FLAGS="--xla_gpu_deterministic_ops=true ${XLA_FLAGS:-}"
@@ -34,6 +36,11 @@ deterministic)
             --max_effort=0.15 --strategies=BDa --workdir="$out/deterministic_$number"
     done
     cmp "$out"/deterministic_[12]/queries.csv && echo "both runs are the same to the byte"
+    ;;
+graphs)
+    export XLA_FLAGS="--xla_gpu_enable_command_buffer=+CONVOLUTION ${XLA_FLAGS:-}"
+    "$python" -m experiments.benchmark "${full[@]}" --json="$out/graphs_full.json"
+    "$python" -m experiments.benchmark --json="$out/graphs_small.json"
     ;;
 runs)
     for count in 1 2 4 8 16; do

@@ -81,7 +81,8 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     stack = jax.tree.map(jnp.array, made)
     del made
     # The stack becomes the task, as in a run.
-    task = jax.jit(functools.partial(simulation.make_task, config=config), donate_argnums=0)(stack)
+    make_task = jax.jit(functools.partial(simulation.make_task, config=config), donate_argnums=0)
+    task = jax.block_until_ready(make_task(stack))
     del stack
     seconds: dict[str, float] = {}
 

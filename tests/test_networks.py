@@ -411,8 +411,7 @@ def test_normalisation_looks_at_the_inside_only():
 
 def test_cast_params_change_nothing_but_when_they_are_cast():
     network = networks.FCN(3, width=1 / 32, fc_features=4, dtype=jnp.bfloat16)
-    params = networks.init_params(jax.random.key(0), network)
-    params["score3"]["kernel"] += 0.1
+    params = tiny.weights(network, heads=True)
     cast = networks.cast_params(params, network)
     kinds = {layer: parts["kernel"].dtype for layer, parts in cast.items()}
     assert kinds.pop("fc6") == kinds.pop("block1_conv1") == jnp.bfloat16
