@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import direct_convolution
 
 from al_jax import winograd
 
@@ -16,19 +17,13 @@ SHAPES = [
 ]
 
 
-def _direct(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
 def _both(x, outputs, dtype):
     """Output and gradients, directly and by Winograd's filters, of random arrays."""
     rng = np.random.default_rng(0)
     kernel = jnp.asarray(rng.normal(size=(3, 3, x[-1], outputs)), dtype)
     direction = jnp.asarray(rng.normal(size=(*x[:3], outputs)), dtype)
     x = jnp.asarray(rng.normal(size=x), dtype)
-    value, pull = jax.vjp(_direct, x, kernel)
+    value, pull = jax.vjp(direct_convolution, x, kernel)
     found = (
         # Wrapped, as a jitted function is not traced again for other TILES.
         jax.jit(lambda *a: winograd.convolve(*a))(x, kernel),
@@ -40,7 +35,7 @@ def _both(x, outputs, dtype):
 
 @pytest.mark.parametrize("tiles", [1, 2, 6, 1000])  # strips, whole images, groups of them
 @pytest.mark.parametrize(("x", "outputs"), SHAPES)
-def test_in_float64_it_is_the_direct_convolution(x, outputs, tiles, monkeypatch):
+def test_in_float64_it_is_thedirect_convolution_convolution(x, outputs, tiles, monkeypatch):
     monkeypatch.setattr(winograd, "TILES", tiles)
     with jax.enable_x64(True):
         for expected, found in zip(*_both(x, outputs, jnp.float64), strict=True):

@@ -46,6 +46,13 @@ def weights(network: nn.Module, seed: int = 0, heads: bool = False):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
+def direct_convolution(x, kernel):
+    """JAX's own, stride 1, SAME padding, in the layout of `al_jax.convolution`."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
 class Pixelwise(nn.Module):
     """Two dense layers on every pixel, with the methods of `networks.FCN`: compiles in no time."""
 
