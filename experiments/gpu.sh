@@ -2,9 +2,9 @@
 # What is to be measured on a GPU, a part at a time, results in OUT:
 #   bash experiments/gpu.sh PART OUT [PEER]
 # PART is one of
-#   engine         the full network of the paper, with PEER (torch_loop.py) in turns
-#   deterministic  the same without a peer in XLA's deterministic mode, and two runs to the byte
-#   graphs         engine without a peer, convolutions in CUDA graphs (fewer launches)
+#   engine         the full network of the paper, with PEER (torch_loop.py) in turns; the small one
+#   deterministic  the full network without a peer in XLA's deterministic mode, and two runs to the byte
+#   graphs         both networks without a peer, convolutions in CUDA graphs (fewer launches)
 #   runs           1 to 16 runs of the small network as one program
 #   whole          a run at the paper's schedule, timed (WEIGHTS=file.safetensors for VGG-16)
 set -euo pipefail
