@@ -4,6 +4,7 @@ The public functions, by the module that explains them.
 """
 
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
+from al_jax.convolution import compiler_options
 from al_jax.io import load_default, read_folder, read_nifti, read_stack, write_stack
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import dice, mean_dice, presence
@@ -48,6 +49,7 @@ __all__ = [
     "check_state",
     "class_entropy",
     "compatible",
+    "compiler_options",
     "contradictions",
     "cross_entropy",
     "dice",

@@ -8,6 +8,7 @@ pixels from one patch, and many features are convolved by Winograd's filters, wi
 """
 
 import itertools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,30 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROW = 8  # features up to which patches cost more than products
 WIDE = 64  # features from which blocks do not pay, but Winograd's filters do
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
+
+# Products of matrices with YNNPACK, as by default, and nothing else.
+_OPTIONS: dict[str, str | bool] = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"
+}
+
+
+def compiler_options() -> dict[str, str | bool]:
+    """For the `compiler_options` of `jax.jit`: a program that trains or predicts is faster by them.
+
+    XLA of jaxlib 0.10 gives a CPU's convolutions of more than 16 features to YNNPACK, which does
+    those of less than 128 on one core however many there are; with these options all cores share
+    them. Empty on one core, where YNNPACK is the faster, on other devices, and for an XLA that does
+    not know the option.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    if jax.default_backend() != "cpu" or cores == 1:
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=_OPTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return dict(_OPTIONS)
 
 
 def _convolve(

@@ -26,6 +26,7 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
 from al_jax import io, networks, simulation, training
+from al_jax.convolution import compiler_options
 from al_jax.networks import FCN, NETWORKS
 from al_jax.simulation import Config, Run, Task
 from al_jax.stack import InputError, Stack, make_stack
@@ -183,13 +184,14 @@ class Peer:
 def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[str, Any]:
     """Warm times in ms, rates, memory, and compilation in s; the peer's times if there is one."""
     num_sections, compilation, temporary = stack.num_sections, {}, {}
+    options = compiler_options()
 
     def compiled(name: str, function: Callable, *args: Any) -> Callable:
         seconds = []
         for _ in ("cold", "cached"):
             jax.clear_caches()
             begin = time.perf_counter()
-            executable = jax.jit(function).lower(*args).compile()
+            executable = jax.jit(function).lower(*args).compile(options)
             seconds.append(round(time.perf_counter() - begin, 3))
         compilation[name] = dict(zip(("cold", "cached"), seconds, strict=True))
         if (analysis := executable.memory_analysis()) is not None:

@@ -6,6 +6,7 @@ program once.
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import io as text_io
@@ -27,6 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from al_jax import checkpoints, simulation
+from al_jax.convolution import compiler_options
 from al_jax.networks import with_weights
 from al_jax.simulation import Config, Record, Run, Task
 from al_jax.stack import InputError, Stack
@@ -47,17 +49,28 @@ Show = Callable[..., None]
 _task = jax.jit(simulation.make_task, static_argnames=("config", "mesh"), donate_argnames="stack")
 _start = jax.jit(simulation.start, static_argnames="config")
 _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
-_train = jax.jit(
-    simulation.train_initial,
-    static_argnames=("config", "loss", "epochs"),
-    donate_argnames="train_state",
-)
 _begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
-_query = jax.jit(
-    simulation.run_queries,
-    static_argnames=("config", "strategies", "count"),
-    donate_argnames="run",
-)
+
+
+# These two when first called: the options ask for the device, which a sweep leaves to its workers.
+@functools.cache
+def _train() -> Callable:
+    return jax.jit(
+        simulation.train_initial,
+        static_argnames=("config", "loss", "epochs"),
+        donate_argnames="train_state",
+        compiler_options=compiler_options(),
+    )
+
+
+@functools.cache
+def _query() -> Callable:
+    return jax.jit(
+        simulation.run_queries,
+        static_argnames=("config", "strategies", "count"),
+        donate_argnames="run",
+        compiler_options=compiler_options(),
+    )
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -204,7 +217,7 @@ def train_initially(
     show(epoch / config.initial_epochs, epoch=str(epoch))
     while epoch < config.initial_epochs:
         count = min(EPOCHS, config.initial_epochs - epoch)
-        train_state, losses = _train(
+        train_state, losses = _train()(
             keys.training, train_state, state, task,
             config=config, loss=loss, first_epoch=epoch, epochs=count,
         )  # fmt: skip
@@ -274,7 +287,7 @@ def run_strategy(
 
     tell()
     while not finished:
-        run, more = _query(
+        run, more = _query()(
             run, priority, task, config=config, strategies=peers, which=peers.index(strategy),
             count=QUERIES, target_dice=target_dice, max_effort=max_effort,
         )  # fmt: skip

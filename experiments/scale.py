@@ -24,6 +24,7 @@ import numpy as np
 from absl import flags
 
 from al_jax import io, plots, simulation, training
+from al_jax.convolution import compiler_options
 from al_jax.networks import FCN, init_params
 from al_jax.simulation import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
@@ -66,7 +67,7 @@ def made_up_atlas(sections: int, height: int, width: int, classes: int) -> Stack
 
 def timed(function: Callable, *args: Any, repeats: int = 1) -> tuple[Any, float]:
     """What `function` returns, and the median of the seconds that it takes once compiled."""
-    program, seconds = jax.jit(function).lower(*args).compile(), []
+    program, seconds = jax.jit(function).lower(*args).compile(compiler_options()), []
     for _ in range(repeats):
         begin = time.perf_counter()
         result = jax.block_until_ready(program(*args))
