@@ -37,5 +37,6 @@ def test_every_public_name_and_flag_exists():
     flags = set(re.findall(r"--(?:no(?=deform))?([a-z_]+)", README)) - {
         "help",
         "xla_gpu_deterministic_ops",
+        "xla_cpu_experimental_ynn_fusion_type",
     }
     assert flags <= known
