@@ -1,10 +1,11 @@
 """Convolution, written for a CPU in the forms that XLA runs fast inside a loop.
 
-XLA's CPU convolution gathers the patch behind every output pixel, then multiplies matrices. Two
-things make it slow: other layouts than NHWC/HWIO, as its own gradients have (jax issue 12868: ten
-times in a loop), and few features, where gathering costs more than multiplying. So gradients are
-written as convolutions of that layout, few features are made more by computing blocks of output
-pixels from one patch, and many features are convolved by Winograd's filters, with fewer products.
+XLA's own CPU convolution (Eigen's; see `compiler_options`) gathers the patch behind every output
+pixel, then multiplies matrices. Two things make it slow: other layouts than NHWC/HWIO, as its own
+gradients have (jax issue 12868: ten times in a loop), and few features, where gathering costs more
+than multiplying. So gradients are written as convolutions of that layout, few features are made
+more by computing blocks of output pixels from one patch, and many features are convolved by
+Winograd's filters, with fewer products.
 """
 
 import itertools
@@ -20,7 +21,8 @@ NARROW = 8  # features up to which patches cost more than products
 WIDE = 64  # features from which blocks do not pay, but Winograd's filters do
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
 
-# Products of matrices with YNNPACK, as by default, and nothing else.
+# By default INDIVIDUAL_DOT, INDIVIDUAL_CONVOLUTION and REDUCE; only one can be named here. DOT may
+# take in a product's neighbours too. To leave out convolutions alone, by XLA_FLAGS, is as fast.
 _OPTIONS: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"
 }
@@ -29,10 +31,10 @@ _OPTIONS: dict[str, str | bool] = {
 def compiler_options() -> dict[str, str | bool]:
     """For the `compiler_options` of `jax.jit`: a program that trains or predicts is faster by them.
 
-    XLA of jaxlib 0.10 gives a CPU's convolutions of more than 16 features to YNNPACK, which does
-    those of less than 128 on one core however many there are; with these options all cores share
-    them. Empty on one core, where YNNPACK is the faster, on other devices, and for an XLA that does
-    not know the option.
+    XLA of jaxlib 0.10 gives a CPU's convolutions with more than 16 input or output features to
+    YNNPACK, which does those of 64 outputs and fewer on one core however many there are; with these
+    options all cores share them. Empty on one core, where YNNPACK is the faster, on other devices,
+    and for an XLA that does not know the option.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()

@@ -482,7 +482,8 @@ def simulate(
       then one per query (`Record.done` marks those that were not needed).
 
     Example:
-      run = jax.jit(al_jax.simulate, static_argnames=("strategy", "config", "queries"))
+      static, options = ("strategy", "config", "queries"), al_jax.compiler_options()
+      run = jax.jit(al_jax.simulate, static_argnames=static, compiler_options=options)
       last, records = run(jax.random.key(0), stack, strategy="BDa", queries=50)
     """
     if strategy not in STRATEGIES:

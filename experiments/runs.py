@@ -52,7 +52,8 @@ _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
 _begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
 
 
-# These two when first called: the options ask for the device, which a sweep leaves to its workers.
+# These two, most of a run's time, are made when first called: the options ask for the device, which
+# a sweep leaves to its workers.
 @functools.cache
 def _train() -> Callable:
     return jax.jit(

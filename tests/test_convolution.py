@@ -124,11 +124,13 @@ def _compiled(options):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are those of a CPU")
 def test_compiler_options_share_convolutions_among_all_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    found = _compiled(compiler_options())
-    assert "ynn" not in found.as_text()  # where it is by default, in jaxlib 0.10
+    default, found = _compiled({}), _compiled(compiler_options())
+    if "ynn" not in default.as_text():
+        pytest.skip("this XLA leaves convolutions to Eigen by itself")
+    assert "ynn" not in found.as_text()
     rng = np.random.default_rng(2)
     x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((8, 12, 12, 32), (3, 3, 32, 32)))
-    for value, expected in zip(found(x, kernel), _compiled({})(x, kernel), strict=True):
+    for value, expected in zip(found(x, kernel), default(x, kernel), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)
 
 
