@@ -22,7 +22,7 @@ WIDE = 64  # features from which blocks do not pay, but Winograd's filters do
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
 
 # By default INDIVIDUAL_DOT, INDIVIDUAL_CONVOLUTION and REDUCE; only one can be named here. DOT may
-# take in a product's neighbours too. To leave out convolutions alone, by XLA_FLAGS, is as fast.
+# take in a product's neighbours too.
 _OPTIONS: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"
 }

@@ -52,26 +52,24 @@ _initial = jax.jit(simulation.initial_train_state, static_argnames="config")
 _begin = jax.jit(simulation.begin, static_argnames=("config", "strategy"))
 
 
-# These two, most of a run's time, are made when first called: the options ask for the device, which
-# a sweep leaves to its workers.
 @functools.cache
-def _train() -> Callable:
-    return jax.jit(
+def _programs() -> tuple[Callable, Callable]:
+    """Training and queries, most of a run's time; the rest is not worth the options.
+
+    Made when first called: the options ask for the device, which a sweep leaves to its workers.
+    """
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    train = jit(
         simulation.train_initial,
         static_argnames=("config", "loss", "epochs"),
         donate_argnames="train_state",
-        compiler_options=compiler_options(),
     )
-
-
-@functools.cache
-def _query() -> Callable:
-    return jax.jit(
+    query = jit(
         simulation.run_queries,
         static_argnames=("config", "strategies", "count"),
         donate_argnames="run",
-        compiler_options=compiler_options(),
     )
+    return train, query
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -216,9 +214,10 @@ def train_initially(
     written = time.monotonic()
     steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
     show(epoch / config.initial_epochs, epoch=str(epoch))
+    train, _ = _programs()
     while epoch < config.initial_epochs:
         count = min(EPOCHS, config.initial_epochs - epoch)
-        train_state, losses = _train()(
+        train_state, losses = train(
             keys.training, train_state, state, task,
             config=config, loss=loss, first_epoch=epoch, epochs=count,
         )  # fmt: skip
@@ -287,8 +286,9 @@ def run_strategy(
         show(fraction, **_standing(records))
 
     tell()
+    _, query = _programs()
     while not finished:
-        run, more = _query()(
+        run, more = query(
             run, priority, task, config=config, strategies=peers, which=peers.index(strategy),
             count=QUERIES, target_dice=target_dice, max_effort=max_effort,
         )  # fmt: skip
