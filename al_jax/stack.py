@@ -1,7 +1,7 @@
-"""An input stack: its sections, the image domain and the true classes, checked once at the door.
+"""What is annotated: sections with their image domain, and the true classes where they are known.
 
-Everything downstream (equations, networks, the simulator) trusts a `Stack` and checks no more, so
-every reader in `al_jax.io` ends in `make_stack`.
+Everything downstream (equations, networks, the simulator) trusts an `Images` or a `Stack` and
+checks no more, so every reader ends in `make_images` or `make_stack`.
 """
 
 import dataclasses
@@ -18,6 +18,8 @@ UNLABELLED = -1
 Background is 0, a class like the others; it never means "not annotated yet".
 """
 
+Colour = tuple[int, int, int]
+
 
 class InputError(ValueError):
     """Bad input from outside: one line that names the file, section or class, and the mend."""
@@ -27,28 +29,30 @@ class InputError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("images", "inside", "truth"),
-    meta_fields=("names",),
-)
-@dataclasses.dataclass(frozen=True, eq=False)
-class Stack:
-    """A stack of N sections of H by W pixels that shows C classes. Build one with `make_stack`.
+_NAMING = ("names", "sections", "colours")
+_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=_NAMING)
 
-    A pytree: the arrays are leaves, the names are static.
+
+@functools.partial(_register, data_fields=("images", "inside"))
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Images:
+    """N sections of H by W pixels, and the C classes they may show. Build one with `make_images`.
+
+    A pytree: the arrays are leaves, the rest is static.
 
     Attributes:
       images: [N, H, W, K] uint8 or float32 pixels, K = 1 (grey) or 3 (RGB).
       inside: [N, H, W] bool, the image domain Omega_n; pixels outside it count nowhere.
-      truth: [N, H, W] int16, class of every inside pixel (0 = background), `UNLABELLED` outside.
       names: C class names; `names[0]` is 'background'.
+      sections: N names of the sections: of their files, or their numbers.
+      colours: C colours (red, green, blue; 0-255) to draw the classes in, or None.
     """
 
     images: np.ndarray
     inside: np.ndarray
-    truth: np.ndarray
     names: tuple[str, ...]
+    sections: tuple[str, ...]
+    colours: tuple[Colour, ...] | None = None
 
     @property
     def num_sections(self) -> int:
@@ -61,56 +65,110 @@ class Stack:
         return len(self.names)
 
 
-def make_stack(
+@functools.partial(_register, data_fields=("images", "inside", "truth"))
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Stack(Images):
+    """`Images` with the class of every pixel. Build one with `make_stack`.
+
+    Attributes:
+      truth: [N, H, W] int16, class of every inside pixel (0 = background), `UNLABELLED` outside.
+    """
+
+    truth: np.ndarray
+
+
+def make_images(
     images: npt.ArrayLike,
-    truth: npt.ArrayLike,
     names: Sequence[str],
     inside: npt.ArrayLike | None = None,
-) -> Stack:
-    """Checks the parts of a stack and puts them together.
+    *,
+    sections: Sequence[str] | None = None,
+    colours: Sequence[Colour] | None = None,
+) -> Images:
+    """Checks sections without labels, for a person to trace.
 
     Args:
       images: [N, H, W] or [N, H, W, K] with K = 1 or 3, uint8 or floating point; floats become
         float32. Other integers are refused: how to scale them is the caller's to say.
-      truth: [N, H, W] integers, the class of every inside pixel, 0 to C-1. Values outside the
-        image domain are ignored.
       names: C class names, the first 'background'.
       inside: [N, H, W] bool, the image domain; None means that every pixel is inside.
-
-    Returns:
-      A `Stack` of numpy arrays. `truth` is `UNLABELLED` wherever `inside` is False.
+      sections: N names; None numbers the sections from 0.
+      colours: C colours, 0-255; None leaves the choice to `figures.class_colours`.
 
     Raises:
       InputError: the shapes or dtypes are wrong, there are fewer than two sections or two classes,
-        a pixel is not finite, a class is out of range, a section has no pixel inside, a class
-        other than background has no pixel, or a name is empty or used twice.
+        a pixel is not finite, a section has no pixel inside, or a name is empty or used twice.
     """
     names = _check_names(names)
     images = _check_images(images)
-    truth = _to_array(truth, "truth")
-    _check_shape("truth", truth, images.shape[:3])
-    if truth.dtype.kind not in "iu":
-        raise InputError(f"truth has dtype {truth.dtype}; give integer classes")
     if inside is None:
-        inside = np.ones(truth.shape, bool)
+        inside = np.ones(images.shape[:3], bool)
     else:
         inside = _to_array(inside, "inside")
         _check_shape("inside", inside, images.shape[:3])
         if inside.dtype != bool:
             raise InputError(f"inside has dtype {inside.dtype}; give booleans")
+    if sections is None:
+        sections = [str(number) for number in range(len(images))]
+    if len(sections) != len(images):
+        raise InputError(f"{len(sections)} names for {len(images)} sections; give one for each")
+    if colours is not None and len(colours) != len(names):
+        raise InputError(f"{len(colours)} colours for {len(names)} classes; give one for each")
+    for section, own in enumerate(inside):
+        if not own.any():
+            raise InputError(
+                f"section {sections[section]} has no pixel inside the image; leave it out"
+            )
+    return Images(
+        images=images,
+        inside=inside,
+        names=names,
+        sections=tuple(map(str, sections)),
+        colours=None if colours is None else tuple((int(r), int(g), int(b)) for r, g, b in colours),
+    )
+
+
+def make_stack(
+    images: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    names: Sequence[str],
+    inside: npt.ArrayLike | None = None,
+    *,
+    sections: Sequence[str] | None = None,
+    colours: Sequence[Colour] | None = None,
+) -> Stack:
+    """Checks a stack with the truth of every section, for a simulation.
+
+    Args:
+      images, names, inside, sections, colours: as of `make_images`.
+      truth: [N, H, W] integers, the class of every inside pixel, 0 to C-1. Values outside the
+        image domain are ignored.
+
+    Returns:
+      A `Stack` of numpy arrays. `truth` is `UNLABELLED` wherever `inside` is False.
+
+    Raises:
+      InputError: what `make_images` refuses, `truth` has another shape or is not of integers, a
+        class is out of range, or a class other than background has no pixel.
+    """
+    checked = make_images(images, names, inside, sections=sections, colours=colours)
+    truth = _to_array(truth, "truth")
+    _check_shape("truth", truth, checked.inside.shape)
+    if truth.dtype.kind not in "iu":
+        raise InputError(f"truth has dtype {truth.dtype}; give integer classes")
 
     # Section by section: an atlas leaves no room for temporary arrays of its size.
+    names, inside = checked.names, checked.inside
     classes_of = np.full(truth.shape, UNLABELLED, np.int16)
     present = np.zeros(len(names), bool)
     for section in range(len(truth)):
         classes = truth[section][inside[section]]
-        if classes.size == 0:
-            raise InputError(f"section {section} has no pixel inside the image; leave it out")
         wrong = (classes < 0) | (classes >= len(names))
         if wrong.any():
             raise InputError(
-                f"section {section} has class {classes[wrong][0]} but the {len(names)} names allow "
-                f"0 to {len(names) - 1}; correct the labels, or mark such pixels as not inside"
+                f"section {checked.sections[section]} has class {classes[wrong][0]} but the "
+                f"{len(names)} names allow 0 to {len(names) - 1}; correct the labels, or mark such "
+                "pixels as not inside"
             )
         # Cast after the check: a value that wraps round in int16 must not pass for a class.
         classes_of[section][inside[section]] = classes = classes.astype(np.int16)
@@ -121,7 +179,8 @@ def make_stack(
             f"no section has a pixel of class {', '.join(empty)}; "
             "take it out of the names, or correct the labels"
         )
-    return Stack(images=images, inside=inside, truth=classes_of, names=names)
+    parts = {field.name: getattr(checked, field.name) for field in dataclasses.fields(checked)}
+    return Stack(truth=classes_of, **parts)
 
 
 def drop_absent(truth: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

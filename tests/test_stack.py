@@ -2,7 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from al_jax.stack import UNLABELLED, InputError, Stack, drop_absent, make_stack
+from al_jax.stack import (
+    UNLABELLED,
+    Images,
+    InputError,
+    Stack,
+    drop_absent,
+    make_images,
+    make_stack,
+)
 
 NAMES = ("background", "a", "b")
 
@@ -126,3 +134,25 @@ def test_refuses_bad_input_in_one_line(changes, message):
 def test_an_input_error_is_always_one_line():
     assert str(InputError("file:\n  first\n\tsecond ")) == "file: first second"
     assert issubclass(InputError, ValueError)
+
+
+def test_images_need_no_truth():
+    given = parts()
+    images = make_images(given["images"], NAMES, sections=("s7", "s12"))
+    assert not hasattr(images, "truth") and images.inside.all()
+    assert images.sections == ("s7", "s12") and images.colours is None
+    assert make_images(given["images"], NAMES).sections == ("0", "1")
+    leaves = jax.tree.leaves(images)
+    assert len(leaves) == 2 and isinstance(make_stack(**given), Images)
+
+
+@pytest.mark.parametrize("change", [{"sections": ["a"]}, {"colours": [(0, 0, 0)]}])
+def test_names_of_sections_and_colours_come_one_each(change):
+    with pytest.raises(InputError, match="give one for each"):
+        make_images(parts()["images"], NAMES, **change)
+
+
+def test_a_refused_section_is_called_by_its_name():
+    inside = with_value(np.ones((2, 3, 4), bool), 1, False)
+    with pytest.raises(InputError, match=r"section s12 has no pixel inside"):
+        make_images(parts()["images"], NAMES, inside, sections=("s7", "s12"))
