@@ -3,31 +3,63 @@
 The public functions, by the module that explains them.
 """
 
+from al_jax.answers import (
+    Answer,
+    Range,
+    Report,
+    Skip,
+    Withdraw,
+    answer,
+    check_state,
+    given_ranges,
+    replay,
+    set_range,
+)
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
-from al_jax.convolution import compiler_options
 from al_jax.io import load_default, read_folder, read_nifti, read_stack, write_stack
+from al_jax.learner import (
+    Learner,
+    Lessons,
+    assess,
+    init_learner,
+    learn_first,
+    make_lessons,
+    relearn,
+    segment_stack,
+)
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import dice, mean_dice, presence
 from al_jax.networks import FCN, NETWORKS, make_network
-from al_jax.posterior import class_entropy, posterior, segment
-from al_jax.simulation import Config, Record, Run, simulate
-from al_jax.stack import UNLABELLED, InputError, Stack, make_stack
+from al_jax.posterior import class_entropy, class_posterior, segment
+from al_jax.prediction import Prediction, predict, predict_section
+from al_jax.simulation import Config, Record, Run, initial_queries, simulate
+from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
 from al_jax.state import (
     ALState,
     annotate,
     boundary_matrix,
     candidates,
-    check_state,
     compatible,
     contradictions,
+    implied,
     init_state,
-    initial_queries,
+    partial_labels,
     ranges,
 )
 from al_jax.statistics import dice_at, effort_at
-from al_jax.strategies import STRATEGIES, Strategy, Suggestion, predicted_dice, suggest
+from al_jax.strategies import (
+    STRATEGIES,
+    Evidence,
+    Strategy,
+    Suggestion,
+    make_evidence,
+    predicted_dice,
+    suggest,
+    suggestions,
+)
 from al_jax.synthesis import synthesise
-from al_jax.training import Training
+from al_jax.training import Recipe, Training, make_sections
+from al_jax.xla import compiler_options
 
 __all__ = [
     "FCN",
@@ -35,19 +67,33 @@ __all__ = [
     "STRATEGIES",
     "UNLABELLED",
     "ALState",
+    "Answer",
     "Config",
+    "Evidence",
+    "Images",
     "InputError",
+    "Learner",
+    "Lessons",
+    "Prediction",
+    "Range",
+    "Recipe",
     "Record",
+    "Report",
     "Run",
+    "Skip",
     "Stack",
     "Strategy",
     "Suggestion",
     "Training",
+    "Withdraw",
     "annotate",
+    "answer",
+    "assess",
     "boundary_matrix",
     "candidates",
     "check_state",
     "class_entropy",
+    "class_posterior",
     "compatible",
     "compiler_options",
     "contradictions",
@@ -55,25 +101,40 @@ __all__ = [
     "dice",
     "dice_at",
     "effort_at",
+    "given_ranges",
+    "implied",
+    "init_learner",
     "init_state",
     "initial_queries",
+    "learn_first",
     "load_default",
+    "make_evidence",
+    "make_images",
+    "make_lessons",
     "make_network",
+    "make_sections",
     "make_stack",
     "mean_dice",
     "partial_cross_entropy",
-    "posterior",
+    "partial_labels",
+    "predict",
+    "predict_section",
     "predicted_dice",
     "presence",
     "ranges",
     "read_folder",
     "read_nifti",
     "read_stack",
+    "relearn",
     "remaining_effort",
+    "replay",
     "segment",
+    "segment_stack",
+    "set_range",
     "shared_lengths",
     "simulate",
     "suggest",
+    "suggestions",
     "synthesise",
     "total_length",
     "write_stack",

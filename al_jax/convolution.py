@@ -1,50 +1,24 @@
 """Convolution, written for a CPU in the forms that XLA runs fast inside a loop.
 
-XLA's own CPU convolution (Eigen's; see `compiler_options`) gathers the patch behind every output
-pixel, then multiplies matrices. Two things make it slow: other layouts than NHWC/HWIO, as its own
-gradients have (jax issue 12868: ten times in a loop), and few features, where gathering costs more
-than multiplying. So gradients are written as convolutions of that layout, few features are made
-more by computing blocks of output pixels from one patch, and many features are convolved by
-Winograd's filters, with fewer products.
+XLA's own CPU convolution (Eigen's; see `xla.compiler_options`) gathers the patch behind every
+output pixel, then multiplies matrices. Two things make it slow: other layouts than NHWC/HWIO, as
+its own gradients have (jax issue 12868: ten times in a loop), and few features, where gathering
+costs more than multiplying. So gradients are written as convolutions of that layout, few features
+are made more by computing blocks of output pixels from one patch, and many features are convolved
+by Winograd's filters, with fewer products.
 """
 
 import itertools
-import os
 
 import jax
 import jax.numpy as jnp
 
-from al_jax import winograd
+from al_jax import _winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROW = 8  # features up to which patches cost more than products
 WIDE = 64  # features from which blocks do not pay, but Winograd's filters do
 LANES = 4  # fewer input features than this are padded: patches are copied a vector at a time
-
-# By default INDIVIDUAL_DOT, INDIVIDUAL_CONVOLUTION and REDUCE; only one can be named here. DOT may
-# take in a product's neighbours too.
-_OPTIONS: dict[str, str | bool] = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"
-}
-
-
-def compiler_options() -> dict[str, str | bool]:
-    """For the `compiler_options` of `jax.jit`: a program that trains or predicts is faster by them.
-
-    XLA of jaxlib 0.10 gives a CPU's convolutions with more than 16 input or output features to
-    YNNPACK, which does those of 64 outputs and fewer on one core however many there are; with these
-    options all cores share them. Empty on one core, where YNNPACK is the faster, on other devices,
-    and for an XLA that does not know the option.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    if jax.default_backend() != "cpu" or cores == 1:
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=_OPTIONS).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return dict(_OPTIONS)
 
 
 def _convolve(
@@ -79,7 +53,7 @@ def _for_winograd(x: jax.Array, size: tuple[int, ...], features: tuple[int, ...]
     Transforming the kernel costs as much however few tiles there are, and shorter floats than
     float32 lose too much.
     """
-    m = winograd.tile_size(*x.shape[1:3])
+    m = _winograd.tile_size(*x.shape[1:3])
     if size != (3, 3) or m is None or x.dtype != jnp.float32:
         return False
     tiles = x.shape[0] * x.shape[1] * x.shape[2] // m**2
@@ -88,7 +62,7 @@ def _for_winograd(x: jax.Array, size: tuple[int, ...], features: tuple[int, ...]
 
 def _forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if _for_winograd(x, kernel.shape[:2], kernel.shape[2:]):
-        return winograd.convolve(x, kernel)
+        return _winograd.convolve(x, kernel)
     even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
     few = min(kernel.shape[2:]) <= NARROW and max(kernel.shape[2:]) < WIDE
     if kernel.shape[:2] == (3, 3) and even and few:
@@ -99,7 +73,7 @@ def _forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _to_input(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
     """The input's gradient: a convolution of the output's with the mirrored kernel."""
     if _for_winograd(gradient, kernel.shape[:2], kernel.shape[2:]):
-        return winograd.convolve(gradient, kernel, transposed=True)
+        return _winograd.convolve(gradient, kernel, transposed=True)
     return _forward(gradient, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
@@ -111,7 +85,7 @@ def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.
     batch, height, width, features = x.shape
     outputs = gradient.shape[-1]
     if _for_winograd(x, size, (features, outputs)):
-        return winograd.kernel_gradient(x, gradient)
+        return _winograd.kernel_gradient(x, gradient)
     x = jnp.pad(x, ((0, 0), *((s // 2, s // 2) for s in size), (0, 0)))
     if outputs > NARROW or width % 2 or size[1] % 2 == 0:
         x, gradient = x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3)

@@ -4,22 +4,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from al_jax import xla
+
 
 def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.Array:
     """Inside pixels of each class; `labels`, `inside` [H, W] -> [C] int32."""
-
-    def compare(labels: jax.Array, inside: jax.Array) -> jax.Array:
-        chosen = (labels[..., None] == jnp.arange(num_classes)) & inside[..., None]
-        return chosen.sum((0, 1), dtype=jnp.int32)
-
-    def count(labels: jax.Array, inside: jax.Array) -> jax.Array:
-        labels = labels.astype(jnp.int32)  # wide enough for C
-        # Out of bounds, as a negative index counts from the end.
-        bins = jnp.where(inside & (labels >= 0), labels, num_classes)
-        return jnp.zeros(num_classes, jnp.int32).at[bins.ravel()].add(1, mode="drop")
-
-    # Counting does not grow with C, but many threads would add to few bins at once.
-    return jax.lax.platform_dependent(labels, inside, cpu=count, default=compare)
+    return xla.count(jnp.where(inside, labels.astype(jnp.int32), -1), num_classes)
 
 
 def presence(labels: chex.Array, inside: chex.Array, num_classes: int) -> jax.Array:
@@ -41,13 +31,23 @@ def overlap(
       num_classes: C.
 
     Returns:
-      [2, C] int32. Sums over sections give the Dice of a stack.
+      [2, C] int32; `pooled` sums them over sections, `dice_of` gives their Dice.
     """
     chex.assert_rank([prediction, truth, inside], 2)
     chex.assert_equal_shape([prediction, truth, inside])
     both = class_areas(truth, inside & (prediction == truth), num_classes)
     either = class_areas(prediction, inside, num_classes) + class_areas(truth, inside, num_classes)
     return jnp.stack([both, either])
+
+
+def pooled(overlaps: jax.Array) -> jax.Array:
+    """`overlap` summed over sections: [N, 2, C] int32 -> [2, C] float32.
+
+    In two digits of base 4096, as an atlas has more pixels than int32 counts (2^31); the sum is
+    rounded once, at the end.
+    """
+    high, low = (part.sum(0).astype(jnp.float32) for part in (overlaps >> 12, overlaps & 4095))
+    return 4096 * high + low
 
 
 def dice_of(overlap: jax.Array) -> jax.Array:

@@ -220,8 +220,13 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Min-max of a section to [0, 1]; `image` [H, W, K], `low`, `high` scalars."""
-    scaled = (image.astype(jnp.float32) - low) / jnp.maximum(high - low, 1e-6)
+    """Min-max of a section to [0, 1]; `image` [H, W, K], `low`, `high` scalars.
+
+    A section of one intensity is 0.
+    """
+    # Halves, as the range of float32 pixels may be more than float32 holds.
+    image, low, high = (jnp.asarray(x, jnp.float32) / 2 for x in (image, low, high))
+    scaled = (image - low) / jnp.where(high > low, high - low, 1.0)
     return jnp.clip(scaled, 0.0, 1.0)
 
 

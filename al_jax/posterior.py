@@ -14,7 +14,7 @@ def _check(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> None:
     chex.assert_shape(compatible, logits.shape[-1:])
 
 
-def posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
+def class_posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
     """Eq. 3: class probabilities of one section given what has been traced on it.
 
     Args:
@@ -37,7 +37,7 @@ def segment(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.
     """Eq. 4: the most probable class of each pixel, straight from the logits.
 
     Args:
-      logits, labels, compatible: as for `posterior`.
+      logits, labels, compatible: as for `class_posterior`.
 
     Returns:
       [H, W] int32; ties go to the lower class, and so does every unlabelled pixel if C_n is empty.

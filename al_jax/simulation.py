@@ -1,11 +1,12 @@
 """The whole loop (paper, Algorithm 1) with the truth in place of the annotator.
 
-`simulate` is the pure function. It is made of `start`, `train_initial` and `run_queries`, which a
-program that wants progress, checkpoints and early stopping calls piece by piece, to the same end.
+The only module that knows the truth: it answers and it keeps the score. `simulate` is the pure
+function. It is made of `start`, `train_initial`, `begin` and `run_queries`, which a program that
+wants progress, checkpoints and early stopping (`driver`) calls piece by piece, to the same end.
 """
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -13,33 +14,24 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import Mesh
 
+from al_jax import xla
 from al_jax.boundary import DIRECTIONS, total_length
-from al_jax.metrics import dice_of, mean_dice, presence
-from al_jax.networks import FCN, make_network
+from al_jax.learner import ESTIMATES, Learner, Lessons, assess, learn_first, relearn
+from al_jax.metrics import dice_of, mean_dice, overlap, pooled, presence
+from al_jax.networks import make_network
+from al_jax.prediction import Prediction
 from al_jax.stack import Stack
-from al_jax.state import (
-    ALState,
-    annotate,
-    candidates,
-    compatible,
-    init_state,
-    initial_queries,
-    ranges,
-)
-from al_jax.strategies import STRATEGIES, Strategy, Suggestion, suggest
+from al_jax.state import ALState, annotate, candidates, init_state, ranges
+from al_jax.strategies import STRATEGIES, Strategy, Suggestion, make_evidence, suggest
 from al_jax.training import (
-    Prediction,
+    Recipe,
     Sections,
     Training,
     TrainState,
-    fine_tune,
     init_train_state,
     make_sections,
-    predict,
-    train,
 )
 
-ESTIMATES = ("fit", "prospective")
 DICE_OVER = ("sections", "stack")
 
 
@@ -49,11 +41,9 @@ class Config:
 
     Attributes:
       network: a key of `networks.NETWORKS`.
-      initial_epochs, query_epochs: epochs before the first query and after each answer.
-      learning_rate, query_learning_rate: of the two.
+      initial_epochs, query_epochs, learning_rate, query_learning_rate, dice_estimate: as of
+        `learner.Lessons`.
       alpha: of Eq. 6.
-      dice_estimate: where D of Eq. 6 comes from: 'fit', the network's own prediction of what was
-        traced, or 'prospective', the prediction made just before each answer arrived.
       min_effort: lower bound of a predicted effort, pixels.
       length: 'crack' or 'crofton'.
       margin: sections added to both ends of each structure's range.
@@ -64,12 +54,12 @@ class Config:
     """
 
     network: str = "small"
-    initial_epochs: int = 270
-    query_epochs: int = 6
-    learning_rate: float = 0.05
-    query_learning_rate: float = 0.01
+    initial_epochs: int = Lessons.initial_epochs
+    query_epochs: int = Lessons.query_epochs
+    learning_rate: float = Lessons.learning_rate
+    query_learning_rate: float = Lessons.query_learning_rate
     alpha: float = 0.5
-    dice_estimate: str = "fit"
+    dice_estimate: str = Lessons.dice_estimate
     min_effort: float = 1.0
     length: str = "crack"
     margin: int = 0
@@ -92,18 +82,30 @@ class Config:
 DEFAULT = Config()
 
 
+class Scores(struct.PyTreeNode):
+    """How a prediction overlaps with the truth, per section; [N, 2, C] int32 (`metrics.overlap`).
+
+    Attributes:
+      clamped: of Eq. 4, where what was traced is kept.
+      unclamped: of the network's own argmax over the classes in range.
+    """
+
+    clamped: jax.Array
+    unclamped: jax.Array
+
+
 class Run(struct.PyTreeNode):
     """A simulation under way.
 
     Attributes:
       state: what has been annotated.
-      train: the network.
-      prediction: of the stack by this network under these annotations.
+      learner: the network, and what it has shown so far.
+      scores: of its prediction under these annotations.
     """
 
     state: ALState
-    train: TrainState
-    prediction: Prediction
+    learner: Learner
+    scores: Scores
 
 
 class Record(struct.PyTreeNode):
@@ -159,9 +161,6 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
       stack, config: the simulation.
       mesh: devices that share the sections; the numbers agree to rounding.
     """
-    if mesh is not None:
-        # `jax.make_mesh` asks for explicit shardings of every operation; here they follow the data.
-        mesh = Mesh(mesh.devices, mesh.axis_names)
     stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
     lengths = jax.lax.map(
         lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
@@ -171,50 +170,82 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),
-        mesh=mesh,
+        mesh=xla.without_axes_types(mesh),
     )
+
+
+def recipe_of(task: Task, config: Config, loss: str = "partial") -> Recipe:
+    """The network for the task's classes, and how it is trained."""
+    return Recipe(make_network(config.network, task.present.shape[1]), config.training, loss)
+
+
+def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
+    """What the strategy's network learns and is asked."""
+    method = STRATEGIES[strategy]
+    return Lessons(
+        recipe=recipe_of(task, config, method.loss),
+        initial_epochs=config.initial_epochs,
+        query_epochs=config.query_epochs,
+        learning_rate=config.learning_rate,
+        query_learning_rate=config.query_learning_rate,
+        dice_estimate=config.dice_estimate,
+        entropy=method.entropy,
+        dropout_samples=config.dropout_samples if method.dropout else 0,
+        mesh=task.mesh,
+    )
+
+
+def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
+    """The start (paper, 3.2.1): per class a section within 3 of the middle one of its own.
+
+    Args:
+      key: randomness.
+      present: [N, C] bool.
+
+    Returns:
+      [C] int32, uniform among the sections that show the class and are at most 3 away from the
+      middle one of those; -1 for a class that is nowhere.
+    """
+    chex.assert_rank(present, 2)
+    rank = jnp.cumsum(present, 0)  # 1 for the first section that shows the class
+    count = present.sum(0)
+    is_middle = present & (rank == (count + 1) // 2)
+    middle = jnp.argmax(is_middle, 0)
+    near = present & (jnp.abs(jnp.arange(present.shape[0])[:, None] - middle) <= 3)
+    chosen = jax.random.categorical(key, jnp.where(near, 0.0, -jnp.inf), axis=0)
+    return jnp.where(count > 0, chosen, -1).astype(jnp.int32)
+
+
+def true_answer(
+    state: ALState,
+    section: jax.Array,
+    structure: jax.Array,
+    task: Task,
+    length: str = "crack",
+) -> tuple[ALState, jax.Array]:
+    """The true outline, as `state.annotate` takes it; a section of -1 changes nothing."""
+    mask = task.truth[section] == structure
+    return annotate(state, section, structure, mask, task.sections.inside, length)
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:
     """One annotation per class on a central section (paper, 3.2.1): the same for all strategies."""
     key_queries, key_state = jax.random.split(key)
-    inside = task.sections.inside
     chosen = initial_queries(key_queries, task.present)
 
-    def answer(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
-        # A class that is nowhere has no pixel to trace, and must not count as answered either.
-        section = chosen[structure]
-        answered = _answer(state, section, structure, task, config)[0]
-        annotated = jnp.where(section >= 0, answered.annotated, state.annotated)
-        return answered.replace(annotated=annotated), None
+    def one(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
+        return true_answer(state, chosen[structure], structure, task, config.length)[0], None
 
-    state = init_state(key_state, inside, ranges(task.present, config.margin))
-    state = jax.lax.scan(answer, state, jnp.arange(task.present.shape[1]))[0]
+    state = init_state(key_state, task.sections.inside, ranges(task.present, config.margin))
+    state = jax.lax.scan(one, state, jnp.arange(task.present.shape[1]))[0]
     return state.replace(step=jnp.int32(0))
-
-
-def _answer(
-    state: ALState,
-    section: jax.Array,
-    structure: jax.Array,
-    task: Task,
-    config: Config,
-    asked: jax.Array | bool = True,
-) -> tuple[ALState, jax.Array]:
-    """The true outline; nothing is traced if it was not `asked` for."""
-    mask = (task.truth[section] == structure) & asked
-    return annotate(state, section, structure, mask, task.sections.inside, config.length)
 
 
 def initial_train_state(
     key: jax.Array, task: Task, config: Config, params: chex.ArrayTree | None = None
 ) -> TrainState:
     """The untrained network: weights drawn from `key`, or the published ones in `params`."""
-    return init_train_state(key, _network(task, config), config.training, params)
-
-
-def _network(task: Task, config: Config) -> FCN:
-    return make_network(config.network, task.present.shape[1])
+    return init_train_state(key, recipe_of(task, config), params)
 
 
 def train_initial(
@@ -223,59 +254,56 @@ def train_initial(
     state: ALState,
     task: Task,
     config: Config,
+    *,
     loss: str = "partial",
     first_epoch: jax.Array | int = 0,
     epochs: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
-    """The initial training, or `epochs` of it from `first_epoch`; `training.train` says more."""
-    return train(
-        key, train_state, task.sections, state.labels, compatible(state),
-        config.initial_epochs if epochs is None else epochs, config.learning_rate,
-        _network(task, config), config.training, loss, first_epoch,
-    )  # fmt: skip
+    """The initial training on a strategy's loss; `learner.learn_first` says more."""
+    lessons = dataclasses.replace(lessons_of(task, config), recipe=recipe_of(task, config, loss))
+    return learn_first(
+        key, train_state, state, task.sections, lessons, first_epoch=first_epoch, epochs=epochs
+    )
 
 
-def _predict(
-    key: jax.Array, train_state: TrainState, state: ALState, task: Task, config: Config,
-    strategy: str,
-) -> Prediction:  # fmt: skip
-    method = STRATEGIES[strategy]
-    return predict(
-        key, train_state.params, task.sections, state.labels, compatible(state), state.in_range,
-        task.truth, _network(task, config), config.training,
-        entropy=method.entropy,
-        dropout_samples=config.dropout_samples if method.dropout else 0,
-        mesh=task.mesh,
-    )  # fmt: skip
+def score(prediction: Prediction, known: tuple[jax.Array, jax.Array]) -> Scores:
+    """Of one section; `known` are its truth and its image domain."""
+    num_classes = prediction.fit.shape[0]
+    return Scores(
+        clamped=overlap(prediction.segmentation, *known, num_classes),
+        unclamped=overlap(prediction.alone, *known, num_classes),
+    )
 
 
-def estimated_dice(prediction: Prediction) -> jax.Array:
-    """D of Eq. 6 [C]: how well the network alone redraws each structure where it was traced.
+def beside(task: Task) -> tuple[chex.Array, jax.Array]:
+    """What `score` needs beside a prediction, of all sections."""
+    return task.truth, task.sections.inside
 
-    Zero for a structure without a traced pixel.
+
+def class_dice(overlaps: jax.Array, present: jax.Array, dice_over: str) -> jax.Array:
+    """Reported Dice of each class, [C], NaN where it is nowhere.
+
+    Args:
+      overlaps: [N, 2, C] int32.
+      present: [N, C] bool, the class is on the section.
+      dice_over: of `DICE_OVER`.
     """
-    return jnp.nan_to_num(mean_dice(prediction.fit, prediction.traced))
+    if dice_over == "sections":
+        return mean_dice(jax.vmap(dice_of)(overlaps), present)
+    return jnp.where(present.any(0), dice_of(pooled(overlaps)), jnp.nan)
 
 
-def _summary(
-    state: ALState, prediction: Prediction, task: Task, config: Config
-) -> dict[str, jax.Array]:
-    if config.dice_over == "sections":
-        class_dice = mean_dice(prediction.clamped, task.present)
-        class_dice_unclamped = mean_dice(prediction.unclamped, task.present)
-    else:
-        somewhere = task.present.any(0)
-        class_dice = jnp.where(somewhere, dice_of(prediction.clamped_overlap.sum(0)), jnp.nan)
-        class_dice_unclamped = jnp.where(
-            somewhere, dice_of(prediction.unclamped_overlap.sum(0)), jnp.nan
-        )
+def standing(state: ALState, scores: Scores, task: Task, config: Config) -> dict[str, jax.Array]:
+    """Effort and Dice, by the fields of `Record`."""
+    clamped = class_dice(scores.clamped, task.present, config.dice_over)
+    unclamped = class_dice(scores.unclamped, task.present, config.dice_over)
     first = 0 if config.count_background else 1
     return {
         "effort": state.traced.sum() / task.total,
-        "dice": jnp.nanmean(class_dice[first:]),
-        "dice_unclamped": jnp.nanmean(class_dice_unclamped[first:]),
-        "class_dice": class_dice,
-        "class_dice_unclamped": class_dice_unclamped,
+        "dice": jnp.nanmean(clamped[first:]),
+        "dice_unclamped": jnp.nanmean(unclamped[first:]),
+        "class_dice": clamped,
+        "class_dice_unclamped": unclamped,
     }
 
 
@@ -283,18 +311,22 @@ def begin(
     train_state: TrainState, state: ALState, task: Task, config: Config, strategy: str
 ) -> tuple[Run, Record]:
     """The run before its first query, from the trained network, and its record as step 0."""
-    prediction = _predict(
-        jax.random.fold_in(state.key, 0), train_state, state, task, config, strategy
+    lessons = lessons_of(task, config, strategy)
+    learner, scores = assess(
+        train_state, state, task.sections, lessons, keep=score, beside=beside(task)
     )
-    now = estimated_dice(prediction)
-    state = state.replace(dice=jnp.stack([now, now]))
+    nothing = jnp.float32(jnp.nan)
     record = Record(
-        done=jnp.asarray(False), section=jnp.int32(-1), structure=jnp.int32(-1),
-        predicted_dice=jnp.float32(jnp.nan), predicted_length=jnp.float32(jnp.nan),
-        length=state.traced.sum(), loss=jnp.float32(0),
-        **_summary(state, prediction, task, config),
-    )  # fmt: skip
-    return Run(state=state, train=train_state, prediction=prediction), record
+        done=jnp.asarray(False),
+        section=jnp.int32(-1),
+        structure=jnp.int32(-1),
+        predicted_dice=nothing,
+        predicted_length=nothing,
+        length=state.traced.sum(),
+        loss=jnp.float32(0),
+        **standing(state, scores, task, config),
+    )
+    return Run(state=state, learner=learner, scores=scores), record
 
 
 def alike(strategy: str) -> tuple[str, ...]:
@@ -317,64 +349,34 @@ def ask(
     which: jax.Array | int,
 ) -> Suggestion:
     """The query that the strategy `which` of `strategies` makes next."""
-
-    def by(strategy: str) -> Callable[[], Suggestion]:
-        return lambda: suggest(
-            run.state, strategy, config.alpha, run.prediction.entropy, priority, config.min_effort
-        )
-
-    return jax.lax.switch(which, [by(strategy) for strategy in strategies])
-
-
-def learn(
-    run: Run, query: Suggestion, length: jax.Array, task: Task, config: Config, strategy: str
-) -> tuple[Run, Record]:
-    """What follows an answer: fine-tune, predict, remember the Dice.
-
-    Args:
-      run: its state after the answer, network and prediction before it.
-      query: that was answered.
-      length: [] the outline traced, pixels.
-      task, config, strategy: the simulation.
-    """
-    state = run.state
-    key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
-    train_state, losses = fine_tune(
-        key_train, run.train, task.sections, state.labels, compatible(state),
-        config.query_epochs, config.query_learning_rate, _network(task, config), config.training,
-        STRATEGIES[strategy].loss,
-    )  # fmt: skip
-    prediction = _predict(key_predict, train_state, state, task, config, strategy)
-    if config.dice_estimate == "fit":
-        now = estimated_dice(prediction)
-        history = jnp.stack([now, state.dice[0]])
-    else:
-        now = run.prediction.clamped[query.section, query.structure]
-        shifted = jnp.stack([jnp.full_like(state.dice[0], now), state.dice[0]])
-        answered = jnp.arange(shifted.shape[1]) == query.structure
-        history = jnp.where(answered, shifted, state.dice)
-    state = state.replace(dice=history)
-    record = Record(
-        done=jnp.asarray(False), section=query.section, structure=query.structure,
-        predicted_dice=query.dice, predicted_length=query.length, length=length,
-        loss=losses.mean(), **_summary(state, prediction, task, config),
-    )  # fmt: skip
-    return Run(state=state, train=train_state, prediction=prediction), record
+    evidence = make_evidence(
+        run.state,
+        run.learner.dice,
+        alpha=config.alpha,
+        entropy=run.learner.entropy,
+        priority=priority,
+        min_effort=config.min_effort,
+    )
+    return jax.lax.switch(which, [lambda s=s: suggest(run.state, evidence, s) for s in strategies])
 
 
 def finished(
     run: Run,
     task: Task,
     config: Config,
+    *,
     target_dice: jax.Array | float,
     max_effort: jax.Array | float,
 ) -> jax.Array:
-    """[] bool: Dice or effort has reached its target, or nothing is left to ask."""
-    now = _summary(run.state, run.prediction, task, config)
+    """[] bool: Dice or effort has reached its target, or nothing is left to ask.
+
+    Compared in float32, as `statistics` does.
+    """
+    now = standing(run.state, run.scores, task, config)
     left = candidates(run.state).any()
     # Answers that cost nothing may be left at full effort, and may still raise the Dice.
-    spent = (now["effort"] >= max_effort) & (jnp.asarray(max_effort) < 1)
-    return (now["dice"] >= target_dice) | spent | ~left
+    spent = (now["effort"] >= jnp.float32(max_effort)) & (jnp.asarray(max_effort) < 1)
+    return (now["dice"] >= jnp.float32(target_dice)) | spent | ~left
 
 
 def run_queries(
@@ -382,6 +384,7 @@ def run_queries(
     priority: jax.Array,
     task: Task,
     config: Config,
+    *,
     strategies: tuple[str, ...],
     which: jax.Array | int,
     count: int,
@@ -402,29 +405,45 @@ def run_queries(
     Returns:
       The run, and its records, every field with a leading axis of `count`.
     """
+    lessons = lessons_of(task, config, strategies[0])
 
     def step(run: Run, _: None) -> tuple[Run, Record]:
-        stop = finished(run, task, config, target_dice, max_effort)
+        stop = finished(run, task, config, target_dice=target_dice, max_effort=max_effort)
         query = ask(run, priority, config, strategies, which)
-        answered, length = _answer(run.state, query.section, query.structure, task, config, ~stop)
-        # The labels stay outside the branches, as XLA copies what a branch hands on.
-        labels = answered.labels
-        before, after = (state.replace(labels=None) for state in (run.state, answered))
-        state = jax.tree.map(lambda a, b: jnp.where(stop, a, b), before, after)
+        section = jnp.where(stop, -1, query.section)
+        state, length = true_answer(run.state, section, query.structure, task, config.length)
 
-        def work(run: Run) -> tuple[Run, Record]:
-            run = run.replace(state=run.state.replace(labels=labels))
-            run, record = learn(run, query, length, task, config, strategies[0])
-            return run.replace(state=run.state.replace(labels=None)), record
+        def work(learner: Learner, _: Scores) -> tuple[Learner, Scores, Record]:
+            learner, losses, scores = relearn(
+                learner,
+                state,
+                task.sections,
+                lessons,
+                section=query.section,
+                structure=query.structure,
+                keep=score,
+                beside=beside(task),
+            )
+            record = Record(
+                done=jnp.asarray(False),
+                section=query.section,
+                structure=query.structure,
+                predicted_dice=query.dice,
+                predicted_length=query.left,
+                length=length,
+                loss=losses.mean(),
+                **standing(state, scores, task, config),
+            )
+            return learner, scores, record
 
-        def rest(run: Run) -> tuple[Run, Record]:
-            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            return run, nothing.replace(done=jnp.asarray(True))
+        def rest(learner: Learner, scores: Scores) -> tuple[Learner, Scores, Record]:
+            nothing: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return learner, scores, nothing.replace(done=jnp.asarray(True))
 
-        run = run.replace(state=state)
-        shapes = jax.eval_shape(work, run)[1]
-        run, record = jax.lax.cond(stop, rest, work, run)
-        return run.replace(state=run.state.replace(labels=labels)), record
+        shapes = jax.eval_shape(work, run.learner, run.scores)[2]
+        # Neither branch hands on the state: XLA copies what a branch hands on.
+        learner, scores, record = jax.lax.cond(stop, rest, work, run.learner, run.scores)
+        return Run(state=state, learner=learner, scores=scores), record
 
     return jax.lax.scan(step, run, None, length=count)
 
@@ -455,6 +474,7 @@ def simulate(
     stack: Stack,
     strategy: str = "BDa",
     config: Config = DEFAULT,
+    *,
     queries: int = 100,
     target_dice: jax.Array | float = 1.0,
     max_effort: jax.Array | float = 1.0,
@@ -493,12 +513,19 @@ def simulate(
     state = start(keys.start, task, config)
     train_state = initial_train_state(keys.weights, task, config, params)
     train_state, losses = train_initial(
-        keys.training, train_state, state, task, config, STRATEGIES[strategy].loss
+        keys.training, train_state, state, task, config, loss=STRATEGIES[strategy].loss
     )
     run, first = begin(train_state, state, task, config, strategy)
     first = first.replace(loss=losses.mean())
     run, records = run_queries(
-        run, draw_priority(keys.priority, task.present, strategy), task, config, (strategy,), 0,
-        queries, target_dice, max_effort,
-    )  # fmt: skip
+        run,
+        draw_priority(keys.priority, task.present, strategy),
+        task,
+        config,
+        strategies=(strategy,),
+        which=0,
+        count=queries,
+        target_dice=target_dice,
+        max_effort=max_effort,
+    )
     return run, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, records)

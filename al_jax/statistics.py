@@ -3,6 +3,9 @@
 A trace is a pair of arrays over its rows, in the order of the queries: row 0 is the initial
 annotations. Units are the caller's; effort never falls from one row to the next. Dice is a step
 function of effort: between two rows it is that of the earlier one.
+
+Dice, effort, targets and budgets are compared in float32, as the simulation that stops at a target
+does: a run that stopped there has reached it.
 """
 
 import numpy as np
@@ -24,7 +27,7 @@ def effort_at(effort: np.ndarray, dice: np.ndarray, target: float) -> float:
       9.0
     """
     effort, dice = _rows(effort, dice)
-    reached = np.flatnonzero(dice >= target)
+    reached = np.flatnonzero(dice.astype(np.float32) >= np.float32(target))
     return float(effort[reached[0]]) if reached.size else float("nan")
 
 
@@ -44,7 +47,7 @@ def dice_at(effort: np.ndarray, dice: np.ndarray, budget: float) -> float:
       0.9
     """
     effort, dice = _rows(effort, dice)
-    within = np.flatnonzero(effort <= budget)
+    within = np.flatnonzero(effort.astype(np.float32) <= np.float32(budget))
     return float(dice[within[-1]]) if within.size else float("nan")
 
 

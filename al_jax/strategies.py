@@ -6,6 +6,7 @@ A strategy scores every (section, structure) pair by a gain over a cost; both ar
 
 import dataclasses
 from collections.abc import Callable
+from typing import cast
 
 import chex
 import jax
@@ -13,37 +14,40 @@ import jax.numpy as jnp
 from flax import struct
 
 from al_jax.boundary import remaining_effort
-from al_jax.state import ALState, boundary_matrix, candidates
+from al_jax.state import ALState, boundary_matrix, candidates, first_examples
 
 
 class Evidence(struct.PyTreeNode):
-    """What strategies may look at.
+    """What strategies may look at. Build one with `make_evidence`.
 
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.
       boundary: [C, C], B in pixels.
-      annotated: [N, C] bool, A.
-      entropy: [N, C], H of Eq. 8.
-      priority: [N, C], drawn once per run (`Strategy.priority`).
+      seen: [N, C] bool, the structure was answered on the section and is there.
+      entropy: [N, C], H of Eq. 8, or None.
+      priority: [N, C], drawn once per run (`Strategy.draw`), or None.
       min_effort: [] float, lower bound of a cost in pixels.
     """
 
     dice: jax.Array
     boundary: jax.Array
-    annotated: jax.Array
-    entropy: jax.Array
-    priority: jax.Array
+    seen: jax.Array
+    entropy: jax.Array | None
+    priority: jax.Array | None
     min_effort: jax.Array
 
 
 class Suggestion(struct.PyTreeNode):
-    """The next query.
+    """A query, with what Eqs. 5 and 6 predict of it.
 
     Attributes:
       section, structure: [] int32.
       score: [] float32, gain over cost.
       dice: [] float32, the structure's predicted Dice (Eq. 6).
-      length: [] float32, the outline still to trace that B predicts (Eq. 5), pixels.
+      left: [] float32, R, the outline still to trace (Eq. 5), pixels.
+      whole: [] float32, the whole outline (B_cc), pixels.
+      shared: [C] float32, what of it is shared with each structure that is traced there, pixels.
+      example: [] bool, it is asked for as the structure's first example.
       found: [] bool, False once nothing is left to ask; the rest is then meaningless.
     """
 
@@ -51,7 +55,10 @@ class Suggestion(struct.PyTreeNode):
     structure: jax.Array
     score: jax.Array
     dice: jax.Array
-    length: jax.Array
+    left: jax.Array
+    whole: jax.Array
+    shared: jax.Array
+    example: jax.Array
     found: jax.Array
 
 
@@ -63,28 +70,28 @@ def predicted_dice(dice: jax.Array, alpha: float | jax.Array) -> jax.Array:
 
 def room(evidence: Evidence) -> jax.Array:
     """1 - D, the room for improvement (Eq. 7), [N, C]."""
-    return jnp.broadcast_to(1 - evidence.dice, evidence.annotated.shape)
+    return jnp.broadcast_to(1 - evidence.dice, evidence.seen.shape)
 
 
-def entropy(evidence: Evidence) -> jax.Array:
+def uncertainty(evidence: Evidence) -> jax.Array:
     """H_nc (Eq. 8), [N, C]."""
-    return evidence.entropy
+    return cast(jax.Array, evidence.entropy)
 
 
-def room_and_entropy(evidence: Evidence) -> jax.Array:
+def room_and_uncertainty(evidence: Evidence) -> jax.Array:
     """(1 - D) H_nc, [N, C]."""
-    return room(evidence) * evidence.entropy
+    return room(evidence) * uncertainty(evidence)
 
 
-def priority(evidence: Evidence) -> jax.Array:
+def drawn(evidence: Evidence) -> jax.Array:
     """A score drawn once per run, [N, C]."""
-    return evidence.priority
+    return cast(jax.Array, evidence.priority)
 
 
 def remaining(evidence: Evidence) -> jax.Array:
     """R_nc (Eq. 5), [N, C]."""
     per_section = jax.vmap(remaining_effort, in_axes=(None, 0, None))
-    return per_section(evidence.boundary, evidence.annotated, evidence.min_effort)
+    return per_section(evidence.boundary, evidence.seen, evidence.min_effort)
 
 
 def perimeter(evidence: Evidence) -> jax.Array:
@@ -94,7 +101,7 @@ def perimeter(evidence: Evidence) -> jax.Array:
 
 def unit(evidence: Evidence) -> jax.Array:
     """Every query costs the same, [N, C]."""
-    return jnp.ones(evidence.annotated.shape)
+    return jnp.ones(evidence.seen.shape)
 
 
 def random_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
@@ -163,74 +170,150 @@ STRATEGIES = {
     "BDa": Strategy(room, remaining),
     "Da": Strategy(room, perimeter),
     "BDa_CE": Strategy(room, remaining, loss="labelled"),
-    "HBDa": Strategy(room_and_entropy, remaining, entropy=True),
-    "HDa": Strategy(room_and_entropy, unit, entropy=True),
-    "HB": Strategy(entropy, remaining, entropy=True),
-    "H": Strategy(entropy, unit, entropy=True),
-    "H_dropout": Strategy(entropy, unit, entropy=True, dropout=True),
-    "Rand": Strategy(priority, unit, draw=random_priority),
-    "Uniform": Strategy(priority, unit, draw=uniform_priority),
+    "HBDa": Strategy(room_and_uncertainty, remaining, entropy=True),
+    "HDa": Strategy(room_and_uncertainty, unit, entropy=True),
+    "HB": Strategy(uncertainty, remaining, entropy=True),
+    "H": Strategy(uncertainty, unit, entropy=True),
+    "H_dropout": Strategy(uncertainty, unit, entropy=True, dropout=True),
+    "Rand": Strategy(drawn, unit, draw=random_priority),
+    "Uniform": Strategy(drawn, unit, draw=uniform_priority),
 }
 
 
-def suggest(
+def make_evidence(
     state: ALState,
-    strategy: str,
+    dice: jax.Array,
+    *,
     alpha: float | jax.Array = 0.5,
     entropy: jax.Array | None = None,
     priority: jax.Array | None = None,
-    min_effort: float = 1.0,
-) -> Suggestion:
-    """The pair that the strategy wants traced next.
-
-    Ties go to the larger 1 - D, then to the lower section, then to the lower class.
+    min_effort: float | jax.Array = 1.0,
+) -> Evidence:
+    """What is known before a query.
 
     Args:
-      state: the annotation so far, its Dice history filled in (NaN, not known: counts as 0).
-      strategy: a name of `STRATEGIES`.
+      state: the annotation so far.
+      dice: [2, C], D at T-1 and T-2, as a `Learner` keeps it (NaN, not known: counts as 0).
       alpha: of Eq. 6.
       entropy: [N, C] of Eq. 8, for the strategies that use it.
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
       min_effort: pixels, lower bound of the predicted effort.
+    """
+    shape = state.annotated.shape
+    chex.assert_shape(dice, (2, shape[1]))
+    for given in (entropy, priority):
+        if given is not None:
+            chex.assert_shape(given, shape)
+    return Evidence(
+        dice=jnp.nan_to_num(predicted_dice(jnp.asarray(dice), alpha)),
+        boundary=boundary_matrix(state),
+        seen=state.seen,
+        entropy=entropy,
+        priority=priority,
+        min_effort=jnp.float32(min_effort),
+    )
+
+
+def suggest(
+    state: ALState,
+    evidence: Evidence,
+    strategy: str = "BDa",
+    *,
+    exclude: jax.Array | None = None,
+    section: int | jax.Array | None = None,
+) -> Suggestion:
+    """The pair that the strategy wants traced next.
+
+    A structure of which no outline is known comes first, on the section nearest the middle of its
+    range (lower sections first; background last on each), unless the strategy follows a priority.
+    Ties go to the larger 1 - D, then to the lower section, then to the lower class.
+
+    Args:
+      state: the annotation so far.
+      evidence: from `make_evidence`.
+      strategy: a name of `STRATEGIES`.
+      exclude: [N, C] bool, pairs not to ask for now (skipped ones).
+      section: ask on this section alone.
 
     Returns:
-      The pair, with what Eqs. 5 and 6 predict of it; `found` is False once there is none.
+      The query; `found` is False once there is none.
 
     Raises:
       ValueError: unknown strategy, or one that lacks the array it needs.
+
+    Example:
+      >>> state = init_state(jax.random.key(0), jnp.ones((3, 4, 4), bool), jnp.ones((3, 2), bool))
+      >>> query = suggest(state, make_evidence(state, jnp.zeros((2, 2))))  # nothing is known yet
+      >>> int(query.section), int(query.structure)
+      (1, 1)
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     method = STRATEGIES[strategy]
-    if method.draw is not None and priority is None:
+    if method.draw is not None and evidence.priority is None:
         raise ValueError(f"strategy '{strategy}' needs a priority [N, C] from its draw")
-    if method.entropy and entropy is None:
+    if method.entropy and evidence.entropy is None:
         raise ValueError(f"strategy '{strategy}' needs the entropy [N, C] of Eq. 8")
-    for given in (entropy, priority):
-        if given is not None:
-            chex.assert_shape(given, state.annotated.shape)
-    nothing = jnp.zeros(state.annotated.shape)
-    evidence = Evidence(
-        dice=jnp.nan_to_num(predicted_dice(state.dice, alpha)),
-        boundary=boundary_matrix(state),
-        annotated=state.annotated,
-        entropy=nothing if entropy is None else entropy,
-        priority=nothing if priority is None else priority,
-        min_effort=jnp.float32(min_effort),
-    )
     allowed = candidates(state)
+    if exclude is not None:
+        chex.assert_shape(exclude, allowed.shape)
+        allowed &= ~exclude
+    if section is not None:
+        allowed &= (jnp.arange(allowed.shape[0]) == section)[:, None]
+
     score = jnp.nan_to_num(method.gain(evidence) / method.cost(evidence))
-    score = jnp.where(allowed, score, -jnp.inf)
-    best = allowed & (score == score.max())
+    rank = jnp.where(allowed, score, -jnp.inf)
+    first = jnp.zeros(allowed.shape, bool)
+    if method.draw is None:
+        first = first_examples(state, allowed)
+        rank = jnp.where(first.any(), jnp.where(first, _in_order(allowed.shape), -jnp.inf), rank)
+    best = allowed & (rank == rank.max())
     room_left = jnp.where(best, room(evidence), -jnp.inf)
     # argmax takes the first of equals: the lower section, then the lower class.
-    flat = jnp.argmax(room_left)
-    section, structure = jnp.unravel_index(flat, allowed.shape)
+    n, c = jnp.unravel_index(jnp.argmax(room_left), allowed.shape)
+    outlines = evidence.boundary[c]
+    others = state.seen[n] & (jnp.arange(allowed.shape[1]) != c)
     return Suggestion(
-        section=section.astype(jnp.int32),
-        structure=structure.astype(jnp.int32),
-        score=score[section, structure],
-        dice=evidence.dice[structure],
-        length=remaining(evidence)[section, structure],
+        section=n.astype(jnp.int32),
+        structure=c.astype(jnp.int32),
+        score=score[n, c],
+        dice=evidence.dice[c],
+        left=remaining(evidence)[n, c],
+        whole=outlines[c],
+        shared=outlines * others,
+        example=first[n, c],
         found=allowed.any(),
     )
+
+
+def suggestions(
+    state: ALState,
+    evidence: Evidence,
+    strategy: str = "BDa",
+    *,
+    count: int = 3,
+    exclude: jax.Array | None = None,
+) -> Suggestion:
+    """The best pairs in order: the first is `suggest`'s, the next what it says without that one.
+
+    Args:
+      state, evidence, strategy, exclude: as of `suggest`.
+      count: how many.
+
+    Returns:
+      Suggestions with a leading axis of `count`; `found` is False beyond what may be asked.
+    """
+
+    def one(taken: jax.Array, _: None) -> tuple[jax.Array, Suggestion]:
+        query = suggest(state, evidence, strategy, exclude=taken)
+        return taken.at[query.section, query.structure].set(True), query
+
+    nothing = jnp.zeros(state.annotated.shape, bool)
+    return jax.lax.scan(one, nothing if exclude is None else exclude, None, length=count)[1]
+
+
+def _in_order(shape: tuple[int, ...]) -> jax.Array:
+    """[N, C] float32, falling from section to section, and on each from class 1 to background."""
+    section, structure = jnp.indices(shape)
+    last = (structure - 1) % shape[1]
+    return -(section * shape[1] + last).astype(jnp.float32)

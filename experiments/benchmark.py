@@ -26,12 +26,13 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
 from al_jax import io, networks, simulation, training
-from al_jax.convolution import compiler_options
+from al_jax.learner import Learner, assess
 from al_jax.networks import FCN, NETWORKS
 from al_jax.simulation import Config, Run, Task
 from al_jax.stack import InputError, Stack, make_stack
-from al_jax.state import ALState
-from al_jax.training import Training, TrainState
+from al_jax.state import ALState, PartialLabels, partial_labels
+from al_jax.training import Sections, Training, TrainState
+from al_jax.xla import compiler_options
 from experiments import command
 from experiments.runs import machine, versions
 
@@ -208,29 +209,52 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
     per_epoch = training.steps_per_epoch(num_sections, batch)
     epochs = -(-STEPS // per_epoch)
     steps, per_query = epochs * per_epoch, config.query_epochs * per_epoch
-    labels, compatible = state.labels, simulation.compatible(state)
+    partial = partial_labels(state)
     chosen = jnp.arange(batch) % num_sections
+    lessons = simulation.lessons_of(task, config)
+    rate = config.query_learning_rate
 
-    settings: dict[str, Any] = {"network": network, "setting": config.training}
-    settings["learning_rate"] = config.query_learning_rate
-    one_step = functools.partial(training.augmented_step, **settings)
-    in_scan = functools.partial(training.train, epochs=epochs, **settings)
+    def one_step(
+        key: jax.Array,
+        train_state: TrainState,
+        sections: Sections,
+        partial: PartialLabels,
+        chosen: jax.Array,
+    ) -> tuple[TrainState, jax.Array]:
+        key_crop, key_dropout = jax.random.split(key)
+        crops = training.random_batch(key_crop, sections, partial, chosen, config.training)
+        return training.train_step(key_dropout, train_state, crops, lessons.recipe, rate)
 
-    def predict(key: jax.Array, params: Any, task: Task, state: ALState) -> Any:
-        return training.predict(
-            key, params, task.sections, state.labels, simulation.compatible(state), state.in_range,
-            task.truth, network, config.training, entropy=False,
-        )  # fmt: skip
+    def in_scan(
+        key: jax.Array, train_state: TrainState, sections: Sections, partial: PartialLabels
+    ) -> tuple[TrainState, jax.Array]:
+        return training.train(
+            key, train_state, sections, partial, lessons.recipe, epochs=epochs, learning_rate=rate
+        )
+
+    def predict(train_state: TrainState, state: ALState, task: Task) -> tuple[Learner, Any]:
+        """What a simulation does of it, the score included."""
+        keep, beside = simulation.score, simulation.beside(task)
+        return assess(train_state, state, task.sections, lessons, keep=keep, beside=beside)
 
     def queries(run: Run, priority: jax.Array, task: Task) -> Any:
         return simulation.run_queries(
-            run, priority, task, config, ("BDa",), 0, QUERIES, jnp.inf, jnp.inf
+            run,
+            priority,
+            task,
+            config,
+            strategies=("BDa",),
+            which=0,
+            count=QUERIES,
+            target_dice=jnp.inf,
+            max_effort=jnp.inf,
         )
 
-    args = key, train_state, task.sections, labels, compatible
+    args = key, train_state, task.sections, partial
     step = compiled("step", one_step, *args, chosen)
     scan = compiled("steps in scan", in_scan, *args)
-    prediction = compiled("prediction", predict, key, train_state.params, task, state)
+    prediction_args = train_state, state, task
+    prediction = compiled("prediction", predict, *prediction_args)
     begin = functools.partial(simulation.begin, config=config, strategy="BDa")
     run, _ = jax.jit(begin)(train_state, state, task)
     query_args = run, jnp.zeros(run.state.annotated.shape), task
@@ -245,7 +269,7 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
         keys = jax.random.split(key, FLAGS.runs)
         copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * FLAGS.runs), train_state)
         many_args = keys, copies, *args[2:]
-        over_runs = jax.vmap(in_scan, in_axes=(0, 0, None, None, None))
+        over_runs = jax.vmap(in_scan, in_axes=(0, 0, None, None))
         together = compiled("steps of all runs", over_runs, *many_args)
 
     peer = None if FLAGS.peer is None else Peer(network, config, stack, per_query)
@@ -260,7 +284,7 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
             times[name].append(1000 * seconds / steps)
         if FLAGS.runs > 1:
             many_times.append(1000 * timed(together, *many_args) / steps / FLAGS.runs)
-        seconds = timed(prediction, key, train_state.params, task, state)
+        seconds = timed(prediction, *prediction_args)
         times["section"].append(1000 * seconds / num_sections)
         times["query"].append(1000 * timed(query, *query_args) / QUERIES)
         if peer is not None and repeat:

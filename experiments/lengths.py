@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import simulation
+from al_jax import driver, simulation
 from al_jax.boundary import remaining_effort, shared_lengths
-from al_jax.simulation import Config, Task
+from al_jax.simulation import Config, Task, true_answer
 from al_jax.stack import InputError, Stack
-from al_jax.state import ALState, annotate, candidates
-from al_jax.strategies import STRATEGIES, suggest
-from experiments import command, runs
+from al_jax.state import ALState, candidates
+from al_jax.strategies import STRATEGIES, make_evidence, suggest
+from experiments import command
 from experiments.simulate import check_strategies
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -57,7 +57,7 @@ def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Arr
     whole = jnp.diagonal(lengths, axis1=1, axis2=2)
     cost = whole
     if strategy == "BDa":
-        cost = jax.vmap(remaining_effort, (0, 0, None))(lengths, state.annotated, 0.0)
+        cost = jax.vmap(remaining_effort, (0, 0, None))(lengths, state.seen, 0.0)
     # What is not there costs nothing, and is asked for last.
     cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
     section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
@@ -94,13 +94,12 @@ def trace(
     def step(state: ALState, _: None) -> tuple[ALState, tuple[jax.Array, jax.Array]]:
         found = candidates(state).any()
         if lengths is None:
-            query = suggest(state, strategy, priority=priority)
+            no_dice = jnp.zeros((2, task.present.shape[1]))
+            query = suggest(state, make_evidence(state, no_dice, priority=priority), strategy)
             section, structure = query.section, query.structure
         else:
             section, structure = cheapest(state, lengths, strategy)
-        mask = task.truth[section] == structure
-        answered = annotate(state, section, structure, mask, task.sections.inside)[0]
-        state = jax.tree.map(lambda a, b: jnp.where(found, a, b), answered, state)
+        state = true_answer(state, jnp.where(found, section, -1), structure, task)[0]
         return state, now(state)
 
     first = now(state)
@@ -137,7 +136,7 @@ def main() -> None:
     print("effort (% of all outlines) at which a share of all structures is known")
     print(f"{'seed':>4} {'strategy':>9} {'start':>6} " + " ".join(f"{head:>6}" for head in heads))
     for seed in FLAGS.seed:
-        keys, task, state = runs.prepare(stack, config, int(seed))
+        keys, task, state = driver.prepare(stack, config, int(seed))
         for name in FLAGS.strategies:
             priority = simulation.draw_priority(keys.priority, task.present, name)
             effort, known = map(np.asarray, run(state, priority, task, strategy=name, lengths=by))

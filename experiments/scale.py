@@ -23,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import io, plots, simulation, training
-from al_jax.convolution import compiler_options
-from al_jax.networks import FCN, init_params
+from al_jax import io, plots, simulation
+from al_jax.learner import Lessons, assess
+from al_jax.networks import FCN
 from al_jax.simulation import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
-from al_jax.state import ALState, annotate, compatible, init_state, ranges
-from al_jax.strategies import Suggestion, suggest
+from al_jax.state import ALState, init_state, ranges
+from al_jax.strategies import Suggestion, make_evidence, suggest
+from al_jax.training import Recipe, TrainState, init_train_state
+from al_jax.xla import compiler_options
 from experiments import command
 from experiments.runs import machine, versions
 
@@ -95,32 +97,28 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     start = functools.partial(simulation.start, config=config)
     state, seconds["start"] = timed(start, key, task)
 
-    network = FCN(classes, width=1 / 32, fc_features=0)
-    params = jax.jit(functools.partial(init_params, network=network))(key)
+    lessons = Lessons(Recipe(FCN(classes, width=1 / 32, fc_features=0)))
+    network = jax.jit(functools.partial(init_train_state, recipe=lessons.recipe))(key)
 
-    def predict(params: Any, task: Task, state: ALState) -> jax.Array:
-        prediction = training.predict(
-            key, params, task.sections, state.labels, compatible(state), state.in_range,
-            task.truth, network, config.training, entropy=False,
-        )  # fmt: skip
-        return simulation.estimated_dice(prediction)
+    def predict(network: TrainState, state: ALState, task: Task) -> jax.Array:
+        return assess(network, state, task.sections, lessons)[0].dice
 
-    dice, seconds["prediction"] = timed(predict, params, task, state)
-    state = state.replace(dice=jnp.stack([dice, dice]))
-    ask = functools.partial(suggest, strategy="BDa")
-    query, seconds["suggestion"] = timed(ask, state, repeats=ANSWERS)
+    dice, seconds["prediction"] = timed(predict, network, state, task)
+
+    def ask(state: ALState, dice: jax.Array) -> Suggestion:
+        return suggest(state, make_evidence(state, dice))
+
+    query, seconds["suggestion"] = timed(ask, state, dice, repeats=ANSWERS)
     again = jax.jit(ask)
 
     def answer(state: ALState, query: Suggestion, task: Task) -> ALState:
-        mask = task.truth[query.section] == query.structure
-        inside = task.sections.inside
-        return annotate(state, query.section, query.structure, mask, inside)[0]
+        return simulation.true_answer(state, query.section, query.structure, task)[0]
 
     # With the state donated, as in a run: only the section that was answered is written.
     program = jax.jit(answer, donate_argnums=0).lower(state, query, task).compile()
     every = []
     for _ in range(ANSWERS):
-        query = jax.block_until_ready(again(state))
+        query = jax.block_until_ready(again(state, dice))
         if not query.found:
             break
         begin = time.perf_counter()

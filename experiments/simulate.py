@@ -16,17 +16,17 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from al_jax import figures, io, simulation
+from al_jax import driver, figures, io, learner, simulation
 from al_jax.augment import FIELDS, Augmentation
 from al_jax.boundary import DIRECTIONS
+from al_jax.driver import Checkpointing, Prepared, Progress
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.simulation import Config, Keys, Record, Task
+from al_jax.simulation import Config, Record
 from al_jax.stack import InputError, Stack
-from al_jax.state import ALState
 from al_jax.strategies import STRATEGIES
 from al_jax.training import Training, TrainState
 from experiments import command, runs
-from experiments.runs import TARGETS, Progress
+from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
 
@@ -53,7 +53,7 @@ def define_flags() -> None:
     flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 1e-6)
     flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
     flags.DEFINE_float("alpha", default.alpha, "Weight of D(T-1) in Eq. 6.", 0, 1)
-    flags.DEFINE_enum("dice_estimate", default.dice_estimate, simulation.ESTIMATES, "D of Eq. 6.")
+    flags.DEFINE_enum("dice_estimate", default.dice_estimate, learner.ESTIMATES, "D of Eq. 6.")
     flags.DEFINE_float("min_effort", default.min_effort, "Least predicted effort, pixels.", 1e-3)
     flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
     flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
@@ -128,7 +128,7 @@ def main() -> None:
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
-    prepared = runs.prepare(stack, config, FLAGS.seed, mesh)
+    prepared = driver.prepare(stack, config, FLAGS.seed, mesh)
     with command.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, weights, config, configuration)
 
@@ -136,14 +136,14 @@ def main() -> None:
 def simulate_into(
     workdir: pathlib.Path,
     stack: Stack,
-    prepared: tuple[Keys, Task, ALState],
+    prepared: Prepared,
     weights: dict[str, np.ndarray] | None,
     config: Config,
     configuration: dict,
 ) -> None:
     """The run itself; everything it writes goes into `workdir`."""
-    keys, task, state = prepared
-    total = float(task.total)
+    state, total = prepared.state, float(prepared.task.total)
+    keep = Checkpointing(workdir / "checkpoints", FLAGS.checkpoint_seconds)
     print(
         f"{stack.num_sections} sections of {stack.images.shape[1]}x{stack.images.shape[2]}, "
         f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}",
@@ -153,7 +153,7 @@ def simulate_into(
 
     def report(strategy: str, records: Record) -> None:
         traces[strategy] = records
-        io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack.names))
+        io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
     networks: dict[str, TrainState] = {}
     initial = float(state.traced.sum()) / total
@@ -161,23 +161,32 @@ def simulate_into(
     for strategy in FLAGS.strategies:
         loss = STRATEGIES[strategy].loss
         if loss not in networks:
-            folder = workdir / "checkpoints" / f"initial_{loss}"
             with Progress("network") as bar:
-                networks[loss] = runs.train_initially(
-                    keys, task, state, config, loss, weights, folder,
-                    FLAGS.checkpoint_seconds, bar.show,
-                )  # fmt: skip
-        folder = workdir / "checkpoints" / strategy
+                networks[loss] = driver.train_network(
+                    prepared,
+                    config,
+                    loss,
+                    keep=keep.at(f"initial_{loss}"),
+                    weights=weights,
+                    show=bar.show,
+                )
         with Progress(strategy) as bar:
-            run, records = runs.run_strategy(
-                strategy, keys, task, state, networks[loss], config, FLAGS.target_dice,
-                FLAGS.max_effort, folder, FLAGS.checkpoint_seconds, report, bar.show,
-            )  # fmt: skip
+            run, records = driver.run_strategy(
+                strategy,
+                prepared,
+                networks[loss],
+                config,
+                target_dice=FLAGS.target_dice,
+                max_effort=FLAGS.max_effort,
+                keep=keep.at(strategy),
+                report=report,
+                show=bar.show,
+            )
         traces[strategy] = records
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
 
-    io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack.names))
+    io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {

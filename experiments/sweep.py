@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from al_jax import io, simulation
+from al_jax import driver, io, simulation
 from al_jax.simulation import Config, Record
 from al_jax.stack import InputError
 from al_jax.strategies import STRATEGIES
@@ -313,7 +313,7 @@ def is_finished(run: Run | Refused) -> bool:
     return (run.folder / "result.json").exists()
 
 
-def train(network: Network, seconds: float, show: runs.Show) -> TrainState:
+def train(network: Network, seconds: float, show: driver.Show) -> TrainState:
     """The initial network: trained, or read if it has been.
 
     Args:
@@ -328,7 +328,7 @@ def train(network: Network, seconds: float, show: runs.Show) -> TrainState:
     weights = None
     if network.weights is not None and not trained:
         weights = io.read_weights(network.weights).arrays
-    keys, task, state = runs.prepare(io.read_stack(network.stack), network.config, setting["seed"])
+    prepared = driver.prepare(io.read_stack(network.stack), network.config, setting["seed"])
     # Many runs may read a trained network at once.
     place = (
         contextlib.nullcontext(network.folder)
@@ -336,12 +336,17 @@ def train(network: Network, seconds: float, show: runs.Show) -> TrainState:
         else command.open_workdir(network.folder, setting, PATIENCE)
     )
     with place as folder:
-        return runs.train_initially(
-            keys, task, state, network.config, setting["loss"], weights, folder, seconds, show
+        return driver.train_network(
+            prepared,
+            network.config,
+            setting["loss"],
+            keep=driver.Checkpointing(folder, seconds),
+            weights=weights,
+            show=show,
         )
 
 
-def perform(run: Run, seconds: float, show: runs.Show) -> None:
+def perform(run: Run, seconds: float, show: driver.Show) -> None:
     """The run, in its folder; arguments and errors as of `train`."""
     setting = run.configuration
     strategy = setting["strategy"]
@@ -351,19 +356,26 @@ def perform(run: Run, seconds: float, show: runs.Show) -> None:
         (folder / "error.json").unlink(missing_ok=True)
         _place_stack(run.network, folder)
         stack = io.read_stack(folder / "stack.npz")
-        keys, task, state = runs.prepare(stack, run.config, setting["seed"])
-        initial = train(run.network, seconds, lambda *_, **__: None)
+        prepared = driver.prepare(stack, run.config, setting["seed"])
+        initial = train(run.network, seconds, driver.silent)
 
         def report(strategy: str, records: Record) -> None:
-            table = runs.table_of_queries({strategy: records}, stack.names)
+            table = runs.table_of_queries({strategy: records}, stack)
             io.write_whole(folder / "queries.csv", table)
 
-        _, records = runs.run_strategy(
-            strategy, keys, task, state, initial, run.config, setting["target_dice"],
-            setting["max_effort"], folder / "checkpoints", seconds, report, show,
-        )  # fmt: skip
+        _, records = driver.run_strategy(
+            strategy,
+            prepared,
+            initial,
+            run.config,
+            target_dice=setting["target_dice"],
+            max_effort=setting["max_effort"],
+            keep=driver.Checkpointing(folder / "checkpoints", seconds),
+            report=report,
+            show=show,
+        )
         report(strategy, records)
-        answered = np.argwhere(np.asarray(state.annotated).T)
+        answered = np.argwhere(np.asarray(prepared.state.annotated).T)
         result = {
             "input": {"stack": run.name},
             "configuration": setting,
@@ -508,7 +520,7 @@ def work(pipe: Connection, seconds: float) -> None:
         pipe.send(attempt(units.get(), seconds, show))
 
 
-def attempt(unit: Unit, seconds: float, show: runs.Show) -> tuple[str, str]:
+def attempt(unit: Unit, seconds: float, show: driver.Show) -> tuple[str, str]:
     """Does a unit; 'done', 'failed' or (the disk is) 'full', and a line about a failure."""
     try:
         if isinstance(unit, Network):
@@ -613,7 +625,7 @@ def carry_out(
         )  # fmt: skip
 
     try:
-        with runs.Progress("sweep") as bar:
+        with driver.Progress("sweep") as bar:
             while todo or any(worker.unit is not None for worker in workers):
                 if not workers:
                     workers += [hire(place, seconds) for place in find_places(jobs)[: len(todo)]]

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import simulation
+from al_jax import driver, simulation
 from al_jax.simulation import Config
 from al_jax.stack import Stack, make_stack
 from al_jax.training import Training
-from experiments import runs
 
 CONFIG = Config(
     network="pixelwise", initial_epochs=4, query_epochs=1, dropout_samples=2,
@@ -85,19 +84,19 @@ def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
     """The arguments of `simulation.begin`, with a network that was not trained."""
     keys = simulation.make_keys(jax.random.key(0))
     task = _jit("make_task", "config", "mesh")(_stack(count), config=CONFIG, mesh=mesh)
-    task = runs.place(task, task.mesh)
+    task = driver.place(task, task.mesh)
     state = _jit("start", "config")(keys.start, task, config=CONFIG)
     weights = tiny.weights(tiny.make("pixelwise", tiny.CLASSES), heads=True)
     network = simulation.initial_train_state(keys.weights, task, CONFIG, weights)
-    return runs.place(network, task.mesh), state, task, CONFIG, strategy
+    return driver.place(network, task.mesh), state, task, CONFIG, strategy
 
 
 @pytest.mark.parametrize(("strategy", "count"), [("HBDa", ODD), ("H_dropout", FEW)])
 def test_the_same_prediction_to_the_bit(strategy, count):
     begin = _jit("begin", "config", "strategy")
     (shared, _), (one, _) = (begin(*_begun(strategy, count, mesh)) for mesh in (MESH, None))
-    assert shared.prediction.entropy.shape == (count, tiny.CLASSES)
-    _assert_same(shared.prediction, one.prediction, 0)
+    assert shared.learner.entropy.shape == (count, tiny.CLASSES)
+    _assert_same((shared.learner, shared.scores), (one.learner, one.scores), 0)
 
 
 @pytest.mark.parametrize(("count", "share"), [(EVEN, 2), (ODD, 2), (FEW, 1)])
@@ -123,14 +122,11 @@ def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
     records, network = [], tmp_path / "network"
 
     def perform(folder, mesh):
-        keys, task, state = runs.prepare(_stack(ODD), CONFIG, 0, mesh)
-        initial = runs.train_initially(
-            keys, task, state, CONFIG, "partial", None, network, 0, lambda *_, **__: None
-        )
-        run, more = runs.run_strategy(
-            "BDa", keys, task, state, initial, CONFIG, 1.0, 1.0, folder, 0,
-            lambda *_: None, lambda *_, **__: None,
-        )  # fmt: skip
+        prepared = driver.prepare(_stack(ODD), CONFIG, 0, mesh)
+        keep = driver.Checkpointing(network, 0)
+        initial = driver.train_network(prepared, CONFIG, keep=keep)
+        keep = driver.Checkpointing(folder, 0)
+        run, more = driver.run_strategy("BDa", prepared, initial, CONFIG, keep=keep)
         assert len(run.state.labels.devices()) == (1 if mesh is None else 4)
         records.append(more)
 
@@ -139,6 +135,6 @@ def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
         perform(folder, first)
         shutil.rmtree(max(folder.iterdir(), key=lambda path: int(path.name)))
         perform(folder, then)
-    assert len(records[0].dice) > 2 * runs.QUERIES
+    assert len(records[0].dice) > 2 * driver.QUERIES
     for other in records[1:]:
         _assert_same(other, records[0], 1e-6)

@@ -1,7 +1,6 @@
 """The convolution and both of its gradients against JAX's own, in and out of a loop."""
 
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import direct_convolution
 
-from al_jax.convolution import _for_winograd, compiler_options, convolution
+from al_jax.convolution import _for_winograd, convolution
 
 
 def _error(x, kernel, expected):
@@ -107,37 +106,3 @@ def test_wide_layers_of_enough_tiles_are_winograds(x, features, dtype, chosen):
     x = jax.ShapeDtypeStruct((*x, features), dtype)
     kernel = jax.ShapeDtypeStruct((3, 3, features, features), dtype)
     assert ("dot_general" in str(jax.make_jaxpr(convolution)(x, kernel))) == chosen
-
-
-def _compiled(options):
-    shapes = (
-        jax.ShapeDtypeStruct((8, 12, 12, 32), jnp.float32),
-        jax.ShapeDtypeStruct((3, 3, 32, 32), jnp.float32),
-    )
-
-    def step(x, kernel):
-        return _value_and_gradients(convolution, x, kernel, x)
-
-    return jax.jit(step).lower(*shapes).compile(options)
-
-
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are those of a CPU")
-def test_compiler_options_share_convolutions_among_all_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    default, found = _compiled({}), _compiled(compiler_options())
-    if "ynn" not in default.as_text():
-        pytest.skip("this XLA leaves convolutions to Eigen by itself")
-    assert "ynn" not in found.as_text()
-    rng = np.random.default_rng(2)
-    x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((8, 12, 12, 32), (3, 3, 32, 32)))
-    for value, expected in zip(found(x, kernel), default(x, kernel), strict=True):
-        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)
-
-
-def test_there_are_no_compiler_options_on_one_core_or_where_xla_knows_none(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr("al_jax.convolution._OPTIONS", {"xla_no_such_option": "true"})
-    assert compiler_options() == {}
-    monkeypatch.undo()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
-    assert compiler_options() == {}

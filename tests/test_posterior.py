@@ -30,7 +30,7 @@ def _reference(logits, labels, compatible):
 @pytest.mark.parametrize("seed", range(2))
 def test_posterior_is_eq_3(wrap, seed):
     logits, labels = _image(seed)
-    found = np.asarray(wrap(P.posterior)(logits, labels, COMPATIBLE))
+    found = np.asarray(wrap(P.class_posterior)(logits, labels, COMPATIBLE))
     np.testing.assert_allclose(found, _reference(logits, labels, COMPATIBLE), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
     assert not found[labels < 0][:, ~COMPATIBLE].any()
@@ -39,7 +39,7 @@ def test_posterior_is_eq_3(wrap, seed):
 
 def test_posterior_by_hand():
     f = np.array([[[0.5, 0.25, 0.125, 0.125], [0.5, 0.25, 0.125, 0.125]]])
-    found = P.posterior(jnp.log(f), np.array([[-1, 3]]), np.array([False, True, True, False]))
+    found = P.class_posterior(jnp.log(f), np.array([[-1, 3]]), np.array([False, True, True, False]))
     np.testing.assert_allclose(found, [[[0, 2 / 3, 1 / 3, 0], [0, 0, 0, 1]]], rtol=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_posterior_of_extreme_logits(wrap):
     logits = rng.choice([-1e4, 1e4], (*SHAPE, CLASSES)).astype(np.float32)
     logits[0] = [-1e4, 1e4, -1e4 + 1, -1e4]  # f is zero in float32 on the whole of C_n
     labels[0] = -1
-    found = np.asarray(wrap(P.posterior)(logits, labels, COMPATIBLE))
+    found = np.asarray(wrap(P.class_posterior)(logits, labels, COMPATIBLE))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, _reference(logits, labels, COMPATIBLE), atol=1e-6)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
@@ -62,7 +62,7 @@ def test_posterior_of_extreme_logits(wrap):
 def test_one_class_left_is_implied(wrap):
     logits, labels = _image(3)
     only = np.array([False, False, True, False])
-    found = np.asarray(wrap(P.posterior)(logits, labels, only))
+    found = np.asarray(wrap(P.class_posterior)(logits, labels, only))
     segmented = np.asarray(wrap(P.segment)(logits, labels, only))
     np.testing.assert_array_equal(segmented, np.where(labels < 0, 2, labels))
     np.testing.assert_allclose(
@@ -73,7 +73,7 @@ def test_one_class_left_is_implied(wrap):
 
 def test_nothing_compatible_gives_no_nan():
     logits, labels = _image(4)
-    found = np.asarray(P.posterior(logits, labels, np.zeros(CLASSES, bool)))
+    found = np.asarray(P.class_posterior(logits, labels, np.zeros(CLASSES, bool)))
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found[labels >= 0], np.eye(CLASSES)[labels[labels >= 0]])
 
@@ -123,9 +123,9 @@ def test_entropy_is_eq_8(wrap):
 def test_traced_pixels_and_pixels_outside_have_no_entropy():
     logits, _ = _image(7)
     inside = np.random.default_rng(8).random(SHAPE) < 0.8
-    traced = P.posterior(logits, np.ones(SHAPE, np.int16), COMPATIBLE)
+    traced = P.class_posterior(logits, np.ones(SHAPE, np.int16), COMPATIBLE)
     np.testing.assert_array_equal(P.class_entropy(traced, inside), 0)
-    blank = P.posterior(logits, np.full(SHAPE, -1, np.int16), COMPATIBLE)
+    blank = P.class_posterior(logits, np.full(SHAPE, -1, np.int16), COMPATIBLE)
     moved = jnp.where(inside[..., None], blank, 0.25)
     np.testing.assert_array_equal(P.class_entropy(blank, inside), P.class_entropy(moved, inside))
 
@@ -135,14 +135,14 @@ def test_permuting_the_classes_permutes_everything():
     order = np.array([2, 0, 3, 1])  # class c becomes order[c]
     where = np.argsort(order)
     args = (logits[..., where], np.where(labels >= 0, order[labels], -1), COMPATIBLE[where])
-    p = P.posterior(logits, labels, COMPATIBLE)
-    np.testing.assert_allclose(P.posterior(*args), p[..., where], rtol=1e-5, atol=1e-7)
+    p = P.class_posterior(logits, labels, COMPATIBLE)
+    np.testing.assert_allclose(P.class_posterior(*args), p[..., where], rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(P.segment(*args), order[P.segment(logits, labels, COMPATIBLE)])
 
 
 def test_vmapped_is_looped():
     logits, labels = map(np.stack, zip(*(_image(seed) for seed in range(3)), strict=True))
     masks = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
-    vmapped = jax.vmap(P.posterior)(logits, labels, masks)
-    looped = [P.posterior(*x) for x in zip(logits, labels, masks, strict=True)]
+    vmapped = jax.vmap(P.class_posterior)(logits, labels, masks)
+    looped = [P.class_posterior(*x) for x in zip(logits, labels, masks, strict=True)]
     np.testing.assert_allclose(vmapped, np.stack(looped), rtol=1e-6)

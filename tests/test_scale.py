@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from al_jax import simulation, state, strategies
+from al_jax import driver, simulation, state, strategies
 from al_jax.networks import STRIDE
 from al_jax.stack import Stack
-from experiments import runs
 
 COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
 PIXELS = COUNT * HEIGHT * WIDTH
@@ -40,6 +39,7 @@ def begun() -> tuple:
         inside=Shape((COUNT, HEIGHT, WIDTH), bool),
         truth=Shape((COUNT, HEIGHT, WIDTH), jnp.int16),
         names=tuple(map(str, range(CLASSES))),
+        sections=(),
     )
     key = Shape((), jax.random.key(0).dtype)
 
@@ -79,12 +79,13 @@ def test_a_suggestion_is_linear_in_the_sections(begun):
     run, _ = begun
     entropy = priority = Shape((COUNT, CLASSES), jnp.float32)
     for strategy in strategies.STRATEGIES:
-        suggest = functools.partial(strategies.suggest, strategy=strategy, alpha=0.5)
+        suggest = functools.partial(strategies.suggest, strategy=strategy)
         jaxpr = jax.make_jaxpr(
-            lambda state, entropy, priority, ask=suggest: ask(
-                state, entropy=entropy, priority=priority
+            lambda state, dice, entropy, priority, ask=suggest: ask(
+                state,
+                strategies.make_evidence(state, dice, entropy=entropy, priority=priority),
             )
-        )(run.state, entropy, priority)
+        )(run.state, run.learner.dice, entropy, priority)
         sizes = [
             math.prod(value.aval.shape)
             for step in _steps(jaxpr.jaxpr)
@@ -111,7 +112,7 @@ def test_queries_write_one_section_where_it_lies(monkeypatch):
     # The same of the simulator's loop, by the copies of all labels that XLA puts in.
     monkeypatch.setattr(simulation, "make_network", lambda _, classes: tiny.Pixelwise(classes))
     stack = tiny.stack()
-    _, task, begun = runs.prepare(stack, CONFIG, 0)
+    _, task, begun = driver.prepare(stack, CONFIG, 0)
     network = simulation.initial_train_state(jax.random.key(0), task, CONFIG)
     run = simulation.begin(network, begun, task, CONFIG, "BDa")[0]
     queries = functools.partial(
@@ -132,6 +133,7 @@ def test_a_start_takes_no_more_than_the_stack_and_its_labels():
         inside=Shape((count, height, width), bool),
         truth=Shape((count, height, width), jnp.int16),
         names=tuple(map(str, range(classes))),
+        sections=(),
     )
     make_task = functools.partial(simulation.make_task, config=CONFIG)
     task, key = jax.eval_shape(make_task, stack), Shape((), jax.random.key(0).dtype)

@@ -152,7 +152,7 @@ def test_simulate_draws_its_weights_from_the_key():
     _assert_same(_jit("simulate")(KEY, STACK, **args), (last, records))
     other, _ = _jit("simulate")(jax.random.key(1), STACK, **args)
     assert not np.array_equal(
-        last.train.params["score"]["kernel"], other.train.params["score"]["kernel"]
+        last.learner.train.params["score"]["kernel"], other.learner.train.params["score"]["kernel"]
     )
     # The very weights that `initial_train_state` draws.
     keys, task = simulation.make_keys(KEY), _jit("make_task")(STACK, config=PIXELWISE)
@@ -186,7 +186,7 @@ def test_every_strategy_runs(strategy):
         assert run.state.annotated[section, structure]
         mask = np.asarray(task.truth[section] == structure)
         np.testing.assert_array_equal(np.asarray(run.state.labels[section])[mask], structure)
-    assert bool(np.asarray(run.prediction.entropy).any()) == strategies.STRATEGIES[strategy].entropy
+    assert bool(np.asarray(run.learner.entropy).any()) == strategies.STRATEGIES[strategy].entropy
     _assert_same(_queries(strategy, [2]), (run, records))
 
 
@@ -201,13 +201,14 @@ def test_strategies_share_start_and_network():
     reference = _begun("BDa")[2]
     for strategy in ("Da", "Rand", "Uniform", "HBDa", "H_dropout"):
         run = _begun(strategy)[2]
-        _assert_same(run.train, reference.train)
+        _assert_same(run.learner.train, reference.learner.train)
         _assert_same(run.state, reference.state)
     _assert_same(_begun("Da")[2:], _begun("BDa")[2:])
     ablation = _begun("BDa_CE")[2]
     _assert_same(ablation.state.labels, reference.state.labels)
     assert not np.array_equal(
-        ablation.train.params["score"]["kernel"], reference.train.params["score"]["kernel"]
+        ablation.learner.train.params["score"]["kernel"],
+        reference.learner.train.params["score"]["kernel"],
     )
 
 
@@ -240,7 +241,7 @@ def test_the_start():
         )
     assert run.state.step == 0 and record.section == record.structure == -1
     assert not record.done
-    np.testing.assert_array_equal(run.state.dice[0], run.state.dice[1])
+    np.testing.assert_array_equal(run.learner.dice[0], run.learner.dice[1])
     np.testing.assert_allclose(record.length, run.state.traced.sum())
 
 
@@ -312,6 +313,12 @@ def test_a_target_met_at_the_start_asks_nothing():
     _assert_same(run, _begun("Rand")[2])
 
 
+def _dice(overlaps):
+    """[N, 2, C] -> [N, C]."""
+    both, either = np.moveaxis(np.asarray(overlaps), 1, 0)
+    return np.where(either > 0, 2 * both / np.maximum(either, 1), 1)
+
+
 @functools.cache
 def _step_by_step(config, queries=4):
     """Runs before and after each query of BDa, with their records; the first has none."""
@@ -330,25 +337,27 @@ def test_dice_history_of_fit():
     # D: the network's own Dice of what was traced, averaged over the sections where it was.
     before = None
     for run, _ in _step_by_step(PIXELWISE):
-        fit, traced = np.asarray(run.prediction.fit), np.asarray(run.prediction.traced)
+        fit, traced = np.asarray(run.learner.fit), np.asarray(run.learner.traced)
         now = [fit[traced[:, c], c].mean() if traced[:, c].any() else 0 for c in range(CLASSES)]
-        np.testing.assert_allclose(run.state.dice[0], now, rtol=1e-6)
-        np.testing.assert_allclose(run.state.dice[1], now if before is None else before, rtol=1e-6)
-        before = np.asarray(run.state.dice[0])
+        np.testing.assert_allclose(run.learner.dice[0], now, rtol=1e-6)
+        np.testing.assert_allclose(
+            run.learner.dice[1], now if before is None else before, rtol=1e-6
+        )
+        before = np.asarray(run.learner.dice[0])
 
 
 def test_dice_history_of_prospective():
     # D: of the asked structure, the reported Dice of the prediction just before the answer.
     config = dataclasses.replace(PIXELWISE, dice_estimate="prospective")
     steps = _step_by_step(config)
-    expected = np.array(steps[0][0].state.dice)
+    expected = np.array(steps[0][0].learner.dice)
     np.testing.assert_array_equal(expected[0], expected[1])
     moved = 0
     for (run, _), (after, record) in itertools.pairwise(steps):
         c = int(record.structure)
         expected[1, c] = expected[0, c]
-        expected[0, c] = run.prediction.clamped[record.section, c]
-        np.testing.assert_allclose(after.state.dice, expected, rtol=1e-6)
+        expected[0, c] = _dice(run.scores.clamped)[record.section, c]
+        np.testing.assert_allclose(after.learner.dice, expected, rtol=1e-6)
         moved += expected[0, c] != expected[1, c]
     assert moved
 
@@ -357,10 +366,10 @@ def test_records_say_what_the_equations_said():
     config = PIXELWISE
     steps = _step_by_step(config)
     for (run, _), (after, record) in itertools.pairwise(steps):
-        dice = config.alpha * run.state.dice[0] + (1 - config.alpha) * run.state.dice[1]
+        dice = config.alpha * run.learner.dice[0] + (1 - config.alpha) * run.learner.dice[1]
         np.testing.assert_allclose(record.predicted_dice, dice[record.structure], rtol=1e-6)
         boundary = np.asarray(state.boundary_matrix(run.state))
-        annotated = np.asarray(run.state.annotated[record.section])
+        annotated = np.asarray(run.state.seen[record.section])
         c = int(record.structure)
         length = boundary[c, c] - boundary[c][annotated].sum()
         np.testing.assert_allclose(record.predicted_length, max(length, 1), rtol=1e-5)
@@ -369,7 +378,7 @@ def test_records_say_what_the_equations_said():
             ("clamped", record.dice, record.class_dice),
             ("unclamped", record.dice_unclamped, record.class_dice_unclamped),
         ):
-            scores = np.asarray(getattr(after.prediction, field))
+            scores = _dice(getattr(after.scores, field))
             means = [scores[present[:, c], c].mean() for c in range(CLASSES)]
             np.testing.assert_allclose(per_class, means, rtol=1e-5)
             np.testing.assert_allclose(reported, np.mean(means[1:]), rtol=1e-5)
@@ -404,7 +413,9 @@ def test_background_counts_where_asked():
     task, _, run, record = _begun("BDa")
     np.testing.assert_allclose(record.dice, record.class_dice[1:].mean(), rtol=1e-6)
     config = dataclasses.replace(PIXELWISE, count_background=True)
-    record = _jit("begin", config)(run.train, run.state, task, config=config, strategy="BDa")[1]
+    record = _jit("begin", config)(
+        run.learner.train, run.state, task, config=config, strategy="BDa"
+    )[1]
     np.testing.assert_allclose(record.dice, record.class_dice.mean(), rtol=1e-6)
 
 
@@ -425,7 +436,7 @@ def test_a_chunk_moves_nothing_between_host_and_device():
 
 def test_simulations_under_vmap():
     def one(key, stack):
-        return simulation.simulate(key, stack, "BDa", PIXELWISE, 2, params=_weights())[1]
+        return simulation.simulate(key, stack, "BDa", PIXELWISE, queries=2, params=_weights())[1]
 
     keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
     options = {"xla_backend_optimization_level": 0}
@@ -437,3 +448,41 @@ def test_simulations_under_vmap():
         for field in ("effort", "dice", "dice_unclamped", "class_dice", "loss"):
             found, expected = getattr(together, field)[index], getattr(alone, field)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+# The start.
+
+
+def _draws(present, count=400):
+    draw = jax.jit(jax.vmap(simulation.initial_queries, in_axes=(0, None)))
+    return np.asarray(draw(jax.random.split(jax.random.key(0), count), present))
+
+
+def test_initial_queries_are_near_the_middle():
+    present = np.zeros((24, 5), bool)
+    present[4:19, 0] = True  # the middle of 4..18 is 11
+    present[20:23, 1] = True  # 20, 21, 22
+    present[[0, 1, 2, 20, 21], 2] = True  # the middle section that shows it is 2
+    present[[3, 23], 3] = True  # no section near the middle of the extent
+    found = _draws(present)
+    assert found.dtype == np.int32 and found.shape == (400, 5)
+    assert set(found[:, 0]) == set(range(8, 15))
+    assert set(found[:, 1]) == {20, 21, 22}
+    assert set(found[:, 2]) == {0, 1, 2}
+    assert set(found[:, 3]) <= {3, 23}
+    assert set(found[:, 4]) == {-1}
+
+
+def test_initial_queries_are_uniform():
+    present = np.zeros((24, 1), bool)
+    present[4:19] = True
+    counts = np.bincount(_draws(present, 1400)[:, 0], minlength=24)[8:15]
+    assert ((counts - 200) ** 2 / 200).sum() < 22.5  # chi-square, 6 degrees of freedom, p = 0.001
+
+
+def test_the_same_key_draws_the_same_initial_queries():
+    present = np.ones((24, 6), bool)
+    found = _draws(present, 20)
+    np.testing.assert_array_equal(found, _draws(present, 20))
+    assert len(set(map(tuple, found))) > 1
+    assert len(set(found[0])) > 1  # classes are drawn apart

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from al_jax import state
-from al_jax.stack import InputError
 
 # Three sections of three classes; class 2 is absent from the second, background from the third.
 TRUTH = np.array(
@@ -49,7 +48,7 @@ def test_nothing_is_annotated_at_first():
     np.testing.assert_array_equal(s.unlabelled, [12, 8, 12])
     np.testing.assert_array_equal(s.traced, [0, 0, 0])
     np.testing.assert_array_equal(state.boundary_matrix(s), np.zeros((3, 3)))
-    assert s.dice.shape == (2, 3) and s.step == 0
+    assert not s.seen.any() and s.step == 0
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
@@ -106,6 +105,7 @@ def test_an_absent_answer_changes_the_mask_alone():
     for name in ("labels", "unlabelled", "length_sum", "length_count", "traced", "in_range"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     np.testing.assert_array_equal(after.annotated, [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(after.seen, [[0, 1, 1], [0, 0, 0], [0, 0, 0]])
 
 
 def test_neighbours_that_do_not_touch_count_as_zero():
@@ -262,55 +262,32 @@ def test_ranges_have_no_margin_by_default():
     np.testing.assert_array_equal(state.ranges(PRESENT), state.ranges(PRESENT, 0))
 
 
-def _draws(present, count=400):
-    draw = jax.jit(jax.vmap(state.initial_queries, in_axes=(0, None)))
-    return np.asarray(draw(jax.random.split(jax.random.key(0), count), present))
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
+@pytest.mark.parametrize("pair", [(-1, 1), (3, 1), (7, 1), (0, -1), (0, 3), (-1, -1)])
+def test_what_does_not_exist_changes_nothing(pair, wrap):
+    before = _answers(_start(), [(0, 1), (2, 2)])
+    after, effort = wrap(state.annotate)(before, *pair, np.ones((3, 4), bool), INSIDE)
+    assert effort == 0
+    for name in ("labels", "annotated", "seen", "unlabelled", "length_sum", "length_count"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
+    np.testing.assert_array_equal(before.traced, after.traced)
+    assert after.step == before.step == 2
 
 
-def test_initial_queries_are_near_the_middle():
-    present = np.zeros((24, 5), bool)
-    present[4:19, 0] = True  # the middle of 4..18 is 11
-    present[20:23, 1] = True  # 20, 21, 22
-    present[[0, 1, 2, 20, 21], 2] = True  # the middle section that shows it is 2
-    present[[3, 23], 3] = True  # no section near the middle of the extent
-    found = _draws(present)
-    assert found.dtype == np.int32 and found.shape == (400, 5)
-    assert set(found[:, 0]) == set(range(8, 15))
-    assert set(found[:, 1]) == {20, 21, 22}
-    assert set(found[:, 2]) == {0, 1, 2}
-    assert set(found[:, 3]) <= {3, 23}
-    assert set(found[:, 4]) == {-1}
+def test_the_one_class_that_is_left_is_implied():
+    in_range = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1]], bool)
+    s = _start(in_range)
+    np.testing.assert_array_equal(state.implied(s), [-1, 0, -1])
+    s = _answers(s, [(0, 1), (0, 2), (2, 2)])
+    np.testing.assert_array_equal(state.implied(s), [0, 0, 1])
+    s = _answers(s, [(0, 0)])  # no pixel is left to be anything
+    np.testing.assert_array_equal(state.implied(s), [-1, 0, 1])
 
 
-def test_initial_queries_are_uniform():
-    present = np.zeros((24, 1), bool)
-    present[4:19] = True
-    counts = np.bincount(_draws(present, 1400)[:, 0], minlength=24)[8:15]
-    assert ((counts - 200) ** 2 / 200).sum() < 22.5  # chi-square, 6 degrees of freedom, p = 0.001
-
-
-def test_the_same_key_draws_the_same_initial_queries():
-    present = np.ones((24, 6), bool)
-    found = _draws(present, 20)
-    np.testing.assert_array_equal(found, _draws(present, 20))
-    assert len(set(map(tuple, found))) > 1
-    assert len(set(found[0])) > 1  # classes are drawn apart
-
-
-def test_check_state_passes_what_fits_and_names_what_does_not():
-    in_range = np.array([[True, True, False], [True, True, True]])
-    inside = np.ones((2, 3, 3), bool)
-    fresh = state.init_state(jax.random.key(0), inside, in_range)
-    state.check_state(fresh)
-
-    mask = np.zeros((3, 3), bool)
-    mask[0] = True
-    outside, _ = state.annotate(fresh, 0, 2, mask, inside)
-    with pytest.raises(InputError, match="class 2 was traced on section 0, outside its range"):
-        state.check_state(outside)
-
-    answered, _ = state.annotate(fresh, 0, 0, mask, inside)
-    state.check_state(answered)
-    answered, _ = state.annotate(answered, 0, 1, np.zeros((3, 3), bool), inside)
-    with pytest.raises(InputError, match="section 0 has 6 unlabelled pixels"):
-        state.check_state(answered)
+def test_partial_labels_are_what_the_network_learns_from():
+    in_range = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1]], bool)
+    s = _answers(_start(in_range), [(0, 1)])
+    found = state.partial_labels(s)
+    np.testing.assert_array_equal(found.labels, s.labels)
+    np.testing.assert_array_equal(found.compatible, [[1, 0, 1], [1, 1, 0], [0, 1, 1]])
+    np.testing.assert_array_equal(found.in_range, in_range)

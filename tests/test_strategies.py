@@ -22,10 +22,21 @@ DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at
 ENTROPY = np.array([[0.12, 0.9, 0.02], [0.2, 0.19, 0.15]], np.float32)
 PRIORITY = np.array([[0.3, 0.99, 0.1], [0.2, 0.6, 0.5]], np.float32)
 ALL = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
-suggest = jax.jit(strategies.suggest, static_argnums=1)
 
 
-def _state(boundary=B, dice=DICE, annotated=((0, 1, 0), (0, 0, 0)), in_range=None):
+def ask(s, name, dice=None, *, entropy=None, priority=None, alpha=0.5, min_effort=1.0, **given):
+    """A suggestion on what the example knows."""
+    dice = jnp.asarray(DICE if dice is None else dice, jnp.float32)
+    evidence = strategies.make_evidence(
+        s, dice, alpha=alpha, entropy=entropy, priority=priority, min_effort=min_effort
+    )
+    return strategies.suggest(s, evidence, name, **given)
+
+
+suggest = jax.jit(ask, static_argnums=1)
+
+
+def _state(boundary=B, annotated=((0, 1, 0), (0, 0, 0)), in_range=None):
     boundary, annotated = np.asarray(boundary, np.float32), np.asarray(annotated, bool)
     sections = len(annotated)
     labels = np.full((sections, 2, 2), -1, np.int16)
@@ -39,10 +50,10 @@ def _state(boundary=B, dice=DICE, annotated=((0, 1, 0), (0, 0, 0)), in_range=Non
     return blank.replace(
         labels=jnp.asarray(labels),
         annotated=jnp.asarray(annotated),
+        seen=jnp.asarray(annotated),
         unlabelled=jnp.asarray((labels == -1).sum((1, 2)), jnp.int32),
         length_sum=jnp.asarray(2 * boundary),
         length_count=jnp.full(boundary.shape, 2.0),
-        dice=jnp.asarray(dice, jnp.float32),
     )
 
 
@@ -86,7 +97,7 @@ BY_HAND = {
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain", "jit"])
 @pytest.mark.parametrize("name", ALL)
 def test_each_method_picks_by_hand(name, compiled):
-    f = suggest if compiled else strategies.suggest
+    f = suggest if compiled else ask
     found = f(_state(), name, entropy=ENTROPY, priority=PRIORITY)
     (section, structure), score = BY_HAND[name]
     assert (int(found.section), int(found.structure)) == (section, structure)
@@ -99,23 +110,23 @@ def test_each_method_picks_by_hand(name, compiled):
 @pytest.mark.parametrize("name", ["BDa", "HBDa", "HB"])
 def test_the_predicted_length_is_eq_5(name):
     found = suggest(_state(), name, entropy=ENTROPY)
-    assert found.length == {"BDa": 6, "HBDa": 12, "HB": 4}[name]
+    assert found.left == {"BDa": 6, "HBDa": 12, "HB": 4}[name]
 
 
 def test_alpha_weighs_the_last_dice():
     # With alpha = 1, D = 1/2 everywhere: the least effort wins, 4 px for structure 0.
     found = suggest(_state(), "BDa", alpha=1.0)
-    assert (found.section, found.structure, found.dice, found.length) == (0, 0, 0.5, 4)
+    assert (found.section, found.structure, found.dice, found.left) == (0, 0, 0.5, 4)
 
 
 def test_min_effort_keeps_shared_outlines_from_winning_for_free():
     shared = B.copy()
     shared[0, 1] = shared[1, 0] = 8.0  # nothing of structure 0 is left on the first section
     found = suggest(_state(shared), "BDa")
-    assert (found.section, found.structure, found.length) == (0, 0, 1.0)
+    assert (found.section, found.structure, found.left) == (0, 0, 1.0)
     np.testing.assert_allclose(found.score, 0.25)
     found = suggest(_state(shared), "BDa", min_effort=5.0)
-    assert (found.section, found.structure, found.length) == (0, 2, 6.0)
+    assert (found.section, found.structure, found.left) == (0, 2, 6.0)
 
 
 def test_da_is_clipped_at_min_effort():
@@ -146,34 +157,34 @@ def test_nothing_left_is_said(name):
 # Ties: structures of a score that is exactly the same, (1/2)/8 and (1/4)/4.
 def test_ties_go_to_the_larger_room_for_improvement():
     dice = [[0.75, 0.5, 0.875]] * 2
-    s = _state(np.diag([4.0, 8.0, 2.0]), dice, np.zeros((2, 3)))
-    found = suggest(s, "BDa")
+    s = _state(np.diag([4.0, 8.0, 2.0]), np.zeros((2, 3)))
+    found = suggest(s, "BDa", dice)
     assert (found.section, found.structure) == (0, 1)
     assert found.score == 1 / 16
     # ... also where it lies on a later section.
-    s = _state(np.diag([4.0, 8.0, 2.0]), dice, np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
-    found = suggest(s, "BDa")
+    s = _state(np.diag([4.0, 8.0, 2.0]), np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
+    found = suggest(s, "BDa", dice)
     assert (found.section, found.structure) == (1, 1)
 
 
 def test_ties_then_go_to_the_lower_section():
     dice = [[0.75, 0.5, 0.5]] * 2
-    s = _state(np.diag([4.0, 8.0, 8.0]), dice, np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
-    found = suggest(s, "BDa")
+    s = _state(np.diag([4.0, 8.0, 8.0]), np.zeros((2, 3)), ((1, 0, 1), (1, 1, 1)))
+    found = suggest(s, "BDa", dice)
     assert (found.section, found.structure) == (0, 2)
 
 
 def test_ties_then_go_to_the_lower_class():
-    s = _state(np.diag([4.0, 8.0, 8.0]), [[0.75, 0.5, 0.5]] * 2, np.zeros((2, 3)))
-    found = suggest(s, "BDa")
+    s = _state(np.diag([4.0, 8.0, 8.0]), np.zeros((2, 3)))
+    found = suggest(s, "BDa", [[0.75, 0.5, 0.5]] * 2)
     assert (found.section, found.structure) == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["H", "H_dropout", "HB"])
 def test_ties_of_entropy(name):
     dice = [[0.75, 0.5, 0.25]] * 2
-    s = _state(np.diag([8.0, 8.0, 8.0]), dice, np.zeros((2, 3)), ((1, 1, 0), (1, 1, 1)))
-    found = suggest(s, name, entropy=np.full((2, 3), 0.5, np.float32))
+    s = _state(np.diag([8.0, 8.0, 8.0]), np.zeros((2, 3)), ((1, 1, 0), (1, 1, 1)))
+    found = suggest(s, name, dice, entropy=np.full((2, 3), 0.5, np.float32))
     assert (found.section, found.structure) == (1, 2)
 
 
@@ -257,7 +268,7 @@ def test_rand_is_uniform_over_the_candidates():
     @jax.jit
     @jax.vmap
     def pick(key):
-        found = strategies.suggest(s, "Rand", priority=draw(key, 2, 3))
+        found = ask(s, "Rand", priority=draw(key, 2, 3))
         return found.section * 3 + found.structure
 
     picked = np.asarray(pick(jax.random.split(jax.random.key(0), 1000)))
@@ -269,4 +280,122 @@ def test_rand_is_uniform_over_the_candidates():
 
 def test_an_unknown_strategy_is_an_error():
     with pytest.raises((KeyError, ValueError)):
-        strategies.suggest(_state(), "best")
+        ask(_state(), "best")
+
+
+# What a person's loop asks of it.
+
+
+def _pair(found):
+    return int(found.section), int(found.structure)
+
+
+def test_skipped_pairs_are_not_asked_for():
+    # (1-D)/R: 1/16, -, 1/8 | 1/32, 1/24, 3/128
+    exclude = np.zeros((2, 3), bool)
+    order = [(0, 2), (0, 0), (1, 1), (1, 0), (1, 2)]
+    for expected in order:
+        found = suggest(_state(), "BDa", exclude=exclude)
+        assert _pair(found) == expected and found.found
+        exclude[expected] = True
+    assert not suggest(_state(), "BDa", exclude=exclude).found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_best_in_order_are_what_is_best_without_those_before(name):
+    evidence = strategies.make_evidence(
+        _state(), jnp.asarray(DICE), entropy=ENTROPY, priority=PRIORITY
+    )
+    found = strategies.suggestions(_state(), evidence, name, count=6)
+    exclude = np.zeros((2, 3), bool)
+    for place in range(5):
+        one = ask(_state(), name, entropy=ENTROPY, priority=PRIORITY, exclude=exclude)
+        for field in ("section", "structure", "score", "dice", "left", "whole", "shared", "found"):
+            np.testing.assert_array_equal(getattr(found, field)[place], getattr(one, field))
+        exclude[_pair(one)] = True
+    np.testing.assert_array_equal(found.found, [True] * 5 + [False])
+    assert (np.diff(found.score[:5]) <= 0).all()
+
+
+def test_a_suggestion_says_what_is_left_of_what_and_shared_with_whom():
+    found = suggest(_state(), "BDa")
+    assert _pair(found) == (0, 2)
+    assert (found.left, found.whole) == (6, 32)
+    np.testing.assert_array_equal(found.shared, [0, 26, 0])
+    found = suggest(_state(), "BDa", section=1)
+    assert _pair(found) == (1, 1)
+    assert (found.left, found.whole) == (12, 12)
+    np.testing.assert_array_equal(found.shared, [0, 0, 0])
+
+
+def test_the_best_of_a_section():
+    for section, expected in ((0, (0, 2)), (1, (1, 1))):
+        assert _pair(suggest(_state(), "BDa", section=section)) == expected
+    exclude = np.array([[0, 0, 1], [0, 0, 0]], bool)
+    assert _pair(suggest(_state(), "BDa", section=0, exclude=exclude)) == (0, 0)
+    assert not suggest(_state(annotated=((0, 1, 1), (0, 0, 0))), "BDa", section=0).found
+
+
+def test_what_is_absent_spares_no_outline():
+    # Structure 1 was answered on the first section, but is not there: of its outline nothing lies.
+    s = _state().replace(seen=jnp.zeros((2, 3), bool))
+    found = suggest(s, "BDa", section=0)
+    assert _pair(found) == (0, 0)  # (1/4)/8 before (3/4)/32
+    assert (found.left, found.whole) == (8, 8)
+    np.testing.assert_array_equal(found.shared, [0, 0, 0])
+
+
+def _unknown(annotated=((0,) * 4,) * 7, in_range=None, known=()):
+    """Seven sections, four classes; outlines are known of some classes alone."""
+    count = np.zeros((4, 4), np.float32)
+    count[list(known), list(known)] = 1
+    s = _state(np.diag([9.0, 4.0, 4.0, 4.0]), annotated, in_range)
+    return s.replace(length_count=jnp.asarray(count))
+
+
+def test_first_examples_are_asked_for_in_the_middle_of_the_ranges():
+    in_range = np.zeros((7, 4), bool)
+    in_range[:, 0] = True  # the middle is 3
+    in_range[0:3, 1] = True  # 1
+    in_range[3:7, 2] = True  # between 4 and 5: the lower
+    in_range[2:5, 3] = True  # 3
+    dice = np.zeros((2, 4))
+    s, asked = _unknown(in_range=in_range), []
+    exclude = np.zeros((7, 4), bool)
+    for _ in range(4):
+        found = suggest(s, "BDa", dice, exclude=exclude)
+        assert found.example
+        asked.append(_pair(found))
+        exclude[_pair(found)[0], _pair(found)[1]] = True
+        exclude[:, _pair(found)[1]] = True  # as if it had been answered, and were known
+    # From section to section, and the background last on each.
+    assert asked == [(1, 1), (3, 3), (3, 0), (4, 2)]
+    # One that is skipped is asked for beside it.
+    skip = np.zeros((7, 4), bool)
+    skip[1, 1] = True
+    assert _pair(suggest(s, "BDa", dice, exclude=skip)) == (0, 1)
+
+
+def test_known_structures_wait_for_the_first_example_of_others():
+    s = _unknown(known=(0, 1, 3))
+    found = suggest(s, "BDa", np.zeros((2, 4)))
+    assert _pair(found) == (3, 2) and found.example
+    found = suggest(_unknown(known=range(4)), "BDa", np.zeros((2, 4)))
+    assert not found.example
+    # Where the middle was answered "absent", the next one is asked for.
+    annotated = np.zeros((7, 4))
+    annotated[3, 2] = 1
+    s = _unknown(annotated, known=(0, 1, 3)).replace(seen=jnp.zeros((7, 4), bool))
+    assert _pair(suggest(s, "BDa", np.zeros((2, 4)))) == (2, 2)
+
+
+def test_a_priority_needs_no_first_examples():
+    priority = np.arange(28.0, dtype=np.float32).reshape(7, 4)
+    found = suggest(_unknown(), "Rand", np.zeros((2, 4)), priority=priority)
+    assert _pair(found) == (6, 3) and not found.example
+
+
+@pytest.mark.parametrize("name", ["Rand", "Uniform", "H", "HB", "HBDa"])
+def test_what_a_strategy_lacks_is_said(name):
+    with pytest.raises(ValueError, match=f"'{name}' needs"):
+        ask(_state(), name)

@@ -1,4 +1,4 @@
-"""Training in pieces, its batches and its optimiser; prediction against NumPy, by section."""
+"""Training in pieces, its batches and its optimiser."""
 
 import functools
 
@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 import tiny
-from scipy.special import entr, logsumexp, softmax
+from scipy.special import logsumexp, softmax
 
 from al_jax import networks, training
-from al_jax.training import Training
+from al_jax.state import PartialLabels
+from al_jax.training import Batch, Recipe, Training
 
 CLASSES = tiny.CLASSES
 SETTING = Training(crop=32, batch=2)
@@ -24,41 +25,35 @@ quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_l
 
 @functools.cache
 def _stack():
-    """Five sections with the two outer classes traced on the first three."""
-    stack = tiny.stack()
-    truth, inside = stack.truth[:COUNT], stack.inside[:COUNT]
-    sections = _on_device(training.make_sections(stack.images[:COUNT], inside))
-    traced = (truth < 2) & (np.arange(COUNT) < 3)[:, None, None]
-    labels = np.where(traced, truth, -1).astype(np.int16)
-    compatible = np.ones((COUNT, CLASSES), bool)
-    compatible[:3, :2] = False
-    in_range = np.ones((COUNT, CLASSES), bool)
-    in_range[4, 3] = compatible[4, 3] = False
-    return sections, labels, compatible, in_range, truth
-
-
-def _on_device(tree):
-    return jax.tree.map(jnp.asarray, tree)
+    """What the network sees of five sections, and the labels of the two outer classes on three."""
+    return tiny.partly_labelled(COUNT)[:2]
 
 
 @functools.cache
 def _train(network, epochs, setting=SETTING, loss="partial", function="train"):
     """A jitted training of the stack: (key, state, first_epoch, rate) -> (state, losses)."""
-    sections, labels, compatible = map(_on_device, _stack()[:3])
+    sections, partial = _stack()
+    recipe = Recipe(network, setting, loss)
 
     @jax.jit
     def run(key, state, first_epoch=0, rate=0.02):
         return getattr(training, function)(
-            key, state, sections, labels, compatible, epochs, rate, network, setting, loss,
-            first_epoch,
-        )  # fmt: skip
+            key,
+            state,
+            sections,
+            partial,
+            recipe,
+            epochs=epochs,
+            learning_rate=rate,
+            first_epoch=first_epoch,
+        )
 
     return run
 
 
 def _state(network, seed=0, setting=SETTING, heads=False):
     params = tiny.weights(network, seed, heads)
-    return training.init_train_state(None, network, setting, params)
+    return training.init_train_state(None, Recipe(network, setting), params)
 
 
 def _assert_same(a, b):
@@ -98,16 +93,23 @@ def test_the_loss_goes_down():
 
 @pytest.mark.parametrize(("count", "batch"), [(5, 2), (4, 2), (3, 8), (1, 8), (7, 7), (9, 8)])
 def test_every_epoch_visits_every_section(monkeypatch, count, batch):
-    def spy(key, state, sections, labels, compatible, chosen, *_):
-        return state, chosen
+    def spy(key, sections, partial, chosen, setting):
+        return chosen
 
-    monkeypatch.setattr(training, "augmented_step", spy)
+    monkeypatch.setattr(training, "random_batch", spy)
+    monkeypatch.setattr(training, "train_step", lambda key, state, chosen, *_: (state, chosen))
     steps = training.steps_per_epoch(count, batch)
     assert steps == int(np.ceil(count / batch))
+    partial = PartialLabels(np.zeros((count, 2, 2), np.int16), None, None)
     visited = training.train(
-        jax.random.key(4), jnp.int32(0), None, np.zeros((count, 2, 2), np.int16), None, 6, 0.0,
-        None, Training(batch=batch),
-    )[1]  # fmt: skip
+        jax.random.key(4),
+        jnp.int32(0),
+        None,
+        partial,
+        Recipe(PIXELWISE, Training(batch=batch)),
+        epochs=6,
+        learning_rate=0.0,
+    )[1]
     epochs = np.asarray(visited).reshape(6, steps * batch)
     for epoch in epochs:
         times = np.bincount(epoch, minlength=count)
@@ -118,10 +120,11 @@ def test_every_epoch_visits_every_section(monkeypatch, count, batch):
 
 
 def test_a_batch_larger_than_the_stack():
-    sections, labels, compatible = jax.tree.map(lambda a: jnp.asarray(a[:2]), _stack()[:3])
+    sections, partial = jax.tree.map(lambda leaf: leaf[:2], _stack())
+    recipe = Recipe(PIXELWISE, Training(crop=32))
     state, losses = quick(
         lambda key, state: training.train(
-            key, state, sections, labels, compatible, 4, 0.02, PIXELWISE, Training(crop=32)
+            key, state, sections, partial, recipe, epochs=4, learning_rate=0.02
         )
     )(jax.random.key(5), _state(PIXELWISE))
     assert losses.shape == (4,) and np.isfinite(losses).all()
@@ -132,9 +135,14 @@ def test_fine_tuning_starts_from_rest(monkeypatch):
     monkeypatch.setattr(training, "train", lambda *args, **kwargs: (args, kwargs))
     resting = _state(PIXELWISE, heads=True)
     warm = resting.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, resting.momentum))
-    (key, state, *rest), named = training.fine_tune("key", warm, 1, 2, loss="labelled")
+    (key, state, *rest), named = training.fine_tune("key", warm, 1, 2, 3, epochs=4, learning_rate=5)
     _assert_same(state, resting)
-    assert (key, rest, named) == ("key", [1, 2], {"loss": "labelled"})
+    assert (key, rest, named) == ("key", [1, 2, 3], {"epochs": 4, "learning_rate": 5})
+
+
+def test_a_recipe_knows_its_losses():
+    with pytest.raises(ValueError, match="loss 'dice' is not one of partial, labelled"):
+        Recipe(PIXELWISE, loss="dice")
 
 
 def _batch(seed=0):
@@ -214,11 +222,12 @@ def test_weight_decay_acts_on_kernels_only():
 def test_a_step_by_hand():
     # One pixel, one class traced: softmax minus one-hot, through the last layer.
     setting = Training(weight_decay=0.0, clip=1e9, momentum=0.5)
+    recipe = Recipe(PIXELWISE, setting)
     state = _state(PIXELWISE, setting=setting, heads=True)
     inputs = np.full((1, 1, 1, 3), 0.3, np.float32)
     labels, inside = np.full((1, 1, 1), 2, np.int16), np.ones((1, 1, 1), bool)
-    batch = (inputs, labels, inside, np.ones((1, CLASSES), bool))
-    step = quick(training.train_step, static_argnames=("network", "setting"))
+    batch = Batch(inputs, labels, inside, np.ones((1, CLASSES), bool))
+    step = quick(training.train_step, static_argnames="recipe")
 
     def slope(params):  # without dropout's key there is none; with it, repeat its draw
         hidden = np.maximum(
@@ -234,113 +243,6 @@ def test_a_step_by_hand():
         gradient, value = slope(jax.tree.map(np.asarray, state.params))
         velocity = 0.5 * velocity + gradient
         bias = bias - 0.1 * velocity
-        state, loss = step(jax.random.key(7), state, batch, 0.1, network=PIXELWISE, setting=setting)
+        state, loss = step(jax.random.key(7), state, batch, recipe=recipe, learning_rate=0.1)
         np.testing.assert_allclose(loss, value, rtol=1e-5)
         np.testing.assert_allclose(state.params["score"]["bias"], bias, rtol=1e-4, atol=1e-6)
-
-
-# Prediction
-
-
-@functools.cache
-def _predict(network, entropy, samples):
-    sections, labels, compatible, in_range, truth = _stack()
-
-    @quick
-    def run(key, params, labels=labels, compatible=compatible):
-        return training.predict(
-            key, params, sections, labels, compatible, in_range, truth, network, SETTING, entropy,
-            samples,
-        )  # fmt: skip
-
-    return run
-
-
-def _logits(network, params, key=None):
-    """Logits [H, W, C] of each section, one after the other; `key` draws dropout masks [S]."""
-    sections = _stack()[0]
-
-    @quick
-    def section(image, low, high, keys):
-        x = networks.network_input(networks.normalise(image, low, high), "plain")[None]
-        if keys is None:
-            return network.apply({"params": params}, x)[0]
-        return jax.lax.map(lambda k: network.apply({"params": params}, x, k)[0], keys)
-
-    for n in range(COUNT):
-        keys = None if key is None else jax.random.split(jax.random.fold_in(key, n), 3)
-        found = section(sections.images[n], sections.low[n], sections.high[n], keys)
-        yield np.asarray(found).astype(np.float64)
-
-
-def _posterior(logits, labels, compatible):
-    p = softmax(np.where(compatible, logits, -np.inf), -1)
-    return np.where((labels >= 0)[..., None], np.eye(CLASSES)[labels], p)
-
-
-def _dice(a, b, inside):
-    found = np.ones(CLASSES)
-    for c in range(CLASSES):
-        x, y = (a == c) & inside, (b == c) & inside
-        if x.any() or y.any():
-            found[c] = 2 * (x & y).sum() / (x.sum() + y.sum())
-    return found
-
-
-@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
-def test_prediction_is_the_loop_over_sections(network):
-    params = tiny.weights(network, 1, heads=True)
-    found = _predict(network, True, 0)(jax.random.key(8), params)
-    sections, labels, compatible, in_range, truth = _stack()
-    for n, logits in enumerate(_logits(network, params)):
-        inside = np.asarray(sections.inside[n])
-        own = np.where(in_range[n], logits, -np.inf).argmax(-1)
-        clamped = np.where(compatible[n], logits, -np.inf).argmax(-1)
-        clamped = np.where(labels[n] >= 0, labels[n], clamped)
-        np.testing.assert_allclose(found.unclamped[n], _dice(own, truth[n], inside), rtol=1e-5)
-        np.testing.assert_allclose(found.clamped[n], _dice(clamped, truth[n], inside), rtol=1e-5)
-        np.testing.assert_allclose(found.fit[n], _dice(own, labels[n], inside), rtol=1e-5)
-        np.testing.assert_array_equal(
-            found.traced[n], [((labels[n] == c) & inside).any() for c in range(CLASSES)]
-        )
-        entropy = entr(_posterior(logits, labels[n], compatible[n]))[inside].mean(0)
-        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
-    assert found.traced.dtype == bool and found.fit.shape == (COUNT, CLASSES)
-
-
-def test_without_entropy_the_rest_is_the_same():
-    params = tiny.weights(PIXELWISE, 1, heads=True)
-    key = jax.random.key(8)
-    full = _predict(PIXELWISE, True, 0)(key, params)
-    found = _predict(PIXELWISE, False, 0)(key, params)
-    assert not np.asarray(found.entropy).any() and np.asarray(full.entropy).any()
-    _assert_same(found.replace(entropy=full.entropy), full)
-
-
-@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
-def test_monte_carlo_dropout_is_the_entropy_of_the_mean_posterior(network):
-    params = tiny.weights(network, 1, heads=True)
-    key = jax.random.key(9)
-    found = _predict(network, True, 3)(key, params)
-    sections, labels, compatible, _, _ = _stack()
-    for n, samples in enumerate(_logits(network, params, key)):
-        mean = np.mean([_posterior(z, labels[n], compatible[n]) for z in samples], 0)
-        entropy = entr(mean)[np.asarray(sections.inside[n])].mean(0)
-        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
-    _assert_same(found, _predict(network, True, 3)(key, params))
-    other = _predict(network, True, 3)(jax.random.key(10), params)
-    assert not np.allclose(other.entropy, found.entropy)
-    without = _predict(network, True, 0)(key, params)
-    assert not np.allclose(without.entropy, found.entropy)
-    _assert_same(found.replace(entropy=without.entropy), without)  # dropout is for entropy only
-
-
-def test_prediction_where_nothing_is_compatible_is_finite():
-    params = tiny.weights(PIXELWISE, 1, heads=True)
-    labels = _stack()[1]
-    for samples in (0, 3):
-        found = _predict(PIXELWISE, True, samples)(
-            jax.random.key(0), params, labels, np.zeros((COUNT, CLASSES), bool)
-        )
-        jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), found)
-        assert not np.asarray(found.entropy).any()

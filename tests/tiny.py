@@ -7,6 +7,8 @@ import numpy as np
 
 from al_jax.networks import make_network
 from al_jax.stack import Stack, make_stack
+from al_jax.state import PartialLabels
+from al_jax.training import Sections, make_sections
 
 SHAPE, CLASSES = (6, 40, 48), 4
 
@@ -26,6 +28,23 @@ def stack(seed: int = 0) -> Stack:
     inside = np.ones(SHAPE, bool)
     inside[:, :4, :6] = inside[:, -3:, -5:] = False
     return make_stack(images, truth, ("background", "outer", "middle", "inner"), inside)
+
+
+def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
+    """The first sections with the two outer classes traced on three of them, and their truth."""
+    whole = stack()
+    truth, inside = whole.truth[:count], whole.inside[:count]
+    traced = (truth < 2) & (np.arange(count) < 3)[:, None, None]
+    compatible = np.ones((count, CLASSES), bool)
+    compatible[:3, :2] = False
+    in_range = np.ones((count, CLASSES), bool)
+    in_range[-1, 3] = compatible[-1, 3] = False
+    partial = PartialLabels(
+        labels=jnp.asarray(np.where(traced, truth, -1).astype(np.int16)),
+        compatible=jnp.asarray(compatible),
+        in_range=jnp.asarray(in_range),
+    )
+    return make_sections(whole.images[:count], inside), partial, truth
 
 
 def weights(network: nn.Module, seed: int = 0, heads: bool = False):

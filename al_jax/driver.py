@@ -1,0 +1,334 @@
+"""Loops with checkpoints, progress and resume: a simulation that any stop only interrupts.
+
+The functions of `simulation` are compiled here once, so that a process that does many runs
+compiles each program once.
+
+Example:
+  prepared = prepare(stack, config, seed=0)
+  keep = Checkpointing(pathlib.Path("run"))
+  network = train_network(prepared, config, keep=keep.at("network"))
+  run, records = run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))
+"""
+
+import functools
+import io
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from al_jax import checkpoints, simulation
+from al_jax.networks import with_weights
+from al_jax.simulation import Config, Keys, Record, Run, Task
+from al_jax.stack import InputError, Stack
+from al_jax.state import ALState
+from al_jax.training import TrainState, steps_per_epoch
+from al_jax.xla import compiler_options
+
+QUERIES = 4  # in one scan, between two looks at progress
+EPOCHS = 15
+LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
+
+Tree = TypeVar("Tree")
+
+Show = Callable[..., None]
+"""Called with the fraction of a stage that is done, and by name with what to show beside it."""
+
+
+class Prepared(NamedTuple):
+    """A run before its training: its keys, its task, and the state after the start."""
+
+    keys: Keys
+    task: Task
+    state: ALState
+
+
+class Checkpointing(NamedTuple):
+    """Where checkpoints go, and the least time between two of them in seconds."""
+
+    folder: pathlib.Path
+    seconds: float = 10.0
+
+    def at(self, name: str) -> "Checkpointing":
+        """The same in a folder below."""
+        return self._replace(folder=self.folder / name)
+
+
+def silent(_fraction: float, **_values: str) -> None:
+    """Shows nothing."""
+
+
+def unreported(_strategy: str, _records: Record) -> None:
+    """Reports nothing."""
+
+
+@functools.cache
+def _program(name: str) -> Callable:
+    """A function of `simulation`, compiled; training and queries are most of a run's time.
+
+    Made when first called: the options ask for the device, which a sweep leaves to its workers.
+    """
+    static, donated = {
+        "make_task": (("config", "mesh"), "stack"),
+        "start": (("config",), None),
+        "initial_train_state": (("config",), None),
+        "train_initial": (("config", "loss", "epochs"), "train_state"),
+        "begin": (("config", "strategy"), None),
+        "run_queries": (("config", "strategies", "count"), "run"),
+    }[name]
+    options = compiler_options() if name in ("train_initial", "run_queries") else None
+    return jax.jit(
+        getattr(simulation, name),
+        static_argnames=static,
+        donate_argnames=donated,
+        compiler_options=options,
+    )
+
+
+def place(tree: Tree, mesh: Mesh | None) -> Tree:
+    """The arrays on every device of a mesh, once for all calls; without a mesh where they are."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def prepare(stack: Stack, config: Config, seed: int, mesh: Mesh | None = None) -> Prepared:
+    """Keys, task and start of the run that `seed` names, which the devices of `mesh` share.
+
+    Raises:
+      InputError: the stack has no outline.
+    """
+    # A copy that becomes the task, which would be a second one else.
+    task = _program("make_task")(jax.tree.map(jnp.array, stack), config=config, mesh=mesh)
+    task = place(task, task.mesh)
+    if float(task.total) == 0:
+        raise InputError("no section shows two classes side by side; there is nothing to trace")
+    keys = simulation.make_keys(jax.random.key(seed))
+    return Prepared(keys, task, _program("start")(keys.start, task, config=config))
+
+
+def train_network(
+    prepared: Prepared,
+    config: Config,
+    loss: str = "partial",
+    *,
+    keep: Checkpointing,
+    weights: Mapping[str, np.ndarray] | None = None,
+    show: Show = silent,
+) -> TrainState:
+    """The initial network, from its latest checkpoint on.
+
+    Args:
+      prepared, config: the run.
+      loss: of `training.Recipe`.
+      keep: its checkpoints.
+      weights: published ones to begin with, as of `networks.with_weights`.
+      show: called with how far it is.
+
+    Raises:
+      InputError: the weights do not fit, a loss is not finite, or a checkpoint cannot be written.
+    """
+    keys, task, state = prepared
+    saved = checkpoints.open_checkpoints(keep.folder)
+    train_state, epoch = _program("initial_train_state")(keys.weights, task, config=config), 0
+    if weights is not None:
+        train_state = train_state.replace(params=with_weights(train_state.params, weights))
+    if (latest := checkpoints.restore(saved, train_state)) is not None:
+        epoch, train_state = latest
+    train_state = place(train_state, task.mesh)
+    written = time.monotonic()
+    steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
+    show(epoch / config.initial_epochs, epoch=str(epoch))
+    while epoch < config.initial_epochs:
+        count = min(EPOCHS, config.initial_epochs - epoch)
+        train_state, losses = _program("train_initial")(
+            keys.training,
+            train_state,
+            state,
+            task,
+            config=config,
+            loss=loss,
+            first_epoch=epoch,
+            epochs=count,
+        )
+        losses = np.asarray(losses)
+        seen, first = _with_norm(losses, train_state), epoch * steps + 1
+        check_loss(seen, f"training step {{}} with learning_rate {config.learning_rate:g}", first)
+        epoch += count
+        done = epoch == config.initial_epochs
+        if done or time.monotonic() - written >= keep.seconds:
+            checkpoints.save(saved, epoch, train_state)
+            written = time.monotonic()
+        show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
+    saved.close()
+    return train_state
+
+
+def run_strategy(
+    strategy: str,
+    prepared: Prepared,
+    network: TrainState,
+    config: Config,
+    *,
+    target_dice: float = 1.0,
+    max_effort: float = 1.0,
+    keep: Checkpointing,
+    report: Callable[[str, Record], None] = unreported,
+    show: Show = silent,
+) -> tuple[Run, Record]:
+    """All queries of a strategy, from its latest checkpoint on.
+
+    Args:
+      strategy: a key of `STRATEGIES`.
+      prepared: the run.
+      network: the initial one.
+      config, target_dice, max_effort: as `simulation.run_queries` takes them.
+      keep: its checkpoints.
+      report: called with the strategy and its records at the start and before every checkpoint.
+      show: called with how far the run is.
+
+    Returns:
+      The run after the last query, and its records with a leading axis: the start, then one each.
+
+    Raises:
+      InputError: a loss is not finite, or a checkpoint cannot be written.
+    """
+    keys, task, state = prepared
+    peers = simulation.alike(strategy)
+    saved = checkpoints.open_checkpoints(keep.folder)
+    run, first = _program("begin")(network, state, task, config=config, strategy=peers[0])
+    # Every step takes over the memory of the run before it, which must not be the network's.
+    run = jax.tree.map(lambda leaf: leaf.copy(), run)
+    records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
+    finished = np.zeros((), bool)
+    if (found := checkpoints.restore(saved, (run, records, finished))) is not None:
+        run, records, finished = found[1]
+    else:
+        report(strategy, records)
+    run = place(run, task.mesh)
+    priority = simulation.draw_priority(keys.priority, task.present, strategy)
+    written = time.monotonic()
+
+    def show_now() -> None:
+        fraction = 1.0 if finished else _fraction(records, target_dice, max_effort)
+        show(fraction, **_standing(records))
+
+    show_now()
+    while not finished:
+        run, more = _program("run_queries")(
+            run,
+            priority,
+            task,
+            config=config,
+            strategies=peers,
+            which=peers.index(strategy),
+            count=QUERIES,
+            target_dice=target_dice,
+            max_effort=max_effort,
+        )
+        more = jax.tree.map(np.asarray, more)
+        kept = int((~more.done).sum())
+        seen = _with_norm(more.loss[:kept], run.learner.train)
+        rate = config.query_learning_rate
+        check_loss(seen, f"query {{}} with query_learning_rate {rate:g}", len(records.dice))
+        more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
+        records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
+        finished = np.asarray(kept < QUERIES)
+        if finished or time.monotonic() - written >= keep.seconds:
+            report(strategy, records)
+            # One more than the queries, as the finished run may have as many as the one before.
+            step = len(records.dice) - 1 + int(finished)
+            checkpoints.save(saved, step, (run, records, finished))
+            written = time.monotonic()
+        show_now()
+    saved.close()
+    return run, records
+
+
+def check_loss(losses: np.ndarray, where: str, first: int) -> None:
+    """Raises InputError if a loss is not finite; `where` has braces for its number."""
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    if wrong.size:
+        raise InputError(
+            f"the loss is not finite at {where.format(first + wrong[0])}; lower the learning rate"
+        )
+
+
+def _with_norm(losses: np.ndarray, train_state: TrainState) -> np.ndarray:
+    """The losses and the norm of the weights behind them: what the last step did shows there."""
+    return np.append(losses, optax.global_norm(train_state.params))
+
+
+def _fraction(records: Record, target_dice: float, max_effort: float) -> float:
+    """How far a run is: by Dice or by effort, whichever is nearer to its end."""
+    start, now = records.dice[0], records.dice[-1]
+    by_dice = (now - start) / max(target_dice - start, 1e-6)
+    by_effort = (records.effort[-1] - records.effort[0]) / max(max_effort - records.effort[0], 1e-6)
+    return float(min(max(by_dice, by_effort, 0.0), 1.0))
+
+
+def _standing(records: Record) -> dict[str, str]:
+    """What the bar of a strategy shows."""
+    return {
+        "effort": f"{records.effort[-1]:.1%}",
+        "Dice": f"{records.dice[-1]:.1%}",
+        "queries": str(len(records.dice) - 1),
+    }
+
+
+class Progress:
+    """A bar that shows how far a stage is; where there is no terminal, a line a minute."""
+
+    def __init__(self, name: str):
+        """The bar opens when `show` is first called; time left counts from there."""
+        self._terminal = sys.stderr.isatty()
+        self._name, self._bar = name, None
+
+    def show(self, fraction: float, **values: str) -> None:
+        """Moves the bar to `fraction` of its length."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=1.0,
+                initial=fraction,
+                desc=f"{self._name:>9}",
+                smoothing=0,
+                bar_format=self._layout(fraction),
+                postfix=self._listed(values),
+                file=sys.stderr if self._terminal else io.StringIO(),
+            )
+            self._said = time.monotonic()
+            return
+        self._bar.n, self._bar.bar_format = fraction, self._layout(fraction)
+        self._bar.set_postfix_str(self._listed(values))
+        if not self._terminal and time.monotonic() - self._said >= LOG_SECONDS:
+            self._log()
+
+    def _log(self) -> None:
+        print(self._bar, file=sys.stderr, flush=True)
+        self._said = time.monotonic()
+
+    @staticmethod
+    def _layout(fraction: float) -> str:
+        spent = "{elapsed}" if fraction >= 1 else "{remaining} left"
+        return "{desc} {percentage:3.0f}%|{bar:10}| " + spent + "{postfix}"
+
+    @staticmethod
+    def _listed(values: dict[str, str]) -> str:
+        return ", ".join(f"{key} {value}" for key, value in values.items())
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        """Leaves the bar on the screen."""
+        if self._bar is None:
+            return
+        self._bar.close()
+        if not self._terminal and failure is None:
+            self._log()

@@ -1,0 +1,298 @@
+"""The network in the loop: its weights, its Dice history (Eq. 6), and how it learns from answers.
+
+A simulation and a person's session call the same functions; none of them knows the truth.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.sharding import Mesh
+
+from al_jax.metrics import dice, mean_dice
+from al_jax.networks import make_network
+from al_jax.prediction import Prediction, predict, predict_section
+from al_jax.stack import UNLABELLED
+from al_jax.state import ALState, partial_labels
+from al_jax.training import Recipe, Sections, TrainState, fine_tune, init_train_state, train
+
+ESTIMATES = ("fit", "prospective")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """How the network of a loop learns and what is asked of it; hashable, static under jit.
+
+    Attributes:
+      recipe: the network, its training and its loss.
+      initial_epochs, query_epochs: epochs before the first query and after each answer.
+      learning_rate, query_learning_rate: of the two.
+      dice_estimate: where D of Eq. 6 comes from: 'fit', the network's own prediction of what was
+        traced, or 'prospective', the prediction made just before each answer arrived.
+      entropy: whether the strategy needs H of Eq. 8.
+      dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
+      mesh: devices that share the sections when the stack is predicted, or None.
+    """
+
+    recipe: Recipe
+    initial_epochs: int = 270
+    query_epochs: int = 6
+    learning_rate: float = 0.05
+    query_learning_rate: float = 0.01
+    dice_estimate: str = "fit"
+    entropy: bool = False
+    dropout_samples: int = 0
+    mesh: Mesh | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown estimate."""
+        if self.dice_estimate not in ESTIMATES:
+            raise ValueError(f"dice_estimate '{self.dice_estimate}' is not of {ESTIMATES}")
+
+
+class Learner(struct.PyTreeNode):
+    """The network and what it has shown so far; [N, C] where no shape is given.
+
+    Attributes:
+      train: weights and momentum.
+      dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6).
+      fit: Dice of the network's own argmax over the classes in range against what was traced.
+      traced: bool, the structure has a traced pixel on the section: where `fit` counts.
+      entropy: H of Eq. 8 (zero if `Lessons` do not ask for it).
+    """
+
+    train: TrainState
+    dice: jax.Array
+    fit: jax.Array
+    traced: jax.Array
+    entropy: jax.Array
+
+
+Keep = Callable[[Prediction, Any], chex.ArrayTree]
+
+
+def _nothing(_prediction: Prediction, _beside: Any) -> None:
+    return None
+
+
+def make_lessons(num_classes: int, network: str = "small", **changes: Any) -> Lessons:
+    """The default lessons of a network of `networks.NETWORKS`; `changes` are fields of `Lessons`.
+
+    Example:
+      >>> make_lessons(9, initial_epochs=10).query_epochs
+      6
+    """
+    return Lessons(recipe=Recipe(make_network(network, num_classes)), **changes)
+
+
+def init_learner(
+    key: jax.Array, state: ALState, lessons: Lessons, params: chex.ArrayTree | None = None
+) -> Learner:
+    """A network that has seen nothing: weights drawn from `key`, or given ones; a Dice of 0."""
+    num_sections, num_classes = state.annotated.shape
+    nothing = jnp.zeros((num_sections, num_classes))
+    return Learner(
+        train=init_train_state(key, lessons.recipe, params),
+        dice=jnp.zeros((2, num_classes)),
+        fit=nothing,
+        traced=nothing.astype(bool),
+        entropy=nothing,
+    )
+
+
+def learn_first(
+    key: jax.Array,
+    train_state: TrainState,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    *,
+    first_epoch: jax.Array | int = 0,
+    epochs: int | None = None,
+) -> tuple[TrainState, jax.Array]:
+    """The training before the first query, or `epochs` of it from `first_epoch`.
+
+    Returns:
+      Weights and momentum, and the loss of every step.
+    """
+    return train(
+        key,
+        train_state,
+        sections,
+        partial_labels(state),
+        lessons.recipe,
+        epochs=lessons.initial_epochs if epochs is None else epochs,
+        learning_rate=lessons.learning_rate,
+        first_epoch=first_epoch,
+    )
+
+
+def assess(
+    train_state: TrainState,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    *,
+    keep: Keep = _nothing,
+    beside: chex.ArrayTree = None,
+) -> tuple[Learner, chex.ArrayTree]:
+    """The learner before its first query: D(T-2) is D(T-1).
+
+    Args:
+      train_state: the trained network.
+      state, sections: what was traced, and on what.
+      lessons: static.
+      keep, beside: as of `prediction.predict`, of the same prediction.
+
+    Returns:
+      The learner, and what `keep` made of its prediction.
+    """
+    key = jax.random.fold_in(state.key, 0)
+    seen, kept = _look(key, train_state, state, sections, lessons, keep, beside)
+    now = estimated_dice(seen["fit"], seen["traced"])
+    return Learner(train=train_state, dice=jnp.stack([now, now]), **seen), kept
+
+
+def relearn(
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    *,
+    section: jax.Array | int,
+    structure: jax.Array | int,
+    keep: Keep = _nothing,
+    beside: chex.ArrayTree = None,
+) -> tuple[Learner, jax.Array, chex.ArrayTree]:
+    """What follows an answer: fine-tune, predict, remember the Dice.
+
+    All randomness comes from the state's key and step, so that the same answers give the same
+    network, in a simulation as in a session.
+
+    Args:
+      learner: before the answer.
+      state: after it.
+      sections: the stack.
+      lessons: static.
+      section, structure: the pair that was answered.
+      keep, beside: as of `prediction.predict`, of the new network's prediction.
+
+    Returns:
+      The learner, the loss of every step, and what `keep` made of its prediction.
+    """
+    key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
+    train_state, losses = fine_tune(
+        key_train,
+        learner.train,
+        sections,
+        partial_labels(state),
+        lessons.recipe,
+        epochs=lessons.query_epochs,
+        learning_rate=lessons.query_learning_rate,
+    )
+    seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
+    if lessons.dice_estimate == "fit":
+        now = estimated_dice(seen["fit"], seen["traced"])
+        history = jnp.stack([now, learner.dice[0]])
+    else:
+        score = prospective_dice(learner, state, sections, lessons, section, structure)
+        history = _remember(learner.dice, structure, score, state.seen[section, structure])
+    return Learner(train=train_state, dice=history, **seen), losses, kept
+
+
+def estimated_dice(fit: jax.Array, traced: jax.Array) -> jax.Array:
+    """D of Eq. 6 [C]: how well the network alone redraws each structure where it was traced.
+
+    Args:
+      fit: [N, C], its Dice.
+      traced: [N, C] bool, where that counts.
+
+    Returns:
+      [C] float32; zero for a structure without a traced pixel.
+    """
+    return jnp.nan_to_num(mean_dice(fit, traced))
+
+
+def prospective_dice(
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    section: jax.Array | int,
+    structure: jax.Array | int,
+) -> jax.Array:
+    """Dice [] of the prediction made just before an answer, in `state`, against that answer."""
+    own, labels = _at(sections, section), state.labels[section]
+    before = state.replace(annotated=state.annotated.at[section, structure].set(False))
+    partial = _at(partial_labels(before), section)
+    partial = partial.replace(labels=jnp.where(labels == structure, UNLABELLED, labels))
+    prediction = predict_section(
+        state.key, learner.train.params, own, partial, lessons.recipe
+    )  # the key is of dropout, which is not asked for
+    num_classes = state.annotated.shape[1]
+    # Only the answered structure's Dice is read: the other classes' labels play no part in it.
+    return dice(prediction.segmentation, labels, own.inside, num_classes)[structure]
+
+
+def segment_stack(
+    learner: Learner, state: ALState, sections: Sections, lessons: Lessons
+) -> tuple[jax.Array, jax.Array]:
+    """The segmentation of Eq. 4, [N, H, W] int16, and its confidence (Eq. 3), float16.
+
+    Outside the image domain it means nothing.
+    """
+    return predict(
+        state.key,
+        learner.train.params,
+        sections,
+        partial_labels(state),
+        lessons.recipe,
+        keep=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
+        mesh=lessons.mesh,
+    )
+
+
+def _look(
+    key: jax.Array,
+    train_state: TrainState,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    keep: Keep,
+    beside: chex.ArrayTree,
+) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
+    """What the method looks at in a prediction, by the fields of `Learner`, and what is kept."""
+
+    def both(prediction: Prediction, aside: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
+        names = ("fit", "traced", "entropy")
+        return {k: getattr(prediction, k) for k in names}, keep(prediction, aside)
+
+    return predict(
+        key,
+        train_state.params,
+        sections,
+        partial_labels(state),
+        lessons.recipe,
+        keep=both,
+        beside=beside,
+        entropy=lessons.entropy,
+        dropout_samples=lessons.dropout_samples,
+        mesh=lessons.mesh,
+    )
+
+
+def _remember(
+    history: jax.Array, structure: jax.Array | int, score: jax.Array, there: jax.Array
+) -> jax.Array:
+    """The history [2, C] with a structure's new Dice, unless it is not `there`."""
+    answered = (jnp.arange(history.shape[1]) == structure) & there
+    shifted = jnp.stack([jnp.full_like(history[0], score), history[0]])
+    return jnp.where(answered, shifted, history)
+
+
+def _at(tree: chex.ArrayTree, section: jax.Array | int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[section], tree)

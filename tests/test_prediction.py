@@ -1,0 +1,170 @@
+"""Prediction against NumPy, section by section."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from scipy.special import entr, softmax
+
+from al_jax import networks, prediction
+from al_jax.training import Recipe, Training
+
+CLASSES, COUNT = tiny.CLASSES, 5
+PIXELWISE = tiny.Pixelwise(CLASSES)
+SMALL = networks.make_network("small", CLASSES)
+# Compilation is most of the time; where only values matter, no fast code is needed.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def _stack():
+    return tiny.partly_labelled(COUNT)
+
+
+@functools.cache
+def _predict(network, entropy, samples):
+    sections, partial, _ = _stack()
+    recipe = Recipe(network, Training(crop=32, batch=2))
+
+    @quick
+    def run(key, params, partial=partial):
+        return prediction.predict(
+            key,
+            params,
+            sections,
+            partial,
+            recipe,
+            keep=lambda found, _: found,
+            entropy=entropy,
+            dropout_samples=samples,
+        )
+
+    return run
+
+
+def _assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def _logits(network, params, key=None):
+    """Logits [H, W, C] of each section, one after the other; `key` draws dropout masks [S]."""
+    sections = _stack()[0]
+
+    @quick
+    def section(image, low, high, keys):
+        x = networks.network_input(networks.normalise(image, low, high), "plain")[None]
+        if keys is None:
+            return network.apply({"params": params}, x)[0]
+        return jax.lax.map(lambda k: network.apply({"params": params}, x, k)[0], keys)
+
+    for n in range(COUNT):
+        keys = None if key is None else jax.random.split(jax.random.fold_in(key, n), 3)
+        found = section(sections.images[n], sections.low[n], sections.high[n], keys)
+        yield np.asarray(found).astype(np.float64)
+
+
+def _posterior(logits, labels, compatible):
+    p = softmax(np.where(compatible, logits, -np.inf), -1)
+    return np.where((labels >= 0)[..., None], np.eye(CLASSES)[labels], p)
+
+
+def _dice(a, b, inside):
+    found = np.ones(CLASSES)
+    for c in range(CLASSES):
+        x, y = (a == c) & inside, (b == c) & inside
+        if x.any() or y.any():
+            found[c] = 2 * (x & y).sum() / (x.sum() + y.sum())
+    return found
+
+
+@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+def test_prediction_is_the_loop_over_sections(network):
+    params = tiny.weights(network, 1, heads=True)
+    found = _predict(network, True, 0)(jax.random.key(8), params)
+    sections, partial, _ = _stack()
+    for n, logits in enumerate(_logits(network, params)):
+        inside, labels = np.asarray(sections.inside[n]), np.asarray(partial.labels[n])
+        alone = np.where(partial.in_range[n], logits, -np.inf).argmax(-1)
+        clamped = np.where(partial.compatible[n], logits, -np.inf).argmax(-1)
+        clamped = np.where(labels >= 0, labels, clamped)
+        np.testing.assert_array_equal(found.alone[n], alone)
+        np.testing.assert_array_equal(found.segmentation[n], clamped)
+        np.testing.assert_allclose(found.fit[n], _dice(alone, labels, inside), rtol=1e-5)
+        np.testing.assert_array_equal(
+            found.traced[n], [((labels == c) & inside).any() for c in range(CLASSES)]
+        )
+        posterior = _posterior(logits, labels, np.asarray(partial.compatible[n]))
+        np.testing.assert_allclose(found.confidence[n], posterior.max(-1), rtol=1e-4)
+        entropy = entr(posterior)[inside].mean(0)
+        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
+    assert found.traced.dtype == bool and found.fit.shape == (COUNT, CLASSES)
+    assert found.segmentation.dtype == found.alone.dtype == jnp.int16
+
+
+def test_one_section_is_what_the_stack_has():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    whole = _predict(PIXELWISE, True, 0)(jax.random.key(8), params)
+    sections, partial, _ = _stack()
+    at = functools.partial(jax.tree.map, lambda leaf: leaf[3])
+    one = prediction.predict_section(
+        jax.random.key(1), params, at(sections), at(partial), Recipe(PIXELWISE), entropy=True
+    )
+    np.testing.assert_array_equal(one.segmentation, whole.segmentation[3])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, at(whole))
+
+
+def test_what_is_beside_comes_section_by_section():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    sections, partial, truth = _stack()
+    beside = {"truth": jnp.asarray(truth), "number": jnp.arange(COUNT)}
+
+    def keep(found, aside):
+        return (found.segmentation == aside["truth"]).sum(), aside["number"]
+
+    right, number = prediction.predict(
+        jax.random.key(0), params, sections, partial, Recipe(PIXELWISE), keep=keep, beside=beside
+    )
+    whole = _predict(PIXELWISE, False, 0)(jax.random.key(0), params)
+    np.testing.assert_array_equal(right, (np.asarray(whole.segmentation) == truth).sum((1, 2)))
+    np.testing.assert_array_equal(number, np.arange(COUNT))
+
+
+def test_without_entropy_the_rest_is_the_same():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    key = jax.random.key(8)
+    full = _predict(PIXELWISE, True, 0)(key, params)
+    found = _predict(PIXELWISE, False, 0)(key, params)
+    assert not np.asarray(found.entropy).any() and np.asarray(full.entropy).any()
+    _assert_same(found.replace(entropy=full.entropy), full)
+
+
+@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+def test_monte_carlo_dropout_is_the_entropy_of_the_mean_posterior(network):
+    params = tiny.weights(network, 1, heads=True)
+    key = jax.random.key(9)
+    found = _predict(network, True, 3)(key, params)
+    sections, partial, _ = _stack()
+    labels, compatible = np.asarray(partial.labels), np.asarray(partial.compatible)
+    for n, samples in enumerate(_logits(network, params, key)):
+        mean = np.mean([_posterior(z, labels[n], compatible[n]) for z in samples], 0)
+        entropy = entr(mean)[np.asarray(sections.inside[n])].mean(0)
+        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
+    _assert_same(found, _predict(network, True, 3)(key, params))
+    other = _predict(network, True, 3)(jax.random.key(10), params)
+    assert not np.allclose(other.entropy, found.entropy)
+    without = _predict(network, True, 0)(key, params)
+    assert not np.allclose(without.entropy, found.entropy)
+    _assert_same(found.replace(entropy=without.entropy), without)  # dropout is for entropy only
+
+
+def test_prediction_where_nothing_is_compatible_is_finite():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    partial = _stack()[1]
+    partial = partial.replace(compatible=jnp.zeros((COUNT, CLASSES), bool))
+    for samples in (0, 3):
+        found = _predict(PIXELWISE, True, samples)(jax.random.key(0), params, partial)
+        jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), found)
+        assert not np.asarray(found.entropy).any()
