@@ -5,7 +5,9 @@ The public functions, by the module that explains them.
 
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
 from al_jax.convolution import compiler_options
-from al_jax.io import load_default, read_folder, read_nifti, read_stack, write_stack
+from al_jax.files.cuts import read_nifti
+from al_jax.files.folders import read_folder
+from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import dice, mean_dice, presence
 from al_jax.networks import FCN, NETWORKS, make_network

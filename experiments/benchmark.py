@@ -25,8 +25,9 @@ import numpy as np
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import io, networks, simulation, training
+from al_jax import networks, simulation, training
 from al_jax.convolution import compiler_options
+from al_jax.files.whole import write_whole
 from al_jax.networks import FCN, NETWORKS
 from al_jax.simulation import Config, Run, Task
 from al_jax.stack import InputError, Stack, make_stack
@@ -405,7 +406,7 @@ def main() -> None:
     line = json.dumps(result)
     print(line)
     if FLAGS.json is not None:
-        io.write_whole(FLAGS.json, (line + "\n").encode())
+        write_whole(FLAGS.json, (line + "\n").encode())
 
 
 if __name__ == "__main__":

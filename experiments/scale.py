@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import io, plots, simulation, training
+from al_jax import plots, simulation, training
 from al_jax.convolution import compiler_options
+from al_jax.files.whole import write_whole
 from al_jax.networks import FCN, init_params
 from al_jax.simulation import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
@@ -212,7 +213,7 @@ def main() -> None:
         "versions": versions(),
         "points": list(found.values()),
     }
-    io.write_whole(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_whole(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
     panels = {
         name: (
             [along(name, point) for point in points],
