@@ -16,7 +16,9 @@ from al_jax.answers import (
     set_range,
 )
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
-from al_jax.io import load_default, read_folder, read_nifti, read_stack, write_stack
+from al_jax.files.cuts import read_nifti
+from al_jax.files.folders import read_folder
+from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.learner import (
     Learner,
     Lessons,

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from al_jax.io import write_whole
+from al_jax.files.whole import write_whole
 from al_jax.stack import Stack
 from al_jax.statistics import effort_at
 

@@ -198,7 +198,7 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
     Args:
       params: of an `FCN`.
       weights: `block<b>_conv<c>_kernel` [h, w, I, O] and `block<b>_conv<c>_bias` [O], the arrays
-        of `io.read_weights`.
+        of `files.weights.read_weights`.
 
     Raises:
       InputError: a layer is missing or has another shape; the line names the first one.

@@ -25,7 +25,8 @@ import numpy as np
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import io, networks, simulation, training
+from al_jax import networks, simulation, training
+from al_jax.files.whole import write_whole
 from al_jax.learner import Learner, assess
 from al_jax.networks import FCN, NETWORKS
 from al_jax.simulation import Config, Run, Task
@@ -429,7 +430,7 @@ def main() -> None:
     line = json.dumps(result)
     print(line)
     if FLAGS.json is not None:
-        io.write_whole(FLAGS.json, (line + "\n").encode())
+        write_whole(FLAGS.json, (line + "\n").encode())
 
 
 if __name__ == "__main__":

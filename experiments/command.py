@@ -1,4 +1,4 @@
-"""What all commands share: the flags that name a stack, one-line errors, the compilation cache."""
+"""What all commands share: one-line errors, working directories, the compilation cache."""
 
 import contextlib
 import fcntl
@@ -10,101 +10,16 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 
-from al_jax import io
-from al_jax.stack import InputError, Stack
+from al_jax.files.whole import write_whole
+from al_jax.stack import InputError
 
 FLAGS = flags.FLAGS
-NIFTI_FLAGS = ("grouping", "axis", "sections", "spacing", "within")
-
-
-def define_stack_flags() -> None:
-    """The flags that `load_stack` reads."""
-    flags.DEFINE_string("stack", None, "npz written by al_jax.io.write_stack; default: Colin27.")
-    flags.DEFINE_string("images", None, "A NIfTI volume, or a folder of sections (PNG, TIFF).")
-    flags.DEFINE_string("labels", None, "Label volume of --images, or folder of label images.")
-    flags.DEFINE_string("names", None, "CSV of the labels: id, name and any grouping columns.")
-    flags.DEFINE_string("grouping", None, "NIfTI: the column of --names that gives the classes.")
-    flags.DEFINE_enum("axis", "coronal", list(io.AXES), "NIfTI: what a section is.")
-    flags.DEFINE_integer("sections", 24, "NIfTI: how many sections, evenly spaced.")
-    flags.DEFINE_float("spacing", None, "NIfTI: mm between sections, instead of --sections.")
-    flags.DEFINE_list("within", [], "NIfTI: take sections that show one of these, of any column.")
-    flags.DEFINE_integer("outside_id", None, "Folder: pixels with this id are not in the image.")
-
-
-def stack_flags() -> dict[str, Any]:
-    """The flags that were given to name the stack; of paths, the last part."""
-    names = ("stack", "images", "labels", "names", *NIFTI_FLAGS, "outside_id")
-    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
-    return {k: pathlib.Path(v).name if isinstance(v, str) else v for k, v in given.items()}
-
-
-def load_stack() -> Stack:
-    """The stack that the flags name.
-
-    Raises:
-      InputError: the flags do not go together, or a reader refuses the files.
-    """
-    return load_sections()[0]
-
-
-def load_sections(within: Sequence[str] = ()) -> tuple[Stack, list[int | str]]:
-    """The stack that the flags name, and where in its input each section comes from.
-
-    That is a slice of the volume in RAS order, a file, or the section of another stack.
-
-    Args:
-      within: what `read_volume` looks for.
-
-    Raises:
-      InputError: the flags do not go together, or a reader refuses the files.
-    """
-    files = ("images", "labels", "names")
-    given = [name for name in files if FLAGS[name].value is not None]
-    if FLAGS.stack is not None and given:
-        raise InputError(f"--stack and --{given[0]} exclude each other; give one")
-    if not given:
-        refuse((*NIFTI_FLAGS, "outside_id"), "without --images")
-        stack = io.load_default() if FLAGS.stack is None else io.read_stack(FLAGS.stack)
-        return stack, list(range(stack.num_sections))
-    for name in files:
-        if name not in given:
-            raise InputError(f"--{name} is missing; --images, --labels and --names go together")
-    if os.path.isdir(FLAGS.images):
-        refuse(NIFTI_FLAGS, "with a folder of sections")
-        stack = io.read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
-        return stack, [image.name for image, _ in io.pair_files(FLAGS.images, FLAGS.labels)]
-    refuse(("outside_id",), "with a NIfTI volume")
-    return read_volume(FLAGS.images, FLAGS.labels, FLAGS.names, within)
-
-
-def read_volume(
-    image: str | os.PathLike,
-    labels: str | os.PathLike,
-    names: str | os.PathLike,
-    within: Sequence[str] = (),
-) -> tuple[Stack, list[int | str]]:
-    """A volume cut as the flags say, and the slice (in RAS order) that each section is.
-
-    Args:
-      image, labels, names: files, as of `io.read_nifti`.
-      within: without the flag, sections show one of these as far as `names` has them.
-    """
-    if FLAGS["sections"].present and FLAGS["spacing"].present:
-        raise InputError("--sections and --spacing exclude each other; leave one out")
-    wanted = FLAGS.within
-    if within and not FLAGS["within"].present:
-        known = io.table_entries(names)
-        wanted = [name for name in within if name in known]
-    stack, slices = io.cut_nifti(
-        image, labels, names, FLAGS.grouping, FLAGS.axis, FLAGS.sections, FLAGS.spacing, wanted
-    )
-    return stack, slices.tolist()
 
 
 def refuse(names: tuple[str, ...], where: str) -> None:
@@ -165,7 +80,7 @@ def open_workdir(
         # Another process may have come first.
         if not _check_workdir(folder, configuration):
             text = json.dumps(configuration, indent=2) + "\n"
-            io.write_whole(folder / "config.json", text.encode())
+            write_whole(folder / "config.json", text.encode())
         yield folder
 
 

@@ -19,7 +19,7 @@ from al_jax.simulation import Config, Task, true_answer
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState, candidates
 from al_jax.strategies import STRATEGIES, make_evidence, suggest
-from experiments import command
+from experiments import command, stack_flags
 from experiments.simulate import check_strategies
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -29,8 +29,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """All flags of the command."""
-    command.define_stack_flags()
-    flags.adopt_module_key_flags(command)
+    stack_flags.define_flags()
+    flags.adopt_module_key_flags(stack_flags)
     flags.DEFINE_list("strategies", ["BDa", "Da"], "Any that need no entropy.")
     flags.DEFINE_list("seed", ["0"], "Seeds of the start.")
     flags.DEFINE_bool("truth", False, "Ask by true outlines; BDa and Da alone.")
@@ -129,7 +129,7 @@ def main() -> None:
             raise InputError(f"--truth has no effect on strategy '{name}'; leave it out")
     if not FLAGS.seed or not all(seed.isdecimal() for seed in FLAGS.seed):
         raise InputError("--seed takes whole numbers, such as 0,1")
-    stack, config = command.load_stack(), Config()
+    stack, config = stack_flags.load_stack(), Config()
     run = jax.jit(trace, static_argnames="strategy")
     by = true_lengths(stack) if FLAGS.truth else None
     heads = [f"{share:.0%}" for share in SHARES]

@@ -19,7 +19,9 @@ import numpy as np
 from absl import flags
 from scipy import ndimage
 
-from al_jax import io
+from al_jax.files.cuts import trim
+from al_jax.files.reading import reading
+from al_jax.files.stacks import write_stack
 from al_jax.stack import Stack, make_stack
 from experiments import command
 
@@ -76,11 +78,11 @@ def read_regions(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """
     volumes = []
     for name in ("t1.nii.gz", "aal.nii.gz"):
-        with io.reading(source / name, "a NIfTI volume"):
+        with reading(source / name, "a NIfTI volume"):
             volume = nibabel.as_closest_canonical(nibabel.load(source / name))
             volumes.append(np.asanyarray(volume.dataobj))
     t1, aal = volumes
-    with io.reading(source / "aal.txt", "a text file"):
+    with reading(source / "aal.txt", "a text file"):
         table = (source / "aal.txt").read_text()
     lookup = np.zeros(256, np.int64)
     for line in table.splitlines():
@@ -211,13 +213,13 @@ def make(source: pathlib.Path) -> Stack:
     brain = outside_distance(mask) <= RIM
     scaled = np.rint((t1 * (255 / np.percentile(t1[mask], 99.9))).clip(0, 255))
     images = np.where(brain, scaled, 0).astype(np.uint8).transpose(1, 2, 0)[:, ::-1]
-    images, truth = io.trim(images[chosen], classes[chosen])
+    images, truth = trim(images[chosen], classes[chosen])
     return make_stack(images, truth, NAMES)
 
 
 def main() -> None:
     """Reads the flags and writes the stack."""
-    io.write_stack(_OUTPUT.value, make(pathlib.Path(_SOURCE.value)))
+    write_stack(_OUTPUT.value, make(pathlib.Path(_SOURCE.value)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from functools import partial
 
 from absl import flags
 
-from al_jax import io, plots
+from al_jax import plots
+from al_jax.files.whole import write_whole
 from al_jax.stack import InputError
 from experiments import command
 from experiments import report_sections as sections
@@ -133,9 +134,9 @@ def report(
         *sections.runs_section(problems, main),
     ]
     for name, content in files.items():
-        io.write_whole(out / name, content)
-    io.write_whole(out / "report.md", as_markdown(blocks).encode())
-    io.write_whole(out / "report.html", as_html(blocks, out).encode())
+        write_whole(out / name, content)
+    write_whole(out / "report.md", as_markdown(blocks).encode())
+    write_whole(out / "report.html", as_html(blocks, out).encode())
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from al_jax import figures, io, plots
+from al_jax import figures, plots
+from al_jax.files.stacks import read_stack
 from al_jax.stack import InputError, Stack
 from experiments import report_tables as tables
 from experiments.report_page import Block, Heading, Lines, Picture, Table
@@ -194,7 +195,7 @@ def snapshots(runs: list[Run], folder: pathlib.Path) -> list[Block]:
     if not chosen:
         return [*blocks, Lines([f"None of {', '.join(SHOWN)} was run on {first[0]}."])]
     try:
-        stack = io.read_stack(chosen[0].folder / "stack.npz")
+        stack = read_stack(chosen[0].folder / "stack.npz")
         for target in sorted(TARGETS, reverse=True):
             labels, annotated = snapshot(chosen[0], stack, 0)
             rows = [(f"start ({chosen[0].effort[0]:.1f}%)", labels, annotated)]

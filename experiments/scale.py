@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import io, plots, simulation
+from al_jax import plots, simulation
+from al_jax.files.whole import write_whole
 from al_jax.learner import Lessons, assess
 from al_jax.networks import FCN
 from al_jax.simulation import Config, Task
@@ -210,7 +211,7 @@ def main() -> None:
         "versions": versions(),
         "points": list(found.values()),
     }
-    io.write_whole(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_whole(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
     panels = {
         name: (
             [along(name, point) for point in points],

@@ -16,16 +16,18 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from al_jax import driver, figures, io, learner, simulation
+from al_jax import driver, figures, learner, simulation
 from al_jax.augment import FIELDS, Augmentation
 from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
+from al_jax.files.weights import read_weights
+from al_jax.files.whole import write_whole
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
 from al_jax.simulation import Config, Record
 from al_jax.stack import InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import Training, TrainState
-from experiments import command, runs
+from experiments import command, runs, stack_flags
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
@@ -33,8 +35,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """All flags of the command; those that shape the run are its configuration."""
-    command.define_stack_flags()
-    flags.adopt_module_key_flags(command)  # so that --help shows them
+    stack_flags.define_flags()
+    flags.adopt_module_key_flags(stack_flags)  # so that --help shows them
     default, training = Config(), Training()
     flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
@@ -116,9 +118,9 @@ def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
     mesh = make_mesh(FLAGS.devices)
-    stack, weights, convention = command.load_stack(), None, "plain"
+    stack, weights, convention = stack_flags.load_stack(), None, "plain"
     if FLAGS.weights is not None:
-        weights, convention = io.read_weights(FLAGS.weights)
+        weights, convention = read_weights(FLAGS.weights)
     config = read_config(convention)
     if weights is not None:
         network = make_network(config.network, stack.num_classes)
@@ -153,7 +155,7 @@ def simulate_into(
 
     def report(strategy: str, records: Record) -> None:
         traces[strategy] = records
-        io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+        write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
     networks: dict[str, TrainState] = {}
     initial = float(state.traced.sum()) / total
@@ -186,7 +188,7 @@ def simulate_into(
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
 
-    io.write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+    write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {
@@ -203,12 +205,12 @@ def simulate_into(
     picture = workdir / "annotations.png"
     figures.annotations(stack.images, stack.truth, stack.inside, stack.names, rows, picture)
     result = {
-        "input": command.stack_flags(),
+        "input": stack_flags.given(),
         "configuration": configuration,
         "versions": runs.versions(),
         "summary": summary,
     }
-    io.write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")
 

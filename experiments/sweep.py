@@ -36,17 +36,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from al_jax import driver, io, simulation
+from al_jax import driver, simulation
+from al_jax.files.stacks import load_default, read_stack, write_stack
+from al_jax.files.weights import read_weights
+from al_jax.files.whole import write_whole
 from al_jax.simulation import Config, Record
 from al_jax.stack import InputError
 from al_jax.strategies import STRATEGIES
 from al_jax.training import TrainState
-from experiments import command, runs, simulate
+from experiments import command, runs, simulate, stack_flags
 
 FLAGS = flags.FLAGS
 COLIN27 = "colin27.npz"  # what the shipped stack is called
 WHOLE = ("workdir", "checkpoint_seconds", "devices")  # no part of what a run is
-FILES = ("images", "labels", "names", *command.NIFTI_FLAGS, "outside_id")  # stacks are npz here
+FILES = (
+    "images",
+    "labels",
+    "names",
+    *stack_flags.VOLUME_FLAGS,
+    "outside_id",
+)  # stacks are npz here
 PATIENCE = 60.0  # seconds to wait for the directory of a process that is dying
 QUERIES = 50  # in a run, for the time left
 DIGEST = "[0-9a-f]" * 16  # the name of a run's folder, as a pattern
@@ -215,7 +224,7 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run |
 
     @functools.cache
     def stack_of(path: str | None) -> tuple[pathlib.Path, tuple[int, ...]]:
-        stack = io.load_default() if path is None else io.read_stack(path)
+        stack = load_default() if path is None else read_stack(path)
         kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
         if not kept.exists():
             try:
@@ -224,14 +233,14 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run |
                 raise InputError(
                     f"{kept.parent}: {error.strerror}; choose another --workdir"
                 ) from error
-            io.write_stack(kept, stack)
+            write_stack(kept, stack)
         return kept, (*stack.images.shape, stack.num_classes)
 
     @functools.cache
     def weights_of(path: str | None) -> tuple[str | None, str]:
         if path is None:
             return None, "plain"
-        weights, convention = io.read_weights(path)
+        weights, convention = read_weights(path)
         return runs.digest_weights(weights), convention
 
     def plan_run(values: flags.FlagValues) -> Run | Refused:
@@ -327,8 +336,8 @@ def train(network: Network, seconds: float, show: driver.Show) -> TrainState:
     setting, trained = network.configuration, is_trained(network)
     weights = None
     if network.weights is not None and not trained:
-        weights = io.read_weights(network.weights).arrays
-    prepared = driver.prepare(io.read_stack(network.stack), network.config, setting["seed"])
+        weights = read_weights(network.weights).arrays
+    prepared = driver.prepare(read_stack(network.stack), network.config, setting["seed"])
     # Many runs may read a trained network at once.
     place = (
         contextlib.nullcontext(network.folder)
@@ -355,13 +364,13 @@ def perform(run: Run, seconds: float, show: driver.Show) -> None:
             return
         (folder / "error.json").unlink(missing_ok=True)
         _place_stack(run.network, folder)
-        stack = io.read_stack(folder / "stack.npz")
+        stack = read_stack(folder / "stack.npz")
         prepared = driver.prepare(stack, run.config, setting["seed"])
         initial = train(run.network, seconds, driver.silent)
 
         def report(strategy: str, records: Record) -> None:
             table = runs.table_of_queries({strategy: records}, stack)
-            io.write_whole(folder / "queries.csv", table)
+            write_whole(folder / "queries.csv", table)
 
         _, records = driver.run_strategy(
             strategy,
@@ -384,7 +393,7 @@ def perform(run: Run, seconds: float, show: driver.Show) -> None:
             "start": [[int(section), stack.names[c]] for c, section in answered],
             "command": shlex.join(["python", "-m", "experiments.simulate", *run.arguments]),
         }
-        io.write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -396,7 +405,7 @@ def _place_stack(network: Network, folder: pathlib.Path) -> None:
     try:
         os.link(network.stack, place)
     except OSError:
-        io.write_whole(place, network.stack.read_bytes())
+        write_whole(place, network.stack.read_bytes())
 
 
 def record_failure(run: Run | Refused, line: str) -> None:
@@ -406,7 +415,7 @@ def record_failure(run: Run | Refused, line: str) -> None:
             if isinstance(run, Run):
                 _place_stack(run.network, folder)
             text = json.dumps({"error": line}, indent=2) + "\n"
-            io.write_whole(folder / "error.json", text.encode())
+            write_whole(folder / "error.json", text.encode())
     except (InputError, OSError) as error:
         if full(error):
             raise InputError(str(error)) from error

@@ -22,11 +22,13 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
-from al_jax import figures, io
+from al_jax import figures
 from al_jax.augment import FIELDS
+from al_jax.files.stacks import write_stack
+from al_jax.files.whole import write_whole
 from al_jax.stack import InputError, Stack
 from al_jax.synthesis import Deformation, on_canvas, synthesise
-from experiments import command
+from experiments import command, stack_flags
 from experiments.runs import digest_stack, versions
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
@@ -45,8 +47,8 @@ class Source(NamedTuple):
 
 def define_flags() -> None:
     """All flags of the command."""
-    command.define_stack_flags()
-    flags.adopt_module_key_flags(command)
+    stack_flags.define_flags()
+    flags.adopt_module_key_flags(stack_flags)
     flags.DEFINE_string("scans", None, "Folder of <id>_t1.nii.gz, <id>_labels.nii.gz, labels.csv.")
     flags.DEFINE_list("ids", [], "Which of --scans; default: all.")
     flags.DEFINE_string("out", None, "Folder where the stacks go.")
@@ -66,7 +68,7 @@ def read_sources() -> dict[str, Source]:
     key = jax.random.key(FLAGS.seed)
     if FLAGS.scans is None:
         command.refuse(("ids",), "without --scans")
-        return {FLAGS.stem or _stem(): Source(*command.load_sections(DEEP), key)}
+        return {FLAGS.stem or _stem(): Source(*stack_flags.load_sections(DEEP), key)}
     command.refuse(("stack", "images", "labels", "names", "outside_id"), "with --scans")
     folder = pathlib.Path(FLAGS.scans)
     stem = FLAGS.stem or folder.resolve().name
@@ -77,7 +79,7 @@ def read_sources() -> dict[str, Source]:
             raise InputError(f"{folder}: has no {path.name}; correct --scans or --ids")
     sources = {}
     for scan, (image, labels) in files.items():
-        read = command.read_volume(image, labels, folder / "labels.csv", DEEP)
+        read = stack_flags.read_volume(image, labels, folder / "labels.csv", DEEP)
         # A scan is deformed alike whichever others are asked for.
         own = jax.random.fold_in(key, zlib.crc32(scan.encode()))
         sources[_joined(stem, scan)] = Source(*read, own)
@@ -127,7 +129,7 @@ def provenance(source: Source, stack: Stack) -> dict:
     scans = {} if FLAGS.scans is None else {"scans": pathlib.Path(FLAGS.scans).resolve().name}
     settings = ("seed", "field", "size")
     return {
-        "input": scans | command.stack_flags(),
+        "input": scans | stack_flags.given(),
         "deformation": {name: FLAGS[name].value for name in settings} if FLAGS.deform else None,
         "sections": source.sections,
         "classes": list(stack.names),
@@ -160,8 +162,8 @@ def main() -> None:
         path, told = folder / f"{stem}.npz", provenance(sources[stem], stack)
         titles = [pathlib.Path(str(section)).stem for section in sources[stem].sections]
         figures.contact_sheet(rows, titles, path.with_suffix(".png"))
-        io.write_whole(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-        io.write_stack(path, stack)
+        write_whole(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+        write_stack(path, stack)
         lost = told["classes_left_out"]
         print(
             f"{path}: {stack.num_sections} sections of {stack.images.shape[1]}x"

@@ -17,7 +17,8 @@ from absl.testing import flagsaver
 from PIL import Image
 from safetensors.numpy import save_file
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
+from al_jax.files.weights import TORCHVISION
 from al_jax.networks import make_network
 from al_jax.stack import InputError, make_stack
 from experiments import command, runs, simulate
@@ -43,7 +44,7 @@ def flags_of_simulate(tmp_path_factory) -> Iterator[None]:
 def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
     """The working directory, with a good stack, folder and CSV in it."""
     monkeypatch.chdir(tmp_path)
-    io.write_stack("stack.npz", tiny.stack())
+    write_stack("stack.npz", tiny.stack())
     pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
     return tmp_path
 
@@ -256,7 +257,7 @@ def test_an_output_directory_of_another_configuration(refused, begun, changed, s
 
 
 def test_an_output_directory_of_another_stack(refused, begun):
-    io.write_stack("other.npz", tiny.stack(1))
+    write_stack("other.npz", tiny.stack(1))
     line = refused("--stack=other.npz", "--workdir=out", "--strategies=BDa,Rand")
     assert line.startswith("out: holds another run (stack was ")
 
@@ -395,7 +396,7 @@ def test_the_convention_of_the_input_comes_with_the_weights(call, folder, monkey
     np.savez("vgg.npz", **npz)
     arrays = {}
     for name in layers:
-        key = f"features.{io.TORCHVISION[name]}"
+        key = f"features.{TORCHVISION[name]}"
         arrays[f"{key}.bias"] = np.asarray(params[name]["bias"])
         kernel = np.asarray(params[name]["kernel"]).transpose(3, 2, 0, 1)
         arrays[f"{key}.weight"] = np.ascontiguousarray(kernel)
@@ -413,7 +414,7 @@ def test_the_convention_of_the_input_comes_with_the_weights(call, folder, monkey
 def test_a_stack_without_an_outline(refused, folder):
     truth = np.repeat(np.arange(2, dtype=np.int16), 40 * 48).reshape(2, 40, 48)
     images = np.zeros((2, 40, 48), np.uint8)
-    io.write_stack("flat.npz", make_stack(images, truth, ("background", "a")))
+    write_stack("flat.npz", make_stack(images, truth, ("background", "a")))
     assert "there is nothing to trace" in refused("--stack=flat.npz", "--workdir=out")
 
 
@@ -439,7 +440,7 @@ def test_the_real_command_refuses_a_flag(tmp_path):
 
 def test_the_real_command_refuses_a_stack(tmp_path):
     path = tmp_path / "stack.npz"
-    io.write_stack(path, tiny.stack())
+    write_stack(path, tiny.stack())
     path.write_bytes(path.read_bytes()[:-100])
     done = in_shell(f"--workdir={tmp_path / 'out'}", f"--stack={path}")
     assert (done.returncode, done.stdout) == (2, "")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
 from al_jax.simulation import Config, draw_priority
 from al_jax.state import annotate, candidates
 from experiments import lengths, runs
@@ -62,7 +62,7 @@ def test_outlines_of_the_two_longest_by_hand():
 
 
 def test_the_command(tmp_path):
-    io.write_stack(tmp_path / "stack.npz", tiny.stack())
+    write_stack(tmp_path / "stack.npz", tiny.stack())
     program = [sys.executable, "-m", "experiments.lengths", f"--stack={tmp_path / 'stack.npz'}"]
     said = subprocess.run([*program, "--seed=3"], capture_output=True, text=True)
     rows = [line.split() for line in said.stdout.splitlines()[2:-1]]

@@ -10,7 +10,8 @@ import tiny
 from safetensors.numpy import save_file
 from skimage.measure import block_reduce
 
-from al_jax import io, networks
+from al_jax import networks
+from al_jax.files.weights import read_weights
 from al_jax.stack import InputError
 
 CLASSES = 4
@@ -283,7 +284,7 @@ def test_both_files_of_one_set_of_weights(vgg_params, tmp_path):
     scores = {layer: p for layer, p in tiny.weights(VGG).items() if layer.startswith("score")}
     blank = jax.tree.map(jnp.zeros_like, vgg_params) | scores
     for name, convention in (("vgg.safetensors", "torchvision"), ("vgg.npz", "caffe")):
-        found = io.read_weights(tmp_path / name)
+        found = read_weights(tmp_path / name)
         assert found.convention == convention and len(found.arrays) == 26
         jax.tree.map(
             np.testing.assert_array_equal,
@@ -299,7 +300,7 @@ def test_weights_in_half_precision(dtype, tmp_path):
     rounded = jax.tree.map(lambda a: np.asarray(jnp.asarray(a, dtype)), tiny.weights(network))
     params = {layer: p for layer, p in rounded.items() if layer.startswith("block")}
     save_file(in_torchvision(params), tmp_path / "half.safetensors")
-    found = io.read_weights(tmp_path / "half.safetensors").arrays
+    found = read_weights(tmp_path / "half.safetensors").arrays
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
     same_weights(found, jax.tree.map(lambda a: a.astype(np.float32), params))
 
@@ -337,7 +338,7 @@ def test_the_published_weights(shared):
     path = shared / "weights/vgg16_imagenet_conv13_f16.npz"
     if not path.is_file():
         pytest.skip(f"no weights at {path}")
-    weights = io.read_weights(path)
+    weights = read_weights(path)
     params = networks.with_weights(tiny.weights(VGG), weights.arrays)
     grey = np.random.default_rng(13).random((32, 32, 1)).astype(np.float32)
     x = networks.network_input(grey, weights.convention)[None]
@@ -370,7 +371,7 @@ def test_weights_that_are_refused(change, says, tmp_path):
     params = {k: p for k, p in tiny.weights(network).items() if k.startswith("block")}
     save_file(change(in_torchvision(params)), path)
     with pytest.raises(InputError, match=f"bad.safetensors: .*{says}"):
-        io.read_weights(path)
+        read_weights(path)
 
 
 def test_a_truncated_file_of_weights(tmp_path):
@@ -379,10 +380,10 @@ def test_a_truncated_file_of_weights(tmp_path):
     save_file(in_torchvision(params), path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"bad\.safetensors: cannot be read as a safetensors") as e:
-        io.read_weights(path)
+        read_weights(path)
     assert "\n" not in str(e.value)
     with pytest.raises(InputError, match="there is no such file"):
-        io.read_weights(tmp_path / "none.safetensors")
+        read_weights(tmp_path / "none.safetensors")
 
 
 def test_the_first_layer_that_does_not_fit_is_named():

@@ -7,7 +7,17 @@ import re
 import jax
 
 import al_jax
-from experiments import benchmark, command, lengths, report, scale, simulate, sweep, synthesise
+from experiments import (
+    benchmark,
+    command,
+    lengths,
+    report,
+    scale,
+    simulate,
+    stack_flags,
+    sweep,
+    synthesise,
+)
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -29,7 +39,17 @@ def test_every_public_name_and_flag_exists():
     assert [name for name in names if not hasattr(al_jax, name)] == []
     known = {
         node.args[0].value
-        for module in (benchmark, command, lengths, report, scale, simulate, sweep, synthesise)
+        for module in (
+            benchmark,
+            command,
+            lengths,
+            report,
+            scale,
+            simulate,
+            stack_flags,
+            sweep,
+            synthesise,
+        )
         for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_")
         if isinstance(node.args[0], ast.Constant)

@@ -16,7 +16,7 @@ import pytest
 import tiny
 from scipy.stats import wilcoxon
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
 from experiments import report, report_sections, report_tables
 from experiments.report_runs import main_setting, read_sweep
@@ -58,7 +58,7 @@ def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **set
         cells += [0.1] * len(names)
         lines.append(",".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells))
     (folder / "queries.csv").write_text("\n".join(lines) + "\n")
-    io.write_stack(folder / "stack.npz", tiny.stack())
+    write_stack(folder / "stack.npz", tiny.stack())
     result = {"input": {"stack": f"{stack}.npz"}, "configuration": configuration, "start": START}
     (folder / "result.json").write_text(json.dumps(result))
     return folder

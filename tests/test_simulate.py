@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
 from al_jax.statistics import effort_at
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        io.write_stack(folder / "stack.npz", tiny.stack())
+        write_stack(folder / "stack.npz", tiny.stack())
         self.environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

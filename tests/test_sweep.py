@@ -24,7 +24,7 @@ import tiny
 from absl import flags
 from absl.testing import flagsaver
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
 from experiments import command, sweep
 
@@ -53,7 +53,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
     """The working directory, with two good stacks and a broken one in it."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate("ab"):
-        io.write_stack(f"{name}.npz", tiny.stack(seed))
+        write_stack(f"{name}.npz", tiny.stack(seed))
     pathlib.Path("broken.npz").write_bytes(pathlib.Path("a.npz").read_bytes()[:-100])
     return tmp_path
 
@@ -376,7 +376,7 @@ class Bench:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        io.write_stack(folder / "good.npz", tiny.stack())
+        write_stack(folder / "good.npz", tiny.stack())
         whole = (folder / "good.npz").read_bytes()
         (folder / "broken.npz").write_bytes(whole[:-100])
         self.environment = os.environ | {

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax import io, synthesis
+from al_jax import synthesis
+from al_jax.files.stacks import load_default
 from al_jax.stack import InputError, make_stack
 from al_jax.synthesis import Deformation
 
@@ -59,7 +60,7 @@ def test_an_unknown_field_is_refused():
 
 
 def test_the_shipped_stack_keeps_its_structures():
-    stack = io.load_default()
+    stack = load_default()
     found = synthesis.synthesise(jax.random.key(0), stack)
     areas = [np.bincount(s.truth[s.inside], minlength=9) for s in (stack, found)]
     assert (np.abs(np.log(areas[1] / areas[0])) < 0.5).all()

@@ -18,7 +18,7 @@ from absl.testing import flagsaver
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from al_jax import io
+from al_jax.files.stacks import read_stack, write_stack
 from experiments import command, synthesise
 
 FLAGS = flags.FLAGS
@@ -91,7 +91,7 @@ def test_scans_are_deformed_on_one_grid_and_the_same_again(call, folder):
     first = made(folder / "new" / "one")
     assert sorted(first) == [f"{stem}.{e}" for stem in stems for e in ("json", "npz", "png")]
 
-    stack = io.read_stack("new/one/mri_7_nine.npz")
+    stack = read_stack("new/one/mri_7_nine.npz")
     assert stack.names == ("background", "cortex", "thalamus")
     # Shells are 60 and 120, the body 180: well within a class, the codes agree.
     image, truth = stack.images[..., 0].astype(int), np.asarray(stack.truth)
@@ -102,7 +102,7 @@ def test_scans_are_deformed_on_one_grid_and_the_same_again(call, folder):
     shells = image[within & (truth == 1)]
     assert shells.min() == 60 and shells.max() == 120
     assert (truth[0] != truth[1]).any()  # each section on its own
-    other = io.read_stack("new/one/mri_8_nine.npz")
+    other = read_stack("new/one/mri_8_nine.npz")
     assert (other.truth != stack.truth).any()  # and each scan
 
     # Again, one of them, over what lies there, in part broken: the same bytes.
@@ -121,7 +121,7 @@ def test_sections_show_deep_structures_whatever_the_classes(call, folder):
     assert told["sections"] == [4, 6, 7]  # three of 4 to 7; linspace puts the middle at 5.5
     assert told["classes"] == ["background", "shell", "body"]
     assert told["deformation"] is None and told["input"]["scans"] == "mri"
-    stack = io.read_stack("out/mri_7_group.npz")
+    stack = read_stack("out/mri_7_group.npz")
     np.testing.assert_array_equal(stack.images[..., 0] == 180, stack.truth == 2)
     assert call(*arguments, "--within=Left shell")[0] == 0
     assert json.loads((folder / "out/mri_7.json").read_text())["sections"] == [2, 6, 9]
@@ -141,7 +141,7 @@ def test_a_folder_of_sections_becomes_a_stack(call, folder):
         "--nodeform", "--stem=Br1", "--out=out",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    found = io.read_stack("out/Br1.npz")
+    found = read_stack("out/Br1.npz")
     for part in ("images", "truth", "inside"):
         np.testing.assert_array_equal(getattr(found, part), getattr(stack, part)[:3])
     assert found.names == stack.names
@@ -178,7 +178,7 @@ def test_what_is_refused(call, folder, arguments, says):
 
 
 def test_a_stack_is_not_written_over_itself(call, folder):
-    io.write_stack("stack.npz", tiny.stack())
+    write_stack("stack.npz", tiny.stack())
     before = made(folder / "mri"), pathlib.Path("stack.npz").read_bytes()
     status, _, err = call("--stack=stack.npz", "--out=.", SIZE)
     assert status == 2 and "stack.npz: would be overwritten; give another --out" in err

@@ -1,0 +1,99 @@
+"""What the tests of readers share: small inputs, and what a reader may do with damaged ones."""
+
+import gzip
+import io as std_io
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from PIL import Image
+
+from al_jax.stack import InputError, Stack, make_stack
+
+TABLE = "id,name,group\n0,background,background\n3,left,nucleus\n5,right,nucleus\n7,shell,shell\n"
+
+
+def small_stack() -> Stack:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, (3, 5, 6))
+    inside = rng.random((3, 5, 6)) < 0.8
+    images = rng.integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
+    return make_stack(images, truth, ("background", "a", "bé, c"), inside)
+
+
+def assert_equal(first: Stack, second: Stack) -> None:
+    for name in ("images", "inside", "truth"):
+        one, two = getattr(first, name), getattr(second, name)
+        assert one.dtype == two.dtype
+        np.testing.assert_array_equal(one, two)
+    assert first.names == second.names
+
+
+def refused(message: str, reader, *args, **kwargs) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        reader(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def small_volumes():
+    """A volume [10, 12, 14] in RAS order with one structure per octant, and its ids."""
+    x, y, z = np.mgrid[:10, :12, :14]
+    labels = np.zeros((10, 12, 14), np.uint8)
+    body = (x > 1) & (x < 8) & (y > 2) & (y < 9) & (z > 1) & (z < 12)
+    labels[body] = 7
+    labels[(x == 3) & (y == 5) & (z == 9)] = 3
+    labels[(x == 6) & (y == 6) & (z == 4)] = 5
+    return np.where(body, 100 + x + 10 * z, 0).astype(np.uint8), labels
+
+
+def save(path, data, affine=None):
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def picture_bytes(array, extension=".png", **options):
+    buffer = std_io.BytesIO()
+    Image.fromarray(array).save(buffer, {".png": "PNG"}.get(extension, "TIFF"), **options)
+    return buffer.getvalue()
+
+
+def nifti_bytes(array, compress=True):
+    data = nibabel.Nifti1Image(array, np.eye(4)).to_bytes()
+    return gzip.compress(data, mtime=0) if compress else data
+
+
+def valid_or_one_line(reader, *args, **kwargs) -> None:
+    try:
+        stack = reader(*args, **kwargs)
+    except InputError as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    # What came through is a stack that would be accepted again.
+    assert_equal(make_stack(stack.images, stack.truth, stack.names, stack.inside), stack)
+
+
+def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
+    """The file cut short, with bits flipped, with a stretch replaced, or nothing but noise."""
+    place = st.integers(0, len(whole) - 1)
+
+    def flip(places):
+        data = bytearray(whole)
+        for at, bit in places:
+            data[at] ^= 1 << bit
+        return bytes(data)
+
+    return st.one_of(
+        place.map(lambda n: whole[:n]),
+        st.lists(st.tuples(place, st.integers(0, 7)), min_size=1, max_size=4).map(flip),
+        # The head of a file holds shapes and types, where a flip does most harm.
+        st.lists(
+            st.tuples(st.integers(0, min(len(whole), 360) - 1), st.integers(0, 7)),
+            min_size=1,
+            max_size=3,
+        ).map(flip),
+        st.tuples(place, st.binary(max_size=40)).map(
+            lambda p: whole[: p[0]] + p[1] + whole[p[0] + len(p[1]) :]
+        ),
+        st.binary(max_size=200),
+    )

@@ -1,0 +1,146 @@
+"""Damaged files of any kind: a valid stack or one line."""
+
+import pathlib
+import tempfile
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import (
+    TABLE,
+    damaged,
+    nifti_bytes,
+    picture_bytes,
+    small_stack,
+    small_volumes,
+    valid_or_one_line,
+)
+
+from al_jax.files.cuts import read_nifti
+from al_jax.files.folders import read_folder
+from al_jax.files.stacks import read_stack, write_stack
+from al_jax.stack import make_stack
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """Readers of damaged files warn; what counts here is what they return or raise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def npz_bytes():
+    with tempfile.TemporaryDirectory() as folder:
+        write_stack(pathlib.Path(folder, "stack"), small_stack())
+        return pathlib.Path(folder, "stack").read_bytes()
+
+
+fuzz = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+IMAGE, LABELS = small_volumes()
+
+COLOUR = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+
+IDS = np.array([[3, 5, 7, 0, 0]] * 4, np.uint8)
+
+PICTURES = {
+    ("images", ".png"): picture_bytes(COLOUR),
+    ("images", ".tif"): picture_bytes(COLOUR, ".tif", compression="tiff_lzw"),
+    ("labels", ".png"): picture_bytes(IDS),
+    ("labels", ".tif"): picture_bytes(IDS, ".tif"),
+}
+
+
+@fuzz
+@given(damaged(npz_bytes()))
+def test_damaged_npz(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "stack.npz")
+        path.write_bytes(data)
+        valid_or_one_line(read_stack, path)
+
+
+@fuzz
+@given(
+    st.sampled_from(
+        [("image", True), ("image", False), ("labels", True), ("labels", False)]
+    ).flatmap(
+        lambda k: st.tuples(
+            st.just(k), damaged(nifti_bytes(IMAGE if k[0] == "image" else LABELS, k[1]))
+        )
+    )
+)
+def test_damaged_nifti(case):
+    (which, compress), data = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        paths = {k: folder / f"{k}.nii.gz" for k in ("image", "labels")}
+        paths["image"].write_bytes(nifti_bytes(IMAGE))
+        paths["labels"].write_bytes(nifti_bytes(LABELS))
+        if not compress:
+            paths[which] = folder / f"{which}.nii"
+        paths[which].write_bytes(data)
+        (folder / "names.csv").write_text(TABLE)
+        valid_or_one_line(
+            read_nifti, paths["image"], paths["labels"], folder / "names.csv", sections=3
+        )
+
+
+@fuzz
+@given(
+    st.sampled_from(sorted(PICTURES)).flatmap(
+        lambda k: st.tuples(st.just(k), damaged(PICTURES[k]))
+    ),
+    st.sampled_from([None, 0, 7]),
+)
+def test_damaged_folder(case, outside_id):
+    (where, extension), data = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for kind in ("images", "labels"):
+            (folder / kind).mkdir()
+            for stem in ("1", "2"):
+                (folder / kind / f"{stem}.png").write_bytes(PICTURES[kind, ".png"])
+        (folder / where / "2.png").unlink()
+        (folder / where / f"2{extension}").write_bytes(data)
+        (folder / "names.csv").write_text(TABLE)
+        valid_or_one_line(
+            read_folder, folder / "images", folder / "labels", folder / "names.csv", outside_id
+        )
+
+
+@fuzz
+@given(
+    st.one_of(
+        damaged(TABLE.encode()),
+        st.text('id,name\n\r"03579 -+._é\x00', max_size=60).map(
+            lambda t: ("id,name\n" + t).encode()
+        ),
+    )
+)
+def test_damaged_table(data):
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "image.nii").write_bytes(nifti_bytes(IMAGE, compress=False))
+        (folder / "labels.nii").write_bytes(nifti_bytes(LABELS, compress=False))
+        (folder / "names.csv").write_bytes(data)
+        paths = [folder / n for n in ("image.nii", "labels.nii", "names.csv")]
+        valid_or_one_line(read_nifti, *paths, sections=3)
+
+
+@fuzz
+@given(
+    st.lists(st.integers(0, 4), min_size=0, max_size=5),
+    st.lists(st.integers(0, 4), min_size=0, max_size=5),
+    st.sampled_from([np.uint8, np.int16, np.float32, np.float64, bool, "U1"]),
+    st.integers(-2, 3),
+)
+def test_any_shapes_and_types_make_a_stack_or_one_line(images, truth, dtype, value):
+    valid_or_one_line(
+        lambda: make_stack(
+            np.full(images, value).astype(dtype), np.full(truth, value), ("background", "a")
+        )
+    )
