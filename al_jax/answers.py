@@ -126,7 +126,7 @@ def answer(
             f"{where}: nothing is left of the mask, which lies on {', '.join(lost)}; correct those "
             "answers first, or give an empty mask if the structure is absent"
         )
-    after, effort = _annotate(state, section, structure, mask, images.inside, length)
+    after, effort = _annotate(state, section, structure, mask, domain, length)
     if contradictions(after)[section]:
         raise InputError(
             f"{where}: {after.unlabelled[section]} px of the section would be of no class, as all "

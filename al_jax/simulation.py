@@ -225,7 +225,7 @@ def true_answer(
 ) -> tuple[ALState, jax.Array]:
     """The true outline, as `state.annotate` takes it; a section of -1 changes nothing."""
     mask = task.truth[section] == structure
-    return annotate(state, section, structure, mask, task.sections.inside, length)
+    return annotate(state, section, structure, mask, task.sections.inside[section], length)
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:

@@ -88,7 +88,7 @@ def annotate(
     section: jax.Array | int,
     structure: jax.Array | int,
     mask: jax.Array,
-    inside: jax.Array,
+    domain: jax.Array,
     length: str = "crack",
 ) -> tuple[ALState, jax.Array]:
     """An answer: the outline of one structure on one section.
@@ -102,16 +102,15 @@ def annotate(
       section: [] int, n. One that does not exist leaves the state as it is.
       structure: [] int, c; likewise.
       mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
-      inside: [N, H, W] bool, the image domains.
+      domain: [H, W] bool, the section's image domain.
       length: 'crack' or 'crofton'.
 
     Returns:
       The state after the answer, and the effort in pixels: the structure's outline without what it
       shares with structures annotated on the section before.
     """
-    chex.assert_rank([state.labels, mask, inside], [3, 2, 3])
-    chex.assert_equal_shape([state.labels, inside])
-    chex.assert_equal_shape_prefix([mask, inside[0]], 2)
+    chex.assert_rank([state.labels, mask, domain], [3, 2, 2])
+    chex.assert_shape([mask, domain], state.labels.shape[1:])
     num_sections, num_classes = state.annotated.shape
     section, structure = jnp.asarray(section, jnp.int32), jnp.asarray(structure, jnp.int32)
     exists = (section >= 0) & (section < num_sections) & (structure >= 0)
@@ -120,7 +119,7 @@ def annotate(
 
     near = jnp.clip(section, 0, num_sections - 1)
 
-    old, domain = state.labels[near], inside[near]
+    old = state.labels[near]
     taken = mask & domain & (old == UNLABELLED) & exists
     new = jnp.where(taken, structure.astype(old.dtype), old)
     lengths = shared_lengths(new, domain, num_classes, length)

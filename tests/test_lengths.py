@@ -41,7 +41,7 @@ def test_true_lengths_choose_the_least_outline_of_all():
             mask = task.truth[n] == c
             whole = float(true[n, c, c])
             costs[n, c] = (
-                float(annotate(state, n, c, mask, task.sections.inside)[1])
+                float(annotate(state, n, c, mask, task.sections.inside[n])[1])
                 if strategy == "BDa"
                 else whole
             )

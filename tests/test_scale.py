@@ -103,7 +103,7 @@ def test_an_answer_writes_one_section_where_it_lies():
     key, in_range = Shape((), jax.random.key(0).dtype), Shape((count, classes), bool)
     begun = jax.eval_shape(state.init_state, key, inside, in_range)
     number, mask = Shape((), jnp.int32), Shape((height, width), bool)
-    program = jax.jit(state.annotate, donate_argnums=0).lower(begun, number, number, mask, inside)
+    program = jax.jit(state.annotate, donate_argnums=0).lower(begun, number, number, mask, mask)
     labels = math.prod(stack) * 2
     assert program.compile().memory_analysis().temp_size_in_bytes < labels / 4
 

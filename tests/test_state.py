@@ -29,7 +29,7 @@ def _start(in_range=EVERYWHERE, inside=INSIDE):
 
 def _answer(s, section, structure, truth=TRUTH, inside=INSIDE):
     """The true answer to one query."""
-    return annotate(s, section, structure, truth[section] == structure, inside)
+    return annotate(s, section, structure, truth[section] == structure, inside[section])
 
 
 def _answers(s, pairs, **kwargs):
@@ -53,7 +53,7 @@ def test_nothing_is_annotated_at_first():
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
 def test_an_answer_by_hand(wrap):
-    s, effort = wrap(state.annotate)(_start(), 0, 1, TRUTH[0] == 1, INSIDE)
+    s, effort = wrap(state.annotate)(_start(), 0, 1, TRUTH[0] == 1, INSIDE[0])
     assert effort == 4
     expected = np.full(TRUTH.shape, -1)
     expected[0, :2, 2:] = 1
@@ -61,11 +61,11 @@ def test_an_answer_by_hand(wrap):
     np.testing.assert_array_equal(s.annotated, [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(s.unlabelled, [8, 12, 12])
     np.testing.assert_array_equal(s.traced, [4, 0, 0])
-    s, effort = wrap(state.annotate)(s, 0, 2, TRUTH[0] == 2, INSIDE)
+    s, effort = wrap(state.annotate)(s, 0, 2, TRUTH[0] == 2, INSIDE[0])
     assert effort == 1  # three cracks around it, two of them traced with structure 1
     np.testing.assert_array_equal(s.unlabelled, [6, 12, 12])
     np.testing.assert_array_equal(s.traced, [5, 0, 0])
-    s, effort = wrap(state.annotate)(s, 0, 0, TRUTH[0] == 0, INSIDE)
+    s, effort = wrap(state.annotate)(s, 0, 0, TRUTH[0] == 0, INSIDE[0])
     assert effort == 0
     np.testing.assert_array_equal(s.labels[0], TRUTH[0])
     np.testing.assert_array_equal(s.unlabelled, [0, 12, 12])
@@ -133,7 +133,7 @@ def test_traced_pixels_keep_their_label():
     s = _answers(_start(), [(0, 1)])
     sloppy = np.zeros((3, 4), bool)
     sloppy[1:, 2:] = True  # runs over the lower half of structure 1
-    s, effort = annotate(s, 0, 2, sloppy, INSIDE)
+    s, effort = annotate(s, 0, 2, sloppy, INSIDE[0])
     np.testing.assert_array_equal(s.labels[0], [[-1, -1, 1, 1], [-1, -1, 1, 1], [-1, -1, 2, 2]])
     assert effort == 1
     np.testing.assert_array_equal(s.unlabelled, [6, 12, 12])
@@ -142,14 +142,14 @@ def test_traced_pixels_keep_their_label():
 def test_a_mask_counts_inside_alone():
     inside = INSIDE.copy()
     inside[0, 2] = False
-    s, effort = annotate(_start(inside=inside), 0, 2, TRUTH[0] >= 1, inside)
+    s, effort = annotate(_start(inside=inside), 0, 2, TRUTH[0] >= 1, inside[0])
     np.testing.assert_array_equal(s.labels[0], [[-1, -1, 2, 2], [-1, -1, 2, 2], [-1] * 4])
     assert effort == 2
     np.testing.assert_array_equal(s.unlabelled, [4, 12, 12])
 
 
 def test_crofton_effort():
-    s, effort = annotate(_start(), 0, 1, TRUTH[0] == 1, INSIDE, length="crofton")
+    s, effort = annotate(_start(), 0, 1, TRUTH[0] == 1, INSIDE[0], length="crofton")
     # Four axial pairs; diagonal ones at the left (1 down-right, 2 down-left...) and below.
     labels, weight = TRUTH[0] == 1, {(0, 1): 8, (1, 0): 8, (1, 1): 8 * 2**0.5, (1, -1): 8 * 2**0.5}
     expected = 0.0
@@ -178,7 +178,7 @@ def test_states_survive_a_scan():
 
     def body(s, query):
         n, c = query
-        return annotate(s, n, c, jnp.asarray(TRUTH)[n] == c, jnp.asarray(INSIDE))
+        return annotate(s, n, c, jnp.asarray(TRUTH)[n] == c, jnp.asarray(INSIDE)[n])
 
     scanned, efforts = jax.lax.scan(body, _start(), (sections, structures))
     np.testing.assert_array_equal(efforts, [4, 1, 6])
@@ -214,7 +214,7 @@ def test_a_section_of_one_class_in_range_is_implied_from_the_start():
 
 def test_a_fully_traced_section_has_no_candidate():
     # The only class left could still be two, but no pixel is left for either.
-    s, _ = annotate(_start(), 1, 0, np.ones((3, 4), bool), INSIDE)
+    s, _ = annotate(_start(), 1, 0, np.ones((3, 4), bool), INSIDE[1])
     np.testing.assert_array_equal(state.compatible(s)[1], [0, 1, 1])
     np.testing.assert_array_equal(state.candidates(s)[1], [0, 0, 0])
     assert not state.contradictions(s).any()
@@ -266,7 +266,7 @@ def test_ranges_have_no_margin_by_default():
 @pytest.mark.parametrize("pair", [(-1, 1), (3, 1), (7, 1), (0, -1), (0, 3), (-1, -1)])
 def test_what_does_not_exist_changes_nothing(pair, wrap):
     before = _answers(_start(), [(0, 1), (2, 2)])
-    after, effort = wrap(state.annotate)(before, *pair, np.ones((3, 4), bool), INSIDE)
+    after, effort = wrap(state.annotate)(before, *pair, np.ones((3, 4), bool), INSIDE[0])
     assert effort == 0
     for name in ("labels", "annotated", "seen", "unlabelled", "length_sum", "length_count"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)

@@ -202,14 +202,14 @@ def _orders(name, key, sections, structures=3, annotated=None):
     s = state.init_state(key, inside, jnp.ones((sections, structures), bool))
     answer = jax.jit(state.annotate)
     for n, c in annotated or ():
-        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside)
+        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside[n])
     priority = _draw(name, sections, structures)(key)
     assert priority.shape == (sections, structures)
     queries = []
     while (found := suggest(s, name, priority=priority)).found:
         n, c = int(found.section), int(found.structure)
         queries.append((n, c))
-        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside)
+        s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside[n])
     return queries
 
 
