@@ -224,8 +224,8 @@ def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
 
     A section of one intensity is 0.
     """
-    # Halves, as the range of float32 pixels may be more than float32 holds.
-    image, low, high = (jnp.asarray(x, jnp.float32) / 2 for x in (image, low, high))
+    # Sixteenths, as float32 may not hold the range of float32 pixels, nor one over it.
+    image, low, high = (jnp.asarray(x, jnp.float32) / 16 for x in (image, low, high))
     scaled = (image - low) / jnp.where(high > low, high - low, 1.0)
     return jnp.clip(scaled, 0.0, 1.0)
 

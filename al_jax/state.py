@@ -122,20 +122,21 @@ def annotate(
     old = state.labels[near]
     taken = mask & domain & (old == UNLABELLED) & exists
     new = jnp.where(taken, structure.astype(old.dtype), old)
+    pixels = taken.sum(dtype=jnp.int32)
     lengths = shared_lengths(new, domain, num_classes, length)
     this = (jnp.arange(num_classes) == structure) & exists
     before = state.annotated[near] & ~this
     effort = jnp.sum(this * (jnp.diagonal(lengths) - jnp.sum(lengths * before, 1)))
     # A structure that was answered but has no pixel is absent: it stays out of the averages.
-    there = this & taken.any()
+    there = this & (pixels > 0)
     seen = state.seen[near] | there
     pairs = (there[:, None] & seen[None, :]) | (seen[:, None] & there[None, :])
     return (
         state.replace(
-            labels=xla.write_row(state.labels, place, new, read=(lengths, taken)),
+            labels=xla.write_row(state.labels, place, new, read=(lengths, pixels)),
             annotated=state.annotated.at[place].set(before | this, mode="drop"),
             seen=state.seen.at[place].set(seen, mode="drop"),
-            unlabelled=state.unlabelled.at[place].add(-taken.sum(dtype=jnp.int32), mode="drop"),
+            unlabelled=state.unlabelled.at[place].add(-pixels, mode="drop"),
             length_sum=state.length_sum + pairs * lengths,
             length_count=state.length_count + pairs,
             traced=state.traced.at[place].add(effort, mode="drop"),

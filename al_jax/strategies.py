@@ -314,6 +314,5 @@ def suggestions(
 
 def _in_order(shape: tuple[int, ...]) -> jax.Array:
     """[N, C] float32, falling from section to section, and on each from class 1 to background."""
-    section, structure = jnp.indices(shape)
-    last = (structure - 1) % shape[1]
-    return -(section * shape[1] + last).astype(jnp.float32)
+    sections, classes = (jnp.arange(size) for size in shape)
+    return -(sections[:, None] * shape[1] + (classes - 1) % shape[1]).astype(jnp.float32)

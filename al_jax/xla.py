@@ -43,7 +43,8 @@ def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> 
     """`array` [N, ...] with `row` [...] written at `index`; an index beyond N writes nothing.
 
     It is written where it lies. XLA copies the whole array unless it is sure that what is read of
-    it is read before the row is written: so the place to write depends on every array in `read`.
+    it is read before the row is written: so the place to write depends on every array in `read`,
+    which are to be all that was computed of the old row beside the new one.
     """
     done = sum(jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(read))
     place = index + jnp.isnan(done).astype(jnp.int32)

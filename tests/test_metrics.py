@@ -77,3 +77,17 @@ def test_mean_dice_by_hand(wrap):
 def test_mean_dice_ignores_what_stands_where_a_class_is_absent():
     scores = np.array([[0.5], [np.nan]], np.float32)
     np.testing.assert_allclose(metrics.mean_dice(scores, np.array([[True], [False]])), [0.5])
+
+
+def test_the_dice_of_a_stack_of_more_pixels_than_int32_counts():
+    # 4,400 sections of 512 x 512: one class fills all of them, the other half of each prediction.
+    full = 512 * 512
+    overlaps = np.tile(np.array([[full, full // 2], [2 * full, full + full // 2]]), (4400, 1, 1))
+    total = jax.jit(metrics.pooled)(jax.numpy.asarray(overlaps, jax.numpy.int32))
+    np.testing.assert_array_equal(total, overlaps.astype(np.float64).sum(0))
+    np.testing.assert_allclose(metrics.dice_of(total), [1, 2 / 3], rtol=1e-6)
+
+
+def test_pooling_is_a_sum():
+    overlaps = np.random.default_rng(0).integers(0, 2**20, (7, 2, 3)).astype(np.int32)
+    np.testing.assert_allclose(metrics.pooled(overlaps), overlaps.sum(0), rtol=1e-7)

@@ -421,3 +421,26 @@ def test_cast_params_change_nothing_but_when_they_are_cast():
     np.testing.assert_array_equal(
         network.apply({"params": cast}, x), network.apply({"params": params}, x)
     )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e-3, 1.0, 1e9, 1e30])
+def test_min_max_does_not_depend_on_the_unit(scale):
+    image = np.array([[[0.0], [1.0]], [[2.0], [4.0]]], np.float32) * np.float32(scale)
+    inside = np.ones((2, 2), bool)
+    found = networks.normalise(image, *networks.intensity_range(image, inside))
+    np.testing.assert_allclose(found[..., 0], [[0, 0.25], [0.5, 1]], rtol=1e-5)
+
+
+def test_min_max_of_the_widest_range_and_of_none():
+    image = np.array([[[-3e38], [0.0], [3e38]]], np.float32)
+    found = networks.normalise(image, *networks.intensity_range(image, np.ones((1, 3), bool)))
+    np.testing.assert_allclose(found[..., 0], [[0, 0.5, 1]], rtol=1e-6)
+    flat = np.full((2, 2, 1), 7.0, np.float32)
+    found = networks.normalise(flat, *networks.intensity_range(flat, np.ones((2, 2), bool)))
+    np.testing.assert_array_equal(found, 0)
+
+
+def test_the_intensity_range_is_that_of_the_inside():
+    image = np.array([[[5.0], [9.0]], [[-100.0], [700.0]]], np.float32)
+    inside = np.array([[True, True], [False, False]])
+    assert tuple(map(float, networks.intensity_range(image, inside))) == (5.0, 9.0)

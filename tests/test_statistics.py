@@ -119,3 +119,19 @@ def test_holm_leaves_nan_out_of_the_family():
     found = statistics.holm([0.02, np.nan, 0.03])
     np.testing.assert_allclose(found, [0.04, np.nan, 0.04])
     assert statistics.holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize("target", [0.8, 0.9, 0.95, 0.7, 1 / 3])
+def test_what_stopped_at_a_target_in_float32_has_reached_it(target):
+    # float32(0.9) is less than 0.9: a run that stops there must not be reported as never there.
+    dice = np.array([0.1, np.float32(target)], np.float32)
+    effort = np.array([0.2, np.float32(target)], np.float32)
+    assert statistics.effort_at(effort, dice, target) == effort[1]
+    assert statistics.dice_at(effort, dice, target) == dice[1]
+    below = np.nextafter(np.float32(target), np.float32(0))
+    assert np.isnan(statistics.effort_at(effort, np.array([0.1, below]), target))
+    # ... and neither does the table of its queries lose it.
+    assert float(f"{dice[1]:.9g}") == pytest.approx(float(dice[1]), abs=1e-9)
+    assert (
+        statistics.effort_at(effort, np.array([0.1, float(f"{dice[1]:.9g}")]), target) == effort[1]
+    )

@@ -1,0 +1,102 @@
+"""What holds of the house as a whole: who may import whom, how long calls are, what names mean."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import pkgutil
+
+import pytest
+
+import al_jax
+
+ROOT = pathlib.Path(al_jax.__file__).parent
+# From the bottom up: a module imports from rows above its own alone. `files` is one module here.
+ROWS = (
+    ("stack", "xla"),
+    ("files", "checkpoints", "boundary", "losses", "metrics", "statistics", "_winograd"),
+    ("figures", "posterior", "state", "convolution"),
+    ("plots", "strategies", "answers"),
+    ("networks", "augment"),
+    ("training", "synthesis"),
+    ("prediction",),
+    ("learner",),
+    ("simulation",),
+    ("driver",),
+)
+RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
+KNOW_THE_TRUTH = {"stack", "files", "synthesis", "simulation", "driver", "figures"}
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def _module(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+    """The modules of al_jax that a file imports, in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "al_jax":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("al_jax."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("al_jax.")}
+    return found - {_module(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    own = RANK[_module(path)]
+    upward = {name for name in _imports(path) if RANK[name] >= own}
+    assert not upward, f"{_module(path)} imports {upward}"
+
+
+def test_nobody_imports_the_experiments():
+    assert not [path for path in FILES if "import experiments" in path.read_text()]
+    assert not [path for path in FILES if "from experiments" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_truth_is_known_to_few(path):
+    if _module(path) in KNOW_THE_TRUTH:
+        return
+    tree = ast.parse(path.read_text())
+    reads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert not [node.lineno for node in reads if node.attr == "truth"]
+
+
+def _functions():
+    names = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "al_jax.")]
+    for module in map(importlib.import_module, names):
+        for owner in [module, *(c for _, c in inspect.getmembers(module, inspect.isclass))]:
+            for name, function in inspect.getmembers(owner, inspect.isfunction):
+                if function.__module__ == module.__name__:
+                    yield f"{module.__name__}.{name}", function
+
+
+def test_no_call_is_long():
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    many = {}
+    for name, function in _functions():
+        positional = [p for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+        # The fields of a dataclass are given by name.
+        if len(positional) > 7 and not name.endswith((".__init__", ".__new__")):
+            many[name] = len(positional)
+    assert not many
+
+
+def test_no_public_name_hides_a_module():
+    modules = {name.removesuffix(".py") for name in (p.name for p in ROOT.iterdir())}
+    assert not modules & set(al_jax.__all__)
+    assert sorted(set(al_jax.__all__)) == sorted(al_jax.__all__)
+    for name in al_jax.__all__:
+        assert getattr(al_jax, name) is not None
+
+
+def test_no_suggestion_takes_a_name_that_is_a_function():
+    for function in (al_jax.suggest, al_jax.suggestions, al_jax.make_evidence):
+        module = importlib.import_module(function.__module__)
+        for parameter in inspect.signature(function).parameters:
+            assert not callable(getattr(module, parameter, None)), parameter

@@ -1,0 +1,198 @@
+"""The network in the loop: its Dice history, what it keeps, and that it needs no truth."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from al_jax import learner, simulation, state
+from al_jax.learner import Lessons
+from al_jax.networks import make_network
+from al_jax.simulation import Config
+from al_jax.training import Recipe, Training, make_sections
+
+STACK, CLASSES = tiny.stack(), tiny.CLASSES
+COUNT = tiny.SHAPE[0]
+TRAINING = Training(crop=32, batch=4)
+SECTIONS = make_sections(STACK.images, STACK.inside)
+ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
+
+
+def _lessons(**changes):
+    chosen = {"initial_epochs": 20, "query_epochs": 2, "query_learning_rate": 0.2} | changes
+    return Lessons(Recipe(tiny.Pixelwise(CLASSES), TRAINING), **chosen)
+
+
+def _answer(s, section, structure, mask=None):
+    mask = STACK.truth[section] == structure if mask is None else mask
+    return state.annotate(s, section, structure, mask, STACK.inside[section])[0]
+
+
+@functools.cache
+def _begun(**changes):
+    """A trained learner after one answer a class on section 2, as the images alone allow it."""
+    lessons = _lessons(**changes)
+    s = state.init_state(jax.random.key(3), STACK.inside, np.ones((COUNT, CLASSES), bool))
+    for structure in range(CLASSES):
+        s = _answer(s, 2, structure)
+    first = learner.init_learner(jax.random.key(4), s, lessons)
+    run = jax.jit(learner.learn_first, static_argnames="lessons", compiler_options=ROUGH)
+    trained, losses = run(jax.random.key(5), first.train, s, SECTIONS, lessons=lessons)
+    assert losses.shape == (20 * 2,) and losses[-1] < losses[0]
+    assess = jax.jit(learner.assess, static_argnames="lessons", compiler_options=ROUGH)
+    return assess(trained, s, SECTIONS, lessons=lessons)[0], s, lessons
+
+
+@functools.cache
+def _relearn(lessons):
+    run = jax.jit(learner.relearn, static_argnames="lessons", compiler_options=ROUGH)
+    return functools.partial(run, sections=SECTIONS, lessons=lessons)
+
+
+def test_a_learner_that_has_seen_nothing():
+    s = state.init_state(jax.random.key(3), STACK.inside, np.ones((COUNT, CLASSES), bool))
+    fresh = learner.init_learner(jax.random.key(4), s, _lessons())
+    assert fresh.dice.shape == (2, CLASSES) and not fresh.dice.any()
+    assert fresh.fit.shape == fresh.entropy.shape == (COUNT, CLASSES)
+    again = learner.init_learner(jax.random.key(4), s, _lessons())
+    jax.tree.map(np.testing.assert_array_equal, fresh, again)
+
+
+def test_the_first_look_knows_one_dice():
+    begun, _, _ = _begun()
+    np.testing.assert_array_equal(begun.dice[0], begun.dice[1])
+    np.testing.assert_array_equal(begun.traced, np.arange(COUNT)[:, None] == np.full(CLASSES, 2))
+    np.testing.assert_allclose(begun.dice[0], begun.fit[2], rtol=1e-6)
+    assert 0 < begun.dice[0].max() < 1
+    assert not begun.entropy.any()
+
+
+def test_fit_moves_on_by_one_answer():
+    begun, s, lessons = _begun()
+    steps, pairs = [begun], [(1, 1), (3, 2), (4, 1)]
+    for section, structure in pairs:
+        s = _answer(s, section, structure)
+        after, losses, kept = _relearn(lessons)(steps[-1], s, section=section, structure=structure)
+        assert losses.shape == (2 * 2,) and kept is None
+        fit, traced = np.asarray(after.fit), np.asarray(after.traced)
+        now = [fit[traced[:, c], c].mean() for c in range(CLASSES)]
+        np.testing.assert_allclose(after.dice[0], now, rtol=1e-6)
+        # What was the last D is the one before it now; and it was another.
+        np.testing.assert_array_equal(after.dice[1], steps[-1].dice[0])
+        assert np.abs(np.asarray(after.dice[0] - after.dice[1])).max() > 1e-3
+        steps.append(after)
+    assert not np.array_equal(steps[-1].dice[1], steps[0].dice[0])
+
+
+def test_prospective_is_the_dice_of_what_was_shown_before_the_answer():
+    begun, s, lessons = _begun(dice_estimate="prospective")
+    before, _ = learner.segment_stack(begun, s, SECTIONS, lessons)
+    proposed, mask = np.asarray(before[1]) == 1, STACK.truth[1] == 1
+    inside = STACK.inside[1]
+    both, either = (proposed & mask & inside).sum(), (proposed & inside).sum() + mask.sum()
+    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), section=1, structure=1)
+    assert 0 < 2 * both / either < 1
+    expected = np.array(begun.dice)
+    expected[:, 1] = 2 * both / either, begun.dice[0, 1]
+    np.testing.assert_allclose(after.dice, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("estimate", learner.ESTIMATES)
+def test_a_correct_absent_answer_says_nothing_of_a_classs_dice(estimate):
+    # Neither the proposal nor the answer has a pixel of it: a Dice of 1 would end its queries.
+    begun, s, lessons = _begun(dice_estimate=estimate)
+    s = _answer(s, 4, 3, np.zeros(tiny.SHAPE[1:], bool))
+    assert s.annotated[4, 3] and not s.seen[4, 3]
+    after, _, _ = _relearn(lessons)(begun, s, section=4, structure=3)
+    if estimate == "prospective":
+        np.testing.assert_array_equal(after.dice, begun.dice)
+    else:
+        np.testing.assert_allclose(after.dice[0, 3], after.fit[2, 3], rtol=1e-6)
+
+
+def test_the_segmentation_keeps_what_was_traced():
+    begun, s, lessons = _begun()
+    labels, confidence = learner.segment_stack(begun, s, SECTIONS, lessons)
+    assert labels.shape == confidence.shape == tiny.SHAPE
+    assert labels.dtype == jnp.int16 and confidence.dtype == jnp.float16
+    inside = STACK.inside[2]
+    np.testing.assert_array_equal(np.asarray(labels[2])[inside], STACK.truth[2][inside])
+    assert (np.asarray(confidence[2])[inside] == 1).all()
+    assert (labels[0] >= 0).all() and 0.2 < np.asarray(confidence[0], np.float32).mean() < 1
+
+
+def test_what_is_kept_is_of_the_new_network():
+    begun, s, lessons = _begun()
+    s = _answer(s, 1, 1)
+    keep = jax.tree_util.Partial(lambda p, beside: (p.segmentation == beside).sum())
+    run = jax.jit(
+        lambda begun, s: learner.relearn(
+            begun,
+            s,
+            SECTIONS,
+            lessons,
+            section=1,
+            structure=1,
+            keep=keep,
+            beside=jnp.asarray(STACK.truth),
+        ),
+        compiler_options=ROUGH,
+    )
+    after, _, right = run(begun, s)
+    labels, _ = learner.segment_stack(after, s, SECTIONS, lessons)
+    np.testing.assert_array_equal(right, (np.asarray(labels) == STACK.truth).sum((1, 2)))
+
+
+def test_the_same_answers_are_the_same_network():
+    begun, s, lessons = _begun()
+    s = _answer(s, 1, 1)
+    first, again = (_relearn(lessons)(begun, s, section=1, structure=1) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+
+
+def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
+    # The same functions under the same state: nothing of the truth is in the learner.
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    config = Config(network="pixelwise", initial_epochs=4, query_epochs=1, training=TRAINING)
+    task = simulation.make_task(STACK, config)
+    s = simulation.start(jax.random.key(0), task, config)
+    lessons = simulation.lessons_of(task, config)
+    untrained = simulation.initial_train_state(jax.random.key(1), task, config)
+    run, _ = simulation.begin(untrained, s, task, config, "BDa")
+    one = jax.jit(
+        functools.partial(
+            simulation.run_queries,
+            config=config,
+            strategies=("BDa",),
+            which=0,
+            count=1,
+            target_dice=2.0,
+            max_effort=2.0,
+        ),
+        compiler_options=ROUGH,
+    )
+    after, record = one(run, jnp.zeros(s.annotated.shape), task)
+    section, structure = int(record.section[0]), int(record.structure[0])
+    person = jax.jit(learner.relearn, static_argnames="lessons", compiler_options=ROUGH)
+    mine, losses, _ = person(
+        run.learner,
+        _answer(s, section, structure),
+        SECTIONS,
+        lessons=lessons,
+        section=section,
+        structure=structure,
+    )
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), mine, after.learner
+    )
+    np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
+
+
+def test_an_unknown_estimate_is_refused():
+    with pytest.raises(ValueError, match="dice_estimate 'best'"):
+        _lessons(dice_estimate="best")
+    made = learner.make_lessons(CLASSES, query_epochs=3)
+    assert made.query_epochs == 3 and made.recipe.network == make_network("small", CLASSES)
