@@ -32,9 +32,10 @@ from al_jax.learner import (
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import dice, mean_dice, presence
 from al_jax.networks import FCN, NETWORKS, make_network
+from al_jax.oracle import Config, initial_queries
 from al_jax.posterior import class_entropy, class_posterior, segment
 from al_jax.prediction import Prediction, predict, predict_section
-from al_jax.simulation import Config, Record, Run, initial_queries, simulate
+from al_jax.simulation import Record, Run, simulate
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
 from al_jax.state import (
     ALState,

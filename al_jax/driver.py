@@ -1,7 +1,7 @@
 """Loops with checkpoints, progress and resume: a simulation that any stop only interrupts.
 
-The functions of `simulation` are compiled here once, so that a process that does many runs
-compiles each program once.
+The functions of `oracle` and `simulation` are compiled here once, so that a process that does many
+runs compiles each program once.
 
 Example:
   prepared = prepare(stack, config, seed=0)
@@ -25,9 +25,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from al_jax import checkpoints, simulation
+from al_jax import checkpoints, oracle, simulation
 from al_jax.networks import with_weights
-from al_jax.simulation import Config, Keys, Record, Run, Task
+from al_jax.oracle import Config, Task
+from al_jax.simulation import Keys, Record, Run
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState
 from al_jax.training import TrainState, steps_per_epoch
@@ -70,26 +71,30 @@ def unreported(_strategy: str, _records: Record) -> None:
     """Reports nothing."""
 
 
+# What each function takes as static, and what it may overwrite.
+_PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
+    oracle.make_task: (("config", "mesh"), "stack"),
+    oracle.start: (("config",), None),
+    simulation.initial_train_state: (("config",), None),
+    simulation.train_initial: (("config", "loss", "epochs"), "train_state"),
+    simulation.begin: (("config", "strategy"), None),
+    simulation.run_queries: (("config", "strategies", "count"), "run"),
+}
+
+
 @functools.cache
-def _program(name: str) -> Callable:
-    """A function of `simulation`, compiled; training and queries are most of a run's time.
+def _compiled(function: Callable) -> Callable:
+    """A function of `_PROGRAMS`; training and queries are most of a run's time.
 
     Made when first called: the options ask for the device, which a sweep leaves to its workers.
     """
-    static, donated = {
-        "make_task": (("config", "mesh"), "stack"),
-        "start": (("config",), None),
-        "initial_train_state": (("config",), None),
-        "train_initial": (("config", "loss", "epochs"), "train_state"),
-        "begin": (("config", "strategy"), None),
-        "run_queries": (("config", "strategies", "count"), "run"),
-    }[name]
-    options = compiler_options() if name in ("train_initial", "run_queries") else None
+    static, donated = _PROGRAMS[function]
+    long = function in (simulation.train_initial, simulation.run_queries)
     return jax.jit(
-        getattr(simulation, name),
+        function,
         static_argnames=static,
         donate_argnames=donated,
-        compiler_options=options,
+        compiler_options=compiler_options() if long else None,
     )
 
 
@@ -105,12 +110,12 @@ def prepare(stack: Stack, config: Config, seed: int, mesh: Mesh | None = None) -
       InputError: the stack has no outline.
     """
     # A copy that becomes the task, which would be a second one else.
-    task = _program("make_task")(jax.tree.map(jnp.array, stack), config=config, mesh=mesh)
+    task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, stack), config=config, mesh=mesh)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     keys = simulation.make_keys(jax.random.key(seed))
-    return Prepared(keys, task, _program("start")(keys.start, task, config=config))
+    return Prepared(keys, task, _compiled(oracle.start)(keys.start, task, config=config))
 
 
 def train_network(
@@ -136,7 +141,10 @@ def train_network(
     """
     keys, task, state = prepared
     saved = checkpoints.open_checkpoints(keep.folder)
-    train_state, epoch = _program("initial_train_state")(keys.weights, task, config=config), 0
+    train_state, epoch = (
+        _compiled(simulation.initial_train_state)(keys.weights, task, config=config),
+        0,
+    )
     if weights is not None:
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
     if (latest := checkpoints.restore(saved, train_state)) is not None:
@@ -147,7 +155,7 @@ def train_network(
     show(epoch / config.initial_epochs, epoch=str(epoch))
     while epoch < config.initial_epochs:
         count = min(EPOCHS, config.initial_epochs - epoch)
-        train_state, losses = _program("train_initial")(
+        train_state, losses = _compiled(simulation.train_initial)(
             keys.training,
             train_state,
             state,
@@ -202,7 +210,7 @@ def run_strategy(
     keys, task, state = prepared
     peers = simulation.alike(strategy)
     saved = checkpoints.open_checkpoints(keep.folder)
-    run, first = _program("begin")(network, state, task, config=config, strategy=peers[0])
+    run, first = _compiled(simulation.begin)(network, state, task, config=config, strategy=peers[0])
     # Every step takes over the memory of the run before it, which must not be the network's.
     run = jax.tree.map(lambda leaf: leaf.copy(), run)
     records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
@@ -221,7 +229,7 @@ def run_strategy(
 
     show_now()
     while not finished:
-        run, more = _program("run_queries")(
+        run, more = _compiled(simulation.run_queries)(
             run,
             priority,
             task,

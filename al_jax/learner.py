@@ -18,7 +18,7 @@ from al_jax.networks import make_network
 from al_jax.prediction import Prediction, predict, predict_section
 from al_jax.stack import UNLABELLED
 from al_jax.state import ALState, partial_labels
-from al_jax.training import Recipe, Sections, TrainState, fine_tune, init_train_state, train
+from al_jax.training import Recipe, Sections, TrainState, at_rest, init_train_state, train
 
 ESTIMATES = ("fit", "prospective")
 
@@ -185,9 +185,9 @@ def relearn(
       The learner, the loss of every step, and what `keep` made of its prediction.
     """
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
-    train_state, losses = fine_tune(
+    train_state, losses = train(
         key_train,
-        learner.train,
+        at_rest(learner.train),
         sections,
         partial_labels(state),
         lessons.recipe,

@@ -238,16 +238,6 @@ def train(
     return state, losses.ravel()
 
 
-def fine_tune(
-    key: jax.Array,
-    state: TrainState,
-    sections: Sections,
-    partial: PartialLabels,
-    recipe: Recipe,
-    *,
-    epochs: int,
-    learning_rate: float,
-) -> tuple[TrainState, jax.Array]:
-    """`train` with the momentum at rest: warm weights, a fresh descent."""
-    state = state.replace(momentum=jax.tree.map(jnp.zeros_like, state.momentum))
-    return train(key, state, sections, partial, recipe, epochs=epochs, learning_rate=learning_rate)
+def at_rest(state: TrainState) -> TrainState:
+    """Warm weights for a fresh descent: the momentum is gone."""
+    return state.replace(momentum=jax.tree.map(jnp.zeros_like, state.momentum))

@@ -25,11 +25,12 @@ import numpy as np
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import networks, simulation, training
+from al_jax import networks, oracle, simulation, training
 from al_jax.files.whole import write_whole
 from al_jax.learner import Learner, assess
 from al_jax.networks import FCN, NETWORKS
-from al_jax.simulation import Config, Run, Task
+from al_jax.oracle import Config, Task
+from al_jax.simulation import Run
 from al_jax.stack import InputError, Stack, make_stack
 from al_jax.state import ALState, PartialLabels, partial_labels
 from al_jax.training import Sections, Training, TrainState
@@ -201,8 +202,8 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
         return executable
 
     key = jax.random.key(0)
-    task = jax.jit(functools.partial(simulation.make_task, config=config))(stack)
-    state = jax.jit(functools.partial(simulation.start, config=config))(key, task)
+    task = jax.jit(functools.partial(oracle.make_task, config=config))(stack)
+    state = jax.jit(functools.partial(oracle.start, config=config))(key, task)
     init = functools.partial(simulation.initial_train_state, config=config)
     train_state = compiled("initial weights", init, key, task)(key, task)
 
@@ -235,7 +236,7 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
 
     def predict(train_state: TrainState, state: ALState, task: Task) -> tuple[Learner, Any]:
         """What a simulation does of it, the score included."""
-        keep, beside = simulation.score, simulation.beside(task)
+        keep, beside = oracle.score, oracle.beside(task)
         return assess(train_state, state, task.sections, lessons, keep=keep, beside=beside)
 
     def queries(run: Run, priority: jax.Array, task: Task) -> Any:

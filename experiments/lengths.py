@@ -15,7 +15,7 @@ from absl import flags
 
 from al_jax import driver, simulation
 from al_jax.boundary import remaining_effort, shared_lengths
-from al_jax.simulation import Config, Task, true_answer
+from al_jax.oracle import Config, Task, true_answer
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState, candidates
 from al_jax.strategies import STRATEGIES, make_evidence, suggest

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from al_jax.files.reading import reading
-from al_jax.simulation import Config
+from al_jax.oracle import Config
 from al_jax.stack import InputError
 from experiments.command import flatten
 

@@ -14,7 +14,8 @@ import jax
 import jaxlib
 import numpy as np
 
-from al_jax.simulation import Config, Record
+from al_jax.oracle import Config
+from al_jax.simulation import Record
 from al_jax.stack import Images, Stack
 from al_jax.statistics import effort_at
 

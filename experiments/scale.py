@@ -23,11 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import plots, simulation
+from al_jax import oracle, plots
 from al_jax.files.whole import write_whole
 from al_jax.learner import Lessons, assess
 from al_jax.networks import FCN
-from al_jax.simulation import Config, Task
+from al_jax.oracle import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
 from al_jax.state import ALState, init_state, ranges
 from al_jax.strategies import Suggestion, make_evidence, suggest
@@ -85,7 +85,7 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     stack = jax.tree.map(jnp.array, made)
     del made
     # The stack becomes the task, as in a run.
-    make_task = jax.jit(functools.partial(simulation.make_task, config=config), donate_argnums=0)
+    make_task = jax.jit(functools.partial(oracle.make_task, config=config), donate_argnums=0)
     task = jax.block_until_ready(make_task(stack))
     del stack
     seconds: dict[str, float] = {}
@@ -95,7 +95,7 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
 
     state, seconds["init_state"] = timed(empty, key, task)
     del state
-    start = functools.partial(simulation.start, config=config)
+    start = functools.partial(oracle.start, config=config)
     state, seconds["start"] = timed(start, key, task)
 
     lessons = Lessons(Recipe(FCN(classes, width=1 / 32, fc_features=0)))
@@ -113,7 +113,7 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     again = jax.jit(ask)
 
     def answer(state: ALState, query: Suggestion, task: Task) -> ALState:
-        return simulation.true_answer(state, query.section, query.structure, task)[0]
+        return oracle.true_answer(state, query.section, query.structure, task)[0]
 
     # With the state donated, as in a run: only the section that was answered is written.
     program = jax.jit(answer, donate_argnums=0).lower(state, query, task).compile()

@@ -16,14 +16,16 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from al_jax import driver, figures, learner, simulation
+from al_jax import driver, figures
 from al_jax.augment import FIELDS, Augmentation
 from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
+from al_jax.learner import ESTIMATES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.simulation import Config, Record
+from al_jax.oracle import DICE_OVER, Config
+from al_jax.simulation import Record
 from al_jax.stack import InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import Training, TrainState
@@ -55,12 +57,12 @@ def define_flags() -> None:
     flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 1e-6)
     flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
     flags.DEFINE_float("alpha", default.alpha, "Weight of D(T-1) in Eq. 6.", 0, 1)
-    flags.DEFINE_enum("dice_estimate", default.dice_estimate, learner.ESTIMATES, "D of Eq. 6.")
+    flags.DEFINE_enum("dice_estimate", default.dice_estimate, ESTIMATES, "D of Eq. 6.")
     flags.DEFINE_float("min_effort", default.min_effort, "Least predicted effort, pixels.", 1e-3)
     flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
     flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
     flags.DEFINE_integer("dropout_samples", default.dropout_samples, "S of Eq. 9.", 1)
-    flags.DEFINE_enum("dice_over", default.dice_over, simulation.DICE_OVER, "Reported Dice.")
+    flags.DEFINE_enum("dice_over", default.dice_over, DICE_OVER, "Reported Dice.")
     flags.DEFINE_bool("count_background", default.count_background, "Background in reported Dice.")
     flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
     flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)

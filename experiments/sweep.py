@@ -40,7 +40,8 @@ from al_jax import driver, simulation
 from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
-from al_jax.simulation import Config, Record
+from al_jax.oracle import Config
+from al_jax.simulation import Record
 from al_jax.stack import InputError
 from al_jax.strategies import STRATEGIES
 from al_jax.training import TrainState

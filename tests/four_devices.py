@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from al_jax import driver, simulation
-from al_jax.simulation import Config
+from al_jax.oracle import Config
 from al_jax.stack import Stack, make_stack
 from al_jax.training import Training
 

@@ -10,7 +10,7 @@ import tiny
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import simulation
+from al_jax import oracle, simulation
 from al_jax.networks import FCN
 from al_jax.stack import InputError
 from experiments import benchmark
@@ -96,7 +96,7 @@ def test_a_peer_that_fails(_settings, tmp_path, peer, message):
     _settings(["benchmark", f"--peer={tmp_path / peer}"])
     stack = benchmark.made_up_stack(2, 16, 2)
     with pytest.raises(InputError, match=message):
-        benchmark.Peer(Pixelwise(2), simulation.Config(), stack, 3).times()
+        benchmark.Peer(Pixelwise(2), oracle.Config(), stack, 3).times()
 
 
 def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):

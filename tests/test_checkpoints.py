@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import checkpoints, simulation
+from al_jax import checkpoints, oracle, simulation
 from al_jax.stack import InputError
 
-CONFIG = simulation.Config()
+CONFIG = oracle.Config()
 
 
 def _shapes():
     """The shapes of (run, record) of a simulation of the small network."""
 
     def begun(key):
-        task = simulation.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
-        state = simulation.start(key, task, CONFIG)
+        task = oracle.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
+        state = oracle.start(key, task, CONFIG)
         network = simulation.initial_train_state(key, task, CONFIG)
         return simulation.begin(network, state, task, CONFIG, "BDa")
 

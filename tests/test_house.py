@@ -21,11 +21,12 @@ ROWS = (
     ("training", "synthesis"),
     ("prediction",),
     ("learner",),
+    ("oracle",),
     ("simulation",),
     ("driver",),
 )
 RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
-KNOW_THE_TRUTH = {"stack", "files", "synthesis", "simulation", "driver", "figures"}
+KNOW_THE_TRUTH = {"stack", "files", "synthesis", "oracle", "simulation", "driver", "figures"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import learner, simulation, state
+from al_jax import learner, oracle, simulation, state
 from al_jax.learner import Lessons
 from al_jax.networks import make_network
-from al_jax.simulation import Config
+from al_jax.oracle import Config
 from al_jax.training import Recipe, Training, make_sections
 
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
@@ -157,8 +157,8 @@ def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
     # The same functions under the same state: nothing of the truth is in the learner.
     monkeypatch.setattr(simulation, "make_network", tiny.make)
     config = Config(network="pixelwise", initial_epochs=4, query_epochs=1, training=TRAINING)
-    task = simulation.make_task(STACK, config)
-    s = simulation.start(jax.random.key(0), task, config)
+    task = oracle.make_task(STACK, config)
+    s = oracle.start(jax.random.key(0), task, config)
     lessons = simulation.lessons_of(task, config)
     untrained = simulation.initial_train_state(jax.random.key(1), task, config)
     run, _ = simulation.begin(untrained, s, task, config, "BDa")

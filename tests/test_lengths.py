@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import tiny
 
+from al_jax import driver
 from al_jax.files.stacks import write_stack
-from al_jax.simulation import Config, draw_priority
+from al_jax.oracle import Config
+from al_jax.simulation import draw_priority
 from al_jax.state import annotate, candidates
-from experiments import lengths, runs
+from experiments import lengths
 
 
 @pytest.mark.parametrize("strategy", ["BDa", "Da", "Rand"])
 def test_all_is_answered_in_the_end_and_costs_all(strategy):
-    keys, task, state = runs.prepare(tiny.stack(), Config(), 0)
+    keys, task, state = driver.prepare(tiny.stack(), Config(), 0)
     priority = draw_priority(keys.priority, task.present, strategy)
     run = jax.jit(lengths.trace, static_argnames="strategy")
     effort, answers = map(np.asarray, run(state, priority, task, strategy=strategy))
@@ -31,7 +33,7 @@ def test_all_is_answered_in_the_end_and_costs_all(strategy):
 
 def test_true_lengths_choose_the_least_outline_of_all():
     stack = tiny.stack()
-    _, task, state = runs.prepare(stack, Config(), 0)
+    _, task, state = driver.prepare(stack, Config(), 0)
     true = lengths.true_lengths(stack)
     open_pairs = np.asarray(candidates(state) & task.present)
     for strategy in ("BDa", "Da"):

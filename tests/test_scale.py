@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from al_jax import driver, simulation, state, strategies
+from al_jax import driver, oracle, simulation, state, strategies
 from al_jax.networks import STRIDE
 from al_jax.stack import Stack
 
 COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
 PIXELS = COUNT * HEIGHT * WIDTH
-CONFIG = simulation.Config()
+CONFIG = oracle.Config()
 Shape = jax.ShapeDtypeStruct
 
 
@@ -44,8 +44,8 @@ def begun() -> tuple:
     key = Shape((), jax.random.key(0).dtype)
 
     def begin(key, stack):
-        task = simulation.make_task(stack, CONFIG)
-        state = simulation.start(key, task, CONFIG)
+        task = oracle.make_task(stack, CONFIG)
+        state = oracle.start(key, task, CONFIG)
         network = simulation.initial_train_state(key, task, CONFIG)
         return simulation.begin(network, state, task, CONFIG, "HBDa")[0], task
 
@@ -135,9 +135,9 @@ def test_a_start_takes_no_more_than_the_stack_and_its_labels():
         names=tuple(map(str, range(classes))),
         sections=(),
     )
-    make_task = functools.partial(simulation.make_task, config=CONFIG)
+    make_task = functools.partial(oracle.make_task, config=CONFIG)
     task, key = jax.eval_shape(make_task, stack), Shape((), jax.random.key(0).dtype)
-    start = functools.partial(simulation.start, config=CONFIG)
+    start = functools.partial(oracle.start, config=CONFIG)
     pixels = count * height * width
     for program, new in (
         (jax.jit(make_task, donate_argnums=0).lower(stack), 0),

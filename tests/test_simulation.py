@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import simulation, state, strategies
-from al_jax.simulation import Config
+from al_jax import oracle, simulation, state, strategies
+from al_jax.oracle import Config
 from al_jax.stack import make_stack
 from al_jax.training import Training
 
@@ -41,7 +41,7 @@ STATIC = {
 def _jitted(name, optimised):
     # Compilation is most of the time; what is asked, and when, needs no fast code.
     options = None if optimised else {"xla_backend_optimization_level": 0}
-    function = getattr(simulation, name)
+    function = getattr(oracle if name in ("make_task", "start") else simulation, name)
     return jax.jit(function, static_argnames=STATIC[name], compiler_options=options)
 
 
@@ -162,9 +162,9 @@ def test_simulate_draws_its_weights_from_the_key():
 
 def test_start_without_jit():
     # A `Stack` is made of NumPy arrays; nothing says that jit has to make others of them.
-    task = simulation.make_task(STACK, PIXELWISE)
+    task = oracle.make_task(STACK, PIXELWISE)
     _assert_same(
-        simulation.start(KEY, task, PIXELWISE),
+        oracle.start(KEY, task, PIXELWISE),
         _jit("start")(KEY, _jit("make_task")(STACK, config=PIXELWISE), config=PIXELWISE),
     )
 
@@ -454,7 +454,7 @@ def test_simulations_under_vmap():
 
 
 def _draws(present, count=400):
-    draw = jax.jit(jax.vmap(simulation.initial_queries, in_axes=(0, None)))
+    draw = jax.jit(jax.vmap(oracle.initial_queries, in_axes=(0, None)))
     return np.asarray(draw(jax.random.split(jax.random.key(0), count), present))
 
 
