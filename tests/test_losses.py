@@ -69,6 +69,16 @@ def test_partial_cross_entropy_by_hand():
     np.testing.assert_allclose(found, -(np.log(0.5) + np.log(0.375)) / 2, rtol=1e-6)
 
 
+def test_one_pixel_inside_is_not_halved():
+    f = np.array([[[0.5, 0.25, 0.25], [0.2, 0.4, 0.4]]])
+    labels, inside = np.array([[1, 1]]), np.array([[True, False]])
+    found = losses.partial_cross_entropy(jnp.log(f), labels, np.ones(3, bool), inside)
+    np.testing.assert_allclose(found, np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.cross_entropy(jnp.log(f), labels, inside), np.log(4), rtol=1e-6
+    )
+
+
 def test_logits_of_half_precision_are_summed_in_single():
     # f of class 0 is 1 / (1 + 3 exp(-5)), of classes 1 and 2 twice exp(-5) of it.
     logits = jnp.array([[[5, 0, 0, 0], [5, 0, 0, 0]]], jnp.bfloat16)
