@@ -23,6 +23,7 @@ COUNT, CLASSES = tiny.SHAPE[0], tiny.CLASSES
 SMALL = Config(initial_epochs=2, query_epochs=1, training=Training(crop=32, batch=4))
 PIXELWISE = Config(
     network="pixelwise", initial_epochs=30, query_epochs=1, dropout_samples=2,
+    query_learning_rate=0.3,  # fast, so that D is another one after each answer
     training=Training(crop=32, batch=4),
 )  # fmt: skip
 STACK = tiny.stack()
@@ -330,6 +331,7 @@ def test_dice_history_of_fit():
     # D: the network's own Dice of what was traced, averaged over the sections where it was.
     before = None
     for run, _ in _step_by_step(PIXELWISE):
+        assert before is None or (np.abs(before - run.state.dice[0]) > 1e-3).sum() >= 2
         fit, traced = np.asarray(run.prediction.fit), np.asarray(run.prediction.traced)
         now = [fit[traced[:, c], c].mean() if traced[:, c].any() else 0 for c in range(CLASSES)]
         np.testing.assert_allclose(run.state.dice[0], now, rtol=1e-6)
