@@ -6,6 +6,7 @@ The network itself is tested elsewhere: but for the first tests, a pixelwise one
 import dataclasses
 import functools
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -325,6 +326,15 @@ def _step_by_step(config, queries=4):
         )  # fmt: skip
         runs.append((run, jax.tree.map(lambda leaf: leaf[0], records)))
     return runs
+
+
+def test_estimated_dice_by_hand():
+    # Structure 0 was traced on both sections, 1 on the second alone, 2 on neither.
+    prediction = types.SimpleNamespace(
+        fit=jnp.array([[0.5, 0.9, 1.0], [0.7, 0.4, 1.0]]),
+        traced=jnp.array([[True, False, False], [True, True, False]]),
+    )
+    np.testing.assert_allclose(simulation.estimated_dice(prediction), [0.6, 0.4, 0], rtol=1e-6)
 
 
 def test_dice_history_of_fit():
