@@ -418,6 +418,7 @@ def test_background_counts_where_asked():
     config = dataclasses.replace(PIXELWISE, count_background=True)
     record = _jit("begin", config)(run.train, run.state, task, config=config, strategy="BDa")[1]
     np.testing.assert_allclose(record.dice, record.class_dice.mean(), rtol=1e-6)
+    assert record.loss == 0  # whoever trained knows it
 
 
 def test_a_chunk_moves_nothing_between_host_and_device():
