@@ -295,6 +295,13 @@ def test_initial_queries_are_near_the_middle():
     assert set(found[:, 4]) == {-1}
 
 
+def test_initial_queries_of_a_class_on_one_section_or_far_apart():
+    present = np.zeros((24, 2), bool)
+    present[23, 0] = True
+    present[[3, 9, 16, 23], 1] = True  # of two in the middle the first counts
+    np.testing.assert_array_equal(_draws(present, 20), [[23, 9]] * 20)
+
+
 def test_initial_queries_are_uniform():
     present = np.zeros((24, 1), bool)
     present[4:19] = True

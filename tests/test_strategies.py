@@ -143,6 +143,13 @@ def test_nothing_left_is_said(name):
     assert not suggest(s, name, entropy=ENTROPY, priority=PRIORITY).found
 
 
+def test_a_dice_that_is_not_known_counts_as_nothing():
+    # Room 1 for structure 2: 1/6 on the first section.
+    found = suggest(_state(dice=[[0.5, 0.5, np.nan], [1.0, 0.5, 0.0]]), "BDa")
+    assert (found.section, found.structure, found.dice) == (0, 2, 0)
+    np.testing.assert_allclose(found.score, 1 / 6, rtol=1e-6)
+
+
 # Ties: structures of a score that is exactly the same, (1/2)/8 and (1/4)/4.
 def test_ties_go_to_the_larger_room_for_improvement():
     dice = [[0.75, 0.5, 0.875]] * 2
