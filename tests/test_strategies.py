@@ -200,7 +200,7 @@ def _orders(name, key, sections, structures=3, annotated=None):
     for n, c in annotated or ():
         s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside)
     priority = _draw(name, sections, structures)(key)
-    assert priority.shape == (sections, structures)
+    assert priority.shape == (sections, structures) and priority.dtype == jnp.float32
     queries = []
     while (found := suggest(s, name, priority=priority)).found:
         n, c = int(found.section), int(found.structure)
