@@ -277,3 +277,16 @@ def test_rand_is_uniform_over_the_candidates():
 def test_an_unknown_strategy_is_an_error():
     with pytest.raises((KeyError, ValueError)):
         strategies.suggest(_state(), "best")
+
+
+@pytest.mark.parametrize("name", ["Rand", "Uniform", "H", "HB", "HBDa"])
+def test_what_a_strategy_lacks_is_said(name):
+    with pytest.raises(ValueError, match=f"'{name}' needs"):
+        strategies.suggest(_state(), name)
+
+
+@pytest.mark.parametrize(("name", "given"), [("H", "entropy"), ("Rand", "priority")])
+def test_arrays_that_would_broadcast_are_refused(name, given):
+    for array in (ENTROPY[:1], ENTROPY[:, :1], ENTROPY[0]):
+        with pytest.raises(AssertionError):
+            strategies.suggest(_state(), name, **{given: array})
