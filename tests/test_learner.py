@@ -70,6 +70,13 @@ def test_the_first_look_knows_one_dice():
     assert not begun.entropy.any()
 
 
+def test_estimated_dice_by_hand():
+    # Structure 0 was traced on both sections, 1 on the second alone, 2 on neither.
+    fit = jnp.array([[0.5, 0.9, 1.0], [0.7, 0.4, 1.0]])
+    traced = jnp.array([[True, False, False], [True, True, False]])
+    np.testing.assert_allclose(learner.estimated_dice(fit, traced), [0.6, 0.4, 0], rtol=1e-6)
+
+
 def test_fit_moves_on_by_one_answer():
     begun, s, lessons = _begun()
     steps, pairs = [begun], [(1, 1), (3, 2), (4, 1)]

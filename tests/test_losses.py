@@ -69,6 +69,31 @@ def test_partial_cross_entropy_by_hand():
     np.testing.assert_allclose(found, -(np.log(0.5) + np.log(0.375)) / 2, rtol=1e-6)
 
 
+def test_one_pixel_inside_is_not_halved():
+    f = np.array([[[0.5, 0.25, 0.25], [0.2, 0.4, 0.4]]])
+    labels, inside = np.array([[1, 1]]), np.array([[True, False]])
+    found = losses.partial_cross_entropy(jnp.log(f), labels, np.ones(3, bool), inside)
+    np.testing.assert_allclose(found, np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.cross_entropy(jnp.log(f), labels, inside), np.log(4), rtol=1e-6
+    )
+
+
+def test_logits_of_half_precision_are_summed_in_single():
+    # f of class 0 is 1 / (1 + 3 exp(-5)), of classes 1 and 2 twice exp(-5) of it.
+    logits = jnp.array([[[5, 0, 0, 0], [5, 0, 0, 0]]], jnp.bfloat16)
+    labels, inside = np.array([[0, -1]]), np.ones((1, 2), bool)
+    found = losses.partial_cross_entropy(
+        logits, labels, np.array([False, True, True, False]), inside
+    )
+    assert found.dtype == jnp.float32
+    both = np.log1p(3 * np.exp(-5.0))
+    np.testing.assert_allclose(found, (2 * both + 5 - np.log(2)) / 2, rtol=1e-5)
+    found = losses.cross_entropy(logits, labels, inside)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, both, rtol=1e-5)
+
+
 @variants
 def test_fully_annotated_is_cross_entropy(wrap):
     logits, labels, compatible, inside = _image(3, fully=True)

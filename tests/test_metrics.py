@@ -44,6 +44,35 @@ def test_areas_of_narrow_labels(dtype, classes):
     np.testing.assert_array_equal(found, [2, 1, 2] + [0] * (classes - 3))
 
 
+@pytest.mark.parametrize("counted", ["cpu", "default"])
+def test_areas_leave_out_the_unlabelled_and_the_outside(monkeypatch, counted):
+    # Both ways of counting, whichever is this platform's.
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, **ways: ways[counted](*args))
+    labels = np.array([[0, 2, 2, -1], [-1, 1, 2, 3], [0, 0, 1, -1]], np.int16)
+    inside = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0]], bool)
+    for classes, expected in ((4, [2, 2, 2, 1]), (2, [2, 2])):  # a class beyond the last is none
+        found = metrics.class_areas(jax.numpy.asarray(labels), jax.numpy.asarray(inside), classes)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.int32
+
+
+@variants
+def test_presence_is_a_pixel_inside(wrap):
+    labels = np.array([[[0, 0, 2]], [[1, -1, 2]], [[1, 1, 1]]], np.int16)
+    inside = np.array([[[1, 1, 1]], [[1, 1, 0]], [[1, 1, 1]]], bool)
+    found = wrap(metrics.presence, static_argnums=2)(labels, inside, 4)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, [[1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 0]])
+
+
+def test_overlap_by_hand():
+    # The centre differs; the right column, where both agree, is outside.
+    inside = np.array([[True, True, False]] * 3)
+    found = metrics.overlap(PREDICTION, TRUTH, inside, 3)
+    assert found.shape == (2, 3) and found.dtype == np.int32
+    np.testing.assert_array_equal(found, [[4, 1, 0], [9, 3, 0]])
+
+
 @variants
 def test_dice_against_numpy(wrap):
     rng = np.random.default_rng(0)

@@ -410,6 +410,30 @@ def test_normalisation_looks_at_the_inside_only():
         assert np.isfinite(found).all() and found.min() >= 0 and found.max() <= 1
 
 
+def test_the_intensity_range_is_over_all_channels_of_the_inside_pixels():
+    # The darkest and the brightest pixel lie outside.
+    image = np.array([[[0, 1, 2], [40, 30, 60]], [[50, 70, 20], [253, 254, 255]]], np.uint8)
+    inside = np.array([[False, True], [True, False]])
+    assert networks.intensity_range(image, inside) == (20, 70)
+    assert networks.intensity_range(image, ~inside) == (0, 255)
+    # Nothing inside: as if the pixels were normalised already.
+    assert networks.intensity_range(image, np.zeros_like(inside)) == (0, 1)
+    # Signed floats, nothing above zero.
+    assert networks.intensity_range(np.float32([[[-3], [-2]]]), np.ones((1, 2), bool)) == (-3, -2)
+
+
+def test_normalise_by_hand():
+    image = np.array([[[-5.0], [0.0]], [[2.5], [30.0]]], np.float32)
+    found = networks.normalise(image, jnp.float32(-2.5), jnp.float32(7.5))
+    np.testing.assert_allclose(found[..., 0], [[0, 0.25], [0.5, 1]], rtol=1e-6)
+    assert found.dtype == jnp.float32
+    # Integers are not subtracted as integers, and a range below 1 is a range.
+    found = networks.normalise(np.uint8([[[3]]]), jnp.float32(5), jnp.float32(6))
+    np.testing.assert_array_equal(found, [[[0]]])
+    found = networks.normalise(np.float32([[[0.25]]]), jnp.float32(0.2), jnp.float32(0.4))
+    np.testing.assert_allclose(found, [[[0.25]]], rtol=1e-5)
+
+
 def test_cast_params_change_nothing_but_when_they_are_cast():
     network = networks.FCN(3, width=1 / 32, fc_features=4, dtype=jnp.bfloat16)
     params = tiny.weights(network, heads=True)

@@ -43,6 +43,27 @@ def test_posterior_by_hand():
     np.testing.assert_allclose(found, [[[0, 2 / 3, 1 / 3, 0], [0, 0, 0, 1]]], rtol=1e-6)
 
 
+def test_posterior_of_half_precision_is_single():
+    # The logits are numbers that bfloat16 has, the answers are not.
+    logits = jnp.array([[[0, 1, 2, 3]]], jnp.bfloat16)
+    found = P.class_posterior(logits, np.array([[-1]]), COMPATIBLE)
+    assert found.dtype == jnp.float32
+    expected = np.exp([0, -np.inf, 2, 3])
+    np.testing.assert_allclose(found[0, 0], expected / expected.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [((4, 5, 4), (1, 5), (4,)), ((4, 5, 4), (4, 5), (1,)), ((4, 5, 4), (4, 5), (5, 4))],
+    ids=["labels", "classes", "classes of rows"],
+)
+@pytest.mark.parametrize("f", [P.class_posterior, P.segment])
+def test_shapes_that_would_broadcast_are_refused(f, shapes):
+    logits, labels, compatible = shapes
+    with pytest.raises(AssertionError):
+        f(np.zeros(logits, np.float32), np.full(labels, -1), np.ones(compatible, bool))
+
+
 @variants
 def test_posterior_of_extreme_logits(wrap):
     rng = np.random.default_rng(2)
@@ -106,6 +127,13 @@ def test_entropy_by_hand():
     np.testing.assert_allclose(
         found, np.array([half + quarter, half + quarter, half]) / 3, rtol=1e-6
     )
+
+
+def test_entropy_of_one_pixel_and_of_none():
+    p = jnp.array([[[0.5, 0.5], [0.25, 0.75]]])
+    one = P.class_entropy(p, np.array([[True, False]]))
+    np.testing.assert_allclose(one, [0.5 * np.log(2)] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(P.class_entropy(p, np.zeros((1, 2), bool)), 0)
 
 
 @variants

@@ -23,6 +23,7 @@ COUNT, CLASSES = tiny.SHAPE[0], tiny.CLASSES
 SMALL = Config(initial_epochs=2, query_epochs=1, training=Training(crop=32, batch=4))
 PIXELWISE = Config(
     network="pixelwise", initial_epochs=30, query_epochs=1, dropout_samples=2,
+    query_learning_rate=0.3,  # fast, so that D is another one after each answer
     training=Training(crop=32, batch=4),
 )  # fmt: skip
 STACK = tiny.stack()
@@ -337,6 +338,7 @@ def test_dice_history_of_fit():
     # D: the network's own Dice of what was traced, averaged over the sections where it was.
     before = None
     for run, _ in _step_by_step(PIXELWISE):
+        assert before is None or (np.abs(before - run.learner.dice[0]) > 1e-3).sum() >= 2
         fit, traced = np.asarray(run.learner.fit), np.asarray(run.learner.traced)
         now = [fit[traced[:, c], c].mean() if traced[:, c].any() else 0 for c in range(CLASSES)]
         np.testing.assert_allclose(run.learner.dice[0], now, rtol=1e-6)
@@ -417,6 +419,7 @@ def test_background_counts_where_asked():
         run.learner.train, run.state, task, config=config, strategy="BDa"
     )[1]
     np.testing.assert_allclose(record.dice, record.class_dice.mean(), rtol=1e-6)
+    assert record.loss == 0  # whoever trained knows it
 
 
 def test_a_chunk_moves_nothing_between_host_and_device():
@@ -471,6 +474,13 @@ def test_initial_queries_are_near_the_middle():
     assert set(found[:, 2]) == {0, 1, 2}
     assert set(found[:, 3]) <= {3, 23}
     assert set(found[:, 4]) == {-1}
+
+
+def test_initial_queries_of_a_class_on_one_section_or_far_apart():
+    present = np.zeros((24, 2), bool)
+    present[23, 0] = True
+    present[[3, 9, 16, 23], 1] = True  # of two in the middle the first counts
+    np.testing.assert_array_equal(_draws(present, 20), [[23, 9]] * 20)
 
 
 def test_initial_queries_are_uniform():

@@ -220,6 +220,19 @@ def test_a_fully_traced_section_has_no_candidate():
     assert not state.contradictions(s).any()
 
 
+def test_one_pixel_left_is_enough_to_ask_and_to_contradict():
+    truth = np.zeros_like(TRUTH)
+    truth[1, 2, 3] = 1
+    s = _answers(_start(), [(1, 0)], truth=truth)
+    assert s.unlabelled[1] == 1
+    np.testing.assert_array_equal(state.candidates(s)[1], [0, 1, 1])
+    assert not state.contradictions(s).any()
+    in_range = EVERYWHERE.copy()
+    in_range[1] = [True, False, False]
+    s = _answers(_start(in_range), [(1, 0)], truth=truth)
+    np.testing.assert_array_equal(state.contradictions(s), [0, 1, 0])
+
+
 def test_contradictions_are_pixels_that_nothing_fits():
     in_range = np.array([[0, 1, 1], [1, 1, 1], [0, 0, 0]], bool)  # background left out by mistake
     s = _start(in_range)

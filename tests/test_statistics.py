@@ -39,9 +39,12 @@ def test_dice_at_is_nan_before_the_first_row():
     assert math.isnan(statistics.dice_at(np.array([]), np.array([]), 4.9))
 
 
-@pytest.mark.parametrize("f", [statistics.effort_at, statistics.dice_at])
-def test_results_are_plain_floats(f):
-    assert type(f(EFFORT.astype(np.float32), DICE.astype(np.float32), 0.5)) is float
+@pytest.mark.parametrize(
+    ("f", "value", "expected"), [(statistics.effort_at, 0.7, 9.0), (statistics.dice_at, 12.0, 0.8)]
+)
+def test_results_are_plain_floats(f, value, expected):
+    found = f(EFFORT.astype(np.float32), DICE.astype(np.float32), value)
+    assert type(found) is float and found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("f", [statistics.effort_at, statistics.dice_at])

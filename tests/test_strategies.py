@@ -154,6 +154,13 @@ def test_nothing_left_is_said(name):
     assert not suggest(s, name, entropy=ENTROPY, priority=PRIORITY).found
 
 
+def test_a_dice_that_is_not_known_counts_as_nothing():
+    # Room 1 for structure 2: 1/6 on the first section.
+    found = suggest(_state(), "BDa", [[0.5, 0.5, np.nan], [1.0, 0.5, 0.0]])
+    assert (found.section, found.structure, found.dice) == (0, 2, 0)
+    np.testing.assert_allclose(found.score, 1 / 6, rtol=1e-6)
+
+
 # Ties: structures of a score that is exactly the same, (1/2)/8 and (1/4)/4.
 def test_ties_go_to_the_larger_room_for_improvement():
     dice = [[0.75, 0.5, 0.875]] * 2
@@ -204,7 +211,7 @@ def _orders(name, key, sections, structures=3, annotated=None):
     for n, c in annotated or ():
         s, _ = answer(s, n, c, (jnp.arange(structures) == c)[None], inside[n])
     priority = _draw(name, sections, structures)(key)
-    assert priority.shape == (sections, structures)
+    assert priority.shape == (sections, structures) and priority.dtype == jnp.float32
     queries = []
     while (found := suggest(s, name, priority=priority)).found:
         n, c = int(found.section), int(found.structure)
@@ -399,3 +406,10 @@ def test_a_priority_needs_no_first_examples():
 def test_what_a_strategy_lacks_is_said(name):
     with pytest.raises(ValueError, match=f"'{name}' needs"):
         ask(_state(), name)
+
+
+@pytest.mark.parametrize("given", ["entropy", "priority"])
+def test_arrays_that_would_broadcast_are_refused(given):
+    for array in (ENTROPY[:1], ENTROPY[:, :1], ENTROPY[0]):
+        with pytest.raises(AssertionError):
+            strategies.make_evidence(_state(), jnp.asarray(DICE), **{given: array})

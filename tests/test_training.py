@@ -66,6 +66,17 @@ def whole():
     return _train(SMALL, 2)(jax.random.key(0), _state(SMALL))
 
 
+def test_each_section_has_the_range_of_its_own_inside():
+    # Darkest and brightest lie outside, by turns in the other section.
+    images = np.array([[[[0], [20], [40]]], [[[200], [250], [90]]]], np.uint8)
+    inside = np.array([[[False, True, True]], [[True, False, True]]])
+    sections = training.make_sections(images, inside)
+    np.testing.assert_array_equal(sections.low, [20, 90])
+    np.testing.assert_array_equal(sections.high, [40, 200])
+    np.testing.assert_array_equal(sections.images, images)
+    np.testing.assert_array_equal(sections.inside, inside)
+
+
 def test_training_in_two_pieces_is_training_in_one(whole):
     key = jax.random.key(0)
     state, first = _train(SMALL, 1)(key, _state(SMALL))
@@ -200,6 +211,19 @@ def test_an_update_is_bounded_by_the_clip():
     jax.tree.map(
         np.testing.assert_array_equal, sgd.update(small, sgd.init(params), params)[0], small
     )
+
+
+def test_the_penalty_is_part_of_what_is_clipped():
+    # 10 w = (30, 40), and a gradient that takes half of it away: (15, 20), cut from 25 to 1.
+    params = {"kernel": jnp.array([[3.0, 4.0]])}
+    sgd = training.optimiser(Training(weight_decay=10.0, clip=1.0, momentum=0.5))
+    momentum = sgd.init(params)
+    for gradient in ([[-15.0, -20.0]], [[0.0, 0.0]]):
+        update, after = sgd.update({"kernel": jnp.array(gradient)}, momentum, params)
+        np.testing.assert_allclose(update["kernel"], [[0.6, 0.8]], rtol=1e-6)
+    # The momentum is of what was clipped.
+    update, _ = sgd.update({"kernel": jnp.array([[-30.2, -40.4]])}, after, params)
+    np.testing.assert_allclose(update["kernel"], [[0.3 - 0.2, 0.4 - 0.4]], atol=1e-5)
 
 
 def test_weight_decay_acts_on_kernels_only():
