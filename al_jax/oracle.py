@@ -200,6 +200,8 @@ def standing(state: ALState, scores: Scores, task: Task, config: Config) -> dict
     first = 0 if config.count_background else 1
     return {
         "effort": state.traced.sum() / task.total,
+        # Every crack is on the outlines of two structures.
+        "effort_own": state.outlined.sum() / (2 * task.total),
         "dice": jnp.nanmean(clamped[first:]),
         "dice_unclamped": jnp.nanmean(unclamped[first:]),
         "class_dice": clamped,

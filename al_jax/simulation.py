@@ -56,7 +56,10 @@ class Record(struct.PyTreeNode):
       section, structure: [] int32, the query; -1 for the start.
       predicted_dice, predicted_length: [] what Eqs. 6 and 5 said of it.
       length: [] float32, the outline actually traced, pixels.
-      effort: [] float32, all outlines traced so far, a fraction of the stack's total.
+      effort: [] float32, all outlines traced so far, a fraction of the stack's total: each crack
+        once, over all cracks once.
+      effort_own: [] float32, whole outlines of the answered structures over the whole outlines of
+        all structures on all sections; the paper's figures are of this kind.
       dice, dice_unclamped: [] float32, reported Dice, a fraction.
       class_dice, class_dice_unclamped: [C] float32 (NaN: the class is on no section).
       loss: [] float32, mean training loss of this step; not finite if any of its steps was not.
@@ -69,6 +72,7 @@ class Record(struct.PyTreeNode):
     predicted_length: chex.Array
     length: chex.Array
     effort: chex.Array
+    effort_own: chex.Array
     dice: chex.Array
     dice_unclamped: chex.Array
     class_dice: chex.Array

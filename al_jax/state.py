@@ -25,7 +25,8 @@ class ALState(struct.PyTreeNode):
       unlabelled: [N] int32, inside pixels not traced yet.
       length_sum: [C, C] float32, sums behind B, pixels.
       length_count: [C, C] float32, the number of sections in each sum.
-      traced: [N] float32, outline traced so far on each section, pixels.
+      traced: [N] float32, outline traced so far on each section, each crack once, pixels.
+      outlined: [N] float32, whole outlines of the structures answered on each section, pixels.
       step: [] int32, answers so far.
       key: the key that later randomness is folded from.
     """
@@ -38,6 +39,7 @@ class ALState(struct.PyTreeNode):
     length_sum: jax.Array
     length_count: jax.Array
     traced: jax.Array
+    outlined: jax.Array
     step: jax.Array
     key: jax.Array
 
@@ -78,6 +80,7 @@ def init_state(key: jax.Array, inside: chex.Array, in_range: chex.Array) -> ALSt
         length_sum=jnp.zeros((num_classes, num_classes), jnp.float32),
         length_count=jnp.zeros((num_classes, num_classes), jnp.float32),
         traced=jnp.zeros(num_sections, jnp.float32),
+        outlined=jnp.zeros(num_sections, jnp.float32),
         step=jnp.int32(0),
         key=key,
     )
@@ -126,6 +129,7 @@ def annotate(
     lengths = shared_lengths(new, domain, num_classes, length)
     this = (jnp.arange(num_classes) == structure) & exists
     before = state.annotated[near] & ~this
+    whole = jnp.sum(this * jnp.diagonal(lengths))
     effort = jnp.sum(this * (jnp.diagonal(lengths) - jnp.sum(lengths * before, 1)))
     # A structure that was answered but has no pixel is absent: it stays out of the averages.
     there = this & (pixels > 0)
@@ -140,6 +144,7 @@ def annotate(
             length_sum=state.length_sum + pairs * lengths,
             length_count=state.length_count + pairs,
             traced=state.traced.at[place].add(effort, mode="drop"),
+            outlined=state.outlined.at[place].add(whole, mode="drop"),
             step=state.step + exists,
         ),
         effort,

@@ -93,6 +93,7 @@ def _row(strategy: str, step: int, record: Record, traced: float, stack: Images)
         "actual_length": figure(record.length),
         "effort_px": f"{traced:.9g}",
         "effort_percent": figure(100 * record.effort),
+        "effort_own_percent": figure(100 * record.effort_own),
         "dice": figure(record.dice),
         "dice_unclamped": figure(record.dice_unclamped),
         **by_class("dice", record.class_dice),
@@ -101,15 +102,18 @@ def _row(strategy: str, step: int, record: Record, traced: float, stack: Images)
 
 
 def summarise(records: Record) -> dict[str, float | int | None]:
-    """Efforts in % of the stack's outline at the targets (None: not reached), and the end."""
-    effort, dice = 100 * records.effort, records.dice
-    reached = {f"effort_at_{t:.0%}".rstrip("%"): effort_at(effort, dice, t) for t in TARGETS}
-    return {
-        "initial_effort": round(float(effort[0]), 3),
-        **{k: None if np.isnan(v) else round(v, 6) for k, v in reached.items()},
-        "queries": len(dice) - 1,
-        "final_effort": round(float(effort[-1]), 3),
-        "final_dice": round(100 * float(dice[-1]), 3),
+    """Efforts in % at the targets (None: not reached), of both kinds, and the end."""
+    summary: dict[str, float | int | None] = {}
+    for kind, effort in (("effort", records.effort), ("effort_own", records.effort_own)):
+        summary[f"initial_{kind}"] = round(100 * float(effort[0]), 3)
+        for target in TARGETS:
+            reached = 100 * effort_at(effort, records.dice, target)
+            name = f"{kind}_at_{100 * target:.0f}"
+            summary[name] = None if np.isnan(reached) else round(reached, 6)
+        summary[f"final_{kind}"] = round(100 * float(effort[-1]), 3)
+    return summary | {
+        "queries": len(records.dice) - 1,
+        "final_dice": round(100 * float(records.dice[-1]), 3),
         "final_dice_unclamped": round(100 * float(records.dice_unclamped[-1]), 3),
     }
 

@@ -107,13 +107,14 @@ def make_mesh(count: int) -> Mesh | None:
 
 
 def print_table(summary: dict[str, dict]) -> None:
-    """Effort at 80, 90 and 95% Dice for each strategy."""
-    print("\neffort (% of all outlines) to reach a Dice of")
-    print(f"{'strategy':>10} {'start':>7} {'80%':>7} {'90%':>7} {'95%':>7} {'queries':>8}")
-    for strategy, row in summary.items():
-        cells = [row["initial_effort"], *(row[f"effort_at_{t:.0%}"[:-1]] for t in TARGETS)]
-        shown = " ".join(f"{'-' if c is None else f'{c:.1f}':>7}" for c in cells)
-        print(f"{strategy:>10} {shown} {row['queries']:>8}")
+    """Effort at 80, 90 and 95% Dice for each strategy, of both kinds."""
+    for kind, of in (("effort", "all outlines, each once"), ("effort_own", "whole outlines")):
+        print(f"\n{kind} (% of {of}) to reach a Dice of")
+        print(f"{'strategy':>10} {'start':>7} {'80%':>7} {'90%':>7} {'95%':>7} {'queries':>8}")
+        for strategy, row in summary.items():
+            cells = [row[f"initial_{kind}"], *(row[f"{kind}_at_{100 * t:.0f}"] for t in TARGETS)]
+            shown = " ".join(f"{'-' if c is None else f'{c:.1f}':>7}" for c in cells)
+            print(f"{strategy:>10} {shown} {row['queries']:>8}")
 
 
 def main() -> None:

@@ -141,11 +141,14 @@ def test_what_a_user_sees(finished):
     summary = json.loads((workdir / "result.json").read_text())["summary"]
     assert first.startswith("6 sections of 40x48, 4 classes, 1344 px of outline; results in ")
     assert last == f"{workdir}: queries.csv, result.json, curve.png, annotations.png"
-    assert table[1].split() == ["strategy", "start", "80%", "90%", "95%", "queries"]
-    for line, strategy in zip(table[2:], STRATEGIES, strict=True):
-        name, start, *_, queries = line.split()
-        assert (name, int(queries)) == (strategy, summary[strategy]["queries"])
-        assert float(start) == round(summary[strategy]["initial_effort"], 1)
+    half = 2 + len(STRATEGIES)
+    for kind, lines in (("effort", table[:half]), ("effort_own", table[half:])):
+        assert lines[0].startswith(f"{kind} (% of ")
+        assert lines[1].split() == ["strategy", "start", "80%", "90%", "95%", "queries"]
+        for line, strategy in zip(lines[2:], STRATEGIES, strict=True):
+            name, start, *_, queries = line.split()
+            assert (name, int(queries)) == (strategy, summary[strategy]["queries"])
+            assert float(start) == round(summary[strategy][f"initial_{kind}"], 1)
     # Without a terminal a stage that takes less than a minute has one line, and nothing else talks.
     stages = [line.split()[0] for line in err.splitlines()]
     assert stages == ["network", *STRATEGIES], err
@@ -157,8 +160,9 @@ def test_what_a_user_sees(finished):
 def test_columns_of_the_table_of_queries(rows):
     names = ("background", "outer", "middle", "inner")
     assert list(rows[0]) == [
-        "strategy", "step", "section", "structure", "predicted_dice", "predicted_length",
-        "actual_length", "effort_px", "effort_percent", "dice", "dice_unclamped",
+        "strategy", "step", "section", "section_name", "structure", "predicted_dice",
+        "predicted_length", "actual_length", "effort_px", "effort_percent", "effort_own_percent",
+        "dice", "dice_unclamped",
         *(f"dice_{name}" for name in names), *(f"dice_unclamped_{name}" for name in names),
     ]  # fmt: skip
 

@@ -258,6 +258,20 @@ def test_effort_is_what_was_traced_over_all_there_is(finished):
     np.testing.assert_allclose(effort, np.cumsum(length) / total, rtol=1e-6)
     assert (np.diff(effort) >= 0).all() and (length >= 0).all()
     np.testing.assert_allclose(run.state.traced.sum() / total, effort[-1])
+    # Of the other kind: whole outlines of what was answered, over those of all.
+    outlines = np.zeros((COUNT, CLASSES))
+    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[..., :-1], np.s_[..., 1:])):
+        crack = (truth[first] != truth[second]) & inside[first] & inside[second]
+        for c in range(CLASSES):
+            of_c = crack & ((truth[first] == c) | (truth[second] == c))
+            outlines[:, c] += of_c.sum((1, 2))
+    assert outlines.sum() == 2 * total
+    begun = np.asarray(_begun("Rand")[2].state.annotated)
+    own = [outlines[begun].sum()]
+    own += [outlines[pair] for pair in _asked(records)]
+    np.testing.assert_allclose(
+        records.effort_own[~records.done], np.cumsum(own) / outlines.sum(), rtol=1e-6
+    )
 
 
 def test_everything_asked_is_the_truth(finished):

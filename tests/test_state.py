@@ -65,6 +65,7 @@ def test_an_answer_by_hand(wrap):
     assert effort == 1  # three cracks around it, two of them traced with structure 1
     np.testing.assert_array_equal(s.unlabelled, [6, 12, 12])
     np.testing.assert_array_equal(s.traced, [5, 0, 0])
+    np.testing.assert_array_equal(s.outlined, [4 + 3, 0, 0])  # whole, whatever lay there
     s, effort = wrap(state.annotate)(s, 0, 0, TRUTH[0] == 0, INSIDE[0])
     assert effort == 0
     np.testing.assert_array_equal(s.labels[0], TRUTH[0])
