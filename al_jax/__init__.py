@@ -5,8 +5,9 @@ The public functions, by the module that explains them.
 
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
 from al_jax.convolution import compiler_options
-from al_jax.files.cuts import read_nifti
-from al_jax.files.folders import read_folder
+from al_jax.files.cuts import Cut, read_volume
+from al_jax.files.inputs import read_images, read_labelled
+from al_jax.files.sections import read_sections
 from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.metrics import dice, mean_dice, presence
@@ -38,6 +39,7 @@ __all__ = [
     "UNLABELLED",
     "ALState",
     "Config",
+    "Cut",
     "InputError",
     "Record",
     "Run",
@@ -68,9 +70,11 @@ __all__ = [
     "predicted_dice",
     "presence",
     "ranges",
-    "read_folder",
-    "read_nifti",
+    "read_images",
+    "read_labelled",
+    "read_sections",
     "read_stack",
+    "read_volume",
     "remaining_effort",
     "segment",
     "shared_lengths",
