@@ -171,9 +171,19 @@ def test_labels_that_are_refused(folders):
     (labels / "s2.png").write_bytes(picture_bytes(np.full((6, 3), 9, np.uint8)))
     message = "s2.png: every pixel has the outside id 9; leave the section out"
     refused(message, read_sections, *folders, outside_id=9)
+    refused("names.csv: is no folder but .*images is", read_sections, images, names, names)
+    for path in labels.iterdir():
+        shape = SHAPES[path.stem]
+        path.write_bytes(picture_bytes(np.zeros(shape, np.uint8)))
+    refused("labels: shows background alone", read_sections, *folders)
+    (labels / "s1.png").write_bytes(picture_bytes(np.full((5, 5), 3, np.uint8)))
     names.write_text("id,name\n0,background\n1,a\n")
     refused("s1.png: has the id 3", read_sections, *folders)
-    refused("names.csv: is no folder that can be read", read_sections, images, names, names)
+    names.write_text(TABLE)
+    for stem in ("s2", "s10"):
+        (images / f"{stem}.png").unlink()
+        (labels / f"{stem}.png").unlink()
+    refused("images: there is only one section", read_sections, *folders)
 
 
 # A TIFF with a page a section.

@@ -65,6 +65,8 @@ EXPECTED = (["background", "left", "right"], {0: 0, 3: 1, 5: 2})
         PLAIN.replace("background", "Clear Label"),
         PLAIN.replace("background", "exterior"),
         PLAIN.replace("background", "UNLABELED"),
+        "# of the atlas\n" + PLAIN,
+        PLAIN.replace("id,name", "#id,name"),
         "id,name\n5,right\n3,left\n0,background\n".replace("5,right\n3,left", "3,left\n5,right"),
     ],
 )

@@ -153,6 +153,12 @@ def test_what_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Pair(DATA, SIZES), tmp_path / "pair.img")
     (tmp_path / "pair.img").unlink()
     refused("pair.hdr: its other half pair.img is missing", load_volume, tmp_path / "pair.hdr")
+    (tmp_path / "pair.hdr").rename(tmp_path / "pair.img")
+    refused("pair.img: its other half pair.hdr is missing", load_volume, tmp_path / "pair.img")
+    save(path, DATA).rename(tmp_path / "v.nii")
+    refused("v.nii: is compressed though its name", load_volume, tmp_path / "v.nii")
+    save(tmp_path / "w.nii", DATA).rename(path)
+    refused("v.nii.gz: is not compressed though its name", load_volume, path)
 
 
 def test_the_end_of_compressed_data(tmp_path):

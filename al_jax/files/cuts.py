@@ -98,7 +98,7 @@ def read_volume(
     images = _cut(volume, cut, chosen)
     images, truth = trim(images, truth, 0 if outside_id is None else UNLABELLED)
     inside = truth != UNLABELLED
-    truth, left, colours = drop_unused(truth, table)
+    truth, left, colours = drop_unused(truth, table, labels)
     with naming(labels):
         return make_stack(images, truth, left, inside, sections=_called(chosen), colours=colours)
 

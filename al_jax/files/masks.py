@@ -66,11 +66,17 @@ def empty_truth(shape: tuple[int, ...], table: LabelTable) -> np.ndarray:
 
 
 def drop_unused(
-    truth: np.ndarray, table: LabelTable
+    truth: np.ndarray, table: LabelTable, path: str | os.PathLike
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[Colour, ...] | None]:
-    """`stack.drop_absent` in the memory of `truth`, with a note of the classes left out."""
+    """`stack.drop_absent` in the memory of `truth`, with a note of the classes left out.
+
+    Raises:
+      InputError: the labels, from `path`, show no class but background.
+    """
     own = truth if truth.dtype == np.int16 else None
     left, names, colours = drop_absent(truth, table.names, table.colours, out=own)
+    if len(names) < 2:
+        raise InputError(f"{path}: shows background alone; give labels of at least one structure")
     shown = set(names)
     absent = [f"'{name}'" for name in table.names if name not in shown]
     if absent:

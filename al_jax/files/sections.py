@@ -95,8 +95,8 @@ def read_sections(
             path = _named(section.label, section.name)
             truth[corner][known] = to_classes(ids[known], table, path, _hint(section.label))
         called = [section.name for section in sections]
-    truth, left, colours = drop_unused(truth, table)
-    with naming(names):
+    truth, left, colours = drop_unused(truth, table, labels)
+    with naming(images):
         return make_stack(pixels, truth, left, inside, sections=called, colours=colours)
 
 
@@ -149,6 +149,8 @@ def _opened(
             names = [file.name for file in files]
             pictures, found = [open_picture(file) for file in files], [None] * len(files)
         else:
+            if not label_path.is_dir():
+                raise InputError(f"{labels}: is no folder but {images} is; give both as folders")
             pairs = pair_pictures(path, label_path, suffix)
             names = [image.name for image, _ in pairs]
             pictures = [open_picture(image) for image, _ in pairs]

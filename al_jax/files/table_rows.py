@@ -133,7 +133,9 @@ def _delimited_rows(path: str | os.PathLike, text: str) -> list[Row]:
         if not any(cells):
             continue
         if not header:
-            header = _header(path, cells)
+            cells[0] = cells[0].removeprefix("#").strip()
+            if "#" not in fields[0] or "name" in map(str.lower, cells):  # else a comment
+                header = _header(path, cells)
             continue
         while len(cells) > len(header) and not cells[-1]:  # trailing delimiters of spreadsheets
             cells.pop()
@@ -145,7 +147,7 @@ def _delimited_rows(path: str | os.PathLike, text: str) -> list[Row]:
         cells += [""] * (len(header) - len(cells))
         found = dict(zip(header, cells, strict=True))
         label = _whole(path, line, found.pop("id"))
-        rows.append(Row(line, label, found, _hexadecimal(path, line, found)))
+        rows.append(Row(line, label, found, _hexadecimal(found)))
     if not header:
         _header(path, [])
     return rows
@@ -162,7 +164,7 @@ def _header(path: str | os.PathLike, cells: list[str]) -> list[str]:
         if column not in header:
             raise InputError(
                 f"{path}: has no column '{column}'; its columns are {listed(header) or 'none'} "
-                "(the first line names them: id,name)"
+                "(the first line names them, with commas: id,name)"
             )
     for column in header:
         if header.count(column) > 1:
@@ -178,12 +180,13 @@ def _whole(path: str | os.PathLike, line: int, text: str) -> int:
     return int(match[1])
 
 
-def _hexadecimal(path: str | os.PathLike, line: int, cells: dict[str, str]) -> Colour | None:
-    """The colour of a BIDS table: a column `color`, such as #ff53bb."""
-    text = cells.get("color", "")
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+def _hexadecimal(cells: dict[str, str]) -> Colour | None:
+    """The colour of a BIDS table or of the Allen Institute's, such as #ff53bb."""
+    text = cells.get("color") or cells.get("color_hex_triplet") or ""
+    text = text.removeprefix("#")
+    if not re.fullmatch(r"[0-9a-fA-F]{6}", text):
         return None
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    return int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)
 
 
 def _colour(path: str | os.PathLike, line: int, values: tuple[int, ...]) -> Colour:

@@ -69,6 +69,7 @@ def load_volume(path: str | os.PathLike) -> Volume:
         if file.name.lower().endswith((".nrrd", ".nhdr")):
             loaded = _load_nrrd(path, file)
         else:
+            _check_pair(path, file)
             _check_gzip(path, file)
             loaded = _load_nibabel(path, file)
         if len(loaded.shape) < 3 or 0 in loaded.shape:
@@ -155,13 +156,26 @@ def _numbers(path: str | os.PathLike, voxels: np.ndarray) -> np.ndarray:
     return voxels.reshape(*voxels.shape[:3], *rest)
 
 
+def _check_pair(path: str | os.PathLike, file: pathlib.Path) -> None:
+    """Raises InputError if the header or the voxels of a pair of files are missing."""
+    other = {".hdr": ".img", ".img": ".hdr"}.get(file.suffix.lower())
+    if other is not None and file.is_file() and not file.with_suffix(other).is_file():
+        missing = file.with_suffix(other).name
+        raise InputError(f"{path}: its other half {missing} is missing; put both in one folder")
+
+
 def _check_gzip(path: str | os.PathLike, file: pathlib.Path) -> None:
     """Reads a compressed file to its end, where the checksum is; nibabel may stop before.
 
     By hand, because the module gzip takes what follows the end for damage.
     """
+    named = file.name.lower().endswith((".gz", ".mgz"))
     with open(file, "rb") as stream:
-        if stream.read(2) != b"\x1f\x8b":
+        compressed = stream.read(2) == b"\x1f\x8b"
+        if named != compressed:
+            what = "is compressed" if compressed else "is not compressed"
+            raise InputError(f"{path}: {what} though its name says otherwise; rename it")
+        if not compressed:
             return
         stream.seek(0)
         left = b""
