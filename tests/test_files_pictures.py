@@ -305,6 +305,31 @@ def test_pyramids_and_pages(file, tmp_path):
     refused("holds images of 2 kinds .64 by 64, 40 by 64 pixels", open_picture, path)
 
 
+def test_one_file_of_a_set_that_ome_describes_is_one_section(tmp_path):
+    """Micro-Manager and Bio-Formats write the description of all files into each."""
+    names = ("a.ome.tif", "b.ome.tif")
+    planes = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0"><UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    described = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:0"><Image '
+        'ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="6" '
+        'SizeY="4" SizeC="1" SizeZ="2" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+        f"{planes}</Pixels></Image></OME>"
+    )
+    for name, shift in zip(names, (0, 1), strict=True):
+        tifffile.imwrite(
+            tmp_path / name, GREY + np.uint8(shift), description=described, metadata=None
+        )
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        assert file.series[0].shape == (2, 4, 6)  # what the description says
+    for name, shift in zip(names, (0, 1), strict=True):
+        np.testing.assert_array_equal(
+            image(open_picture(tmp_path / name))[..., 0], GREY + np.uint8(shift)
+        )
+
+
 # Orientation.
 
 

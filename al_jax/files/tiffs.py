@@ -71,6 +71,8 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
     with contextlib.ExitStack() as stack:
         with reading(path, "a TIFF"):
             file = stack.enter_context(TiffFile(path))
+            if file.is_ome and len(file.pages) == 1:  # OME may describe files beside this one, too
+                file = stack.enter_context(TiffFile(path, is_ome=False))
             pages = _sections(path, _whole_series(path, file), stacked)
         yield pages
 
