@@ -148,6 +148,7 @@ def test_fewer_sections_than_asked_for_are_taken_with_a_note(volumes):
 def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
     _, labels = small_volumes()
     labels[:2] = labels[4, 5, 6] = 255  # a side, and a voxel amid the body
+    labels[:, 0] = 255  # all of a slice
     paths = volumes[0], save(tmp_path / "l.nii", labels), volumes[2]
     refused("slice 0: has the id 255, .* --outside_id=255", read_volume, *paths, cut=SIX)
     stack = read_volume(*paths, cut=SIX, outside_id=255)

@@ -14,7 +14,7 @@ FREESURFER = """#No. Label Name:                            R   G   B   A
 
 0   Unknown                                 0   0   0   0
 3   Left-Cerebral-Cortex                    205 62  78  0
-251 CC Posterior                            0   0   64  0
+251 CC Posterior 17                         0   0   64  0
 """
 ITKSNAP = """################################################
 # IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
@@ -81,7 +81,7 @@ def test_spaces_of_any_kind_are_plain_and_accents_composed(table):
 
 def test_freesurfer_and_itksnap_tables_have_colours(table):
     found = read_table(table(FREESURFER))
-    assert found.names == ("background", "Left-Cerebral-Cortex", "CC Posterior")
+    assert found.names == ("background", "Left-Cerebral-Cortex", "CC Posterior 17")
     assert found.ids.tolist() == [0, 3, 251] and found.classes.tolist() == [0, 1, 2]
     assert found.colours == ((0, 0, 0), (205, 62, 78), (0, 0, 64))
     found = read_table(table(ITKSNAP))

@@ -36,8 +36,8 @@ def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputNote)
         for logger in map(logging.getLogger, LOGGERS):
-            quiet.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.CRITICAL + 1)
+            quiet.callback(setattr, logger, "disabled", logger.disabled)
+            logger.disabled = True
         try:
             yield
         except InputError:

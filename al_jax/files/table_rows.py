@@ -16,7 +16,7 @@ from typing import NamedTuple
 from al_jax.files.reading import full_path, listed, reading
 from al_jax.stack import Colour, InputError
 
-_FREESURFER = re.compile(r"(?P<id>[+-]?\d+)\s+(?P<name>\S.*?)((?:\s+\d{1,3}){3,4})")
+_FREESURFER = re.compile(r"(?P<id>[+-]?\d+)\s+(?P<name>\S.*?)((?:\s+\d{1,3}){4})")
 _ITKSNAP = re.compile(
     r"(?P<id>[+-]?\d+)((?:\s+\d{1,3}){3})\s+[\d.eE+-]+\s+[01]\s+[01]\s+\"(?P<name>.*)\""
 )
