@@ -31,52 +31,65 @@ def full_path(path: str | os.PathLike) -> pathlib.Path:
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """Turns whatever a decoder raises into one line about the file; its own warnings are silent."""
-    with contextlib.ExitStack() as quiet:
-        quiet.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", InputNote)
+    with _quiet(), _one_line(path, kind):
+        yield
+
+
+@contextlib.contextmanager
+def _one_line(path: str | os.PathLike, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        missing = pathlib.Path(error.filename or path)
+        if missing == pathlib.Path(path) or not os.path.exists(path):
+            raise InputError(f"{path}: there is no such file; check the path") from error
+        raise InputError(
+            f"{path}: its other half {missing.name} is missing; put both in one folder"
+        ) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not {kind}; name a file in it") from error
+    except PermissionError as error:
+        raise InputError(
+            f"{path}: may not be read ({error.strerror}); change its permissions"
+        ) from error
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs a package that is not installed ({error}); install it, or save "
+            "the file in another format"
+        ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: needs more memory than there is ({str(error)[:100]}); make it smaller, or "
+            "copy it again if it should be small"
+        ) from error
+    # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
+    # SyntaxError, ...); none of it is a fault of this program.
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error)[:200]}"
+        if isinstance(error, NotImplementedError) or "nsupported" in said:
+            raise InputError(
+                f"{path}: is of a kind that is not read ({said}); save it in another format"
+            ) from error
+        raise InputError(
+            f"{path}: cannot be read as {kind}, it may be damaged ({said}); write or copy it again"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of what decoders warn of and log; notes are given at the end."""
+    with contextlib.ExitStack() as stack:
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
         for logger in map(logging.getLogger, LOGGERS):
-            quiet.callback(setattr, logger, "disabled", logger.disabled)
+            stack.callback(setattr, logger, "disabled", logger.disabled)
             logger.disabled = True
-        try:
-            yield
-        except InputError:
-            raise
-        except FileNotFoundError as error:
-            missing = pathlib.Path(error.filename or path)
-            if missing == pathlib.Path(path) or not os.path.exists(path):
-                raise InputError(f"{path}: there is no such file; check the path") from error
-            raise InputError(
-                f"{path}: its other half {missing.name} is missing; put both in one folder"
-            ) from error
-        except IsADirectoryError as error:
-            raise InputError(f"{path}: is a folder, not {kind}; name a file in it") from error
-        except PermissionError as error:
-            raise InputError(
-                f"{path}: may not be read ({error.strerror}); change its permissions"
-            ) from error
-        except ImportError as error:
-            raise InputError(
-                f"{path}: needs a package that is not installed ({error}); install it, or save "
-                "the file in another format"
-            ) from error
-        except MemoryError as error:
-            raise InputError(
-                f"{path}: needs more memory than there is ({str(error)[:100]}); make it "
-                "smaller, or copy it again if it should be small"
-            ) from error
-        # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
-        # SyntaxError, ...); none of it is a fault of this program.
-        except Exception as error:
-            said = f"{type(error).__name__}: {str(error)[:200]}"
-            if isinstance(error, NotImplementedError) or "nsupported" in said:
-                raise InputError(
-                    f"{path}: is of a kind that is not read ({said}); save it in another format"
-                ) from error
-            raise InputError(
-                f"{path}: cannot be read as {kind}, it may be damaged ({said}); write or copy it "
-                "again"
-            ) from error
+        yield
+    for warning in caught or ():
+        if warning.category is InputNote:
+            note(str(warning.message))
 
 
 @contextlib.contextmanager
