@@ -16,8 +16,9 @@ from al_jax.answers import (
     set_range,
 )
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
-from al_jax.files.cuts import read_nifti
-from al_jax.files.folders import read_folder
+from al_jax.files.cuts import Cut, read_volume
+from al_jax.files.inputs import read_images, read_labelled
+from al_jax.files.sections import read_sections
 from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.learner import (
     Learner,
@@ -72,6 +73,7 @@ __all__ = [
     "ALState",
     "Answer",
     "Config",
+    "Cut",
     "Evidence",
     "Images",
     "InputError",
@@ -125,9 +127,11 @@ __all__ = [
     "predicted_dice",
     "presence",
     "ranges",
-    "read_folder",
-    "read_nifti",
+    "read_images",
+    "read_labelled",
+    "read_sections",
     "read_stack",
+    "read_volume",
     "relearn",
     "remaining_effort",
     "replay",

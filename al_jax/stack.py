@@ -7,6 +7,7 @@ checks no more, so every reader ends in `make_images` or `make_stack`.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from itertools import compress
 
 import jax
 import numpy as np
@@ -159,7 +160,10 @@ def make_stack(
 
     # Section by section: an atlas leaves no room for temporary arrays of its size.
     names, inside = checked.names, checked.inside
-    classes_of = np.full(truth.shape, UNLABELLED, np.int16)
+    ready = truth.dtype == np.int16 and all(
+        (classes[~own] == UNLABELLED).all() for classes, own in zip(truth, inside, strict=True)
+    )
+    classes_of = truth if ready else np.full(truth.shape, UNLABELLED, np.int16)
     present = np.zeros(len(names), bool)
     for section in range(len(truth)):
         classes = truth[section][inside[section]]
@@ -171,7 +175,9 @@ def make_stack(
                 "pixels as not inside"
             )
         # Cast after the check: a value that wraps round in int16 must not pass for a class.
-        classes_of[section][inside[section]] = classes = classes.astype(np.int16)
+        classes = classes.astype(np.int16)
+        if not ready:
+            classes_of[section][inside[section]] = classes
         present |= np.bincount(classes, minlength=len(names)) > 0
     empty = [f"'{name}'" for name, some in zip(names[1:], present[1:], strict=True) if not some]
     if empty:
@@ -183,15 +189,28 @@ def make_stack(
     return Stack(truth=classes_of, **parts)
 
 
-def drop_absent(truth: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def drop_absent(
+    truth: np.ndarray,
+    names: Sequence[str],
+    colours: Sequence[Colour] | None = None,
+    *,
+    out: np.ndarray | None = None,
+) -> tuple[np.ndarray, tuple[str, ...], tuple[Colour, ...] | None]:
     """Leaves out classes without a pixel, but never the background.
 
-    `truth` [N, H, W] may have `UNLABELLED` pixels; the classes left are numbered anew, int16.
+    `truth` [N, H, W] may have `UNLABELLED` pixels; the classes left are numbered anew, int16, and
+    their names and colours follow them. They are written into `out`, which may be `truth`.
     """
-    used = np.isin(np.arange(len(names)), truth)
+    used = np.zeros(len(names), bool)
     used[0] = True
+    for section in truth:  # an atlas leaves no room for temporary arrays of its size
+        used |= np.bincount(section[section >= 0].ravel(), minlength=len(used)) > 0
     number = np.append(np.cumsum(used) - 1, UNLABELLED).astype(np.int16)  # -1 is the last
-    return number[truth], tuple(np.array(names)[used].tolist())
+    left = np.empty(truth.shape, np.int16) if out is None else out
+    for section, old in zip(left, truth, strict=True):
+        section[...] = number[old]
+    kept = None if colours is None else tuple(compress(colours, used))
+    return left, tuple(compress(names, used)), kept
 
 
 def _to_array(value: npt.ArrayLike, what: str) -> np.ndarray:

@@ -109,7 +109,14 @@ def on_canvas(stack: Stack, size: int) -> Stack:
     def cut(array: np.ndarray) -> np.ndarray:
         return np.asarray(array)[:, rows][:, :, columns]
 
-    return make_stack(cut(stack.images), cut(stack.truth), stack.names, cut(stack.inside))
+    return make_stack(
+        cut(stack.images),
+        cut(stack.truth),
+        stack.names,
+        cut(stack.inside),
+        sections=stack.sections,
+        colours=stack.colours,
+    )
 
 
 def synthesise(key: jax.Array, stack: Stack, deformation: Deformation | None = None) -> Stack:
@@ -137,5 +144,5 @@ def synthesise(key: jax.Array, stack: Stack, deformation: Deformation | None = N
     index = jnp.arange(stack.num_sections)
     arrays = jax.lax.map(section, (index, stack.images, stack.truth, stack.inside))
     images, truth, inside = (np.asarray(array) for array in arrays)
-    truth, names = drop_absent(truth, stack.names)
-    return make_stack(images, truth, names, inside)
+    truth, names, colours = drop_absent(truth, stack.names, stack.colours)
+    return make_stack(images, truth, names, inside, sections=stack.sections, colours=colours)

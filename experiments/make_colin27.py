@@ -14,7 +14,6 @@ is outside the AAL region of that class, and how many of its neighbours disagree
 
 import pathlib
 
-import nibabel
 import numpy as np
 from absl import flags
 from scipy import ndimage
@@ -22,6 +21,7 @@ from scipy import ndimage
 from al_jax.files.cuts import trim
 from al_jax.files.reading import reading
 from al_jax.files.stacks import write_stack
+from al_jax.files.volumes import load_volume
 from al_jax.stack import Stack, make_stack
 from experiments import command
 
@@ -76,12 +76,7 @@ def read_regions(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
     Classes here are those of `NAMES` with every cortical region as cortex and no white matter.
     """
-    volumes = []
-    for name in ("t1.nii.gz", "aal.nii.gz"):
-        with reading(source / name, "a NIfTI volume"):
-            volume = nibabel.as_closest_canonical(nibabel.load(source / name))
-            volumes.append(np.asanyarray(volume.dataobj))
-    t1, aal = volumes
+    t1, aal = (load_volume(source / name).voxels for name in ("t1.nii.gz", "aal.nii.gz"))
     with reading(source / "aal.txt", "a text file"):
         table = (source / "aal.txt").read_text()
     lookup = np.zeros(256, np.int64)

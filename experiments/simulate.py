@@ -208,7 +208,7 @@ def simulate_into(
     picture = workdir / "annotations.png"
     figures.annotations(stack.images, stack.truth, stack.inside, stack.names, rows, picture)
     result = {
-        "input": stack_flags.given(),
+        "input": stack_flags.describe(stack),
         "configuration": configuration,
         "versions": runs.versions(),
         "summary": summary,

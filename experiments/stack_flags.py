@@ -1,103 +1,130 @@
-"""The flags that name a stack, and the stack that they name."""
+"""The flags that name a stack, the stack that they name, and what results say of it."""
 
-import os
 import pathlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
-from al_jax.files.cuts import AXES, cut_nifti
-from al_jax.files.folders import pair_files, read_folder
+from al_jax.files.cuts import AXES, Cut
+from al_jax.files.inputs import is_volume, read_labelled
+from al_jax.files.reading import InputNote
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import table_entries
 from al_jax.stack import InputError, Stack
 from experiments import command
 
 FLAGS = flags.FLAGS
-VOLUME_FLAGS = ("grouping", "axis", "sections", "spacing", "within")
-FILE_FLAGS = ("images", "labels", "names", *VOLUME_FLAGS, "outside_id")
+VOLUME_FLAGS = ("axis", "sections", "spacing", "within")
+SECTION_FLAGS = ("label_suffix",)
+OPTION_FLAGS = ("grouping", *VOLUME_FLAGS, "outside_id", "channels", *SECTION_FLAGS)
+FILE_FLAGS = ("images", "labels", "names", *OPTION_FLAGS)
 
 
 def define_flags() -> None:
     """The flags that `load_stack` reads."""
     flags.DEFINE_string("stack", None, "npz written by al_jax.write_stack; default: Colin27.")
-    flags.DEFINE_string("images", None, "A NIfTI volume, or a folder of sections (PNG, TIFF).")
-    flags.DEFINE_string("labels", None, "Label volume of --images, or folder of label images.")
-    flags.DEFINE_string("names", None, "CSV of the labels: id, name and any grouping columns.")
-    flags.DEFINE_string("grouping", None, "NIfTI: the column of --names that gives the classes.")
-    flags.DEFINE_enum("axis", "coronal", list(AXES), "NIfTI: what a section is.")
-    flags.DEFINE_integer("sections", 24, "NIfTI: how many sections, evenly spaced.")
-    flags.DEFINE_float("spacing", None, "NIfTI: mm between sections, instead of --sections.")
-    flags.DEFINE_list("within", [], "NIfTI: take sections that show one of these, of any column.")
-    flags.DEFINE_integer("outside_id", None, "Folder: pixels with this id are not in the image.")
+    flags.DEFINE_string("images", None, "A volume, a folder of sections, or a TIFF of them.")
+    flags.DEFINE_string("labels", None, "The same of labels.")
+    flags.DEFINE_string("names", None, "Table of the labels: id, name and any grouping columns.")
+    flags.DEFINE_string("grouping", None, "The column of --names that gives the classes.")
+    flags.DEFINE_enum("axis", "coronal", list(AXES), "Volume: what a section is.")
+    flags.DEFINE_integer("sections", Cut().sections, "Volume: how many sections, evenly spaced.")
+    flags.DEFINE_float("spacing", None, "Volume: mm between sections, instead of --sections.")
+    flags.DEFINE_list("within", [], "Volume: take sections that show one of these, of any column.")
+    flags.DEFINE_integer("outside_id", None, "Pixels with this id are not in the image.")
+    flags.DEFINE_list("channels", None, "One channel or three of images that have others, from 0.")
+    flags.DEFINE_string(
+        "label_suffix", None, "Folder: what names of labels add to those of images."
+    )
 
 
 def given() -> dict[str, Any]:
     """The flags that were given to name the stack; of paths, the last part."""
     names = [name for name in ("stack", *FILE_FLAGS) if FLAGS[name].present]
     values = {name: FLAGS[name].value for name in names}
-    return {k: pathlib.Path(v).name if isinstance(v, str) else v for k, v in values.items()}
+    files = ("stack", "images", "labels", "names")
+    return {k: pathlib.Path(str(v)).name if k in files else v for k, v in values.items()}
 
 
-def load_stack() -> Stack:
-    """The stack that the flags name.
-
-    Raises:
-      InputError: the flags do not go together, or a reader refuses the files.
-    """
-    return load_sections()[0]
+def describe(stack: Stack) -> dict[str, Any]:
+    """What results say of their input: the flags, the sections in order and the classes."""
+    return given() | {"section_names": list(stack.sections), "classes": list(stack.names)}
 
 
-def load_sections(within: Sequence[str] = ()) -> tuple[Stack, list[int | str]]:
-    """The stack that the flags name, and where in its input each section comes from.
-
-    That is a slice of the volume in RAS order, a file, or the section of another stack.
+def load_stack(within: Sequence[str] = ()) -> Stack:
+    """The stack that the flags name; prints the order of its sections, and what readers noted.
 
     Args:
-      within: what `read_volume` looks for.
+      within: without the flag, sections of a volume show one of these as far as --names has them.
 
     Raises:
       InputError: the flags do not go together, or a reader refuses the files.
     """
     files = ("images", "labels", "names")
-    given = [name for name in files if FLAGS[name].value is not None]
-    if FLAGS.stack is not None and given:
-        raise InputError(f"--stack and --{given[0]} exclude each other; give one")
-    if not given:
-        command.refuse((*VOLUME_FLAGS, "outside_id"), "without --images")
-        stack = load_default() if FLAGS.stack is None else read_stack(FLAGS.stack)
-        return stack, list(range(stack.num_sections))
+    named = [name for name in files if FLAGS[name].value is not None]
+    if FLAGS.stack is not None and named:
+        raise InputError(f"--stack and --{named[0]} exclude each other; give one")
+    if not named:
+        command.refuse(OPTION_FLAGS, "without --images")
+        return load_default() if FLAGS.stack is None else read_stack(FLAGS.stack)
     for name in files:
-        if name not in given:
+        if name not in named:
             raise InputError(f"--{name} is missing; --images, --labels and --names go together")
-    if os.path.isdir(FLAGS.images):
-        command.refuse(VOLUME_FLAGS, "with a folder of sections")
-        stack = read_folder(FLAGS.images, FLAGS.labels, FLAGS.names, FLAGS.outside_id)
-        return stack, [image.name for image, _ in pair_files(FLAGS.images, FLAGS.labels)]
-    command.refuse(("outside_id",), "with a NIfTI volume")
-    return read_volume(FLAGS.images, FLAGS.labels, FLAGS.names, within)
+    return read_files(FLAGS.images, FLAGS.labels, FLAGS.names, within)
 
 
-def read_volume(
-    image: str | os.PathLike,
-    labels: str | os.PathLike,
-    names: str | os.PathLike,
-    within: Sequence[str] = (),
-) -> tuple[Stack, list[int | str]]:
-    """A volume cut as the flags say, and the slice (in RAS order) that each section is.
+def read_files(images: str, labels: str, names: str, within: Sequence[str] = ()) -> Stack:
+    """Files read as the flags say; the rest as of `load_stack`."""
+    volume = is_volume(images)
+    if volume:
+        command.refuse(SECTION_FLAGS, "with a volume")
+    else:
+        command.refuse(VOLUME_FLAGS, "with pictures of sections")
+    stack = _noted(
+        lambda: read_labelled(
+            images,
+            labels,
+            names,
+            grouping=FLAGS.grouping,
+            cut=_cut(names, within) if volume else None,
+            outside_id=FLAGS.outside_id,
+            channels=_channels(),
+            label_suffix=FLAGS.label_suffix,
+        )
+    )
+    what = f"{FLAGS.axis} slices (from 0, in RAS order)" if volume else "sections in this order"
+    shown = stack.sections
+    if len(shown) > 12:
+        shown = (*shown[:8], "...", *shown[-3:])
+    print(f"{images}: {len(stack.sections)} {what}: {', '.join(shown)}", flush=True)
+    return stack
 
-    Args:
-      image, labels, names: files, as of `read_nifti`.
-      within: without the flag, sections show one of these as far as `names` has them.
-    """
+
+def _cut(names: str, within: Sequence[str]) -> Cut:
     if FLAGS["sections"].present and FLAGS["spacing"].present:
         raise InputError("--sections and --spacing exclude each other; leave one out")
     wanted = FLAGS.within
     if within and not FLAGS["within"].present:
         known = table_entries(names)
         wanted = [name for name in within if name in known]
-    stack, slices = cut_nifti(
-        image, labels, names, FLAGS.grouping, FLAGS.axis, FLAGS.sections, FLAGS.spacing, wanted
-    )
-    return stack, slices.tolist()
+    return Cut(FLAGS.axis, FLAGS.sections, FLAGS.spacing, tuple(wanted))
+
+
+def _channels() -> tuple[int, ...] | None:
+    if FLAGS.channels is None:
+        return None
+    if not all(text.isascii() and text.isdecimal() for text in FLAGS.channels):
+        raise InputError(f"--channels={','.join(FLAGS.channels)} takes numbers, such as 0 or 0,1,2")
+    return tuple(int(text) for text in FLAGS.channels)
+
+
+def _noted(read: Callable[[], Stack]) -> Stack:
+    """Reads, then prints what the readers noted, one line each: a refusal stays a single line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputNote)
+        stack = read()
+    for line in dict.fromkeys(str(w.message) for w in caught if w.category is InputNote):
+        print(f"note: {line}", flush=True)
+    return stack

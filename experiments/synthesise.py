@@ -15,7 +15,9 @@ it only turns any input of `experiments.simulate` into an npz.
 """
 
 import json
+import os
 import pathlib
+import re
 import zlib
 from typing import NamedTuple
 
@@ -24,6 +26,7 @@ from absl import flags
 
 from al_jax import figures
 from al_jax.augment import FIELDS
+from al_jax.files.reading import full_path
 from al_jax.files.stacks import write_stack
 from al_jax.files.whole import write_whole
 from al_jax.stack import InputError, Stack
@@ -38,10 +41,10 @@ FLAGS = flags.FLAGS
 
 
 class Source(NamedTuple):
-    """A stack as it was read, where its sections come from, and the key of its deformations."""
+    """A stack as it was read, the file or folder it is from, and the key of its deformations."""
 
     stack: Stack
-    sections: list[int | str]
+    path: pathlib.Path | None
     key: jax.Array
 
 
@@ -68,9 +71,11 @@ def read_sources() -> dict[str, Source]:
     key = jax.random.key(FLAGS.seed)
     if FLAGS.scans is None:
         command.refuse(("ids",), "without --scans")
-        return {FLAGS.stem or _stem(): Source(*stack_flags.load_sections(DEEP), key)}
+        named = FLAGS.stack or FLAGS.images
+        path = None if named is None else full_path(named).resolve()
+        return {FLAGS.stem or _stem(path): Source(stack_flags.load_stack(DEEP), path, key)}
     command.refuse(("stack", "images", "labels", "names", "outside_id"), "with --scans")
-    folder = pathlib.Path(FLAGS.scans)
+    folder = full_path(FLAGS.scans)
     stem = FLAGS.stem or folder.resolve().name
     scans = FLAGS.ids or _scans(folder)
     files = {scan: [folder / f"{scan}_{suffix}.nii.gz" for suffix in SUFFIXES] for scan in scans}
@@ -79,10 +84,10 @@ def read_sources() -> dict[str, Source]:
             raise InputError(f"{folder}: has no {path.name}; correct --scans or --ids")
     sources = {}
     for scan, (image, labels) in files.items():
-        read = stack_flags.read_volume(image, labels, folder / "labels.csv", DEEP)
+        stack = stack_flags.read_files(str(image), str(labels), str(folder / "labels.csv"), DEEP)
         # A scan is deformed alike whichever others are asked for.
         own = jax.random.fold_in(key, zlib.crc32(scan.encode()))
-        sources[_joined(stem, scan)] = Source(*read, own)
+        sources[_joined(stem, scan)] = Source(stack, image.resolve(), own)
     return sources
 
 
@@ -94,12 +99,11 @@ def _scans(folder: pathlib.Path) -> list[str]:
     return found
 
 
-def _stem() -> str:
-    given = FLAGS.stack or FLAGS.images
-    if given is None:
+def _stem(path: pathlib.Path | None) -> str:
+    if path is None:
         return "colin27"
-    path = pathlib.Path(given).resolve()
-    return _joined(path.name if path.is_dir() else path.name.split(".")[0])
+    name = path.name if path.is_dir() else re.sub(r"(\.seg|\.ome)?\.\w+(\.gz)?$", "", path.name)
+    return _joined(name)
 
 
 def _joined(*parts: str) -> str:
@@ -124,19 +128,40 @@ def make(source: Source) -> tuple[Stack, list[tuple[str, Stack, bool]]]:
     ]
 
 
-def provenance(source: Source, stack: Stack) -> dict:
-    """How a stack was made, for its JSON."""
-    scans = {} if FLAGS.scans is None else {"scans": pathlib.Path(FLAGS.scans).resolve().name}
+def provenance(source: Source, stack: Stack, folder: pathlib.Path) -> dict:
+    """How a stack was made, for its JSON in the folder of outputs."""
+    scans = {} if FLAGS.scans is None else {"scans": full_path(FLAGS.scans).resolve().name}
     settings = ("seed", "field", "size")
     return {
         "input": scans | stack_flags.given(),
+        "source": _relative(source.path, folder),
         "deformation": {name: FLAGS[name].value for name in settings} if FLAGS.deform else None,
-        "sections": source.sections,
+        "sections": list(stack.sections),
         "classes": list(stack.names),
         "classes_left_out": [name for name in source.stack.names if name not in stack.names],
         "stack": digest_stack(stack),
         "versions": versions(),
     }
+
+
+def _relative(path: pathlib.Path | None, folder: pathlib.Path) -> str | None:
+    """Where an input lies, seen from the outputs: no names of a machine where both move along."""
+    return None if path is None else pathlib.Path(os.path.relpath(path, folder)).as_posix()
+
+
+def check_target(path: pathlib.Path, source: Source) -> None:
+    """Raises InputError if a file to be written is the input, or was made of another one."""
+    if source.path is not None and source.path == path.resolve():
+        raise InputError(f"{path}: would be overwritten; give another --out or --stem")
+    try:
+        was = json.loads(path.with_suffix(".json").read_text())["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there, or nothing that says where it is from
+    now = _relative(source.path, path.parent.resolve())
+    if was != now:
+        raise InputError(
+            f"{path}: was made of {was}, and {now} would replace it; give another --out or --stem"
+        )
 
 
 def main() -> None:
@@ -145,11 +170,9 @@ def main() -> None:
         raise InputError("--out is missing; name the folder where the stacks go")
     if not FLAGS.deform:
         command.refuse(("seed", "field", "size"), "with --nodeform")
-    folder, sources, made = pathlib.Path(FLAGS.out), read_sources(), {}
+    folder, sources, made = full_path(FLAGS.out), read_sources(), {}
     for stem, source in sources.items():
-        target = (folder / f"{stem}.npz").resolve()
-        if FLAGS.stack and pathlib.Path(FLAGS.stack).resolve() == target:
-            raise InputError(f"{FLAGS.stack}: would be overwritten; give another --out or --stem")
+        check_target(folder / f"{stem}.npz", source)
         try:
             made[stem] = make(source)
         except InputError as error:
@@ -159,8 +182,8 @@ def main() -> None:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; choose another --out") from error
     for stem, (stack, rows) in made.items():
-        path, told = folder / f"{stem}.npz", provenance(sources[stem], stack)
-        titles = [pathlib.Path(str(section)).stem for section in sources[stem].sections]
+        path, told = folder / f"{stem}.npz", provenance(sources[stem], stack, folder.resolve())
+        titles = [pathlib.Path(section).stem for section in stack.sections]
         figures.contact_sheet(rows, titles, path.with_suffix(".png"))
         write_whole(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
         write_stack(path, stack)

@@ -2,6 +2,8 @@
 
 import gzip
 import io as std_io
+import pathlib
+from collections.abc import Callable
 
 import nibabel
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
+from al_jax.files.reading import InputNote
 from al_jax.stack import InputError, Stack, make_stack
 
 TABLE = "id,name,group\n0,background,background\n3,left,nucleus\n5,right,nucleus\n7,shell,shell\n"
@@ -19,7 +22,14 @@ def small_stack() -> Stack:
     truth = rng.integers(0, 3, (3, 5, 6))
     inside = rng.random((3, 5, 6)) < 0.8
     images = rng.integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
-    return make_stack(images, truth, ("background", "a", "bé, c"), inside)
+    return make_stack(
+        images,
+        truth,
+        ("background", "a", "bé, c"),
+        inside,
+        sections=("s1.png", "s2.png", "s10.png"),
+        colours=[(0, 0, 0), (255, 0, 0), (1, 2, 3)],
+    )
 
 
 def assert_equal(first: Stack, second: Stack) -> None:
@@ -27,16 +37,23 @@ def assert_equal(first: Stack, second: Stack) -> None:
         one, two = getattr(first, name), getattr(second, name)
         assert one.dtype == two.dtype
         np.testing.assert_array_equal(one, two)
-    assert first.names == second.names
+    assert first.names == second.names and first.colours == second.colours
+    assert first.sections == second.sections
 
 
-def refused(message: str, reader, *args, **kwargs) -> None:
+def refused(message: str, reader: Callable, *args, **kwargs) -> None:
     with pytest.raises(InputError, match=message) as caught:
         reader(*args, **kwargs)
     assert "\n" not in str(caught.value)
 
 
-def small_volumes():
+def noted(message: str, reader: Callable, *args, **kwargs):
+    """What the reader returns, with a note that matches."""
+    with pytest.warns(InputNote, match=message):
+        return reader(*args, **kwargs)
+
+
+def small_volumes() -> tuple[np.ndarray, np.ndarray]:
     """A volume [10, 12, 14] in RAS order with one structure per octant, and its ids."""
     x, y, z = np.mgrid[:10, :12, :14]
     labels = np.zeros((10, 12, 14), np.uint8)
@@ -47,37 +64,46 @@ def small_volumes():
     return np.where(body, 100 + x + 10 * z, 0).astype(np.uint8), labels
 
 
-def save(path, data, affine=None):
-    nibabel.save(nibabel.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
+def save(path: pathlib.Path, data: np.ndarray, affine: np.ndarray | None = None) -> pathlib.Path:
+    affine = np.eye(4) if affine is None else affine
+    nibabel.save(nibabel.Nifti1Image(data, affine, dtype=data.dtype), path)
     return path
 
 
-def picture_bytes(array, extension=".png", **options):
+def picture_bytes(array: np.ndarray, extension: str = ".png", **options) -> bytes:
     buffer = std_io.BytesIO()
     Image.fromarray(array).save(buffer, {".png": "PNG"}.get(extension, "TIFF"), **options)
     return buffer.getvalue()
 
 
-def nifti_bytes(array, compress=True):
+def nifti_bytes(array: np.ndarray, compress: bool = True) -> bytes:
     data = nibabel.Nifti1Image(array, np.eye(4)).to_bytes()
     return gzip.compress(data, mtime=0) if compress else data
 
 
-def valid_or_one_line(reader, *args, **kwargs) -> None:
+def valid_or_one_line(reader: Callable, *args, **kwargs) -> None:
     try:
         stack = reader(*args, **kwargs)
     except InputError as error:
         assert str(error) and "\n" not in str(error)
         return
     # What came through is a stack that would be accepted again.
-    assert_equal(make_stack(stack.images, stack.truth, stack.names, stack.inside), stack)
+    again = make_stack(
+        stack.images,
+        stack.truth,
+        stack.names,
+        stack.inside,
+        sections=stack.sections,
+        colours=stack.colours,
+    )
+    assert_equal(again, stack)
 
 
 def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
     """The file cut short, with bits flipped, with a stretch replaced, or nothing but noise."""
     place = st.integers(0, len(whole) - 1)
 
-    def flip(places):
+    def flip(places: list[tuple[int, int]]) -> bytes:
         data = bytearray(whole)
         for at, bit in places:
             data[at] ^= 1 << bit

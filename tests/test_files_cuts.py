@@ -1,15 +1,19 @@
 """Sections cut out of volumes: place, order, classes, and what is refused."""
 
-import gzip
+import warnings
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
-from samples import TABLE, assert_equal, refused, save, small_volumes
+from samples import TABLE, assert_equal, noted, refused, save, small_volumes
 
-from al_jax.files.cuts import read_nifti
+from al_jax.files.cuts import Cut, read_volume, read_volume_images, trim
+from al_jax.stack import UNLABELLED
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
+SIX = Cut(sections=6)
+pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")
 
 
 @pytest.fixture
@@ -23,8 +27,8 @@ def volumes(tmp_path):
     )
 
 
-def test_nifti_sections_are_upright_and_aligned(volumes):
-    stack = read_nifti(*volumes, sections=6)
+def test_sections_are_upright_and_aligned(volumes):
+    stack = read_volume(*volumes, cut=SIX)
     assert stack.names == ("background", "left", "right", "shell")
     # Volume 10 wide, 14 high: less border than the margin, so all of it, padded to 16 by 16.
     assert stack.images.shape == (6, 16, 16, 1) and stack.inside.all()
@@ -38,9 +42,9 @@ def test_nifti_sections_are_upright_and_aligned(volumes):
     assert (stack.truth[0] == 3).sum() == 6 * 10
 
 
-def test_nifti_orientation_of_the_file_does_not_matter(volumes, tmp_path):
+def test_orientation_of_the_file_does_not_matter(volumes, tmp_path):
     image, labels = small_volumes()
-    expected = read_nifti(*volumes, sections=6)
+    expected = read_volume(*volumes, cut=SIX)
     # Array axes A, S, L, as a scanner may store them.
     affine = np.array([[0, 0, -1, 9], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
 
@@ -51,54 +55,54 @@ def test_nifti_orientation_of_the_file_does_not_matter(volumes, tmp_path):
         save(tmp_path / "i.nii", turned(image), affine),
         save(tmp_path / "l.nii.gz", turned(labels).astype(np.float32)[..., None], affine),
     )
-    assert_equal(read_nifti(*paths, volumes[2], sections=6), expected)
+    assert_equal(read_volume(*paths, volumes[2], cut=SIX), expected)
     # The two files may differ in storage order, too.
-    assert_equal(read_nifti(volumes[0], paths[1], volumes[2], sections=6), expected)
+    assert_equal(read_volume(volumes[0], paths[1], volumes[2], cut=SIX), expected)
 
 
-def test_nifti_types_of_labels(volumes, tmp_path):
-    expected = read_nifti(*volumes, sections=6)
+def test_types_of_labels(volumes, tmp_path):
+    expected = read_volume(*volumes, cut=SIX)
     for dtype in (np.int16, np.int64, np.uint64, np.float64):
         image = nibabel.Nifti1Image(small_volumes()[1].astype(dtype), np.eye(4), dtype=dtype)
         nibabel.save(image, tmp_path / "typed.nii")
-        stack = read_nifti(volumes[0], tmp_path / "typed.nii", volumes[2], sections=6)
+        stack = read_volume(volumes[0], tmp_path / "typed.nii", volumes[2], cut=SIX)
         assert_equal(stack, expected)
 
 
-def test_nifti_other_axes(volumes):
-    sagittal = read_nifti(*volumes, axis="sagittal", sections=6)
+def test_other_axes(volumes):
+    sagittal = read_volume(*volumes, cut=Cut("sagittal", 6))
     assert [int(v[0]) for v in np.nonzero(sagittal.truth == 1)] == [1, 1 + 13 - 9, 2 + 5]
-    axial = read_nifti(*volumes, axis="axial", sections=10)
+    axial = read_volume(*volumes, cut=Cut("axial", 10))
     assert [int(v[0]) for v in np.nonzero(axial.truth == 1)] == [7, 2 + 11 - 5, 3 + 3]
 
 
-def test_nifti_grouping_and_dropped_classes(volumes):
-    stack = read_nifti(*volumes, "group", sections=6)
+def test_grouping_and_dropped_classes(volumes):
+    stack = read_volume(*volumes, grouping="group", cut=SIX)
     assert stack.names == ("background", "nucleus", "shell")
     assert (stack.truth == 1).sum() == 2
-    ends = read_nifti(*volumes, "group", sections=2)
+    ends = read_volume(*volumes, grouping="group", cut=Cut(sections=2))
     assert ends.names == ("background", "shell") and ends.truth.max() == 1
-    within = read_nifti(*volumes, "group", sections=2, within=("nucleus",))
+    within = read_volume(*volumes, grouping="group", cut=Cut(sections=2, within=("nucleus",)))
     assert within.names == ("background", "nucleus", "shell")
     assert (within.truth == 1).any((1, 2)).all()
-    ungrouped = read_nifti(*volumes, sections=2, within=("nucleus",))  # of another column
+    ungrouped = read_volume(*volumes, cut=Cut(sections=2, within=("nucleus",)))  # of another column
     np.testing.assert_array_equal(ungrouped.images, within.images)
     assert set(ungrouped.names) == {"background", "left", "right", "shell"}
 
 
-def test_nifti_spacing(volumes):
-    assert read_nifti(*volumes, spacing=2).num_sections == 3
-    assert read_nifti(*volumes, spacing=1).num_sections == 6
-    assert read_nifti(*volumes, spacing=5, sections=None).num_sections == 2
-    refused("give at least 1 mm", read_nifti, *volumes, spacing=0.5)
-    refused("give at least 1 mm", read_nifti, *volumes, spacing=float("nan"))
-    refused("1 sections at 50 mm.*smaller", read_nifti, *volumes, spacing=50)
+def test_spacing(volumes):
+    assert read_volume(*volumes, cut=Cut(spacing=2)).num_sections == 3
+    assert read_volume(*volumes, cut=Cut(spacing=1)).num_sections == 6
+    assert read_volume(*volumes, cut=Cut(spacing=5, sections=None)).num_sections == 2
+    refused("give at least 1 mm", read_volume, *volumes, cut=Cut(spacing=0.5))
+    refused("give at least 1 mm", read_volume, *volumes, cut=Cut(spacing=float("nan")))
+    refused("1 sections at 50 mm.*smaller", read_volume, *volumes, cut=Cut(spacing=50))
 
 
-def test_nifti_trims_to_the_margin_and_rounds_up(volumes, tmp_path):
+def test_trims_to_the_margin_and_rounds_up(volumes, tmp_path):
     image, labels = (np.pad(v, ((30, 40), (0, 0), (20, 30))) for v in small_volumes())
-    stack = read_nifti(
-        save(tmp_path / "i.nii", image), save(tmp_path / "l.nii", labels), volumes[2], sections=6
+    stack = read_volume(
+        save(tmp_path / "i.nii", image), save(tmp_path / "l.nii", labels), volumes[2], cut=SIX
     )
     # The body is 10 high and 6 wide: 26 and 22 with the margins.
     assert stack.images.shape == (6, 32, 32, 1)
@@ -107,79 +111,195 @@ def test_nifti_trims_to_the_margin_and_rounds_up(volumes, tmp_path):
     assert np.flatnonzero(body.any(0))[[0, -1]].tolist() == [13, 18]
 
 
-def test_nifti_intensities(volumes, tmp_path):
+def test_intensities(volumes, tmp_path):
     image, _ = small_volumes()
-    assert read_nifti(*volumes, sections=6).images.max() == image.max()
+    assert read_volume(*volumes, cut=SIX).images.max() == image.max()
     scaled = image.astype(np.float32) * 7 - 100
     scaled[4, 4, 4] = 1e6  # one bright voxel does not darken the rest
     path = save(tmp_path / "float.nii.gz", scaled)
-    stack = read_nifti(path, *volumes[1:], sections=6)
+    stack = read_volume(path, *volumes[1:], cut=SIX)
     assert stack.images.dtype == np.uint8 and stack.images.max() == 255
     assert np.median(stack.images[stack.truth > 0]) > 150
     assert stack.images[stack.truth == 0].max() == 0
     flat = save(tmp_path / "flat.nii.gz", np.full((10, 12, 14), 3, np.int16))
-    refused("flat.nii.gz: all intensities are 3", read_nifti, flat, *volumes[1:], sections=6)
+    refused("flat.nii.gz: all intensities are 3", read_volume, flat, *volumes[1:], cut=SIX)
 
 
-def test_nifti_refuses_bad_arguments(volumes):
-    read = read_nifti
-    refused("unknown axis 'frontal'.*coronal", read, *volumes, axis="frontal")
-    refused("no column 'nine'; its columns are id, name, group", read, *volumes, "nine")
-    refused("no class 'thalamus'.*left, right, shell", read, *volumes, within=["thalamus"])
-    refused("24 sections were asked for but 6", read, *volumes)
-    refused("0 sections were asked for", read, *volumes, sections=0)
-    refused("None sections were asked for", read, *volumes, sections=None)
-    refused("2.5 sections were asked for", read, *volumes, sections=2.5)
-    refused("labels.nii.gz: 1 sections show", read, *volumes, sections=2, within=["left"])
+def test_refuses_bad_arguments(volumes):
+    def with_cut(message, **cut):
+        refused(message, read_volume, *volumes, cut=Cut(**cut))
+
+    with_cut("unknown axis 'frontal'.*coronal", axis="frontal")
+    with_cut("no class 'thalamus'.*left, right, shell", within=("thalamus",))
+    with_cut("0 sections were asked for", sections=0)
+    with_cut("None sections were asked for", sections=None)
+    with_cut("2.5 sections were asked for", sections=2.5)
+    with_cut("labels.nii.gz: 1 sections show", sections=2, within=("left",))
+    message = "no column 'nine'; its columns are id, name, group"
+    refused(message, read_volume, *volumes, grouping="nine")
 
 
-def test_nifti_refuses_bad_volumes(volumes, tmp_path):
+def test_fewer_sections_than_asked_for_are_taken_with_a_note(volumes):
+    stack = noted("24 sections were asked for but 6 show", read_volume, *volumes)
+    assert stack.sections == tuple("345678")
+    assert_equal(stack, read_volume(*volumes, cut=SIX))
+
+
+def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
+    _, labels = small_volumes()
+    labels[:2] = labels[4, 5, 6] = 255  # a side, and a voxel amid the body
+    labels[:, 0] = 255  # all of a slice
+    paths = volumes[0], save(tmp_path / "l.nii", labels), volumes[2]
+    refused("slice 0: has the id 255, .* --outside_id=255", read_volume, *paths, cut=SIX)
+    stack = read_volume(*paths, cut=SIX, outside_id=255)
+    full = read_volume(*volumes, cut=SIX)
+    assert stack.names == full.names and stack.images.shape == full.images.shape
+    rows, columns = slice(1, 15), slice(3, 13)  # of the volume among the padding
+    assert not stack.inside[:, :, :5].any() and not stack.inside[:, :, 13:].any()
+    outside = ~stack.inside[:, rows, columns]
+    outside[:, :, :2] = False
+    assert np.argwhere(outside).tolist() == [[2, 13 - 6, 4]]
+    same = stack.inside
+    np.testing.assert_array_equal(stack.truth[same], full.truth[same])
+
+
+def test_colours(volumes, tmp_path):
+    image, _ = small_volumes()
+    colours = np.stack([image, image // 2, 255 - image], -1)
+    grey = read_volume(*volumes, cut=SIX)
+    stack = read_volume(save(tmp_path / "c.nii", colours), *volumes[1:], cut=SIX)
+    np.testing.assert_array_equal(stack.images[..., 0], grey.images[..., 0])
+    shown = stack.images[..., 2] > 0  # not the padding
+    np.testing.assert_array_equal(stack.images[shown][:, 2], 255 - grey.images[shown][:, 0])
+    five = np.stack([image] * 4 + [image // 2], -1)
+    path = save(tmp_path / "five.nii", five)
+    refused("has 10 by 12 by 14 by 5 voxels: 5 volumes", read_volume, path, *volumes[1:], cut=SIX)
+    chosen = read_volume(path, *volumes[1:], cut=SIX, channels=[4])
+    np.testing.assert_array_equal(chosen.images, grey.images // 2)
+    message = "has 5 numbers a voxel, from 0; --channels=5 asks"
+    refused(message, read_volume, path, *volumes[1:], cut=SIX, channels=[5])
+
+
+def test_pixels_that_are_not_square_are_noted(volumes, tmp_path):
+    affine = np.diag([1.0, 2, 0.5, 1])
     image, labels = small_volumes()
-    image_path, labels_path, names = volumes
+    paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
+    message = "i.nii: pixels of coronal sections are 1 by 0.5 mm; outlines are measured in pixels"
+    noted(message, read_volume, *paths, volumes[2], cut=SIX)
+    affine = np.diag([2.0, 1, 1, 1])
+    paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_volume(*paths, volumes[2], cut=Cut("sagittal", 6))  # 1 by 1 mm
+
+
+def test_labels_whose_axes_run_otherwise_are_noted(tmp_path, volumes):
+    """The headers are right, or they are not: nobody can tell but the user."""
+    image, labels = small_volumes()
+    centred = np.eye(4)
+    centred[:3, 3] = [-4.5, -5.5, 0]
+    mirrored = np.diag([-1.0, -1, 1, 1])
+    mirrored[:3, 3] = [4.5, 5.5, 0]
+    paths = save(tmp_path / "i.nii", image, centred), save(tmp_path / "l.nii", labels, mirrored)
+    message = "l.nii: its axes run LPS but those of .*i.nii RAS; .* if the labels come out mirrored"
+    noted(message, read_volume, *paths, volumes[2], cut=SIX)
+
+
+def test_refuses_bad_labels(volumes, tmp_path):
+    _, labels = small_volumes()
+    image_path, _, names = volumes
     other = tmp_path / "other.nii.gz"
 
     def with_labels(message, data, affine=None):
-        refused(message, read_nifti, image_path, save(other, data, affine), names, sections=6)
-
-    def with_image(message, data):
-        refused(message, read_nifti, save(other, data), labels_path, names, sections=6)
+        refused(message, read_volume, image_path, save(other, data, affine), names, cut=SIX)
 
     with_labels("other.nii.gz: has 10 by 12 by 13 voxels but .*image.nii.gz", labels[..., 1:])
-    with_labels("other.nii.gz: lies up to 3 mm", labels, np.diag([1, 1, 1, 1]) + np.eye(4, k=3) * 3)
+    apart = np.eye(4) + np.eye(4, k=3) * 3
+    with_labels(
+        "its header places it up to 3 mm from .*image.nii.gz though both have 10 by 12 by 14 "
+        "voxels; .* image's header .*, else resample",
+        labels,
+        apart,
+    )
+    turned = labels.transpose(1, 0, 2)
+    with_labels("other.nii.gz: has 12 by 10 by 14 voxels but", turned)
+    sideways = np.eye(4)[[1, 0, 2, 3]]
+    with_labels("its header places it up to .* though both have", labels, sideways)
+    flipped = turned[::-1]
+    with_labels(
+        "lies up to 9 mm from the grid of",
+        flipped,
+        sideways @ np.diag([1, 1, 1, 1]) + np.eye(4, k=3)[[1, 0, 2, 3]] * 9,
+    )
     unknown = labels.copy()
     unknown[4, 6, 8] = 9
-    with_labels(r"other.nii.gz: section 6 has the id 9, which .*names.csv does not list", unknown)
+    with_labels(r"other.nii.gz: slice 6: has the id 9, which .*names.csv does not list", unknown)
     with_labels(
         "other.nii.gz: has the label 0.5", labels.astype(np.float32) / 2 * (labels != 3) + 0.5
     )
     with_labels("other.nii.gz: 0 sections show", np.zeros_like(labels))
-    broken = image.astype(np.float32)
-    broken[1, 2, 3] = np.inf
-    with_image(r"other.nii.gz: the voxel \(1, 2, 3\) .* not finite", broken)
-    with_image("other.nii.gz: has 10 by 12 by 14 by 2 voxels", np.stack([image, image], -1))
-    with_image("other.nii.gz: has 10 by 12 voxels", image[..., 0])
-    with_image("other.nii.gz: has voxels of type complex64", image.astype(np.complex64))
-    refused("none.nii: there is no such file", read_nifti, tmp_path / "none.nii", *volumes[1:])
-    refused("names.csv: cannot be read as a NIfTI", read_nifti, names, *volumes[1:])
-    whole = labels_path.read_bytes()
-    other.write_bytes(whole[:-20])
-    refused("other.nii.gz: cannot be read as a NIfTI", read_nifti, image_path, other, names)
-    # A flipped bit that still inflates is caught by the checksum.
-    damaged = bytearray(gzip.compress(gzip.decompress(whole), 0))
-    damaged[len(damaged) // 2] ^= 1
-    other.write_bytes(damaged)
-    refused("other.nii.gz: cannot be read as a NIfTI", read_nifti, image_path, other, names)
+    hot = np.stack([labels == label for label in (0, 3, 5, 7)], -1).astype(np.uint8)
+    with_labels("is 4D .10 by 12 by 14 by 4., a one-hot label map of 4 classes.*np.argmax", hot)
+    with_labels("is 4D .*, 2 numbers a voxel; labels", np.stack([labels, labels], -1))
+
+
+def test_a_segmentation_of_slicer_fills_a_part_of_the_grid(volumes, tmp_path):
+    _, labels = small_volumes()
+    expected = read_volume(*volumes, cut=SIX)
+    part = labels[2:9, 3:10, 1:13]
+    place = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([-1.0, -1.0, 1.0]),
+        "space origin": [-2.0, -3.0, 1.0],
+        "kinds": ["domain"] * 3,
+    }
+    path = str(tmp_path / "l.seg.nrrd")
+    nrrd.write(path, part, place)
+    assert_equal(read_volume(volumes[0], path, volumes[2], cut=SIX), expected)
+    nrrd.write(path, part, place | {"space origin": [-2.0, -3.5, 1.6]})
+    assert read_volume(volumes[0], path, volumes[2], cut=SIX) is not None
+    nrrd.write(path, part, place | {"space directions": np.diag([-1.5, -1.0, 1.0])})
+    refused("l.seg.nrrd: is on another grid", read_volume, volumes[0], path, volumes[2], cut=SIX)
+    nrrd.write(path, part, place | {"space origin": [-200.0, -3.0, 1.0]})
+    refused("l.seg.nrrd: lies outside", read_volume, volumes[0], path, volumes[2], cut=SIX)
+
+
+def test_images_without_labels(volumes):
+    stack = read_volume(*volumes, cut=SIX)
+    images = read_volume_images(volumes[0], volumes[2], cut=SIX)
+    np.testing.assert_array_equal(images.images, stack.images)
+    assert images.sections == stack.sections and images.inside.all()
+    assert images.names == ("background", "left", "right", "shell")
+    axial = noted(
+        "24 sections were asked for but 10",
+        read_volume_images,
+        volumes[0],
+        volumes[2],
+        cut=Cut("axial"),
+    )
+    assert axial.num_sections == 10
+
+
+def test_trim_pads_with_air():
+    images = np.zeros((1, 40, 40, 1), np.uint8)
+    truth = np.zeros((1, 40, 40), np.int16)
+    images[0, 20, 20] = 9
+    for air in (0, UNLABELLED):
+        trimmed, classes = trim(images, truth, air)
+        assert trimmed.shape == (1, 32, 32, 1) and classes.shape == (1, 32, 32)
+        assert (classes[0, :7] == air).all() and classes[0, 8, 8] == 0  # 17 rows amid 32
+        assert trimmed[0, 7 + 8, 7 + 8, 0] == 9
 
 
 @pytest.mark.parametrize("scan", ["1000", "1006", "1010"])
 def test_mri_scans(shared, scan):
     folder = shared / "data/mri"
-    stack = read_nifti(
+    stack = read_volume(
         folder / f"{scan}_t1.nii.gz",
         folder / f"{scan}_labels.nii.gz",
         folder / "labels.csv",
-        "nine",
-        within=DEEP,
+        grouping="nine",
+        cut=Cut(within=DEEP),
     )
     assert stack.num_sections == 24 and set(stack.names) == {
         "background",
@@ -201,12 +321,12 @@ def test_mri_scans(shared, scan):
 
 def test_mri_merged_grouping(shared):
     folder = shared / "data/mri"
-    stack = read_nifti(
+    stack = read_volume(
         folder / "1000_t1.nii.gz",
         folder / "1000_labels.nii.gz",
         folder / "labels.csv",
-        "merged",
-        sections=9,
+        grouping="merged",
+        cut=Cut(sections=9),
     )
     assert stack.num_sections == 9 and 50 < stack.num_classes <= 78
     assert np.bincount(stack.truth.ravel(), minlength=stack.num_classes).all()

@@ -1,13 +1,17 @@
 """Damaged files of any kind: a valid stack or one line."""
 
+import io
 import pathlib
 import tempfile
 import warnings
 
+import nrrd
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from samples import (
     TABLE,
     damaged,
@@ -18,8 +22,9 @@ from samples import (
     valid_or_one_line,
 )
 
-from al_jax.files.cuts import read_nifti
-from al_jax.files.folders import read_folder
+from al_jax.files.cuts import Cut, read_volume
+from al_jax.files.inputs import read_labelled
+from al_jax.files.sections import read_sections
 from al_jax.files.stacks import read_stack, write_stack
 from al_jax.stack import make_stack
 
@@ -46,12 +51,48 @@ COLOUR = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
 
 IDS = np.array([[3, 5, 7, 0, 0]] * 4, np.uint8)
 
+
+def encoded(array: np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff_bytes(array: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **options)
+    return buffer.getvalue()
+
+
+def nrrd_bytes(array: np.ndarray) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "volume.nrrd")
+        nrrd.write(str(path), array, {"spacings": [1.0, 1.0, 1.0]})
+        return path.read_bytes()
+
+
 PICTURES = {
     ("images", ".png"): picture_bytes(COLOUR),
+    ("images", ".jpg"): encoded(COLOUR, "JPEG"),
+    ("images", ".bmp"): encoded(COLOUR, "BMP"),
     ("images", ".tif"): picture_bytes(COLOUR, ".tif", compression="tiff_lzw"),
+    ("images", ".tiff"): tiff_bytes(np.stack([COLOUR[..., 0]] * 3), ome=True),
     ("labels", ".png"): picture_bytes(IDS),
+    ("labels", ".bmp"): encoded(IDS, "BMP"),
     ("labels", ".tif"): picture_bytes(IDS, ".tif"),
+    ("labels", ".tiff"): tiff_bytes(IDS.astype(np.float32), compression="zlib"),
 }
+PAGES = {
+    "images": tiff_bytes(np.stack([COLOUR[..., 0]] * 3), imagej=True),
+    "labels": tiff_bytes(np.stack([IDS] * 3), photometric="minisblack", compression="lzw"),
+}
+NRRDS = {"image": nrrd_bytes(IMAGE), "labels": nrrd_bytes(LABELS)}
+TABLES = (
+    TABLE,
+    "0 Unknown 0 0 0 0\n3 left 205 62 78 0\n5 right 1 2 3 0\n7 shell 1 1 1 0\n",
+    '0 0 0 0 0 0 0 "Clear Label"\n3 1 2 3 1 1 1 "a"\n5 1 2 3 1 1 1 "b"\n7 1 2 3 1 1 1 "c"\n',
+    '[{"id": 3, "name": "a"}, {"id": 5, "name": "b"}, {"id": 7, "name": "c"}]',
+)
 
 
 @fuzz
@@ -73,7 +114,7 @@ def test_damaged_npz(data):
         )
     )
 )
-def test_damaged_nifti(case):
+def test_damaged_volume(case):
     (which, compress), data = case
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -85,7 +126,7 @@ def test_damaged_nifti(case):
         paths[which].write_bytes(data)
         (folder / "names.csv").write_text(TABLE)
         valid_or_one_line(
-            read_nifti, paths["image"], paths["labels"], folder / "names.csv", sections=3
+            read_volume, paths["image"], paths["labels"], folder / "names.csv", cut=Cut(sections=3)
         )
 
 
@@ -108,14 +149,44 @@ def test_damaged_folder(case, outside_id):
         (folder / where / f"2{extension}").write_bytes(data)
         (folder / "names.csv").write_text(TABLE)
         valid_or_one_line(
-            read_folder, folder / "images", folder / "labels", folder / "names.csv", outside_id
+            read_sections,
+            folder / "images",
+            folder / "labels",
+            folder / "names.csv",
+            outside_id=outside_id,
         )
+
+
+@fuzz
+@given(st.sampled_from(sorted(PAGES)).flatmap(lambda k: st.tuples(st.just(k), damaged(PAGES[k]))))
+def test_damaged_pages(case):
+    which, data = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for kind, whole in PAGES.items():
+            (folder / f"{kind}.tif").write_bytes(data if kind == which else whole)
+        (folder / "names.csv").write_text(TABLE)
+        paths = [folder / name for name in ("images.tif", "labels.tif", "names.csv")]
+        valid_or_one_line(read_labelled, *paths)
+
+
+@fuzz
+@given(st.sampled_from(sorted(NRRDS)).flatmap(lambda k: st.tuples(st.just(k), damaged(NRRDS[k]))))
+def test_damaged_nrrd(case):
+    which, data = case
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for kind, whole in NRRDS.items():
+            (folder / f"{kind}.nrrd").write_bytes(data if kind == which else whole)
+        (folder / "names.csv").write_text(TABLE)
+        paths = [folder / name for name in ("image.nrrd", "labels.nrrd", "names.csv")]
+        valid_or_one_line(read_volume, *paths, cut=Cut(sections=3))
 
 
 @fuzz
 @given(
     st.one_of(
-        damaged(TABLE.encode()),
+        *(damaged(table.encode()) for table in TABLES),
         st.text('id,name\n\r"03579 -+._é\x00', max_size=60).map(
             lambda t: ("id,name\n" + t).encode()
         ),
@@ -128,7 +199,7 @@ def test_damaged_table(data):
         (folder / "labels.nii").write_bytes(nifti_bytes(LABELS, compress=False))
         (folder / "names.csv").write_bytes(data)
         paths = [folder / n for n in ("image.nii", "labels.nii", "names.csv")]
-        valid_or_one_line(read_nifti, *paths, sections=3)
+        valid_or_one_line(read_volume, *paths, cut=Cut(sections=3))
 
 
 @fuzz

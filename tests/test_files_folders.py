@@ -1,162 +1,124 @@
-"""Folders of pictures."""
+"""Folders of pictures: the order of sections, and whose labels are whose."""
 
-import numpy as np
+import random
+import unicodedata
+
 import pytest
-import tifffile
-from PIL import Image
-from samples import TABLE, assert_equal, picture_bytes, refused
+from samples import refused
 
-from al_jax.files.folders import read_folder
-from al_jax.stack import UNLABELLED
+from al_jax.files.folders import in_order, list_pictures, pair_pictures
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three grey sections, s1, s2 and s10, of different sizes; ids 0, 3, 5, 7."""
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    for n, (stem, shape) in enumerate({"s10": (4, 5), "s2": (6, 3), "s1": (5, 5)}.items()):
-        ids = np.zeros(shape, np.uint8)
-        ids[0, :3] = [3, 5, 7]
-        image = np.full(shape, 10 * (n + 1), np.uint8)
-        (tmp_path / "images" / f"{stem}.png").write_bytes(picture_bytes(image))
-        (tmp_path / "labels" / f"{stem}.png").write_bytes(picture_bytes(ids))
-    (tmp_path / "images" / "notes.txt").write_text("ignored")
-    (tmp_path / "names.csv").write_text(TABLE)
-    return tmp_path / "images", tmp_path / "labels", tmp_path / "names.csv"
+    """Makes empty files in folders, and returns these."""
+
+    def make(**names: list[str]):
+        for folder, files in names.items():
+            (tmp_path / folder).mkdir(exist_ok=True)
+            for name in files:
+                (tmp_path / folder / name).touch()
+        return [tmp_path / folder for folder in names]
+
+    return make
 
 
-def test_folder_order_padding_and_outside(folders):
-    stack = read_folder(*folders)
-    assert stack.images.shape == (3, 6, 5, 1)
-    assert stack.images[:, 0, 0, 0].tolist() == [30, 20, 10]
-    assert stack.inside.sum((1, 2)).tolist() == [25, 18, 20]
-    assert stack.inside[1, :, :3].all() and not stack.inside[1, :, 3:].any()
-    assert (stack.truth[~stack.inside] == UNLABELLED).all()
-    assert stack.truth[2, 0].tolist() == [1, 2, 3, 0, 0]
-    outside = read_folder(*folders, outside_id=0)
-    assert outside.inside.sum() == 9 and outside.names == stack.names
-    # An outside id need not be a class, and if listed is none.
-    without = read_folder(*folders, outside_id=5)
-    assert without.names == ("background", "left", "shell")
-    assert (without.truth == UNLABELLED).sum() == (stack.truth == UNLABELLED).sum() + 3
-    folders[2].write_text("id,name\n0,background\n3,a\n7,b\n")
-    assert read_folder(*folders, outside_id=5).names == ("background", "a", "b")
+@pytest.mark.parametrize(
+    "expected",
+    [
+        ["s1", "s2", "s10"],
+        ["Section_1", "section_2", "SECTION_3", "section_10"],
+        ["bregma_-1.34", "bregma_-0.94", "bregma_-0.10", "bregma_0.26", "bregma_1.10"],
+        ["-2", "-1", "0", "+1", "2"],
+        ["x -10.5 mm", "x -2.25 mm", "x 0 mm", "x 3 mm"],
+        ["s-1", "s-2", "s-10"],  # a hyphen after a letter or a digit joins
+        ["2020-01-09", "2020-01-10", "2020-02-01"],
+        ["z0.05", "z0.5", "z1.25", "z2"],
+        ["slide1.1", "slide1.2", "slide1.9", "slide1.10", "slide1.11"],  # chapters
+        ["v1.2.3", "v1.2.10", "v1.10.1"],
+        ["mouse1_s2", "mouse1_s10", "mouse2_s1", "mouse10_s1"],
+        ["s1a", "s1b", "s2a"],
+        ["s007", "s08", "s9"],
+        ["only"],
+    ],
+    ids=lambda names: names[0],
+)
+def test_sections_are_in_the_order_of_their_numbers(expected):
+    shuffled = list(expected)
+    for seed in range(5):
+        random.Random(seed).shuffle(shuffled)
+        assert in_order(shuffled) == expected
 
 
-def test_folder_kinds_of_images(folders):
-    images = folders[0]
-    for path in images.glob("*.png"):
-        path.unlink()
-    rng = np.random.default_rng(0)
-    colours = {
-        s: rng.integers(0, 256, (*shape, 4), dtype=np.uint8)
-        for s, shape in {"s1": (5, 5), "s2": (6, 3), "s10": (4, 5)}.items()
-    }
-    (images / "s1.png").write_bytes(picture_bytes(colours["s1"]))  # RGBA
-    palette = Image.fromarray(colours["s2"][..., :3]).quantize(18)
-    palette.save(images / "s2.TIFF", "TIFF")
-    (images / "s10.tif").write_bytes(picture_bytes(colours["s10"][..., 0], ".tif"))  # grey
-    stack = read_folder(*folders)
-    assert stack.images.shape == (3, 6, 5, 3)
-    np.testing.assert_array_equal(stack.images[0, :5], colours["s1"][..., :3])
-    np.testing.assert_array_equal(stack.images[1, :, :3], np.asarray(palette.convert("RGB")))
-    np.testing.assert_array_equal(stack.images[2, :4, :, 2], colours["s10"][..., 0])
+def test_equal_numbers_fall_back_on_the_text():
+    assert in_order(["s01", "s1", "S1"]) == in_order(["S1", "s1", "s01"])
 
 
-def test_folder_16_bit(folders):
-    images = folders[0]
-    for n, (stem, shape) in enumerate({"s1": (5, 5), "s2": (6, 3), "s10": (4, 5)}.items()):
-        (images / f"{stem}.png").unlink()
-        deep = np.full(shape, 1000 + 2000 * n, np.uint16)
-        if stem == "s1":
-            tifffile.imwrite(images / "s1.tif", np.stack([deep] * 3, -1), photometric="rgb")
-        else:
-            (images / f"{stem}.png").write_bytes(picture_bytes(deep))
-    stack = read_folder(*folders)
-    # One scale for the stack: 1000, 3000, 5000 to 0, 127.5, 255.
-    assert stack.images[:, 0, 0, 0].tolist() == [0, 128, 255] and stack.images.shape[-1] == 3
-    (images / "s2.png").write_bytes(picture_bytes(np.zeros((6, 3), np.uint8)))
-    refused("s2.png: has 8 bits but .*s1.tif has 16", read_folder, *folders)
-
-
-def test_folder_labels_may_be_palette_or_16_bit(folders):
-    expected = read_folder(*folders)
-    ids = np.asarray(Image.open(folders[1] / "s1.png"))
-    indexed = Image.fromarray(ids)
-    indexed.putpalette(list(range(256)) * 3)
-    indexed.save(folders[1] / "s1.png")
-    deep = np.asarray(Image.open(folders[1] / "s2.png")).astype(np.uint16)
-    (folders[1] / "s2.png").unlink()
-    tifffile.imwrite(folders[1] / "s2.tif", deep)
-    assert_equal(read_folder(*folders), expected)
-
-
-def test_folder_refuses(folders, tmp_path):
-    images, labels, names = folders
-    read = read_folder
-    refused("none: is no folder", read, tmp_path / "none", labels, names)
-    refused("names.csv: is no folder", read, names, labels, names)
-    (tmp_path / "empty").mkdir()
-    refused("empty: holds no PNG or TIFF", read, tmp_path / "empty", labels, names)
-    refused("s1.png: every pixel has the outside id 0", blank_section, folders, 0)
-    (images / "s1.tif").write_bytes(b"")
-    refused("s1.tif: s1.png is the same section", read, *folders)
-    (images / "s1.tif").unlink()
-    (images / "s1.png").rename(images / "s3.png")
-    refused("images: lacks the section 's1' of .*labels", read, *folders)
-    (images / "s3.png").rename(images / "s1.png")
-
-    def with_label(message, array):
-        (labels / "s2.png").write_bytes(picture_bytes(array))
-        refused(message, read, *folders)
-
-    with_label(
-        "s2.png: has 5 by 3 pixels but .*images/s2.png has 6 by 3", np.zeros((5, 3), np.uint8)
+def test_pictures_of_a_folder(folders):
+    (folder,) = folders(
+        images=["s10.png", "s2.TIF", "s1.ome.tif", "notes.txt", ".s3.png", "s4.jpeg", "s5.BMP"]
     )
-    with_label("s2.png: has pixels of type RGB; labels", np.zeros((6, 3, 3), np.uint8))
-    with_label("s2.png: has the id 4, which .*names.csv", np.full((6, 3), 4, np.uint8))
-    tifffile.imwrite(labels / "s2.tif", np.zeros((2, 6, 3), np.uint8), photometric="minisblack")
-    (labels / "s2.png").unlink()
-    refused("s2.tif: holds 2 images", read, *folders)
-    (labels / "s2.tif").unlink()
-    (labels / "s2.png").write_bytes(picture_bytes(np.zeros((6, 3), np.uint8))[:-30])
-    refused("labels/s2.png: cannot be read as an image", read, *folders)
-    (labels / "s2.png").write_bytes(picture_bytes(np.zeros((6, 3), np.uint8)))
-    names.write_text(TABLE + "8,missing,shell\n9,absent,shell\n")
-    refused("names.csv: .*class 'missing', 'absent'", read, *folders)
-    (images / "s2.png").write_bytes(picture_bytes(np.zeros((6, 3), np.float32), ".tif"))
-    refused("images/s2.png: has pixels of type F", read, *folders)
+    (folder / "s6.png").mkdir()
+    names = [path.name for path in list_pictures(folder)]
+    assert names == ["s1.ome.tif", "s2.TIF", "s4.jpeg", "s5.BMP", "s10.png"]
 
 
-def blank_section(folders, outside_id):
-    """Reads the folders with a section s1 that is all outside."""
-    path = folders[1] / "s1.png"
-    before = path.read_bytes()
-    path.write_bytes(picture_bytes(np.full((5, 5), outside_id, np.uint8)))
-    try:
-        return read_folder(*folders, outside_id=outside_id)
-    finally:
-        path.write_bytes(before)
+@pytest.mark.parametrize(
+    ("images", "labels", "suffix"),
+    [
+        ("s{}.png", "s{}.tif", None),
+        ("s{}.ome.tif", "s{}.png", None),
+        ("s{}.png", "s{}_mask.png", None),
+        ("s{}.png", "s{}-labels.png", None),
+        ("s{}.png", "s{}_cp_masks.png", None),
+        ("s{}.png", "s{}_SEG.tif", None),
+        ("s{}_0000.png", "s{}.png", None),
+        ("s{}_mask.png", "s{}_mask.png", None),  # the image is called so
+        ("s{}.png", "s{}_mine.png", "_mine"),
+        ("s{}.png", "s{}_mask_v2.png", "_mask_v2"),
+        (
+            unicodedata.normalize("NFC", "Kölle{}.png"),
+            unicodedata.normalize("NFD", "Kölle{}.png"),
+            None,
+        ),
+    ],
+)
+def test_labels_find_their_images(folders, images, labels, suffix):
+    numbers = (10, 1, 2)
+    both = folders(
+        images=[images.format(n) for n in numbers], labels=[labels.format(n) for n in numbers]
+    )
+    pairs = [(image.name, label.name) for image, label in pair_pictures(*both, suffix)]
+    assert pairs == [(images.format(n), labels.format(n)) for n in (1, 2, 10)]
 
 
-@pytest.mark.parametrize(("donor", "layers"), [("Br5292", 7), ("Br5595", 5)])
-def test_histology(shared, tmp_path, donor, layers):
-    folder = shared / "data/histology"
-    table = folder / "labels.csv"
-    if donor == "Br5595":  # shows neither of the two outer layers
-        lines = table.read_text().splitlines()
-        refused(
-            "'L1', 'L2'",
-            read_folder,
-            folder / donor / "images",
-            folder / donor / "labels",
-            table,
-            0,
-        )
-        table = tmp_path / "labels.csv"
-        table.write_text("\n".join(line for line in lines if line[-2:] not in ("L1", "L2")))
-    stack = read_folder(folder / donor / "images", folder / donor / "labels", table, 0)
-    assert stack.images.shape == (4, 600, 600, 3) and stack.num_classes == layers + 1
-    assert (stack.truth[stack.inside] > 0).all()
-    assert 0.3 < stack.inside.mean() < 0.5
+def test_images_and_labels_in_one_folder(folders):
+    (folder,) = folders(both=["s1.tif", "s1_cp_masks.png", "s2.tif", "s2_cp_masks.png"])
+    pairs = [(image.name, label.name) for image, label in pair_pictures(folder, folder)]
+    assert pairs == [("s1.tif", "s1_cp_masks.png"), ("s2.tif", "s2_cp_masks.png")]
+    refused("both: does not hold images beside labels", pair_pictures, folder, folder, "_other")
+
+
+def test_what_is_refused(folders, tmp_path):
+    images, labels, others, empty = folders(
+        images=["s1.png", "s2.png"],
+        labels=["s1.png", "s2x.png"],
+        others=["a.czi", "b.czi"],
+        empty=[],
+    )
+    refused("none: is no folder that can be read .No such file", list_pictures, tmp_path / "none")
+    refused("empty: holds no PNG, TIFF, JPEG or BMP files but no file", list_pictures, empty)
+    refused("others: holds no .* files but 2 .czi; .* save the sections", list_pictures, others)
+    refused(
+        "labels: lacks the section 's2' of .*images .nearest: s2x.png.; add it",
+        pair_pictures,
+        images,
+        labels,
+    )
+    (labels / "s2.png").touch()
+    refused("images: lacks the section 's2x' of .*labels; add", pair_pictures, images, labels)
+    (labels / "s2x.png").unlink()
+    (labels / "s2_mask.png").touch()
+    refused("s2_mask.png: s2.png labels the same section", pair_pictures, images, labels)
+    (images / "s1.tif").touch()
+    refused("s1.tif: s1.png is the same section", list_pictures, images)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from samples import assert_equal, refused, small_stack
 
-from al_jax.files.stacks import load_default, read_stack, write_stack
-from al_jax.stack import make_stack
+from al_jax.files.stacks import load_default, read_stack, read_stack_images, write_stack
+from al_jax.stack import make_images, make_stack
 
 
 def test_npz_round_trip_gives_equal_stacks_and_equal_bytes(tmp_path):
@@ -29,12 +29,43 @@ def test_npz_round_trip_of_floats(tmp_path):
     assert_equal(read_stack(tmp_path / "stack.npz"), stack)
 
 
+def test_sections_without_truth(tmp_path):
+    stack = small_stack()
+    images = make_images(
+        stack.images, stack.names, stack.inside, sections=stack.sections, colours=stack.colours
+    )
+    write_stack(tmp_path / "images.npz", images)
+    write_stack(tmp_path / "stack.npz", stack)
+    for name in ("images.npz", "stack.npz"):
+        found = read_stack_images(tmp_path / name)
+        np.testing.assert_array_equal(found.images, stack.images)
+        np.testing.assert_array_equal(found.inside, stack.inside)
+        assert found.sections == stack.sections and found.colours == stack.colours
+        assert found.names == stack.names and not hasattr(found, "truth")
+    refused("images.npz: has no array 'truth'", read_stack, tmp_path / "images.npz")
+
+
+def test_files_of_before_have_no_sections_and_colours(tmp_path):
+    stack = small_stack()
+    parts = {
+        name: np.asarray(getattr(stack, name)) for name in ("images", "inside", "truth", "names")
+    }
+    np.savez(tmp_path / "old.npz", **parts)
+    found = read_stack(tmp_path / "old.npz")
+    assert found.sections == ("0", "1", "2") and found.colours is None
+    np.testing.assert_array_equal(found.truth, stack.truth)
+    # Nor do those of sections that have only their numbers.
+    write_stack(tmp_path / "new.npz", found)
+    with np.load(tmp_path / "new.npz") as archive:
+        assert sorted(archive) == sorted(parts)
+
+
 def test_read_stack_refuses(tmp_path):
     stack = small_stack()
     path = tmp_path / "stack.npz"
     arrays = {"images": stack.images, "truth": stack.truth, "inside": stack.inside}
     refused("stack.npz: there is no such file", read_stack, path)
-    refused("cannot be read as an npz", read_stack, tmp_path)
+    refused(": is a folder, not an npz", read_stack, tmp_path)
     path.write_bytes(b"")
     refused("stack.npz: cannot be read as an npz", read_stack, path)
     np.save(tmp_path / "array.npy", stack.images)
@@ -45,8 +76,22 @@ def test_read_stack_refuses(tmp_path):
     refused("stack.npz: 'names' is no list of strings", read_stack, path)
     np.savez(path, **arrays, names=np.array(["background", None, "b"], object))
     refused("stack.npz: cannot be read as an npz", read_stack, path)
-    np.savez(path, **arrays | {"truth": stack.truth[:, :2]}, names=np.array(stack.names))
+    names = np.array(stack.names)
+    np.savez(path, **arrays | {"truth": stack.truth[:, :2]}, names=names)
     refused("stack.npz: truth has shape", read_stack, path)
+    np.savez(path, **arrays, names=names, sections=np.arange(3))
+    refused("stack.npz: 'sections' is no list of strings", read_stack, path)
+    np.savez(path, **arrays, names=names, sections=np.array(["a", "b"]))
+    refused("stack.npz: 2 names for 3 sections", read_stack, path)
+    np.savez(path, **arrays, names=names, colours=np.zeros((3, 4), int))
+    refused("stack.npz: 'colours' is no list of colours", read_stack, path)
+
+
+def test_a_path_may_begin_with_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_stack("~/stack.npz", small_stack())
+    assert_equal(read_stack("~/stack.npz"), small_stack())
+    assert [path.name for path in tmp_path.iterdir()] == ["stack.npz"]
 
 
 def test_default_stack():

@@ -63,9 +63,12 @@ def test_background_alone_may_be_empty():
 
 def test_absent_classes_are_dropped_but_for_the_background():
     truth = np.array([[[3, -1, 3, 1]]])
-    found, names = drop_absent(truth, ("background", "a", "b", "c"))
+    reds = [(red, 0, 0) for red in range(4)]
+    found, names, colours = drop_absent(truth, ("background", "a", "b", "c"), reds)
     np.testing.assert_array_equal(found, [[[2, -1, 2, 1]]])
     assert names == ("background", "a", "c") and found.dtype == np.int16
+    assert colours == ((0, 0, 0), (1, 0, 0), (3, 0, 0))
+    assert drop_absent(truth, ("background", "a", "b", "c"))[2] is None
 
 
 def test_is_a_pytree_with_static_names():

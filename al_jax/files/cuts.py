@@ -1,119 +1,263 @@
-"""Stacks of parallel sections cut out of a labelled volume."""
+"""Stacks of parallel sections cut out of a volume, with its labels or without."""
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.files.intensities import to_uint8
-from al_jax.files.masks import to_classes, to_ids
-from al_jax.files.reading import by, listed, naming
-from al_jax.files.tables import read_names, table_entries
-from al_jax.files.volumes import load_volume
-from al_jax.stack import InputError, Stack, drop_absent, make_stack
+from al_jax.files.intensities import find_scale, to_uint8
+from al_jax.files.masks import drop_unused, empty_truth, to_classes, to_ids
+from al_jax.files.pictures import check_channels
+from al_jax.files.reading import by, listed, naming, note
+from al_jax.files.tables import LabelTable, read_table, table_entries
+from al_jax.files.volumes import Volume, load_volume
+from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Position, in an array in RAS order, of the axis that sections of each kind are stacked along."""
 
 MARGIN = 8
-"""Pixels of empty border that `read_nifti` keeps around the structures."""
+"""Pixels of empty border that are kept around what the sections show."""
 
 MULTIPLE = 16
-"""`read_nifti` pads height and width up to a multiple of this: few shapes, few compilations."""
+"""Height and width are padded up to a multiple of this: few shapes, few compilations."""
 
 
-def read_nifti(
+class Cut(NamedTuple):
+    """Which sections are cut out of a volume.
+
+    Attributes:
+      axis: 'coronal', 'sagittal' or 'axial'.
+      sections: how many, evenly spaced over the eligible ones; all of them if they are fewer.
+        Ignored if `spacing` is given.
+      spacing: distance in mm between sections instead, counted from the first eligible one.
+      within: entries of the table of names, in whichever column; sections that show an id with at
+        least one of them are eligible. Empty: sections that show any class but background.
+    """
+
+    axis: str = "coronal"
+    sections: int = 24
+    spacing: float | None = None
+    within: tuple[str, ...] = ()
+
+
+def read_volume(
     image: str | os.PathLike,
     labels: str | os.PathLike,
     names: str | os.PathLike,
+    *,
     grouping: str | None = None,
-    axis: str = "coronal",
-    sections: int | None = 24,
-    spacing: float | None = None,
-    within: Sequence[str] = (),
+    cut: Cut | None = None,
+    outside_id: int | None = None,
+    channels: Sequence[int] | None = None,
 ) -> Stack:
     """Cuts a stack of parallel sections out of a labelled volume.
-
-    `cut_nifti` returns as well which slices it chose.
 
     Both volumes are turned to the closest RAS order. Sections are shown upright, superior (for
     axial sections anterior) up, columns from the patient's left to right (for sagittal sections
     posterior to anterior), and are not resampled.
 
     Args:
-      image: NIfTI volume of intensities. uint8 is kept; anything else is scaled over the whole
-        volume so that its minimum is 0 and its 99.9th percentile 255.
-      labels: NIfTI volume of integer ids on the same grid.
-      names: CSV with the columns `id` and `name` and any number of grouping columns. Every id of
-        the volume must be listed.
-      grouping: the column that gives the class of an id; None is `name`. Ids with equal entries
-        make one class. 'background' is class 0, the others follow in order of first appearance;
-        classes without a pixel on the chosen sections are dropped.
-      axis: 'coronal', 'sagittal' or 'axial'.
-      sections: how many sections, evenly spaced over the eligible ones. Ignored if `spacing` is
-        given.
-      spacing: distance in mm between sections instead, counted from the first eligible one.
-      within: entries of `names`, in whichever column; sections that show an id with at least one
-        of them are eligible. Empty: sections that show any class but background.
+      image: volume of intensities, or of three colours a voxel. uint8 is kept; anything else is
+        scaled over the whole volume so that its minimum is 0 and its 99.9th percentile 255.
+      labels: volume of ids on the same grid; a `.seg.nrrd` may be a part of that grid.
+      names: table of the ids, as of `tables.read_table`. Every id of the volume must be listed;
+        classes without a pixel on the chosen sections are left out, with an `InputNote`.
+      grouping: the column of the table that gives the class of an id; None is `name`.
+      cut: which sections; None is `Cut()`.
+      outside_id: voxels with this id are not `inside`; the id need not be listed.
+      channels: which numbers of a voxel are taken, one or three, from 0.
 
     Returns:
-      A stack with one channel. Border that is empty on all chosen sections is trimmed to `MARGIN`
-      pixels, then height and width are padded with air to multiples of `MULTIPLE`.
+      A stack with one channel or three, whose sections have the numbers of their slices (in RAS
+      order) as names. Border that is empty on all chosen sections is trimmed to `MARGIN` pixels,
+      then height and width are padded with air to multiples of `MULTIPLE`.
 
     Raises:
-      InputError: see the module's docstring.
+      InputError: one line that names the file and the mend.
     """
-    return cut_nifti(image, labels, names, grouping, axis, sections, spacing, within)[0]
+    cut = Cut() if cut is None else cut
+    _check_axis(cut)
+    table = read_table(names, grouping, outside_id)
+    wanted = _wanted_ids(names, table, cut)
+    volume = _image(load_volume(image), channels)
+    placed = _on_grid(load_volume(labels), volume)
+    classes_on = _classes(placed, cut, table, outside_id, labels)
 
-
-def cut_nifti(
-    image: str | os.PathLike,
-    labels: str | os.PathLike,
-    names: str | os.PathLike,
-    grouping: str | None,
-    axis: str,
-    sections: int | None,
-    spacing: float | None,
-    within: Sequence[str],
-) -> tuple[Stack, np.ndarray]:
-    """The stack of `read_nifti`, and the slice of the volume in RAS order that each section is."""
-    if axis not in AXES:
-        raise InputError(f"unknown axis '{axis}'; choose one of {', '.join(AXES)}")
-    ids, classes, class_names = read_names(names, grouping)
-    within = (within,) if isinstance(within, str) else tuple(within)
-    known = table_entries(names) if within else {}
-    for name in within:
-        if name not in known:
-            raise InputError(
-                f"{names}: there is no class '{name}' to choose sections within; "
-                f"the classes are {listed(class_names)}"
-            )
-
-    volume, affine, zooms = load_volume(image)
-    truth, labels_affine, _ = load_volume(labels)
-    if volume.shape != truth.shape:
-        raise InputError(
-            f"{labels}: has {by(truth.shape)} voxels but {image} has {by(volume.shape)}; "
-            "resample the labels to the image's grid"
-        )
-    apart = _grids_apart(affine, labels_affine, volume.shape)
-    if not apart <= 0.5 * min(zooms):
-        raise InputError(
-            f"{labels}: lies up to {apart:.3g} mm from the grid of {image}; "
-            "resample the labels to the image's grid"
-        )
-
-    volume = _upright(to_uint8(volume, image), axis)
-    truth = _upright(to_ids(truth, labels), axis)
-    wanted = {i for name in within for i in known[name]}
-    shown = np.isin(truth, list(wanted))
-    truth = to_classes(truth, ids, classes, labels, names)
-    shown = shown if within else truth > 0
-    chosen = _choose_sections(shown, sections, spacing, zooms[AXES[axis]], labels)
-    volume, truth = trim(volume[chosen], truth[chosen])
-    truth, class_names = drop_absent(truth, class_names)
+    count = placed.shape[AXES[cut.axis]]
+    shown = np.zeros(count, bool)
+    for n in range(count):  # every id is looked up: on other sections, too, it must be listed
+        ids, classes = classes_on(n)
+        shown[n] = (np.isin(ids, wanted) if cut.within else classes > 0).any()
+    chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], labels)
+    truth = empty_truth((len(chosen), *classes_on(0)[1].shape), table)
+    for row, n in zip(truth, chosen, strict=True):
+        row[...] = classes_on(n)[1]
+    images = _cut(volume, cut, chosen)
+    images, truth = trim(images, truth, 0 if outside_id is None else UNLABELLED)
+    inside = truth != UNLABELLED
+    truth, left, colours = drop_unused(truth, table, labels)
     with naming(labels):
-        return make_stack(volume, truth, class_names), chosen
+        return make_stack(images, truth, left, inside, sections=_called(chosen), colours=colours)
+
+
+def read_volume_images(
+    image: str | os.PathLike,
+    names: str | os.PathLike,
+    *,
+    grouping: str | None = None,
+    cut: Cut | None = None,
+    channels: Sequence[int] | None = None,
+) -> Images:
+    """Cuts sections out of a volume without labels, for a person to trace.
+
+    Those that show more than one intensity are eligible; the rest as of `read_volume`.
+    """
+    cut = Cut() if cut is None else cut
+    _check_axis(cut)
+    table = read_table(names, grouping)
+    volume = _image(load_volume(image), channels)
+    slices = _upright(volume.voxels, cut.axis)
+    shown = np.array([(section != section.flat[0]).any() for section in slices])
+    chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], image)
+    images = _cut(volume, cut, chosen)
+    images, _ = trim(images, np.zeros(images.shape[:3], np.int16))
+    called = _called(chosen)
+    with naming(image):
+        return make_images(images, table.names, sections=called, colours=table.colours)
+
+
+def trim(images: np.ndarray, truth: np.ndarray, air: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts empty border of [N, H, W, ...] down to `MARGIN`, pads to multiples of `MULTIPLE`.
+
+    Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty.
+    """
+    full = np.zeros(truth.shape[1:], bool)
+    for image, classes in zip(images, truth, strict=True):
+        seen = (image != 0).reshape(*classes.shape, -1).any(-1)
+        full |= ((classes != 0) | seen) & (classes != UNLABELLED)
+    window, pad = [slice(None)], [(0, 0)]
+    for axis in (0, 1):
+        used = np.flatnonzero(full.any(1 - axis))
+        start = max(used[0] - MARGIN, 0)
+        stop = min(used[-1] + 1 + MARGIN, full.shape[axis])
+        extra = -(stop - start) % MULTIPLE
+        window.append(slice(start, stop))
+        pad.append((extra // 2, extra - extra // 2))
+    box = tuple(window)
+    return (
+        np.pad(images[box], pad + [(0, 0)] * (images.ndim - 3)),
+        np.pad(truth[box], pad, constant_values=air),
+    )
+
+
+def _check_axis(cut: Cut) -> None:
+    if cut.axis not in AXES:
+        raise InputError(f"unknown axis '{cut.axis}'; choose one of {', '.join(AXES)}")
+
+
+def _wanted_ids(names: str | os.PathLike, table: LabelTable, cut: Cut) -> list[int]:
+    """The ids that `cut.within` names."""
+    known = table_entries(names) if cut.within else {}
+    wanted: list[int] = []
+    for name in cut.within:
+        entry = unicodedata.normalize("NFC", name)
+        if entry not in known:
+            raise InputError(
+                f"{names}: there is no class '{name}' to choose sections within; the classes are "
+                f"{listed(table.names)}"
+            )
+        wanted += known[entry]
+    return wanted
+
+
+def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
+    """One or three numbers a voxel."""
+    check_channels(channels)
+    if volume.voxels.ndim == 3:
+        return volume
+    count = volume.voxels.shape[-1]
+    if channels is not None and (max(channels) >= count or min(channels) < 0):
+        raise InputError(
+            f"{volume.path}: has {count} numbers a voxel, from 0; --channels="
+            f"{','.join(map(str, channels))} asks for others"
+        )
+    if channels is None and count != 3:
+        raise InputError(
+            f"{volume.path}: has {by(volume.voxels.shape)} voxels: {count} volumes, or {count} "
+            "numbers a voxel; choose one or three, from 0, such as --channels=0"
+        )
+    return volume if channels is None else volume._replace(voxels=volume.voxels[..., channels])
+
+
+def _on_grid(labels: Volume, image: Volume) -> np.ndarray:
+    """The labels [X, Y, Z] on the grid of the image, which is theirs or contains it.
+
+    Raises:
+      InputError: they are no label map, or lie elsewhere.
+    """
+    voxels, shape = labels.voxels, image.voxels.shape[:3]
+    if voxels.ndim > 3:
+        count = voxels.shape[-1]
+        one_hot = bool((voxels.astype(bool).sum(-1) == 1).all())
+        what = f"a one-hot label map of {count} classes" if one_hot else f"{count} numbers a voxel"
+        raise InputError(
+            f"{labels.path}: is 4D ({by(voxels.shape)}), {what}; labels are one id a voxel: save "
+            "np.argmax(labels, axis=-1)"
+        )
+    if str(labels.path).lower().endswith(".seg.nrrd"):  # 3D Slicer keeps what segments fill
+        return _placed(labels, image)
+    apart = _grids_apart(image.affine, labels.affine, shape)
+    same = apart <= 0.5 * min(image.zooms)
+    if labels.stored == image.stored and not (same and voxels.shape == shape):
+        raise InputError(
+            f"{labels.path}: its header places it up to {apart:.3g} mm from {image.path} though "
+            f"both have {by(image.stored)} voxels; if these belong together one by one, give it "
+            "the image's header (nibabel.Nifti1Image(labels, image.affine), or fslcpgeom), else "
+            "resample the labels to the image's grid"
+        )
+    if voxels.shape != shape:
+        raise InputError(
+            f"{labels.path}: has {by(voxels.shape)} voxels but {image.path} has {by(shape)}; "
+            "resample the labels to the image's grid"
+        )
+    if not same:
+        raise InputError(
+            f"{labels.path}: lies up to {apart:.3g} mm from the grid of {image.path}; resample "
+            "the labels to the image's grid"
+        )
+    if labels.axes != image.axes:
+        note(
+            f"{labels.path}: its axes run {labels.axes} but those of {image.path} {image.axes}; "
+            "both were turned as their headers say: if the labels come out mirrored, give them "
+            "the image's header"
+        )
+    return voxels
+
+
+def _placed(labels: Volume, image: Volume) -> np.ndarray:
+    """Labels that fill a part of the image's grid, on all of it."""
+    moved = np.linalg.inv(image.affine) @ labels.affine
+    offset = np.rint(moved[:3, 3])
+    drift = abs(moved[:3, :3] - np.eye(3)).max() * max(labels.voxels.shape)  # of the last voxel
+    if drift > 0.5 or abs(moved[:3, 3] - offset).max() > 0.5:
+        raise InputError(
+            f"{labels.path}: is on another grid than {image.path}; in 3D Slicer export it with "
+            "the image as reference volume"
+        )
+    placed = np.zeros(image.voxels.shape[:3], labels.voxels.dtype)
+    to, out = [], []
+    spans = zip(offset.astype(int).tolist(), labels.voxels.shape, placed.shape, strict=True)
+    for start, length, room in spans:
+        low, high = max(start, 0), min(start + length, room)
+        if low >= high:
+            raise InputError(f"{labels.path}: lies outside {image.path}; check that they match")
+        to.append(slice(low, high))
+        out.append(slice(low - start, high - start))
+    placed[tuple(to)] = labels.voxels[tuple(out)]
+    return placed
 
 
 def _grids_apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -122,21 +266,53 @@ def _grids_apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) 
     return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
 
 
+def _classes(
+    voxels: np.ndarray,
+    cut: Cut,
+    table: LabelTable,
+    outside_id: int | None,
+    path: str | os.PathLike,
+) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """The ids and the classes of a slice [H, W], `UNLABELLED` where it has the outside id."""
+    slices = _upright(voxels, cut.axis)
+
+    def on(n: int) -> tuple[np.ndarray, np.ndarray]:
+        ids = to_ids(slices[n], path)
+        known = np.ones(ids.shape, bool) if outside_id is None else ids != outside_id
+        classes = np.full(ids.shape, UNLABELLED, np.int32)
+        classes[known] = to_classes(ids[known], table, f"{path}: slice {n}")
+        return ids, classes
+
+    return on
+
+
 def _upright(volume: np.ndarray, axis: str) -> np.ndarray:
-    """[X, Y, Z] in RAS order to sections [N, H, W], superior (axial: anterior) up."""
+    """[X, Y, Z, ...] in RAS order to sections [N, H, W, ...], superior (axial: anterior) up."""
     sections = np.moveaxis(volume, AXES[axis], 0)
     return sections.swapaxes(1, 2)[:, ::-1]
 
 
-def _choose_sections(
-    shown: np.ndarray,
-    sections: int | None,
-    spacing: float | None,
-    thickness: float,
-    path: str | os.PathLike,
+def _cut(volume: Volume, cut: Cut, chosen: np.ndarray) -> np.ndarray:
+    """The chosen slices [N, H, W, 1 or 3] uint8, with a note if their pixels are not square."""
+    across = [zoom for axis, zoom in enumerate(volume.zooms) if axis != AXES[cut.axis]]
+    if abs(across[0] / across[1] - 1) > 0.01:
+        note(
+            f"{volume.path}: pixels of {cut.axis} sections are {across[0]:.3g} by {across[1]:.3g} "
+            "mm; outlines are measured in pixels, as if these were square"
+        )
+    slices = _upright(volume.voxels, cut.axis)
+    scale = None
+    if slices.dtype != np.uint8:
+        scale = find_scale(slices, slices.size, volume.path)
+    sections = np.stack([to_uint8(slices[n], scale) for n in chosen])
+    return sections.reshape(*sections.shape[:3], -1)
+
+
+def _choose(
+    eligible: np.ndarray, cut: Cut, thickness: float, path: str | os.PathLike
 ) -> np.ndarray:
-    """Sections to take, among those with a pixel of `shown` [N, H, W]."""
-    eligible = np.flatnonzero(shown.any((1, 2)))
+    """Slices to take of those that are eligible."""
+    sections, spacing = cut.sections, cut.spacing
     if len(eligible) < 2:
         raise InputError(
             f"{path}: {len(eligible)} sections show the structures; choose others or another axis"
@@ -159,22 +335,13 @@ def _choose_sections(
     if isinstance(sections, bool) or not isinstance(sections, int | np.integer) or sections < 2:
         raise InputError(f"{sections} sections were asked for; give a whole number, at least two")
     if sections > len(eligible):
-        raise InputError(
+        note(
             f"{path}: {sections} sections were asked for but {len(eligible)} show the structures; "
-            "ask for fewer"
+            "all of these are taken"
         )
+        return eligible
     return eligible[np.rint(np.linspace(0, len(eligible) - 1, sections)).astype(int)]
 
 
-def trim(images: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts empty border of [N, H, W] down to `MARGIN`, pads with air to multiples of `MULTIPLE`."""
-    full = ((images != 0) | (truth != 0)).any(0)
-    window, pad = [slice(None)], [(0, 0)]
-    for axis in (0, 1):
-        used = np.flatnonzero(full.any(1 - axis))
-        start = max(used[0] - MARGIN, 0)
-        stop = min(used[-1] + 1 + MARGIN, full.shape[axis])
-        extra = -(stop - start) % MULTIPLE
-        window.append(slice(start, stop))
-        pad.append((extra // 2, extra - extra // 2))
-    return np.pad(images[tuple(window)], pad), np.pad(truth[tuple(window)], pad)
+def _called(chosen: np.ndarray) -> list[str]:
+    return [str(n) for n in chosen.tolist()]

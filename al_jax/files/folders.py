@@ -1,135 +1,176 @@
-"""Folders of pictures: one file a section, in their natural order."""
+"""Folders of pictures: which files are sections, in which order, and whose labels are whose."""
 
+import difflib
 import os
 import pathlib
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
-import numpy as np
+from al_jax.files.pictures import Picture
+from al_jax.files.rasters import open_raster
+from al_jax.files.reading import reading
+from al_jax.files.tiffs import is_tiff, open_tiff
+from al_jax.stack import InputError
 
-from al_jax.files.intensities import to_uint8
-from al_jax.files.masks import to_classes
-from al_jax.files.pictures import read_ids, read_picture
-from al_jax.files.reading import by, naming
-from al_jax.files.tables import read_names, without_id
-from al_jax.stack import InputError, Stack, make_stack
+EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
-_EXTENSIONS = (".png", ".tif", ".tiff")
+LABEL_ENDINGS = re.compile(r"[_-](cp_masks?|masks?|labels?|seg(mentations?)?)$", re.IGNORECASE)
+"""What tools put after the name of an image to name its labels."""
+
+IMAGE_ENDING = "_0000"
+"""What nnU-Net puts after the name of an image, for its only channel."""
+
+_DECIMAL = r"(?<!\d\.)\d+\.\d+(?!\d|\.\d)"  # but not part of 1.2.3
+_SIGN = r"(?:(?<![^\W_])[+-])?"  # but not after a letter or digit
 
 
-def read_folder(
-    images: str | os.PathLike,
-    labels: str | os.PathLike,
-    names: str | os.PathLike,
-    outside_id: int | None = None,
-) -> Stack:
-    """Reads a stack from two folders of PNG or TIFF files, one file a section, with equal stems.
-
-    Sections are in natural order of their stems (2 before 10). Sizes may differ: each section is
-    placed at the top left of the largest height and width, and the rest is not `inside`.
-
-    Args:
-      images: folder of images: grey, RGB or palette, 8 or 16 bits; alpha is dropped. If some are
-        grey and some RGB, all become RGB. 16 bits are scaled over the whole stack so that the
-        minimum is 0 and the 99.9th percentile 255.
-      labels: folder of one-channel images of ids (in a palette image the index is the id).
-      names: CSV with the columns `id` and `name`. Every id must be listed, every listed class but
-        background must occur.
-      outside_id: pixels with this id are not `inside`; the id need not be listed.
-
-    Returns:
-      A stack with 1 or 3 channels.
+def open_picture(path: pathlib.Path) -> Picture:
+    """Reads the header of a picture; its content says what it is, not its name.
 
     Raises:
-      InputError: see the module's docstring.
+      InputError: it is no PNG, TIFF, JPEG or BMP, or is not read (README.md in this folder).
     """
-    ids, classes, class_names = read_names(names, None)
-    if outside_id is not None:
-        ids, classes, class_names = without_id(ids, classes, class_names, outside_id)
-    files = pair_files(images, labels)
-    pictures = [read_picture(image) for image, _ in files]
-    pictures = one_depth(pictures, [image for image, _ in files])
-    maps = []
-    for picture, (image, label) in zip(pictures, files, strict=True):
-        found = read_ids(label)
-        if found.shape != picture.shape[:2]:
+    with reading(path, "an image"):
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: is empty; write or copy it again")
+        tiff = is_tiff(path)
+    return open_tiff(path) if tiff else open_raster(path)
+
+
+def in_order(stems: Iterable[str]) -> list[str]:
+    """Names of files in the order of the numbers in them.
+
+    section2 comes before section10, bregma_-1.34 before bregma_0.26, and Section_1 before
+    section_2. A hyphen is a sign only where no letter or digit is before it. A point makes a
+    decimal unless the numbers look like chapters: 1.9 before 1.10.
+
+    By hand, because natsort takes either every hyphen for a sign or none, and every point or none.
+    """
+    stems = list(stems)
+    fractions = [n.split(".")[1] for stem in stems for n in re.findall(_DECIMAL, stem)]
+    # Decimals have one number of digits after the point, or no zeros at their ends.
+    alike = len({len(fraction) for fraction in fractions}) <= 1
+    decimal = alike or not any(f.endswith("0") and len(f) > 1 for f in fractions)
+    number = f"{_SIGN}(?:{_DECIMAL}|\\d+)" if decimal else rf"{_SIGN}\d+"
+
+    def key(stem: str) -> list:
+        parts = re.split(f"({number})", unicodedata.normalize("NFC", stem).casefold())
+        return [[float(p) if i % 2 else p for i, p in enumerate(parts)], stem]
+
+    return sorted(stems, key=key)
+
+
+def list_pictures(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The pictures of a folder in the order of their sections.
+
+    Raises:
+      InputError: it is no folder, holds no picture, or two of one section.
+    """
+    files = _by_stem(folder, _pictures(folder))
+    return [files[stem] for stem in in_order(files)]
+
+
+def pair_pictures(
+    images: str | os.PathLike, labels: str | os.PathLike, label_suffix: str | None = None
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """The image and the labels of each section of two folders, which may be one, in order.
+
+    Raises:
+      InputError: as of `list_pictures`; or a section is in one of them only.
+    """
+    image_files, label_files = _pictures(images), _pictures(labels)
+    if os.path.samefile(images, labels):
+        image_files = [file for file in image_files if _without(_stem(file), label_suffix) is None]
+        label_files = [file for file in label_files if file not in set(image_files)]
+        if not image_files or not label_files:
             raise InputError(
-                f"{label}: has {by(found.shape)} pixels but {image} has "
-                f"{by(picture.shape[:2])}; make them equal"
+                f"{images}: does not hold images beside labels, whose names end as --label_suffix "
+                "says; give two folders, or another suffix"
             )
-        maps.append(found)
-
-    height, width = (max(m.shape[i] for m in maps) for i in (0, 1))
-    shape = (len(files), height, width)
-    padded = np.zeros((*shape, pictures[0].shape[-1]), np.uint8)
-    inside = np.zeros(shape, bool)
-    truth = np.zeros(shape, np.int64)
-    for n, (picture, found, (_, label)) in enumerate(zip(pictures, maps, files, strict=True)):
-        corner = (n, slice(found.shape[0]), slice(found.shape[1]))
-        known = np.ones(found.shape, bool) if outside_id is None else found != outside_id
-        if not known.any():
-            raise InputError(
-                f"{label}: every pixel has the outside id {outside_id}; leave the section out"
-            )
-        padded[corner] = picture
-        inside[corner] = known
-        truth[corner][known] = to_classes(found[known][None], ids, classes, label, names)[0]
-    with naming(names):
-        return make_stack(padded, truth, class_names, inside)
+    image_of, label_of = _by_stem(images, image_files), _by_stem(labels, label_files)
+    named = {stem: _image_name(stem, image_of, label_of) for stem in image_of}
+    image_of = {named[stem]: file for stem, file in image_of.items()}
+    pairs: dict[str, pathlib.Path] = {}
+    for stem, file in label_of.items():
+        bare = _without(stem, label_suffix)
+        name = stem if (stem in image_of and label_suffix is None) or bare is None else bare
+        if name in pairs:
+            raise InputError(f"{file}: {pairs[name].name} labels the same section; keep one")
+        pairs[name] = file
+    for name in in_order(image_of.keys() ^ pairs.keys()):
+        _lacks(name, images, labels, image_of, pairs)
+    return [(image_of[name], pairs[name]) for name in in_order(image_of)]
 
 
-def _natural(stem: str) -> list:
-    """Sort key under which section2 comes before section10; equal numbers fall back on the text."""
-    parts = re.split(r"([0-9]+)", stem)
-    return [[int(p) if i % 2 else p for i, p in enumerate(parts)], stem]
+def _lacks(
+    name: str,
+    images: str | os.PathLike,
+    labels: str | os.PathLike,
+    image_of: dict[str, pathlib.Path],
+    label_of: dict[str, pathlib.Path],
+) -> None:
+    has, lacks, others = images, labels, label_of
+    if name in label_of:
+        has, lacks, others = labels, images, image_of
+    unpaired = [other for other in others if other not in (image_of.keys() & label_of.keys())]
+    near = [other for other in unpaired if other.startswith(name) or name.startswith(other)]
+    near += difflib.get_close_matches(name, unpaired, 1)
+    nearest = f" (nearest: {others[near[0]].name})" if near else ""
+    raise InputError(
+        f"{lacks}: lacks the section '{name}' of {has}{nearest}; add it, rename, give "
+        "--label_suffix, or remove both"
+    )
 
 
-def list_folder(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
-    """The pictures of a folder by their stems."""
+def _image_name(stem: str, images: dict[str, pathlib.Path], labels: dict[str, pathlib.Path]) -> str:
+    """The name of a section without nnU-Net's number of the channel."""
+    if stem in labels or not stem.endswith(IMAGE_ENDING):
+        return stem
+    bare = stem.removesuffix(IMAGE_ENDING)
+    return bare if bare not in images else stem
+
+
+def _without(stem: str, suffix: str | None) -> str | None:
+    """The name of the image that labels belong to; None if they have no ending of labels."""
+    if suffix is None:
+        bare = LABEL_ENDINGS.sub("", stem)
+    else:
+        bare = stem.removesuffix(unicodedata.normalize("NFC", suffix))
+    return None if bare in (stem, "") else bare
+
+
+def _pictures(folder: str | os.PathLike) -> list[pathlib.Path]:
     try:
         found = sorted(pathlib.Path(folder).iterdir())
     except OSError as error:
         raise InputError(
             f"{folder}: is no folder that can be read ({error.strerror}); check the path"
         ) from error
-    files: dict[str, pathlib.Path] = {}
-    for path in found:
-        if path.suffix.lower() not in _EXTENSIONS or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise InputError(f"{path}: {files[path.stem].name} is the same section; keep one")
-        files[path.stem] = path
-    if not files:
-        raise InputError(f"{folder}: holds no PNG or TIFF files; check the path")
-    return files
+    visible = [path for path in found if not path.name.startswith(".")]
+    pictures = [path for path in visible if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    if not pictures:
+        kinds = Counter(path.suffix.lower() or "no extension" for path in visible if path.is_file())
+        there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no file"
+        raise InputError(
+            f"{folder}: holds no PNG, TIFF, JPEG or BMP files but {there}; check the path, or save "
+            "the sections as PNG or TIFF"
+        )
+    return pictures
 
 
-def pair_files(
-    images: str | os.PathLike, labels: str | os.PathLike
-) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """The files of each section of two folders, in the order of `read_folder`.
-
-    Raises:
-      InputError: a folder is missing or empty, or a section is in one of them only.
-    """
-    image_files, label_files = list_folder(images), list_folder(labels)
-    for stem in sorted(image_files.keys() ^ label_files.keys(), key=_natural):
-        has, lacks = (images, labels) if stem in image_files else (labels, images)
-        raise InputError(f"{lacks}: lacks the section '{stem}' of {has}; add it, or remove both")
-    return [(image_files[s], label_files[s]) for s in sorted(image_files, key=_natural)]
+def _stem(path: pathlib.Path) -> str:
+    """What names the section: no extension, `.ome` neither, and accents composed."""
+    stem = unicodedata.normalize("NFC", path.stem)
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
-def one_depth(pictures: list[np.ndarray], paths: list[pathlib.Path]) -> list[np.ndarray]:
-    """Brings all images to uint8 with the same number of channels."""
-    for picture, path in zip(pictures, paths, strict=True):
-        if picture.dtype != pictures[0].dtype:
-            raise InputError(
-                f"{path}: has {8 * picture.itemsize} bits but {paths[0]} has "
-                f"{8 * pictures[0].itemsize}; save all with one depth"
-            )
-    channels = max(picture.shape[-1] for picture in pictures)
-    if pictures[0].dtype != np.uint8:
-        flat = to_uint8(np.concatenate([p.ravel() for p in pictures]), paths[0].parent)
-        ends = np.cumsum([p.size for p in pictures])[:-1]
-        parts = np.split(flat, ends)
-        pictures = [f.reshape(p.shape) for f, p in zip(parts, pictures, strict=True)]
-    return [np.broadcast_to(p, (*p.shape[:2], channels)) for p in pictures]
+def _by_stem(folder: str | os.PathLike, files: Iterable[pathlib.Path]) -> dict[str, pathlib.Path]:
+    found: dict[str, pathlib.Path] = {}
+    for path in files:
+        stem = _stem(path)
+        if stem in found:
+            raise InputError(f"{path}: {found[stem].name} is the same section; keep one")
+        found[stem] = path
+    return found

@@ -1,28 +1,95 @@
-"""Errors of readers: whatever a decoder raises becomes one line about the file."""
+"""What readers say: one line for whatever a decoder raises, and notes about what they took."""
 
 import contextlib
+import logging
 import os
+import pathlib
+import warnings
 from collections.abc import Iterable, Iterator
 
 from al_jax.stack import InputError
 
+LOGGERS = ("tifffile", "nibabel.global")
+
+
+class InputNote(UserWarning):
+    """Input that was read, but not as it stands: a line that a user should see."""
+
+
+def note(message: str) -> None:
+    """Warns of a choice that a reader made; the commands print it as one line."""
+    warnings.warn(InputNote(" ".join(message.split())), stacklevel=2)
+
+
+def full_path(path: str | os.PathLike) -> pathlib.Path:
+    """A path whose leading `~` is the home directory: shells leave it alone in `--images=~/x`."""
+    with contextlib.suppress(RuntimeError):  # no such user
+        return pathlib.Path(path).expanduser()
+    return pathlib.Path(path)
+
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
-    """Turns whatever a decoder raises into one line about the file."""
+    """Turns whatever a decoder raises into one line about the file; its own warnings are silent."""
+    with _quiet(), _one_line(path, kind):
+        yield
+
+
+@contextlib.contextmanager
+def _one_line(path: str | os.PathLike, kind: str) -> Iterator[None]:
     try:
         yield
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; check the path") from error
-    # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
-    # SyntaxError, MemoryError, ...); none of it is a fault of this program.
-    except Exception as error:
+        missing = pathlib.Path(error.filename or path)
+        if missing == pathlib.Path(path) or not os.path.exists(path):
+            raise InputError(f"{path}: there is no such file; check the path") from error
         raise InputError(
-            f"{path}: cannot be read as {kind}, it may be damaged ({type(error).__name__}: "
-            f"{str(error)[:200]}); write or copy it again"
+            f"{path}: its other half {missing.name} is missing; put both in one folder"
         ) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not {kind}; name a file in it") from error
+    except PermissionError as error:
+        raise InputError(
+            f"{path}: may not be read ({error.strerror}); change its permissions"
+        ) from error
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs a package that is not installed ({error}); install it, or save "
+            "the file in another format"
+        ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: needs more memory than there is ({str(error)[:100]}); make it smaller, or "
+            "copy it again if it should be small"
+        ) from error
+    # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
+    # SyntaxError, ...); none of it is a fault of this program.
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error)[:200]}"
+        if isinstance(error, NotImplementedError) or "nsupported" in said:
+            raise InputError(
+                f"{path}: is of a kind that is not read ({said}); save it in another format"
+            ) from error
+        raise InputError(
+            f"{path}: cannot be read as {kind}, it may be damaged ({said}); write or copy it again"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of what decoders warn of and log; notes are given at the end."""
+    with contextlib.ExitStack() as stack:
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        for logger in map(logging.getLogger, LOGGERS):
+            stack.callback(setattr, logger, "disabled", logger.disabled)
+            logger.disabled = True
+        yield
+    for warning in caught or ():
+        if warning.category is InputNote:
+            note(str(warning.message))
 
 
 @contextlib.contextmanager

@@ -1,87 +1,120 @@
 """Tables of label names: which id is which class."""
 
-import csv
 import os
-import re
+from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.files.reading import listed, reading
-from al_jax.stack import InputError
+from al_jax.files.reading import note
+from al_jax.files.table_rows import Row, read_rows
+from al_jax.stack import Colour, InputError
+
+BACKGROUND = (
+    "background",
+    "clear label",
+    "exterior",
+    "unknown",
+    "unlabeled",
+    "unlabelled",
+)
+"""Names of id 0 that mean the class background; of other ids only the first does."""
+
+
+class LabelTable(NamedTuple):
+    """The classes of a stack, and which ids of its label files they are.
+
+    Attributes:
+      path: of the table, for messages.
+      ids: [I] int64, ascending.
+      classes: [I] int32, the class of each id.
+      names: C class names; 'background' is the first.
+      colours: C colours, or None where the table has none.
+    """
+
+    path: str | os.PathLike
+    ids: np.ndarray
+    classes: np.ndarray
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...] | None
 
 
 def table_entries(path: str | os.PathLike) -> dict[str, list[int]]:
     """All entries of a table of label names, whatever their column, with the ids that have them.
 
     Raises:
-      InputError: the table is missing, damaged, or lacks the column `id` or `name`.
+      InputError: as of `read_rows`.
     """
     found: dict[str, list[int]] = {}
-    for label, row in read_table(path, "name").items():
-        for entry in {cell for column, cell in row.items() if column != "id"}:
-            found.setdefault(entry, []).append(label)
+    for row in read_rows(path):
+        for entry in set(row.cells.values()):
+            found.setdefault(entry, []).append(row.id)
     return found
 
 
-def read_table(path: str | os.PathLike, needed: str) -> dict[int, dict[str, str]]:
-    """The rows of a table of label names by id; the column `needed` is there and filled in."""
-    with reading(path, "a CSV table"), open(path, encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        header = [column.strip() for column in next(rows, [])]
-        body = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
-    for column in ("id", "name", needed):
-        if column not in header:
-            raise InputError(
-                f"{path}: has no column '{column}'; its columns are {listed(header) or 'none'}"
-            )
-        if header.count(column) > 1:
-            raise InputError(f"{path}: has two columns '{column}'; rename one")
+def read_table(
+    path: str | os.PathLike, grouping: str | None = None, outside_id: int | None = None
+) -> LabelTable:
+    """Reads which ids are which class.
 
-    table: dict[int, dict[str, str]] = {}
-    for line, row in body:
-        if not any(row):
-            continue
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}: line {line} has {len(row)} fields, the header has {len(header)}; "
-                "quote names that contain commas"
-            )
-        cells = dict(zip(header, row, strict=True))
-        text = cells["id"]
-        # int() alone would take '1_000' and digits of other scripts.
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise InputError(f"{path}: line {line} has the id '{text[:40]}'; give a whole number")
-        if int(text) in table:
-            raise InputError(f"{path}: line {line} repeats the id {int(text)}; keep one")
-        if not cells[needed] or not cells[needed].isprintable():
-            raise InputError(f"{path}: line {line} has no printable '{needed}'; fill it in")
-        table[int(text)] = cells
-    return table
+    Ids with equal entries make one class. 'background' is class 0, the others follow in the order
+    of their first rows. Id 0 is background under the names that tools give it (`BACKGROUND`), and
+    where the table lists neither it nor a background. A class has the colour of its first row.
 
+    Args:
+      path: a table that `read_rows` takes.
+      grouping: the column that gives the class; None is `name`.
+      outside_id: an id that is no class, whether it is listed or not.
 
-def read_names(
-    path: str | os.PathLike, grouping: str | None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Reads a table of label names.
-
-    Returns:
-      ids [I] int64 ascending, the class of each id [I] int64, and the C class names.
+    Raises:
+      InputError: as of `read_rows`; the column is missing or has empty cells, id 0 has a name and
+        there is no background, or there is no class but background.
     """
-    column = "name" if grouping is None else grouping
-    class_of = {label: row[column] for label, row in read_table(path, column).items()}
-    class_of = {k: "background" if v.lower() == "background" else v for k, v in class_of.items()}
+    column = "name" if grouping is None else grouping.lower()
+    class_of: dict[int, str] = {}
+    colour_of: dict[str, Colour | None] = {}
+    for row in read_rows(path):
+        if row.id == outside_id:
+            continue
+        name = _class_name(path, row, column, grouping)
+        class_of[row.id] = name
+        colour_of.setdefault(name, row.colour)
     names = tuple(dict.fromkeys(["background", *class_of.values()]))
     if len(names) < 2:
         raise InputError(f"{path}: lists no class but background in '{column}'; add one")
+    if "background" not in class_of.values() and outside_id != 0:
+        if 0 in class_of:
+            raise InputError(
+                f"{path}: names id 0 '{class_of[0]}' and has no background; name id 0 background, "
+                "or list the id that background has"
+            )
+        class_of[0] = "background"
+        note(
+            f"{path}: lists no background; pixels with id 0 are taken for it (--outside_id=0 if "
+            "they are outside the image)"
+        )
     ids = np.array(sorted(class_of), np.int64)
-    return ids, np.array([names.index(class_of[i]) for i in ids.tolist()], np.int64), names
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = np.array([numbers[class_of[label]] for label in ids.tolist()], np.int32)
+    colour_of.setdefault("background", (0, 0, 0))
+    colours = [colour for name in names if (colour := colour_of[name]) is not None]
+    return LabelTable(
+        path, ids, classes, names, tuple(colours) if len(colours) == len(names) else None
+    )
 
 
-def without_id(
-    ids: np.ndarray, classes: np.ndarray, names: tuple[str, ...], outside_id: int
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Takes the outside id out of the table, with its class if no other id has it."""
-    keep = ids != outside_id
-    ids, classes = ids[keep], classes[keep]
-    used = [index for index in range(len(names)) if index == 0 or index in classes]
-    return ids, np.searchsorted(used, classes), tuple(names[index] for index in used)
+def _class_name(path: str | os.PathLike, row: Row, column: str, grouping: str | None) -> str:
+    if column not in row.cells:
+        has = ", ".join(["id", *row.cells])
+        raise InputError(f"{path}: has no column '{grouping}'; its columns are {has}")
+    name = row.cells[column]
+    for character in name:
+        if not character.isprintable():
+            raise InputError(
+                f"{path}: line {row.line} has the character U+{ord(character):04X} in '{column}', "
+                "which cannot be seen; take it out"
+            )
+    if not name:
+        raise InputError(f"{path}: line {row.line} has no '{column}'; fill it in")
+    if name.lower() in (BACKGROUND if row.id == 0 else BACKGROUND[:1]):
+        return "background"
+    return name

@@ -1,13 +1,12 @@
 """Published weights of VGG-16."""
 
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 import safetensors
 
-from al_jax.files.reading import reading
+from al_jax.files.reading import full_path, reading
 from al_jax.stack import InputError
 
 TORCHVISION = {
@@ -41,7 +40,8 @@ def read_weights(path: str | os.PathLike) -> Weights:
       InputError: the file is missing, damaged or of another kind, a layer of torchvision's is
         missing or is no convolution, or a value is not finite.
     """
-    if pathlib.Path(path).suffix == ".safetensors":
+    path = full_path(path)
+    if path.suffix == ".safetensors":
         weights = Weights(_read_torchvision(path), "torchvision")
     else:
         with reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:

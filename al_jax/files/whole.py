@@ -1,9 +1,9 @@
 """Files written whole: a reader sees the old one or the new one, never half of one."""
 
 import os
-import pathlib
 import secrets
 
+from al_jax.files.reading import full_path
 from al_jax.stack import InputError
 
 
@@ -15,7 +15,7 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
     Raises:
       InputError: the folder is missing or cannot be written; nothing is left behind.
     """
-    path = pathlib.Path(path)
+    path = full_path(path)
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         try:
