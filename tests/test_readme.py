@@ -1,10 +1,14 @@
-"""The README's Python and commands are what the project has."""
+"""The pages say what the project has: links, flags, public names, and the README's Python."""
 
 import ast
+import contextlib
+import inspect
+import io
 import pathlib
 import re
 
-import jax
+import pytest
+import tiny
 
 import al_jax
 from experiments import (
@@ -19,44 +23,159 @@ from experiments import (
     synthesise,
 )
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = (
+    "README.md",
+    "al_jax/README.md",
+    "al_jax/files/README.md",
+    "experiments/README.md",
+    "experiments/results/README.md",
+)
+TEXT = {page: (ROOT / page).read_text() for page in PAGES}
+LIBRARY = TEXT["al_jax/README.md"]
+COMMANDS = (
+    benchmark,
+    command,
+    lengths,
+    report,
+    scale,
+    simulate,
+    stack_flags,
+    sweep,
+    synthesise,
+)
+OTHERS_FLAGS = {
+    "help",
+    "xla_gpu_deterministic_ops",
+    "xla_cpu_experimental_ynn_fusion_type",
+}
 
 
-def test_the_python_runs():
-    simulated, by_hand = BLOCKS
-    ast.parse(simulated)  # takes minutes; simulate has tests of its own
-    space = {"al_jax": al_jax, "jax": jax, "stack": al_jax.load_default()}
-    exec(by_hand, space)
-    assert 0 < float(space["effort"]) < 1000
-    assert bool(space["query"].found)
+def python_of(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", TEXT[page], re.DOTALL)
 
 
-def test_every_public_name_and_flag_exists():
-    table = README[README.index("| function | paper |") :].split("\n\n")[0]
-    names = re.findall(r"\b([a-z_]{2,})\(", table) + re.findall(r"`([a-z_]+|[A-Z]+)`", table)
-    assert len(names) > 20
-    assert [name for name in names if not hasattr(al_jax, name)] == []
+def anchors(page: pathlib.Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def table_of_functions() -> str:
+    return LIBRARY[LIBRARY.index("| function | paper |") :].split("\n\n")[0]
+
+
+def needed(name: str) -> str:
+    """The arguments of a function that have no default, as the table writes them."""
+    written, by_name = [], False
+    for parameter in inspect.signature(getattr(al_jax, name)).parameters.values():
+        if parameter.default is not parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
+            written.append("*")
+            by_name = True
+        written.append(parameter.name)
+    return ", ".join(written)
+
+
+def test_the_readme_is_read_in_five_minutes():
+    assert len((ROOT / "README.md").read_bytes()) <= 9_000
+    (section,) = python_of("README.md")
+    assert len(section.splitlines()) <= 25
+
+
+@pytest.mark.parametrize("small", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_python_runs(small, monkeypatch):
+    """As it stands; or, as compiling is most of the time, with a network that compiles at once."""
+    (section,) = python_of("README.md")
+    if small:
+
+        def make_lessons(num_classes: int) -> al_jax.Lessons:
+            return al_jax.Lessons(al_jax.Recipe(tiny.Pixelwise(num_classes)))
+
+        monkeypatch.setattr(al_jax, "make_lessons", make_lessons)
+    assert set(re.findall(r"\bal_jax\.(\w+)", section)) <= set(al_jax.__all__)
+    space: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(section, space)
+    images, state = space["images"], space["state"]
+    assert space["segmentation"].shape == images.images.shape[:3]
+    # One example of every structure has been traced, by the person alone.
+    assert bool(state.seen.any(0).all())
+    traced = state.labels >= 0
+    assert bool((space["segmentation"] == state.labels)[traced].all())
+    lines = said.getvalue().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        name, section = re.match(r"(\w+) on section (\d+): expected Dice [01]\.", line).groups()
+        assert not state.annotated[int(section), images.names.index(name)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_other_python_is_python(page):
+    for section in python_of(page):
+        ast.parse(section)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXT[page]):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_of_the_project_exist(page):
+    named = re.findall(r"\b(?:al_jax|experiments|tests)/[\w/]+\.\w+", TEXT[page])
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_flag_exists(page):
     known = {
         node.args[0].value
-        for module in (
-            benchmark,
-            command,
-            lengths,
-            report,
-            scale,
-            simulate,
-            stack_flags,
-            sweep,
-            synthesise,
-        )
+        for module in COMMANDS
         for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_")
         if isinstance(node.args[0], ast.Constant)
     }
-    flags = set(re.findall(r"--(?:no(?=deform))?([a-z_]+)", README)) - {
-        "help",
-        "xla_gpu_deterministic_ops",
-        "xla_cpu_experimental_ynn_fusion_type",
+    flags = set(re.findall(r"--(?:no(?=deform))?([a-z_]+)", TEXT[page]))
+    assert flags <= known | OTHERS_FLAGS
+
+
+def test_every_public_name_has_its_line():
+    table = table_of_functions()
+    named = re.findall(r"`(\w+)(?:\(.*?\))?`", table)
+    assert sorted(named) == sorted(al_jax.__all__)
+
+
+def test_functions_are_called_as_the_table_says():
+    calls = re.findall(r"`(\w+)\((.*?)\)`", table_of_functions())
+    functions = {name for name in al_jax.__all__ if inspect.isfunction(getattr(al_jax, name))}
+    assert {name for name, _ in calls} == functions
+    assert {name: given for name, given in calls} == {name: needed(name) for name in functions}
+
+
+def test_every_equation_has_its_line():
+    equations = {
+        int(number)
+        for some in re.findall(r"Eqs?\. ([\d, and]+)", table_of_functions())
+        for number in re.findall(r"\d+", some)
     }
-    assert flags <= known
+    assert equations == set(range(1, 10))
+
+
+def test_every_module_has_its_line():
+    table = LIBRARY[LIBRARY.index("| modules | what they are |") :].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    named = [name for cell in cells for name in re.findall(r"`(\w+)/?`", cell)]
+    there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {"files"}
+    assert sorted(named) == sorted(there - {"__init__"})
