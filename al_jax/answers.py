@@ -15,6 +15,7 @@ import numpy.typing as npt
 from al_jax.boundary import DIRECTIONS
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import ALState, annotate, contradictions, init_state
+from al_jax.strategies import Suggestion
 
 Span = tuple[int | None, int | None]
 """First and last section of a structure, counted from 0, both included; None is an open end."""
@@ -134,6 +135,37 @@ def answer(
             "structure that they show"
         )
     return after, Report(float(effort), pixels, clipped, outside)
+
+
+def describe(query: Suggestion, images: Images) -> list[str]:
+    """Questions with their reasons, a line for each that was found.
+
+    Args:
+      query: from `strategies.suggest`, or several from `strategies.suggestions`.
+      images: what is annotated.
+
+    Example:
+      "'putamen' on section 12: expected Dice 0.31, 120 of 210 px of outline left (90 px along
+      'pallidum')"
+    """
+    lines = []
+    several = jax.tree.map(lambda leaf: np.asarray(leaf)[None], query)
+    if np.ndim(query.found):
+        several = jax.tree.map(np.asarray, query)
+    for k in np.flatnonzero(several.found):
+        pair = f"'{images.names[several.structure[k]]}' on section "
+        pair += images.sections[several.section[k]]
+        if several.example[k]:
+            lines.append(f"{pair}: a first example, as no outline of it is known")
+            continue
+        along = several.shared[k]
+        beside = [f"{along[c]:.0f} px along '{images.names[c]}'" for c in np.flatnonzero(along)]
+        lines.append(
+            f"{pair}: expected Dice {several.dice[k]:.2f}, {several.left[k]:.0f} of "
+            f"{several.whole[k]:.0f} px of outline left"
+            + (f" ({', '.join(beside)})" if beside else "")
+        )
+    return lines
 
 
 def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALState:

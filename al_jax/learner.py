@@ -157,14 +157,25 @@ def assess(
     return Learner(train=train_state, dice=jnp.stack([now, now]), **seen), kept
 
 
+def learn(
+    key: jax.Array, learner: Learner, state: ALState, sections: Sections, lessons: Lessons
+) -> tuple[Learner, jax.Array]:
+    """All before the first query: `learn_first`, then `assess`.
+
+    Returns:
+      The learner, and the loss of every step.
+    """
+    trained, losses = learn_first(key, learner.train, state, sections, lessons)
+    return assess(trained, state, sections, lessons)[0], losses
+
+
 def relearn(
     learner: Learner,
     state: ALState,
     sections: Sections,
     lessons: Lessons,
     *,
-    section: jax.Array | int,
-    structure: jax.Array | int,
+    answered: tuple[jax.Array | int, jax.Array | int] | None = None,
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
@@ -178,12 +189,17 @@ def relearn(
       state: after it.
       sections: the stack.
       lessons: static.
-      section, structure: the pair that was answered.
+      answered: section and structure of the answer, which 'prospective' asks for.
       keep, beside: as of `prediction.predict`, of the new network's prediction.
 
     Returns:
       The learner, the loss of every step, and what `keep` made of its prediction.
+
+    Raises:
+      ValueError: the Dice estimate is 'prospective' and `answered` is missing.
     """
+    if lessons.dice_estimate == "prospective" and answered is None:
+        raise ValueError("dice_estimate 'prospective' needs the pair that was answered")
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = train(
         key_train,
@@ -195,12 +211,12 @@ def relearn(
         learning_rate=lessons.query_learning_rate,
     )
     seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
-    if lessons.dice_estimate == "fit":
+    if lessons.dice_estimate == "prospective" and answered is not None:
+        score = prospective_dice(learner, state, sections, lessons, answered)
+        history = _remember(learner.dice, answered[1], score, state.seen[answered])
+    else:
         now = estimated_dice(seen["fit"], seen["traced"])
         history = jnp.stack([now, learner.dice[0]])
-    else:
-        score = prospective_dice(learner, state, sections, lessons, section, structure)
-        history = _remember(learner.dice, structure, score, state.seen[section, structure])
     return Learner(train=train_state, dice=history, **seen), losses, kept
 
 
@@ -222,10 +238,10 @@ def prospective_dice(
     state: ALState,
     sections: Sections,
     lessons: Lessons,
-    section: jax.Array | int,
-    structure: jax.Array | int,
+    answered: tuple[jax.Array | int, jax.Array | int],
 ) -> jax.Array:
     """Dice [] of the prediction made just before an answer, in `state`, against that answer."""
+    section, structure = answered
     own, labels = _at(sections, section), state.labels[section]
     before = state.replace(annotated=state.annotated.at[section, structure].set(False))
     partial = _at(partial_labels(before), section)

@@ -176,7 +176,9 @@ def make_network(name: str, num_classes: int) -> FCN:
 
 def init_params(key: jax.Array, network: FCN) -> chex.ArrayTree:
     """Weights drawn from `key`: He-normal kernels, zero biases and scores."""
-    return network.init(key, jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
+    # Compiled, as nothing but the shapes of what the layers compute is needed.
+    draw = jax.jit(lambda key: network.init(key, jnp.zeros((1, STRIDE, STRIDE, 3))))
+    return draw(key)["params"]
 
 
 def cast_params(params: chex.ArrayTree, network: FCN) -> chex.ArrayTree:

@@ -112,7 +112,7 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
         lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
     )
     return Task(
-        sections=make_sections(stack.images, stack.inside),
+        sections=make_sections(stack),
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),

@@ -238,8 +238,7 @@ def run_queries(
                 state,
                 task.sections,
                 lessons,
-                section=query.section,
-                structure=query.structure,
+                answered=(query.section, query.structure),
                 keep=score,
                 beside=beside(task),
             )

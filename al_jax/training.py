@@ -20,7 +20,7 @@ from al_jax.augment import (
 )
 from al_jax.losses import cross_entropy, partial_cross_entropy
 from al_jax.networks import FCN, init_params, intensity_range, network_input, normalise
-from al_jax.stack import UNLABELLED
+from al_jax.stack import UNLABELLED, Images
 from al_jax.state import PartialLabels
 
 LOSSES = ("partial", "labelled")
@@ -95,9 +95,9 @@ class Batch(NamedTuple):
     compatible: jax.Array
 
 
-def make_sections(images: chex.Array, inside: chex.Array) -> Sections:
-    """`images` [N, H, W, K] and `inside` [N, H, W] with each section's intensity range."""
-    images, inside = jnp.asarray(images), jnp.asarray(inside)
+def make_sections(stack: Images) -> Sections:
+    """Images and their domains, with each section's intensity range."""
+    images, inside = jnp.asarray(stack.images), jnp.asarray(stack.inside)
     # Not under vmap, which would hold the whole stack as float32.
     low, high = jax.lax.map(lambda x: intensity_range(*x), (images, inside))
     return Sections(images=images, inside=inside, low=low, high=high)

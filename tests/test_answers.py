@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_jax import answers, state
+from al_jax import answers, state, strategies
 from al_jax.answers import Answer, Range, Skip, Withdraw
 from al_jax.stack import InputError, make_images
 
@@ -255,3 +255,33 @@ def test_a_replay_is_the_state_built_from_what_is_left(moves):
         for one in skipped:
             expected[one] = True
         _same(_replay(events), (direct, expected))  # of each prefix
+
+
+# Questions in words.
+
+
+def test_a_question_says_why():
+    s = _fresh()
+    query = strategies.suggest(s, strategies.make_evidence(s, np.zeros((2, 3))))
+    assert answers.describe(query, IMAGES) == [
+        "'a' on section s7: a first example, as no outline of it is known"
+    ]
+    for pair in ((0, 1), (0, 2), (1, 0)):
+        s, _ = answers.answer(s, IMAGES, *pair, _true(*pair))
+    # Whole outlines: a 4, b 3, of which 2 shared; the background of s12 has 4 + 2 on its edges.
+    dice = np.array([[0.5, 0.25, 0.125]] * 2)
+    evidence = strategies.make_evidence(s, dice)
+    assert answers.describe(strategies.suggestions(s, evidence, count=9), IMAGES) == [
+        "'b' on section s12: expected Dice 0.12, 3 of 3 px of outline left",
+        "'a' on section s12: expected Dice 0.25, 4 of 4 px of outline left",
+    ]
+    s, _ = answers.answer(_fresh(), IMAGES, 0, 1, _true(0, 1))
+    s = s.replace(
+        length_sum=np.array([[6, 2, 0], [2, 4, 2], [0, 2, 3.0]]), length_count=np.ones((3, 3))
+    )
+    query = strategies.suggest(s, strategies.make_evidence(s, dice), section=0)
+    assert answers.describe(query, IMAGES) == [
+        "'b' on section s7: expected Dice 0.12, 1 of 3 px of outline left (2 px along 'a')"
+    ]
+    # Nothing is asked where nothing is found.
+    assert answers.describe(query.replace(found=np.array(False)), IMAGES) == []

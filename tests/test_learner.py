@@ -17,7 +17,7 @@ from al_jax.training import Recipe, Training, make_sections
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
 TRAINING = Training(crop=32, batch=4)
-SECTIONS = make_sections(STACK.images, STACK.inside)
+SECTIONS = make_sections(STACK)
 ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 
 
@@ -82,7 +82,7 @@ def test_fit_moves_on_by_one_answer():
     steps, pairs = [begun], [(1, 1), (3, 2), (4, 1)]
     for section, structure in pairs:
         s = _answer(s, section, structure)
-        after, losses, kept = _relearn(lessons)(steps[-1], s, section=section, structure=structure)
+        after, losses, kept = _relearn(lessons)(steps[-1], s, answered=(section, structure))
         assert losses.shape == (2 * 2,) and kept is None
         fit, traced = np.asarray(after.fit), np.asarray(after.traced)
         now = [fit[traced[:, c], c].mean() for c in range(CLASSES)]
@@ -100,7 +100,7 @@ def test_prospective_is_the_dice_of_what_was_shown_before_the_answer():
     proposed, mask = np.asarray(before[1]) == 1, STACK.truth[1] == 1
     inside = STACK.inside[1]
     both, either = (proposed & mask & inside).sum(), (proposed & inside).sum() + mask.sum()
-    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), section=1, structure=1)
+    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), answered=(1, 1))
     assert 0 < 2 * both / either < 1
     expected = np.array(begun.dice)
     expected[:, 1] = 2 * both / either, begun.dice[0, 1]
@@ -113,7 +113,7 @@ def test_a_correct_absent_answer_says_nothing_of_a_classs_dice(estimate):
     begun, s, lessons = _begun(dice_estimate=estimate)
     s = _answer(s, 4, 3, np.zeros(tiny.SHAPE[1:], bool))
     assert s.annotated[4, 3] and not s.seen[4, 3]
-    after, _, _ = _relearn(lessons)(begun, s, section=4, structure=3)
+    after, _, _ = _relearn(lessons)(begun, s, answered=(4, 3))
     if estimate == "prospective":
         np.testing.assert_array_equal(after.dice, begun.dice)
     else:
@@ -141,8 +141,7 @@ def test_what_is_kept_is_of_the_new_network():
             s,
             SECTIONS,
             lessons,
-            section=1,
-            structure=1,
+            answered=(1, 1),
             keep=keep,
             beside=jnp.asarray(STACK.truth),
         ),
@@ -156,7 +155,7 @@ def test_what_is_kept_is_of_the_new_network():
 def test_the_same_answers_are_the_same_network():
     begun, s, lessons = _begun()
     s = _answer(s, 1, 1)
-    first, again = (_relearn(lessons)(begun, s, section=1, structure=1) for _ in range(2))
+    first, again = (_relearn(lessons)(begun, s, answered=(1, 1)) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
@@ -189,13 +188,27 @@ def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
         _answer(s, section, structure),
         SECTIONS,
         lessons=lessons,
-        section=section,
-        structure=structure,
+        answered=(section, structure),
     )
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), mine, after.learner
     )
     np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
+
+
+def test_prospective_wants_to_know_the_answer():
+    begun, s, lessons = _begun(dice_estimate="prospective")
+    with pytest.raises(ValueError, match="needs the pair that was answered"):
+        learner.relearn(begun, s, SECTIONS, lessons)
+
+
+def test_learning_is_training_and_a_look():
+    begun, s, lessons = _begun()
+    first = learner.init_learner(jax.random.key(4), s, lessons)
+    run = jax.jit(learner.learn, static_argnames="lessons", compiler_options=ROUGH)
+    learnt, losses = run(jax.random.key(5), first, s, SECTIONS, lessons=lessons)
+    assert losses.shape == (20 * 2,)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), learnt, begun)
 
 
 def test_an_unknown_estimate_is_refused():

@@ -108,7 +108,7 @@ def test_the_python_runs(small, monkeypatch):
     lines = said.getvalue().splitlines()
     assert len(lines) == 3
     for line in lines:
-        name, section = re.match(r"(\w+) on section (\d+): expected Dice [01]\.", line).groups()
+        name, section = re.match(r"'(\w+)' on section (\d+): expected Dice [01]\.", line).groups()
         assert not state.annotated[int(section), images.names.index(name)]
 
 

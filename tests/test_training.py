@@ -11,6 +11,7 @@ import tiny
 from scipy.special import logsumexp, softmax
 
 from al_jax import networks, training
+from al_jax.stack import make_images
 from al_jax.state import PartialLabels
 from al_jax.training import Batch, Recipe, Training
 
@@ -70,7 +71,7 @@ def test_each_section_has_the_range_of_its_own_inside():
     # Darkest and brightest lie outside, by turns in the other section.
     images = np.array([[[[0], [20], [40]]], [[[200], [250], [90]]]], np.uint8)
     inside = np.array([[[False, True, True]], [[True, False, True]]])
-    sections = training.make_sections(images, inside)
+    sections = training.make_sections(make_images(images, ("background", "a"), inside))
     np.testing.assert_array_equal(sections.low, [20, 90])
     np.testing.assert_array_equal(sections.high, [40, 200])
     np.testing.assert_array_equal(sections.images, images)

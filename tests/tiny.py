@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax.networks import make_network
-from al_jax.stack import Stack, make_stack
+from al_jax.stack import Stack, make_images, make_stack
 from al_jax.state import PartialLabels
 from al_jax.training import Sections, make_sections
 
@@ -44,7 +44,7 @@ def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
         compatible=jnp.asarray(compatible),
         in_range=jnp.asarray(in_range),
     )
-    return make_sections(whole.images[:count], inside), partial, truth
+    return make_sections(make_images(whole.images[:count], whole.names, inside)), partial, truth
 
 
 def weights(network: nn.Module, seed: int = 0, heads: bool = False):
