@@ -266,6 +266,7 @@ def test_pyramids_and_pages(file, tmp_path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(large, metadata=None)
         writer.write(large[::2, ::2], subfiletype=1, metadata=None)
+        writer.write(large[:10, :30], subfiletype=1, metadata=None)  # a thumbnail
     np.testing.assert_array_equal(image(open_picture(path))[..., 0], large)
     pages = np.stack([IDS, IDS])
     refused(
