@@ -3,6 +3,8 @@
 import gzip
 import io as std_io
 import pathlib
+import struct
+import zlib
 from collections.abc import Callable
 
 import nibabel
@@ -74,6 +76,30 @@ def picture_bytes(array: np.ndarray, extension: str = ".png", **options) -> byte
     buffer = std_io.BytesIO()
     Image.fromarray(array).save(buffer, {".png": "PNG"}.get(extension, "TIFF"), **options)
     return buffer.getvalue()
+
+
+def png(array: np.ndarray, depth: int, colour: int) -> bytes:
+    """A PNG of any depth and colour type, by the specification: [h, w, samples], big-endian."""
+    height, width = array.shape[:2]
+    flat = array.reshape(height, -1)
+    if depth == 16:
+        rows = [row.astype(">u2").tobytes() for row in flat]
+    else:
+        bits = [[(int(v) >> b) & 1 for v in row for b in reversed(range(depth))] for row in flat]
+        rows = [np.packbits(row).tobytes() for row in bits]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def nifti_bytes(array: np.ndarray, compress: bool = True) -> bytes:

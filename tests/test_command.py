@@ -223,10 +223,12 @@ def test_flags_that_are_refused(refused, arguments, says):
 
 def test_flags_of_one_kind_of_input_are_refused_with_another(refused):
     arguments = write_folders()
-    line = refused(*arguments, "--grouping=nine")
-    assert line == "--grouping has no effect with a folder of sections; leave it out"
-    line = refused("--images=a.nii", "--labels=b.nii", "--names=names.csv", "--outside_id=7")
-    assert line == "--outside_id has no effect with a NIfTI volume; leave it out"
+    line = refused(*arguments, "--axis=axial")
+    assert line == "--axis has no effect with pictures of sections; leave it out"
+    pathlib.Path("a.nii").touch()
+    files = ("--images=a.nii", "--labels=b.nii", "--names=names.csv")
+    line = refused(*files, "--label_suffix=_mask")
+    assert line == "--label_suffix has no effect with a volume; leave it out"
 
 
 # The output directory.

@@ -258,6 +258,10 @@ def test_a_segmentation_of_slicer_fills_a_part_of_the_grid(volumes, tmp_path):
     assert_equal(read_volume(volumes[0], path, volumes[2], cut=SIX), expected)
     nrrd.write(path, part, place | {"space origin": [-2.0, -3.5, 1.6]})
     assert read_volume(volumes[0], path, volumes[2], cut=SIX) is not None
+    # Segments may stick out of the image.
+    out = np.pad(labels, ((3, 2), (1, 0), (0, 4)), constant_values=0)
+    nrrd.write(path, out, place | {"space origin": [3.0, 1.0, 0.0]})
+    assert_equal(read_volume(volumes[0], path, volumes[2], cut=SIX), expected)
     nrrd.write(path, part, place | {"space directions": np.diag([-1.5, -1.0, 1.0])})
     refused("l.seg.nrrd: is on another grid", read_volume, volumes[0], path, volumes[2], cut=SIX)
     nrrd.write(path, part, place | {"space origin": [-200.0, -3.0, 1.0]})

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from samples import refused
+from samples import png, refused
 
 from al_jax.files.cuts import Cut, read_volume
 from al_jax.files.masks import empty_truth, to_classes, to_ids
@@ -72,6 +72,24 @@ def write_png(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
         Image.fromarray(section.astype(dtype)).save(folder / f"{n}.png")
 
 
+def write_shallow_png(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
+    for n, section in enumerate(ids):
+        (folder / f"{n}.png").write_bytes(png(section[..., None], BITS[dtype], 0))
+
+
+def write_rgb_png(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
+    for n, section in enumerate(ids):
+        depth = 8 * np.dtype(dtype).itemsize
+        (folder / f"{n}.png").write_bytes(png(np.stack([section] * 3, -1), depth, 2))
+
+
+def write_opaque_png(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
+    most = np.full_like(ids[0], np.iinfo(dtype).max)
+    for n, section in enumerate(ids):
+        depth = 8 * np.dtype(dtype).itemsize
+        (folder / f"{n}.png").write_bytes(png(np.stack([section, most], -1), depth, 4))
+
+
 def write_bmp(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
     for n, section in enumerate(ids):
         Image.fromarray(section.astype(dtype)).save(folder / f"{n}.bmp")
@@ -90,24 +108,45 @@ def write_tiff(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
         tifffile.imwrite(folder / f"{n}.tif", section.astype(dtype), **options)
 
 
+def write_white_is_zero(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
+    for n, section in enumerate(ids):
+        order = "<>"[n % 2]
+        tifffile.imwrite(
+            folder / f"{n}.tif", section.astype(dtype), photometric="miniswhite", byteorder=order
+        )
+
+
+def write_rgb_tiff(folder: pathlib.Path, ids: np.ndarray, dtype: str) -> None:
+    for n, section in enumerate(ids):
+        planes = np.stack([section.astype(dtype)] * 3)
+        tifffile.imwrite(folder / f"{n}.tif", planes, photometric="rgb", planarconfig="separate")
+
+
+BITS = {"one": 1, "two": 2, "four": 4}  # of a pixel, below a byte
 FOLDERS = {
     **{("png", dtype): write_png for dtype in ("u1", "u2")},
+    **{("shallow png", bits): write_shallow_png for bits in BITS},
+    **{("rgb png", dtype): write_rgb_png for dtype in ("u1", "u2")},
+    **{("opaque png", dtype): write_opaque_png for dtype in ("u1", "u2")},
     ("bmp", "u1"): write_bmp,
     ("palette", "u1"): write_palette,
     **{("tiff", dtype): write_tiff for dtype in (*INTEGERS, *FLOATS, "?")},
+    **{("white is zero", dtype): write_white_is_zero for dtype in ("u1", "u2", "i4")},
+    **{("rgb tiff", dtype): write_rgb_tiff for dtype in ("u1", "u2", "f4")},
 }
 VOLUMES = [
     *(("nii", dtype) for dtype in (*INTEGERS, *FLOATS)),
     *(("mgz", dtype) for dtype in ("u1", "i2", "i4", "f4")),
     *(("nrrd", dtype) for dtype in (*INTEGERS, *FLOATS)),
+    *(("seg.nrrd", dtype) for dtype in ("u1", "i2")),
 ]
 PAGES = [("pages", dtype) for dtype in (*INTEGERS, *FLOATS)]
 
 
 def ids_of(dtype: str) -> st.SearchStrategy[int]:
     """Ids that the type holds and can tell apart, small ones and large."""
-    if dtype == "?":
-        return st.integers(0, 1)
+    if dtype == "?" or dtype in BITS:
+        return st.integers(0, (1 << BITS.get(dtype, 1)) - 1)
     kind = np.dtype(dtype)
     most = 2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else np.iinfo(kind).max
     least = -most if kind.kind == "f" else np.iinfo(kind).min
@@ -142,7 +181,7 @@ def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> tuple
     paths = [folder / f"{name}.{form}" for name in ("images", "labels")]
     for path, array in zip(paths, (image, ids.astype(dtype)), strict=True):
         volume = array[:, ::-1].transpose(2, 0, 1)
-        if form == "nrrd":
+        if form.endswith("nrrd"):
             nrrd.write(str(path), volume, {"spacings": [1.0, 1.0, 1.0]})
         else:
             maker = nibabel.MGHImage if form == "mgz" else nibabel.Nifti1Image
@@ -152,7 +191,7 @@ def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> tuple
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
 @given(maps)
 def test_a_label_map_of_any_format_and_depth_comes_back(wrong, case):
     """Or, if the table lacks an id, one line says so."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageDraw
-from samples import picture_bytes, refused
+from samples import picture_bytes, png, refused
 from tifffile import EXTRASAMPLE
 
 from al_jax.files import pictures
@@ -43,30 +43,6 @@ def image(picture, channels=None):
 
 def ids(picture):
     return ids_of(picture, picture.orientation)
-
-
-def png(array: np.ndarray, depth: int, colour: int) -> bytes:
-    """A PNG of any depth and colour type, by the specification: [h, w, samples], big-endian."""
-    height, width = array.shape[:2]
-    flat = array.reshape(height, -1)
-    if depth == 16:
-        rows = [row.astype(">u2").tobytes() for row in flat]
-    else:
-        bits = [[(int(v) >> b) & 1 for v in row for b in reversed(range(depth))] for row in flat]
-        rows = [np.packbits(row).tobytes() for row in bits]
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
-        + chunk(b"IEND", b"")
-    )
 
 
 # PNG, JPEG, BMP.
@@ -290,6 +266,7 @@ def test_pyramids_and_pages(file, tmp_path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(large, metadata=None)
         writer.write(large[::2, ::2], subfiletype=1, metadata=None)
+        writer.write(large[:10, :30], subfiletype=1, metadata=None)  # a thumbnail
     np.testing.assert_array_equal(image(open_picture(path))[..., 0], large)
     pages = np.stack([IDS, IDS])
     refused(

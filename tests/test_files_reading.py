@@ -40,6 +40,10 @@ def test_errors_blame_the_right_thing(error, message):
     refused(message, fails, "x", error)
 
 
+def test_an_empty_path_is_no_folder():
+    refused("an empty path: there is no such file", fails, "", IsADirectoryError())
+
+
 def test_the_other_half_of_a_pair_is_named(tmp_path):
     path = tmp_path / "half.hdr"
     path.touch()

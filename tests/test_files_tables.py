@@ -107,6 +107,12 @@ def test_colours_are_of_classes_and_of_all_or_none(table):
     assert read_table(table(grouped.replace("#010203", "")), "name").colours is None
 
 
+def test_only_id_0_has_other_names_for_background(table):
+    names = "id,name\n0,Clear Label\n1,unknown\n2,Background\n3,exterior\n"
+    found = (["background", "unknown", "exterior"], {0: 0, 1: 1, 2: 0, 3: 2})
+    assert read(table(names)) == found
+
+
 def test_an_outside_id_is_no_class(table):
     assert read(table(PLAIN), outside_id=3) == (["background", "right"], {0: 0, 5: 1})
     # Nothing is taken for background where id 0 is outside the image.

@@ -71,6 +71,19 @@ def test_absent_classes_are_dropped_but_for_the_background():
     assert drop_absent(truth, ("background", "a", "b", "c"))[2] is None
 
 
+def test_labels_are_copied_only_where_they_must_change():
+    truth = np.array([[[0, 1]], [[1, -1]]], np.int16)
+    images, names = np.zeros((2, 1, 2), np.uint8), ("background", "a")
+    inside = truth >= 0
+    assert make_stack(images, truth, names, inside).truth is truth
+    wild = np.where(inside, truth, 7).astype(np.int16)  # ignored outside
+    np.testing.assert_array_equal(make_stack(images, wild, names, inside).truth, truth)
+    assert wild[1, 0, 1] == 7
+    out = np.array([[[2, 2]], [[-1, 0]]], np.int16)
+    left, kept, _ = drop_absent(out, ("background", "a", "b"), out=out)
+    assert left is out and out.tolist() == [[[1, 1]], [[-1, 0]]] and kept == ("background", "b")
+
+
 def test_is_a_pytree_with_static_names():
     stack = make_stack(**parts())
     assert len(jax.tree.leaves(stack)) == 3

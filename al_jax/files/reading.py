@@ -49,6 +49,8 @@ def _one_line(path: str | os.PathLike, kind: str) -> Iterator[None]:
             f"{path}: its other half {missing.name} is missing; put both in one folder"
         ) from error
     except IsADirectoryError as error:
+        if not os.fspath(path):
+            raise InputError("an empty path: there is no such file; name one") from error
         raise InputError(f"{path}: is a folder, not {kind}; name a file in it") from error
     except PermissionError as error:
         raise InputError(

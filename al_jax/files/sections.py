@@ -31,7 +31,10 @@ from al_jax.stack import Images, InputError, Stack, make_images, make_stack
 
 
 class Section(NamedTuple):
-    """One section: its name, its image, its labels where it has any, and how each is turned."""
+    """One section: its name, its image, its labels where it has any, and how these are turned.
+
+    `turns` are the orientations of image and labels, 1 to 8, that `pictures.turn` takes.
+    """
 
     name: str
     image: Picture
@@ -149,7 +152,7 @@ def _opened(
             names = [file.name for file in files]
             pictures, found = [open_picture(file) for file in files], [None] * len(files)
         else:
-            if not label_path.is_dir():
+            if label_path.is_file():
                 raise InputError(f"{labels}: is no folder but {images} is; give both as folders")
             pairs = pair_pictures(path, label_path, suffix)
             names = [image.name for image, _ in pairs]
