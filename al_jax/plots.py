@@ -214,7 +214,7 @@ def growth(
             axes.yaxis.set_minor_locator(NullLocator())
             canvas.label_axes(axes, name.capitalize(), unit)
             if column == 0:
-                handles = {line.get_label(): line for line in axes.get_lines()[:-1]}
+                handles = {str(line.get_label()): line for line in axes.get_lines()[:-1]}
                 place_of_legend = (0.5, (3.78, 0.02)[row] / high)
                 canvas.legend(
                     figure,

@@ -25,7 +25,7 @@ from al_jax.stack import InputError, Stack
 from al_jax.state import ALState
 from al_jax.strategies import STRATEGIES
 from al_jax.training import Training, TrainState
-from experiments import command, runs
+from experiments import command, folders, runs
 from experiments.runs import TARGETS, Progress
 
 FLAGS = flags.FLAGS
@@ -129,7 +129,7 @@ def main() -> None:
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
     prepared = runs.prepare(stack, config, FLAGS.seed, mesh)
-    with command.open_workdir(FLAGS.workdir, configuration) as workdir:
+    with folders.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, weights, config, configuration)
 
 
