@@ -1,45 +1,25 @@
-"""Pictures of a run: Dice against effort, and what had been traced on which section.
-
-Nothing here touches matplotlib's global state (no pyplot): figures are drawn by their own Agg
-canvas, and equal inputs give equal bytes.
-"""
+"""Pictures of a run: Dice against effort, and what had been traced on which section."""
 
 import colorsys
-import io
 import os
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from al_jax.files.whole import write_whole
+from al_jax import canvas
+from al_jax.canvas import INK, LINES, PALE, literal
 from al_jax.stack import Stack
 from al_jax.statistics import effort_at
 
-DPI = 150
-FONT = "DejaVu Sans"  # ships with matplotlib, so that a figure is the same anywhere
-INK, PALE = "#333333", "#9a9a9a"
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
-# Told apart under the common colour blindnesses (Okabe and Ito; Tol's muted set), dark on white.
-LINES = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#332288",
-    "#56b4e9",
-    "#882255",
-    "#7a7a20",
-    "#000000",
-)
-# The same for areas over a grey image, the most different first.
+# Of areas over a grey image, kept apart as those of `canvas.LINES`, the most different first.
 AREAS = (
     "#e69f00",
     "#56b4e9",
@@ -73,7 +53,7 @@ def curve(
       path: of the PNG, written whole.
       targets: Dice, fractions.
     """
-    figure = Figure(figsize=(8.4, 5.2), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(8.4, 5.2)
     axes = figure.add_axes((0.085, 0.115, 0.89, 0.85))
     start = min(float(t["effort_percent"][0]) for t in traces.values())
     stop = max(float(t["effort_percent"][-1]) for t in traces.values())
@@ -95,7 +75,6 @@ def curve(
             fontsize=8,
             color="#6a6a6a",
             zorder=1,
-            family=FONT,
         )
     colours = {name: LINES[i % len(LINES)] for i, name in enumerate(traces)}
     for order, (name, trace) in enumerate(traces.items()):
@@ -123,27 +102,24 @@ def curve(
     for target in targets:
         _mark(axes, target, traces, colours, width)
 
-    handles = [Line2D([], [], color=c, linewidth=2, label=n) for n, c in colours.items()]
-    handles.append(
-        Line2D([], [], color=INK, linewidth=1.0, linestyle=":", label="network alone (unclamped)")
-    )
-    legend = axes.legend(
-        handles=handles,
+    entries: dict[str, Artist] = {
+        name: Line2D([], [], color=colour, linewidth=2) for name, colour in colours.items()
+    }
+    alone = Line2D([], [], color=INK, linewidth=1.0, linestyle=":")
+    entries["network alone (unclamped)"] = alone
+    legend = canvas.legend(
+        axes,
+        entries,
+        size=9,
         loc="lower right",
-        ncols=1 if len(handles) <= 6 else 2,
-        frameon=True,
+        ncols=1 if len(entries) <= 6 else 2,
         framealpha=0.92,
         edgecolor="none",
-        prop={"family": FONT, "size": 9},
-        labelcolor=INK,
     )
     legend.set_zorder(9)
-    axes.set_xlabel("Outline traced (% of the stack's)", fontsize=11, color=INK, family=FONT)
-    axes.set_ylabel("Mean Dice over structures (%)", fontsize=11, color=INK, family=FONT)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
-    axes.tick_params(colors=INK, labelsize=9, labelfontfamily=FONT)
-    _save(figure, path)
+    x, y = "Outline traced (% of the stack's)", "Mean Dice over structures (%)"
+    canvas.label_axes(axes, x, y, size=11)
+    canvas.save(figure, path)
 
 
 def _mark(axes: Axes, target: float, traces: dict, colours: dict[str, str], width: float) -> None:
@@ -179,7 +155,6 @@ def _mark(axes: Axes, target: float, traces: dict, colours: dict[str, str], widt
             color=colours[name],
             path_effects=HALO,
             zorder=7,
-            family=FONT,
         )
 
 
@@ -212,7 +187,7 @@ def annotations(
     rows_used, columns_used = _window(truth > 0)
     box = (shown, rows_used, columns_used)
     colours = class_colours(len(names))
-    grey = _brightness(images[box], inside[box])
+    grey = grey_levels(images[box], inside[box])
     titled = [("ground\ntruth", truth, None), *rows]
 
     pictures = []
@@ -235,9 +210,8 @@ def annotations(
                     fontweight="bold",
                     color="white",
                     path_effects=[withStroke(linewidth=2, foreground="black")],
-                    family=FONT,
                 )
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def contact_sheet(
@@ -253,7 +227,7 @@ def contact_sheet(
       titles: of the N columns.
       path: of the PNG, written whole.
     """
-    greys = [_brightness(stack.images, stack.inside) for _, stack, _ in rows]
+    greys = [grey_levels(stack.images, stack.inside) for _, stack, _ in rows]
     drawn = [
         (stack.truth > 0) | (stack.inside & (grey.max(-1) > DARK))
         for (_, stack, _), grey in zip(rows, greys, strict=True)
@@ -266,7 +240,7 @@ def contact_sheet(
         colours = class_colours(stack.num_classes)
         pictures.append((title, [overlay(*section, colours) for section in sections]))
     named = next((stack.names for _, stack, labelled in rows if labelled), ())
-    _save(_sheet(titles, pictures, named)[0], path)
+    canvas.save(_sheet(titles, pictures, named)[0], path)
 
 
 def _sheet(
@@ -277,14 +251,15 @@ def _sheet(
     panel = float(np.clip(16.8 / len(titles), 1.4, 2.8))  # inches, the larger side
     across, down = panel * width / max(height, width), panel * height / max(height, width)
     gap, top = 0.04, 0.33
-    margin = 0.2 + 0.125 * max(len(word) for title, _ in rows for word in _lines(title))
+    margin = 0.2 + 0.125 * max(canvas.columns(word) for title, _ in rows for word in _lines(title))
     colours = class_colours(len(names))
-    named = list(zip(names[1:], colours[1:], strict=True)) if len(names) <= 21 else []
+    named = dict(zip(names[1:], colours[1:] / 255, strict=True)) if len(names) <= 21 else {}
     page = margin + len(titles) * (across + gap) + 0.05
-    columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * max(map(len, names))))))
+    widest = max(map(canvas.columns, names), default=0)
+    columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * widest))))
     legend = 0.16 + 0.25 * -(-len(named) // columns) if named else 0.05
     length = top + len(rows) * (down + gap) + legend
-    figure = Figure(figsize=(page, length), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(page, length)
 
     panels: list[list[Axes]] = []
     for i, (title, pictures) in enumerate(rows):
@@ -292,12 +267,11 @@ def _sheet(
         figure.text(
             (margin - 0.1) / page,
             (y + down / 2) / length,
-            "\n".join(_lines(title)),
+            literal("\n".join(_lines(title))),
             ha="right",
             va="center",
             fontsize=13,
             color=INK,
-            family=FONT,
         )
         panels.append([])
         for j, (heading, picture) in enumerate(zip(titles, pictures, strict=True)):
@@ -306,11 +280,13 @@ def _sheet(
             axes.set_axis_off()
             axes.imshow(picture, interpolation="nearest", aspect="auto")
             if i == 0:
-                axes.set_title(heading, fontsize=13, color=INK, pad=3, family=FONT)
+                axes.set_title(literal(heading), fontsize=13, color=INK, pad=3)
             panels[-1].append(axes)
     if named:
-        figure.legend(
-            handles=[Patch(facecolor=c / 255, label=n.replace("_", " ")) for n, c in named],
+        canvas.legend(
+            figure,
+            {name: Patch(facecolor=colour) for name, colour in named.items()},
+            size=12,
             loc="lower center",
             ncols=columns,
             frameon=False,
@@ -318,8 +294,6 @@ def _sheet(
             handlelength=1.1,
             handleheight=1.1,
             labelspacing=0.35,
-            prop={"family": FONT, "size": 12},
-            labelcolor=INK,
         )
     return figure, panels
 
@@ -375,16 +349,11 @@ def _window(drawn: np.ndarray) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _brightness(images: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, K] scaled over the stack to 0..1, robust to a few bright pixels."""
-    pixels = images[inside].astype(np.float32)
+def grey_levels(images: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, K] scaled over the stack to 0..1, robust to a few bright pixels.
+
+    In float64: the range of float32 numbers may be no float32 number.
+    """
+    pixels = images[inside].astype(np.float64)
     low, high = np.percentile(pixels, (0.1, 99.8)) if pixels.size else (0.0, 1.0)
-    return np.clip((images - low) / max(float(high - low), 1e-6), 0, 1)
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    """The figure as a PNG without dates or versions, written whole."""
-    file = io.BytesIO()
-    canvas = FigureCanvasAgg(figure)
-    canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    write_whole(path, file.getvalue())
+    return np.clip((images - low) / (high - low or 1.0), 0, 1)

@@ -1,7 +1,6 @@
-"""Pictures of many runs: mean curves, settings, structures, and how well lengths were foretold.
+"""Pictures of many runs: mean curves, settings, structures, predicted lengths, growth.
 
-Like `al_jax.figures`, whose fonts and colours they share: no global state, equal bytes for equal
-inputs. Efforts and Dice are in %.
+Efforts and Dice are in %.
 """
 
 import os
@@ -12,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from al_jax.figures import DPI, FONT, INK, LINES, PALE, _save
+from al_jax import canvas
+from al_jax.canvas import INK, LINES, PALE, literal
 
 Band = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 """Efforts, mean and standard deviation [G] each, and up to which effort no run had ended."""
@@ -53,13 +53,19 @@ def bands(
                 )
             spread = np.nan_to_num(std)
             axes.fill_between(
-                effort, mean - spread, np.minimum(mean + spread, 100),
-                color=colour, alpha=0.13, linewidth=0, zorder=2, step="post",
-            )  # fmt: skip
+                effort,
+                mean - spread,
+                np.minimum(mean + spread, 100),
+                color=colour,
+                alpha=0.13,
+                linewidth=0,
+                zorder=2,
+                step="post",
+            )
         _legend(axes, {name: colours[name] for name in lines})
-        axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
-        _dress(axes, "Outline traced (% of the stack's)", "Mean Dice (%)")
-    _save(figure, path)
+        axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
+        canvas.label_axes(axes, "Outline traced (% of the stack's)", "Mean Dice (%)")
+    canvas.save(figure, path)
 
 
 def settings(
@@ -84,45 +90,56 @@ def settings(
         for order, (name, (means, stds)) in enumerate(lines.items()):
             aside = 0.06 * (order - (len(lines) - 1) / 2) / max(1, len(lines) / 4)
             axes.errorbar(
-                np.arange(len(values)) + aside, means, np.nan_to_num(stds),
-                color=colours[name], marker="o", markersize=5, linewidth=1.5, capsize=3,
-            )  # fmt: skip
+                np.arange(len(values)) + aside,
+                means,
+                np.nan_to_num(stds),
+                color=colours[name],
+                marker="o",
+                markersize=5,
+                linewidth=1.5,
+                capsize=3,
+            )
         axes.set_xlim(-0.4, len(values) - 0.6)
         highest = np.nanmax([np.add(m, np.nan_to_num(s)) for m, s in lines.values()], initial=1)
         axes.set_ylim(0, 1.1 * highest)
-        axes.set_xticks(range(len(values)), values)
+        axes.set_xticks(range(len(values)), map(literal, values))
         _legend(axes, {name: colours[name] for name in lines})
-        axes.set_title(title, fontsize=11, color=INK, family=FONT, loc="left")
-        _dress(axes, key, "Effort (%)")
-    _save(figure, path)
+        axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
+        canvas.label_axes(axes, key, "Effort (%)")
+    canvas.save(figure, path)
 
 
 def matrix(
     values: np.ndarray, rows: list[str], columns: list[str], path: str | os.PathLike
 ) -> None:
     """A table [R, C] of Dice in % as colours and numbers; NaN is left empty."""
-    left, wide = 0.3 + 0.085 * max(map(len, rows)), 0.72 * len(columns)
+    left, wide = 0.3 + 0.085 * max(map(canvas.columns, rows)), 0.72 * len(columns)
     page, high = left + wide + 0.6, 0.85 + 0.29 * len(rows)
     low = np.nanmin(values, initial=90) // 10 * 10
-    figure = Figure(figsize=(page, high), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(page, high)
     axes = figure.add_axes((left / page, 0.05 / high, wide / page, 0.29 * len(rows) / high))
     axes.imshow(values, cmap="cividis", vmin=low, vmax=100, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             ink = "white" if value < (low + 100) / 2 else "black"
             axes.text(
-                column, row, f"{value:.1f}", ha="center", va="center", fontsize=8.5, color=ink,
-                family=FONT,
-            )  # fmt: skip
+                column,
+                row,
+                f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color=ink,
+            )
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="left")
-    axes.set_yticks(range(len(rows)), [row.replace("_", " ") for row in rows])
-    axes.tick_params(length=0, colors=INK, labelsize=9, labelfontfamily=FONT)
+    axes.set_xticks(range(len(columns)), map(literal, columns), rotation=35, ha="left")
+    axes.set_yticks(range(len(rows)), [literal(row) for row in rows])
+    axes.tick_params(length=0, colors=INK, labelsize=9)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
-def foretold(
+def lengths(
     points: dict[str, tuple[np.ndarray, np.ndarray]],
     notes: dict[str, str],
     colours: dict[str, str],
@@ -139,7 +156,7 @@ def foretold(
     across = min(2, len(points))
     down = -(-len(points) // across)
     wide, high = 0.2 + 3.7 * across, 3.9 * down
-    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(wide, high)
     every = np.concatenate([axis for pair in points.values() for axis in pair])
     low, top = every.min() / 1.3, every.max() * 1.3
     for i, (name, (predicted, actual)) in enumerate(points.items()):
@@ -162,9 +179,9 @@ def foretold(
         axes.set_ylim(low, top)
         axes.plot([low, top], [low, top], color=PALE, linewidth=1, zorder=1)
         axes.scatter(predicted, actual, s=9, color=colours[name], alpha=0.45, linewidths=0)
-        axes.set_title(f"{name}\n{notes[name]}", fontsize=10, color=INK, family=FONT, loc="left")
-        _dress(axes, "Predicted (px)", "Actual (px)")
-    _save(figure, path)
+        axes.set_title(literal(f"{name}\n{notes[name]}"), fontsize=10, color=INK, loc="left")
+        canvas.label_axes(axes, "Predicted (px)", "Actual (px)")
+    canvas.save(figure, path)
 
 
 def growth(
@@ -179,7 +196,7 @@ def growth(
     """
     across, each, high = len(panels), 3.9, 7.6
     wide = each * across + 0.3
-    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(wide, high)
     for column, (name, (values, *rows)) in enumerate(panels.items()):
         for row, (lines, unit) in enumerate(zip(rows, ("Seconds", "MiB"), strict=True)):
             place = ((each * column + 0.85) / wide, (4.6, 0.95)[row] / high)
@@ -195,16 +212,20 @@ def growth(
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(NullLocator())
-            _dress(axes, name.capitalize(), unit)
+            canvas.label_axes(axes, name.capitalize(), unit)
             if column == 0:
-                handles = axes.get_legend_handles_labels()[0]
+                handles = {str(line.get_label()): line for line in axes.get_lines()[:-1]}
                 place_of_legend = (0.5, (3.78, 0.02)[row] / high)
-                figure.legend(
-                    handles=[*handles, Line2D([], [], color=PALE, linestyle=":", label="linear")],
-                    loc="lower center", bbox_to_anchor=place_of_legend, ncols=6, frameon=False,
-                    prop={"family": FONT, "size": 9.5}, labelcolor=INK,
-                )  # fmt: skip
-    _save(figure, path)
+                canvas.legend(
+                    figure,
+                    handles | {"linear": Line2D([], [], color=PALE, linestyle=":")},
+                    size=9.5,
+                    loc="lower center",
+                    bbox_to_anchor=place_of_legend,
+                    ncols=6,
+                    frameon=False,
+                )
+    canvas.save(figure, path)
 
 
 def method_colours(order: tuple[str, ...], names: list[str]) -> dict[str, str]:
@@ -217,22 +238,20 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels one below the other, with room for a title above and a legend below each."""
     each, room = 4.4, 1.25
     height = each * count
-    figure = Figure(figsize=(7.2, height), dpi=DPI, facecolor="white")
+    figure = canvas.new_figure(7.2, height)
     places = [(room + each * (count - 1 - i)) / height for i in range(count)]
     return figure, [figure.add_axes((0.1, y, 0.87, (each - room - 0.35) / height)) for y in places]
 
 
 def _legend(axes: Axes, colours: dict[str, str]) -> None:
-    handles = [Line2D([], [], color=c, linewidth=2.2, label=name) for name, c in colours.items()]
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.47, -0.16), ncols=6, frameon=False,
-        prop={"family": FONT, "size": 9.5}, labelcolor=INK, handlelength=1.3, columnspacing=1.2,
-    )  # fmt: skip
-
-
-def _dress(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=10, color=INK, family=FONT)
-    axes.set_ylabel(y, fontsize=10, color=INK, family=FONT)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
-    axes.tick_params(colors=INK, labelsize=9, labelfontfamily=FONT)
+    canvas.legend(
+        axes,
+        {name: Line2D([], [], color=c, linewidth=2.2) for name, c in colours.items()},
+        size=9.5,
+        loc="upper center",
+        bbox_to_anchor=(0.47, -0.16),
+        ncols=6,
+        frameon=False,
+        handlelength=1.3,
+        columnspacing=1.2,
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from al_jax.files.reading import reading
 from al_jax.oracle import Config
 from al_jax.stack import InputError
-from experiments.command import flatten
+from experiments.folders import flatten
 
 PROPOSED = "BDa"
 ABLATIONS = ("BDa_CE", "Da", "HBDa", "HB", "HDa")  # section 3.2.3

@@ -346,7 +346,7 @@ def length_section(
         "all stacks and seeds. r: correlation of logarithms; error: |predicted - actual| / actual."
     )
     if some:
-        plots.foretold(some, notes, colours, folder / "lengths.png")
+        plots.lengths(some, notes, colours, folder / "lengths.png")
         blocks.append(Picture("lengths.png", text))
     rows = [
         [

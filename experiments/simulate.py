@@ -29,7 +29,7 @@ from al_jax.simulation import Record
 from al_jax.stack import InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import Training, TrainState
-from experiments import command, runs, stack_flags
+from experiments import command, folders, runs, stack_flags
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
@@ -134,7 +134,7 @@ def main() -> None:
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
     prepared = driver.prepare(stack, config, FLAGS.seed, mesh)
-    with command.open_workdir(FLAGS.workdir, configuration) as workdir:
+    with folders.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, weights, config, configuration)
 
 

@@ -1,6 +1,5 @@
 """Bad input at the command line: one line on standard error, exit status 2, nothing left behind."""
 
-import fcntl
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ from al_jax.files.stacks import write_stack
 from al_jax.files.weights import TORCHVISION
 from al_jax.networks import make_network
 from al_jax.stack import InputError, make_stack
-from experiments import command, runs, simulate
+from experiments import command, folders, runs, simulate
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
@@ -314,27 +313,9 @@ def test_an_output_directory_that_is_not_writable(refused, folder):
 
 
 def test_an_output_directory_in_use(refused, begun):
-    with open(begun / ".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with folders.hold(begun):
         line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
     assert line == "out: another process is at work in it; wait for it"
-
-
-def test_of_two_that_begin_at_once_the_second_sees_the_first(folder, monkeypatch):
-    """The other one begins and ends between our look at the folder and our lock."""
-    mkdir = pathlib.Path.mkdir
-
-    def late(path: pathlib.Path, **options: bool) -> None:
-        mkdir(path, **options)
-        (path / "config.json").write_text('{"seed": 5}')
-
-    monkeypatch.setattr(pathlib.Path, "mkdir", late)
-    with (
-        pytest.raises(InputError, match=r"another run \(seed was 5, is 3\)"),
-        command.open_workdir("out", {"seed": 3}),
-    ):
-        pytest.fail("entered")
-    assert json.loads((folder / "out" / "config.json").read_text()) == {"seed": 5}
 
 
 # A run that fails.
@@ -358,7 +339,7 @@ def test_a_loss_that_is_not_finite(call, folder, pixelwise):
     assert status == 2
     assert line.startswith("the loss is not finite at training step ")
     assert line.endswith(" with --learning_rate=1e+30; lower it")
-    assert sorted(os.listdir("out")) == [".lock", "checkpoints", "config.json"]
+    assert sorted(os.listdir("out")) == ["checkpoints", "config.json"]
 
 
 def test_a_loss_that_is_not_finite_after_an_answer():

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import rcParams
 from PIL import Image
 
-from al_jax import figures
+from al_jax import canvas, figures
 from al_jax.stack import make_stack
 
 COLOURS = figures.class_colours(4)
@@ -87,7 +87,7 @@ def test_curve_is_a_picture_with_a_line_for_each_strategy(names, tmp_path):
     figures.curve(_traces(names), path)
     picture, _ = _picture(path)
     assert picture.shape[0] > 600 and picture.shape[1] > 1000
-    for line in figures.LINES[: len(names)]:
+    for line in canvas.LINES[: len(names)]:
         assert _near(picture, [int(line[i : i + 2], 16) for i in (1, 3, 5)]) > 300
     assert _near(picture, (255, 255, 255)) > 0.7 * picture.shape[0] * picture.shape[1]
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
@@ -255,3 +255,48 @@ def test_a_contact_sheet_shows_every_section_in_its_row(tmp_path, monkeypatch):
     again = tmp_path / "again.png"
     figures.contact_sheet(rows, ["first", "second", "third"], again)
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("scale, shift", [(1e-9, 0), (1e30, 0), (1.0, -7)])
+def test_an_image_looks_the_same_in_any_unit(scale, shift):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 200, (2, 9, 9, 1))
+    inside = np.ones((2, 9, 9), bool)
+    other = (images * scale + shift).astype(np.float32)
+    expected = figures.grey_levels(images, inside)
+    assert np.ptp(expected) == 1
+    np.testing.assert_allclose(figures.grey_levels(other, inside), expected, atol=1e-5)
+
+
+def test_the_whole_range_of_float32_is_a_range():
+    images = np.array([-3e38, 0, 3e38], np.float32).reshape(1, 1, 3, 1)
+    found = figures.grey_levels(images, np.ones((1, 1, 3), bool))
+    np.testing.assert_allclose(found.ravel(), [0, 0.5, 1], atol=2e-3)
+
+
+ODD = ("_first", "a$_$b", "$\\frac{", "{}_^\\", "cost $5", "小脑皮层")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
+    """In every place for text, with a font for all characters or without."""
+    images, truth, inside, _ = _stack()
+    truth = np.where(truth > 0, truth + (np.arange(24)[:, None] > 7), 0)
+    row = ("of $1 (x_$)", truth, np.ones((3, 7), bool))
+    shown = []
+    monkeypatch.setattr(
+        canvas, "literal", lambda text, literal=canvas.literal: shown.append(text) or literal(text)
+    )
+    names = ("background", *ODD)
+    figures.annotations(images, truth, inside, names, [row], tmp_path / "a.png")
+    assert set(ODD) <= set(shown)
+    stack = make_stack(images, np.minimum(truth, 3), ("background", *ODD[:3]), inside)
+    figures.contact_sheet([(ODD[1], stack, True)], ODD[1:4], tmp_path / "b.png")
+    figures.curve(_traces(ODD), tmp_path / "c.png")
+    assert all(_picture(tmp_path / f"{n}.png")[0].size for n in "abc")
+
+
+def test_a_character_without_a_font_is_its_code(monkeypatch):
+    monkeypatch.setattr(canvas, "_characters", lambda: frozenset(map(ord, "ab$_\\ ")))
+    assert canvas.literal("a 小\nb_$") == "a U+5C0F\nb_$"
+    assert canvas.columns("a小") == 7

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from al_jax import plots
+from al_jax import canvas, plots
 
 NAN = float("nan")
 EFFORT = np.linspace(10, 60, 50)
@@ -27,9 +27,9 @@ def _matrix(path):
     plots.matrix(np.array([[20.0, NAN], [100.0, 60.0]]), ["left_x", "y"], ["two", "new"], path)
 
 
-def _foretold(path):
+def _lengths(path):
     points = {"two": (np.array([10.0, 1000.0]), np.array([12.0, 900.0]))}
-    plots.foretold(points, {"two": "r = 1"}, COLOURS, path)
+    plots.lengths(points, {"two": "r = 1"}, COLOURS, path)
 
 
 def _pixels(path):
@@ -38,7 +38,7 @@ def _pixels(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-@pytest.mark.parametrize("draw", [_bands, _settings, _matrix, _foretold])
+@pytest.mark.parametrize("draw", [_bands, _settings, _matrix, _lengths])
 def test_equal_inputs_give_equal_bytes(draw, tmp_path):
     draw(tmp_path / "a.png")
     draw(tmp_path / "b.png")
@@ -66,5 +66,19 @@ def test_one_stack_has_no_band(tmp_path):
 
 
 def test_colours_keep_to_their_method():
-    assert {"two": plots.LINES[1], "new": plots.LINES[2]} == COLOURS
+    assert {"two": canvas.LINES[1], "new": plots.LINES[2]} == COLOURS
     assert plots.method_colours(("one", "two"), ["two"])["two"] == COLOURS["two"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_are_drawn_as_they_are(tmp_path):
+    odd = ["a$_$b", "_x", "$\\frac{", "小脑"]
+    colours = plots.method_colours((), odd)
+    line = EFFORT, np.linspace(50, 97, 50), np.full(50, 3.0), 30.0
+    plots.bands([("$_$ {", dict.fromkeys(odd, line))], colours, tmp_path / "bands.png")
+    plots.matrix(np.full((4, 4), 50.0), odd, odd, tmp_path / "matrix.png")
+    means = dict.fromkeys(odd, ([1.0, 2.0], [0.1, 0.1]))
+    plots.settings([("$_$", means)], odd[:2], "$k_", colours, tmp_path / "settings.png")
+    pair = np.array([10.0, 1000.0]), np.array([12.0, 900.0])
+    plots.lengths({odd[0]: pair}, {odd[0]: "$_$"}, colours, tmp_path / "lengths.png")
+    assert len(list(tmp_path.glob("*.png"))) == 4

@@ -1,10 +1,12 @@
 """The sweep: its grid, its directories, its workers, and that no stop or failure harms the rest.
 
 Real sweeps on the small stack share a compilation cache; tests of the scheduler have workers that
-only pretend.
+only pretend (`pretend_worker`).
 """
 
-import fcntl
+import contextlib
+import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -17,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 
 import pytest
 import tiny
@@ -26,10 +27,13 @@ from absl.testing import flagsaver
 
 from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
-from experiments import command, sweep
+from experiments import clusters, command, executors, folders, grid, identity, jobs, sweep
+from experiments.plan import plan
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
+# A fork in a process with JAX's threads may never come back.
+pytestmark = pytest.mark.filterwarnings(r"error:os\.fork\(\) was called")
 SETTINGS = (
     "--crop=32", "--initial_epochs=30", "--query_epochs=1", "--max_effort=0.6",
     "--checkpoint_seconds=0",
@@ -82,17 +86,17 @@ def refusal(said: tuple[int, str, str]) -> str:
 # The grid.
 
 
-def grid(workdir: pathlib.Path, *arguments: str) -> list[sweep.Run | sweep.Refused]:
+def planned_by(workdir: pathlib.Path, *arguments: str) -> list[jobs.RunUnit]:
     """What a command line plans."""
     with flagsaver.flagsaver():
         FLAGS(["sweep", *arguments])
-        given = {name: FLAGS[name].value for name in sweep.lists()}
+        given = {name: FLAGS[name].value for name in grid.lists()}
         given = {name: value for name, value in given.items() if value is not None}
-        return sweep.plan(workdir, sweep.read_grids(FLAGS.config, given))
+        return plan(workdir, grid.read_grids(FLAGS.config, given))
 
 
 def test_a_grid_is_the_product_of_its_lists(folder):
-    planned = grid(
+    planned = planned_by(
         folder, "--stack=a.npz,b.npz", "--strategies=BDa,BDa_CE", "--seed=3,4",
         "--count_background=true,false", "--alpha=0.25",
     )  # fmt: skip
@@ -104,7 +108,7 @@ def test_a_grid_is_the_product_of_its_lists(folder):
     wanted = itertools.product(("a.npz", "b.npz"), ("BDa", "BDa_CE"), (3, 4), (True, False))
     assert len(planned) == len({run.folder for run in planned}) == 16
     assert found == set(wanted)
-    assert {run.config.alpha for run in planned} == {0.25}
+    assert {run.configuration["alpha"] for run in planned} == {0.25}
     assert {run.configuration["max_effort"] for run in planned} == {1.0}
     # Networks differ by stack, seed and loss alone.
     assert len({run.network.folder for run in planned}) == 8
@@ -112,8 +116,10 @@ def test_a_grid_is_the_product_of_its_lists(folder):
 
 
 def test_five_alphas_are_five_runs_from_one_network(folder):
-    planned = grid(folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0,0.25,0.5,.75,1,1.0")
-    assert [run.config.alpha for run in planned] == [0, 0.25, 0.5, 0.75, 1]
+    planned = planned_by(
+        folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0,0.25,0.5,.75,1,1.0"
+    )
+    assert [run.configuration["alpha"] for run in planned] == [0, 0.25, 0.5, 0.75, 1]
     assert len({run.folder for run in planned}) == 5
     assert all(run.network == planned[0].network for run in planned)
 
@@ -125,14 +131,14 @@ def test_five_alphas_are_five_runs_from_one_network(folder):
      ("crop=64", False), ("seed=1", False), ("strategies=BDa_CE", False)],
 )  # fmt: skip
 def test_runs_share_a_network_if_its_training_is_the_same(folder, flag, shared):
-    (one,) = grid(folder, "--stack=a.npz", "--strategies=BDa")
-    (other,) = grid(folder, "--stack=a.npz", "--strategies=BDa", f"--{flag}")
+    (one,) = planned_by(folder, "--stack=a.npz", "--strategies=BDa")
+    (other,) = planned_by(folder, "--stack=a.npz", "--strategies=BDa", f"--{flag}")
     assert one.folder != other.folder
     assert (one.network.folder == other.network.folder) == shared
 
 
 def test_no_flag_is_what_a_simulation_does(folder):
-    planned = grid(folder)
+    planned = planned_by(folder)
     assert [run.name for run in planned] == ["colin27.npz"] * 2
     assert [run.configuration["strategy"] for run in planned] == ["BDa", "Rand"]
 
@@ -143,7 +149,7 @@ def test_a_file_with_two_grids(folder):
         '[[grid]]\nstrategies = ["BDa", "Da"]\n'
         '[[grid]]\nstrategies = "Rand"\nseed = 7\ncount_background = true\n'
     )
-    planned = grid(folder, "--config=two.toml", "--alpha=1")
+    planned = planned_by(folder, "--config=two.toml", "--alpha=1")
     found = [
         (c["strategy"], c["seed"], c["count_background"], c["alpha"])
         for c in (run.configuration for run in planned)
@@ -216,9 +222,7 @@ def test_a_directory_without_room_for_stacks(call, folder):
 
 
 def test_of_two_sweeps_in_a_directory_the_second_is_refused(call, folder):
-    (folder / "out" / "runs").mkdir(parents=True)
-    with open(folder / "out" / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with folders.hold(folder / "out"):
         line = refusal(call("--workdir=out", "--stack=a.npz"))
     assert line == "out: another process is at work in it; wait for it"
 
@@ -226,41 +230,15 @@ def test_of_two_sweeps_in_a_directory_the_second_is_refused(call, folder):
 # Workers that pretend.
 
 
-def pretend(pipe: Connection, seconds: float) -> None:
-    """Leaves a network or a result at once; H is killed, HB fails, HDa finds the disk full."""
-    while True:
-        try:
-            unit = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(unit, sweep.Network):
-            if unit.configuration["seed"] == 9:
-                pipe.send(("failed", "the loss is not finite"))
-                continue
-            (unit.folder / str(unit.config.initial_epochs)).mkdir(parents=True)
-        else:
-            strategy = unit.configuration["strategy"]
-            if strategy == "H":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if strategy in ("HB", "HDa"):
-                pipe.send({"HB": ("failed", "not today"), "HDa": ("full", "no room")}[strategy])
-                continue
-            assert sweep.is_trained(unit.network)
-            pipe.send(0.5)
-            unit.folder.mkdir(parents=True)
-            (unit.folder / "result.json").write_text(str(os.getpid()))
-        pipe.send(("done", ""))
-
-
 @pytest.fixture
 def pretending(monkeypatch) -> None:
-    everywhere = sweep.Place(frozenset(os.sched_getaffinity(0)), {})
-    monkeypatch.setattr(sweep, "find_places", lambda jobs: [everywhere] * (jobs or 2))
-    monkeypatch.setattr(sweep, "work", pretend)
+    everywhere = clusters.Place(frozenset(os.sched_getaffinity(0)), {})
+    monkeypatch.setattr(clusters, "find_places", lambda count: [everywhere] * (count or 2))
+    monkeypatch.setattr(clusters, "PRELOAD", str(ROOT / "tests" / "pretend_worker.py"))
 
 
 def outcomes(workdir: pathlib.Path) -> dict[tuple[str, int], str]:
-    """The line of each run that failed, by strategy and seed; '' for those that did not."""
+    """The line of each run that failed, by strategy and seed."""
     found = {}
     for error in workdir.glob("runs/*/error.json"):
         c = json.loads((error.parent / "config.json").read_text())
@@ -269,21 +247,24 @@ def outcomes(workdir: pathlib.Path) -> dict[tuple[str, int], str]:
 
 
 def test_failures_are_recorded_and_the_others_go_on(call, folder, pretending):
-    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=H,HB,Da,Rand", "--seed=0,9")
+    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=H,HB,HBDa,Da,Rand", "--seed=0,9")
     status, out, err = call(*arguments)
-    killed = "its process was ended by SIGKILL, for want of memory perhaps; use fewer --jobs"
-    network = {(s, 9): "the loss is not finite" for s in ("H", "HB", "Da", "Rand")}
-    failed = {("H", 0): killed, ("HB", 0): "not today", **network}
-    assert status == 1
+    killed = "its process died 3 times without getting further, for want of memory perhaps; use "
+    network = {(s, 9): "the loss is not finite" for s in ("H", "HB", "HBDa", "Da", "Rand")}
+    failed = {("H", 0): f"{killed}fewer --jobs", ("HB", 0): "not today", **network}
+    assert status == 1, err
     assert outcomes(folder / "out") == failed
+    (attempts,) = folder.glob("out/runs/*/attempts")
+    assert attempts.read_text() == "111"
     assert out == (
-        "out: 8 runs: 2 ran, 0 were there, 6 failed; "
+        "out: 10 runs: 3 ran, 0 were there, 7 failed; "
         "next: python -m experiments.report --sweep=out\n"
     )
     bar, *lines = err.splitlines()
-    assert "100%" in bar and "done 2, running 0, failed 6, of 8" in bar
+    assert "100%" in bar and "done 3, running 0, failed 7, of 10" in bar
     assert sorted(line.split(": ", 1)[1] for line in lines) == sorted(failed.values())
     assert all((folder / line.split(": ")[0]).is_dir() for line in lines)
+    assert not list(folder.glob("out/**/.*"))
     # The next one tries these again, and only these.
     status, out, _ = call(*arguments[:2], "--strategies=Da,HB,Rand", "--seed=0")
     assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 0 ran, 2 were there, 1 failed")
@@ -301,26 +282,55 @@ def test_a_file_that_is_mended_leaves_no_failure(call, folder, pretending):
 
 
 def test_a_full_disk_ends_the_sweep(call, folder, pretending):
-    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=Da,HDa,Rand", "--jobs=1")
+    arguments = ("--workdir=out", "--stack=a.npz", "--strategies=HDa", "--jobs=1")
     status, out, err = call(*arguments)
-    assert (status, out, err) == (2, "", "error: no room\n")
+    line = "error: OSError: [Errno 28] No space left on device"
+    assert (status, out, err.splitlines()[-1]) == (2, "", line)
     assert outcomes(folder / "out") == {}
 
 
-def test_a_worker_keeps_to_what_it_has_compiled():
-    def unit(group: str, kind: type = sweep.Run) -> sweep.Unit:
-        return kind(*[group] * len(kind._fields))
+def test_networks_come_first_and_of_both_the_longest(folder):
+    """As a scheduler gets them: the order, and what each waits for."""
+    runs = planned_by(folder, "--stack=a.npz", "--query_epochs=1,3,2", "--strategies=Da,BDa_CE")
+    asked = []
 
-    def pick(ready: list[sweep.Unit], mine: str | None, *others: str) -> tuple[type, str]:
-        workers = [sweep.Worker(None, None, None, group=g) for g in (mine, *others)]
-        chosen = sweep.choose(ready, workers[0], workers)
-        return type(chosen), chosen.group
+    class Done:
+        def __init__(self, key):
+            self.key, self.status = key, "finished"
 
-    ready = [unit("x"), unit("y"), unit("z")]
-    assert pick(ready, "y", "x") == (sweep.Run, "y")
-    assert pick(ready, None, "x", "z") == (sweep.Run, "y")
-    assert pick(ready, "w", "x", "y", "z") == (sweep.Run, "x")
-    assert pick([*ready, unit("v", sweep.Network)], "y") == (sweep.Network, "v")
+        def result(self, timeout):
+            return "done", ""
+
+        def add_done_callback(self, call):
+            call(self)
+
+    class Client:
+        status = "running"
+
+        def submit(self, function, data, seconds, *before, key, priority):
+            asked.append((priority, jobs.from_data(data), before))
+            return Done(key)
+
+        def subscribe_topic(self, *_):
+            pass
+
+        def nthreads(self):
+            return {"one": 1}
+
+    @contextlib.contextmanager
+    def open_client(most):
+        assert most == 8
+        yield Client()
+
+    assert executors.carry_out(runs, 0, open_client) == {}
+    priorities, units, before = zip(*asked, strict=True)
+    assert list(priorities) == sorted(priorities, reverse=True)
+    assert [type(unit) for unit in units] == [jobs.NetworkUnit] * 2 + [jobs.RunUnit] * 6
+    assert [unit.configuration["query_epochs"] for unit in units[2:]] == [3, 3, 2, 2, 1, 1]
+    keys = {unit.folder: unit.key for unit in units[:2]}
+    assert [[f.key for f in b] for b in before] == [[], []] + [
+        [keys[unit.network.folder]] for unit in units[2:]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -331,19 +341,31 @@ def test_a_worker_keeps_to_what_it_has_compiled():
         (OSError(28, "Full"), "OSError: [Errno 28] Full", "full"),
         (ValueError("No space left on device"), "ValueError: No space left on device", "full"),
     ],
-)  # fmt: skip
-def test_what_a_worker_says_of_a_failure(monkeypatch, error, line, how):
+)
+def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how):
     def perform(*_):
         try:
             raise error
         except Exception as reason:
-            raise InputError("told in our words") from reason
+            raise InputError("in our words") from reason
 
-    unit = sweep.Run(*[None] * len(sweep.Run._fields))
-    monkeypatch.setattr(sweep, "perform", perform)
-    assert sweep.attempt(unit, 0, print) == (how, "told in our words")
-    monkeypatch.setattr(sweep, "perform", lambda *_: (_ for _ in ()).throw(error))
-    assert sweep.attempt(unit, 0, print) == (how, line)
+    unit = jobs.RunUnit(str(tmp_path), {}, "", [], jobs.NetworkUnit("", {}, "", None, 1))
+    monkeypatch.setattr(jobs, "perform", perform)
+    assert jobs.attempt(unit, 0, print) == (how, "in our words")
+    monkeypatch.setattr(jobs, "perform", lambda *_: (_ for _ in ()).throw(error))
+    assert jobs.attempt(unit, 0, print) == (how, line)
+
+
+def test_units_and_settings_survive_as_plain_data(folder):
+    (run,) = planned_by(
+        folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0.25", "--crop=32", "--field=paper"
+    )
+    for unit in (run, run.network):
+        assert jobs.from_data(json.loads(json.dumps(jobs.to_data(unit)))) == unit
+    config = jobs.config_of(run.configuration)
+    assert (config.alpha, config.training.crop) == (0.25, 32)
+    assert config.training.augmentation.field == "paper"
+    assert json.loads(json.dumps(dataclasses.asdict(config))).items() <= run.configuration.items()
 
 
 def test_places(monkeypatch):
@@ -356,16 +378,56 @@ def test_places(monkeypatch):
     monkeypatch.setattr(subprocess, "run", answer)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2, 7)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [place.cores for place in sweep.find_places(None)] == [{c} for c in range(2, 7)]
-    assert [place.cores for place in sweep.find_places(2)] == [{2, 3}, {4, 5}]
-    assert [place.cores for place in sweep.find_places(6)][4:] == [{6}, {2}]
+    find_places = clusters.find_places
+    assert [place.cores for place in find_places(None)] == [{c} for c in range(2, 7)]
+    assert [place.cores for place in find_places(2)] == [{2, 3}, {4, 5}]
+    assert [place.cores for place in find_places(6)][4:] == [{6}, {2}]
     said["out"] = "gpu 2"
-    assert [p.environment for p in sweep.find_places(None)] == [
-        {"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}
-    ]  # fmt: skip
+    assert [p.environment for p in find_places(None)] == [
+        {"CUDA_VISIBLE_DEVICES": "0"},
+        {"CUDA_VISIBLE_DEVICES": "1"},
+    ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
-    assert [p.environment["CUDA_VISIBLE_DEVICES"] for p in sweep.find_places(3)] == ["5", "3", "5"]
-    assert all("XLA_PYTHON_CLIENT_PREALLOCATE" in p.environment for p in sweep.find_places(3))
+    assert [p.environment["CUDA_VISIBLE_DEVICES"] for p in find_places(3)] == ["5", "3", "5"]
+    assert all("XLA_PYTHON_CLIENT_PREALLOCATE" in p.environment for p in find_places(3))
+
+
+def digest_of_schema_1(configuration: dict) -> str:
+    """The name that the former version gave a run, in its words."""
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_runs_of_the_former_version_are_known(call, folder, pretending):
+    """Rand was run once an alpha then; one of them is enough. What was unfinished goes on."""
+    arguments = ("--stack=a.npz", "--strategies=BDa,Rand", "--alpha=0.5,0.1,0.9")
+    planned = planned_by(folder / "out", *arguments)
+    assert len(planned) == 4
+    template = next(run.configuration for run in planned if run.configuration["alpha"] == 0.5)
+    finished = []
+    for strategy, alpha in (("BDa", 0.5), ("BDa", 0.1), ("Rand", 0.1), ("Rand", 0.9)):
+        old = {**template, "strategy": strategy, "alpha": alpha}
+        place = folder / "out" / "runs" / digest_of_schema_1(old)
+        place.mkdir(parents=True)
+        (place / "config.json").write_text(json.dumps(old, indent=2))
+        (place / ".lock").touch()
+        if (strategy, alpha) != ("BDa", 0.1):
+            (place / "result.json").write_text("{}")
+            finished.append(place.name)
+        else:
+            (place / "checkpoints").mkdir()
+            unfinished = place
+    again = planned_by(folder / "out", *arguments)
+    names = {pathlib.Path(run.folder).name for run in again if run.done}
+    assert len(again) == 4 and len(names) == 2 and names < set(finished)
+    status, out, err = call("--workdir=out", *arguments)
+    assert (status, out.split("; ")[0]) == (0, "out: 4 runs: 2 ran, 2 were there, 0 failed"), err
+    assert (unfinished / "result.json").exists()
+    # A network that was trained then is not trained again.
+    network = again[0].network
+    first = folder / "out" / "networks" / str(identity.first_digest(network.configuration))
+    pathlib.Path(network.folder).rename(first)
+    (run,) = planned_by(folder / "out", "--stack=a.npz", "--strategies=Da")
+    assert run.network.folder == str(first) and run.network.done
 
 
 # Real sweeps.
@@ -389,14 +451,29 @@ class Bench:
         self.core = min(os.sched_getaffinity(0))
 
     def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        return self.on_one_core(
             [sys.executable, "-m", "experiments.sweep", f"--workdir={workdir}", "--jobs=1",
              f"--stack={self.folder / 'good.npz'},{self.folder / 'broken.npz'}",
              *GRID, *SETTINGS, *more],
-            cwd=ROOT, env=self.environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
+            cwd=ROOT,
         )  # fmt: skip
+
+    def on_one_core(self, command: list[str], cwd: pathlib.Path) -> subprocess.Popen[str]:
+        """Starts a command; the core is inherited, as a `preexec_fn` would fork."""
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.core})
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=self.environment,
+                text=True,
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            os.sched_setaffinity(0, cores)
 
     def run(self, workdir: pathlib.Path, *more: str) -> tuple[int, str, str]:
         process = self.start(workdir, *more)
@@ -452,7 +529,7 @@ def test_what_a_user_of_the_sweep_sees(bench, undisturbed):
 
 def test_what_is_in_the_directory_of_a_sweep(undisturbed):
     workdir = undisturbed[0]
-    assert sorted(os.listdir(workdir)) == [".lock", "networks", "runs", "stacks"]
+    assert sorted(os.listdir(workdir)) == ["networks", "runs", "stacks"]
     (stack,) = (workdir / "stacks").iterdir()
     assert len(os.listdir(workdir / "networks")) == 2
     finished = sorted(path.parent for path in workdir.glob("runs/*/result.json"))
@@ -460,13 +537,13 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
     seen = set()
     for run in finished:
         assert sorted(os.listdir(run)) == [
-            ".lock", "config.json", "queries.csv", "result.json", "stack.npz"
+            "config.json", "queries.csv", "result.json", "stack.npz"
         ]  # fmt: skip
         result = json.loads((run / "result.json").read_text())
         c = result["configuration"]
         assert result["input"] == {"stack": "good.npz"}
         assert c == json.loads((run / "config.json").read_text())
-        assert run.name == sweep.digest(c) and c["stack"] == stack.stem
+        assert run.name == identity.digest(c) and c["stack"] == stack.stem
         assert (run / "stack.npz").samefile(stack)
         assert result["versions"]["cores"] == 1
         header, *rows = (run / "queries.csv").read_text().splitlines()
@@ -479,7 +556,7 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         seen.add((c["strategy"], c["seed"]))
     assert seen == {("Da", 0), ("Da", 1), ("Rand", 0), ("Rand", 1)}
     for run in {path.parent for path in workdir.glob("runs/*/error.json")}:
-        assert sorted(os.listdir(run)) == [".lock", "config.json", "error.json"]
+        assert sorted(os.listdir(run)) == ["config.json", "error.json"]
         assert "broken.npz: cannot" in json.loads((run / "error.json").read_text())["error"]
 
 
@@ -496,11 +573,8 @@ def test_the_command_of_a_run_repeats_it(bench, undisturbed):
     python, *arguments = shlex.split(json.loads((run / "result.json").read_text())["command"])
     assert python == "python"
     again = bench.folder / "again"
-    subprocess.run(
-        [sys.executable, *arguments, f"--workdir={again}"],
-        cwd=run, env=bench.environment, check=True, capture_output=True, timeout=PATIENCE,
-        preexec_fn=lambda: os.sched_setaffinity(0, {bench.core}),
-    )  # fmt: skip
+    repeating = bench.on_one_core([sys.executable, *arguments, f"--workdir={again}"], run)
+    assert repeating.wait(timeout=PATIENCE) == 0
     assert (again / "queries.csv").read_bytes() == (run / "queries.csv").read_bytes()
 
 

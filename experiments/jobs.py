@@ -1,0 +1,373 @@
+"""What one unit of a sweep does: train an initial network, or perform a run.
+
+A worker of a cluster imports this module and `al_jax`, and gets units as plain data. Every unit has
+a folder; one that is done is not done again, one that was stopped goes on from its checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from distributed import Reschedule, Status, Worker, get_worker
+
+from al_jax import driver
+from al_jax.augment import Augmentation
+from al_jax.files.stacks import read_stack
+from al_jax.files.weights import read_weights
+from al_jax.files.whole import write_whole
+from al_jax.oracle import Config
+from al_jax.simulation import Record
+from al_jax.stack import InputError
+from al_jax.training import Training, TrainState
+from experiments import command, folders, runs
+from experiments.identity import identity
+
+PROGRESS = "al_jax"  # the topic under which workers say how far they are
+CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
+QUERIES = 50  # that a run is taken to need, for the time left
+DEATHS = 3  # of workers, at one place of a unit, before it is given up
+FOREVER = float("inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkUnit:
+    """An initial network to train.
+
+    Attributes:
+      folder: where its checkpoints go.
+      configuration: all that it depends on.
+      stack, weights: files.
+      sections: how many the stack has.
+    """
+
+    folder: str
+    configuration: dict[str, Any]
+    stack: str
+    weights: str | None
+    sections: int
+
+    @property
+    def key(self) -> str:
+        """Its name, unique in a sweep."""
+        return _key("network", self.folder)
+
+    @property
+    def work(self) -> float:
+        """How long it takes: epochs times sections."""
+        return float(self.configuration["initial_epochs"] * self.sections)
+
+    @property
+    def done(self) -> bool:
+        """Whether its last checkpoint is there."""
+        return pathlib.Path(self.folder, str(self.configuration["initial_epochs"])).is_dir()
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where its checkpoints are."""
+        return pathlib.Path(self.folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunUnit:
+    """A run: one strategy on one stack from one seed.
+
+    Attributes:
+      folder, configuration: as of `NetworkUnit`.
+      name: the file name of its stack.
+      arguments: what repeats it from within its folder.
+      network: the one it begins with.
+    """
+
+    folder: str
+    configuration: dict[str, Any]
+    name: str
+    arguments: list[str]
+    network: NetworkUnit
+
+    @property
+    def key(self) -> str:
+        """Its name, unique in a sweep."""
+        return _key("run", self.folder)
+
+    @property
+    def work(self) -> float:
+        """How long it takes: epochs times sections, if it needs `QUERIES` queries."""
+        return float(QUERIES * self.configuration["query_epochs"] * self.network.sections)
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return pathlib.Path(self.folder, "result.json").exists()
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where its checkpoints are."""
+        return pathlib.Path(self.folder, "checkpoints")
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedUnit:
+    """A run that cannot be: its folder, its configuration, and the line about its files."""
+
+    folder: str
+    configuration: dict[str, Any]
+    line: str
+
+
+Unit = NetworkUnit | RunUnit
+
+
+def _key(kind: str, folder: str) -> str:
+    """One name a folder, as several sweeps may share a cluster."""
+    return f"{kind}-{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
+
+
+def to_data(unit: Unit) -> dict[str, Any]:
+    """A unit as plain data, which `from_data` reads."""
+    return dataclasses.asdict(unit)
+
+
+def from_data(data: dict[str, Any]) -> Unit:
+    """A unit from plain data."""
+    if "network" not in data:
+        return NetworkUnit(**data)
+    return RunUnit(**data | {"network": NetworkUnit(**data["network"])})
+
+
+def config_of(configuration: dict[str, Any]) -> Config:
+    """The `Config` behind what `runs.describe` wrote."""
+
+    def fields(kind: type, given: dict[str, Any]) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return {name: value for name, value in tuples.items() if name in names}
+
+    training = configuration["training"]
+    augmentation = Augmentation(**fields(Augmentation, training["augmentation"]))
+    training = Training(**fields(Training, training) | {"augmentation": augmentation})
+    return Config(**fields(Config, configuration) | {"training": training})
+
+
+# The two kinds of unit.
+
+
+def train(network: NetworkUnit, seconds: float, show: driver.Show) -> TrainState:
+    """The initial network: trained, or read if it has been.
+
+    Args:
+      network: which.
+      seconds: least time between two checkpoints.
+      show: called with the fraction that is done.
+
+    Raises:
+      InputError: what `driver.prepare` and `driver.train_network` refuse.
+    """
+    setting, trained = network.configuration, network.done
+    config, weights = config_of(setting), None
+    if network.weights is not None and not trained:
+        weights = read_weights(network.weights).arrays
+    prepared = driver.prepare(read_stack(network.stack), config, setting["seed"])
+    # Many runs may read a trained network at once.
+    place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else _own(network)
+    with place as folder:
+        return driver.train_network(
+            prepared,
+            config,
+            setting["loss"],
+            keep=driver.Checkpointing(folder, seconds),
+            weights=weights,
+            show=show,
+        )
+
+
+def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
+    """The run, in its folder; arguments and errors as of `train`."""
+    setting, config = run.configuration, config_of(run.configuration)
+    with _own(run) as folder:
+        if run.done:
+            return
+        (folder / "error.json").unlink(missing_ok=True)
+        place_stack(run.network, folder)
+        stack = read_stack(folder / "stack.npz")
+        prepared = driver.prepare(stack, config, setting["seed"])
+        initial = train(run.network, seconds, driver.silent)
+
+        def report(strategy: str, records: Record) -> None:
+            table = runs.table_of_queries({strategy: records}, stack)
+            write_whole(folder / "queries.csv", table)
+
+        _, records = driver.run_strategy(
+            setting["strategy"],
+            prepared,
+            initial,
+            config,
+            target_dice=setting["target_dice"],
+            max_effort=setting["max_effort"],
+            keep=driver.Checkpointing(run.checkpoints, seconds),
+            report=report,
+            show=show,
+        )
+        report(setting["strategy"], records)
+        answered = np.argwhere(np.asarray(prepared.state.annotated).T)
+        result = {
+            "input": {"stack": run.name},
+            "configuration": setting,
+            "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
+            "summary": runs.summarise(records),
+            "start": [[int(section), stack.names[c]] for c, section in answered],
+            "command": shlex.join(["python", "-m", "experiments.simulate", *run.arguments]),
+        }
+        write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _own(unit: Unit) -> Iterator[pathlib.Path]:
+    """The folder of a unit, once whoever else is at work in it has ended.
+
+    Raises:
+      InputError: workers that had it died again and again without a checkpoint between.
+    """
+    with folders.open_workdir(unit.folder, unit.configuration, FOREVER, identity) as folder:
+        if unit.done:
+            yield folder
+            return
+        begun, at, times = folder / ".begun.json", latest(unit.checkpoints), 1
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            before = json.loads(begun.read_text())
+            times += before["times"] if before["at"] == at else 0
+        try:
+            if times > DEATHS:
+                raise InputError(
+                    f"its process died {DEATHS} times without getting further, for want of memory "
+                    "perhaps; use fewer --jobs"
+                )
+            write_whole(begun, json.dumps({"at": at, "times": times}).encode())
+            yield folder
+        finally:  # which a process that dies does not reach
+            begun.unlink(missing_ok=True)
+
+
+def latest(checkpoints: pathlib.Path) -> int:
+    """The step of the latest checkpoint in a folder, -1 if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return max((int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()), default=-1)
+    return -1
+
+
+def place_stack(network: NetworkUnit, folder: pathlib.Path) -> None:
+    """stack.npz: the stack once more under another name, or a copy where there are no links."""
+    place = folder / "stack.npz"
+    if place.exists():
+        return
+    try:
+        os.link(network.stack, place)
+    except OSError:
+        write_whole(place, pathlib.Path(network.stack).read_bytes())
+
+
+def record_failure(run: RunUnit | RefusedUnit, line: str) -> None:
+    """error.json.
+
+    Raises:
+      InputError: the disk is full.
+    """
+    try:
+        with folders.open_workdir(run.folder, run.configuration, 60, identity) as folder:
+            if isinstance(run, RunUnit):
+                place_stack(run.network, folder)
+            text = json.dumps({"error": line}, indent=2) + "\n"
+            write_whole(folder / "error.json", text.encode())
+    except (InputError, OSError) as error:
+        if is_full(error):
+            raise InputError(str(error)) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if os.strerror(errno.ENOSPC) in str(error):  # of libraries that say it in words
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+# In a worker.
+
+
+def dask_setup(worker: Worker) -> None:
+    """Makes a worker ready, before anything of JAX runs: Dask calls it for `--preload`.
+
+    Its cores are those that the environment names. Ctrl-C at the terminal of the sweep is for the
+    sweep, which ends its workers.
+    """
+    if CORES in os.environ:
+        cores = set(map(int, os.environ[CORES].split(",")))
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cores)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def work(
+    data: dict[str, Any], seconds: float, before: tuple[str, str] = ("done", "")
+) -> tuple[str, str]:
+    """Does a unit: what a sweep asks of a worker.
+
+    Args:
+      data: of `to_data`.
+      seconds: least time between two checkpoints.
+      before: what came of the unit that this one needs.
+
+    Returns:
+      'done', 'failed' or (the disk is) 'full', and a line about a failure.
+    """
+    if before[0] != "done":
+        return before
+    command.prepare()
+    worker, unit, said = get_worker(), from_data(data), 0.0
+
+    def show(fraction: float, **_: str) -> None:
+        nonlocal said
+        if worker.status is not Status.running:  # it leaves, near its wall time for instance
+            raise Reschedule
+        if time.monotonic() - said >= 1:
+            worker.log_event(PROGRESS, (unit.key, fraction))
+            said = time.monotonic()
+
+    show(0.0)
+    return attempt(unit, seconds, show)
+
+
+def attempt(unit: Unit, seconds: float, show: driver.Show) -> tuple[str, str]:
+    """Does a unit; results as of `work`."""
+    try:
+        if unit.done:
+            return "done", ""
+        if isinstance(unit, NetworkUnit):
+            train(unit, seconds, show)
+        else:
+            perform(unit, seconds, show)
+    except Reschedule:
+        raise
+    # Nothing that one run meets, an accelerator out of memory say, may end the others.
+    except Exception as error:
+        line = " ".join(str(error).split())[:500]
+        if not isinstance(error, InputError):
+            line = f"{type(error).__name__}: {line}"
+        return ("full" if is_full(error) else "failed"), line
+    return "done", ""

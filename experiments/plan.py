@@ -1,0 +1,115 @@
+"""From a grid to the units of a sweep; the stacks are kept in its folder, by their content."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from al_jax.files.stacks import load_default, read_stack, write_stack
+from al_jax.files.weights import read_weights
+from al_jax.oracle import Config
+from al_jax.stack import InputError
+from al_jax.strategies import STRATEGIES
+from experiments import grid, runs, simulate
+from experiments.identity import AFTERWARDS, digest, first_digest
+from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full
+
+COLIN27 = "colin27.npz"  # what the shipped stack is called
+
+Run = RunUnit | RefusedUnit
+
+
+def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run]:
+    """All runs of the grids, each once; stacks are written into `workdir`."""
+    workdir = workdir.absolute()
+    stack_of = functools.cache(functools.partial(keep_stack, workdir))
+    weights_of = functools.cache(digest_weights)
+    planned: dict[str, Run] = {}
+    for values in grid.points(grids):
+        run = _plan_run(workdir, values, stack_of, weights_of)
+        name = digest(run.configuration)
+        known = planned.setdefault(name, run)
+        # Of points that are one run, the one that a former version has done.
+        if isinstance(run, RunUnit) and isinstance(known, RunUnit) and run.done and not known.done:
+            planned[name] = run
+    return list(planned.values())
+
+
+def keep_stack(workdir: pathlib.Path, path: str | None) -> tuple[pathlib.Path, int]:
+    """A copy of a stack in the folder of the sweep, called by its content, and its sections.
+
+    Without a path it is the shipped stack.
+    """
+    stack = load_default() if path is None else read_stack(path)
+    kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
+    if not kept.exists():
+        try:
+            kept.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{kept.parent}: {error.strerror}; choose another --workdir"
+            ) from error
+        write_stack(kept, stack)
+    return kept, stack.num_sections
+
+
+def digest_weights(path: str | None) -> tuple[str | None, str]:
+    """Names weights by their content, and the convention of their input."""
+    if path is None:
+        return None, "plain"
+    weights, convention = read_weights(path)
+    return runs.digest_weights(weights), convention
+
+
+def _plan_run(
+    workdir: pathlib.Path,
+    values: flags.FlagValues,
+    stack_of: Callable[[str | None], tuple[pathlib.Path, int]],
+    weights_of: Callable[[str | None], tuple[str | None, str]],
+) -> Run:
+    """The run of one point of a grid."""
+    strategy, path = values.strategies[0], values.stack
+    chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}
+    chosen["strategy"] = strategy
+    try:
+        stack, sections = stack_of(path)
+        weights, convention = weights_of(values.weights)
+    except InputError as error:
+        if is_full(error):
+            raise
+        # What cannot be read has no content to be named by.
+        config = simulate.read_config("plain", values)
+        configuration = runs.describe(str(path), values.weights, chosen, config)
+        folder = str(workdir / "runs" / digest(configuration))
+        return RefusedUnit(folder, configuration, str(error))
+    config = simulate.read_config(convention, values)
+    configuration = runs.describe(stack.stem, weights, chosen, config)
+    trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
+    weights_file = values.weights and os.path.abspath(values.weights)
+    network = runs.describe(stack.stem, weights, trained, initial_config(config))
+    return RunUnit(
+        folder=_folder(workdir / "runs", configuration),
+        configuration=configuration,
+        name=COLIN27 if path is None else pathlib.Path(path).name,
+        arguments=grid.arguments(values),
+        network=NetworkUnit(
+            _folder(workdir / "networks", network), network, str(stack), weights_file, sections
+        ),
+    )
+
+
+def initial_config(config: Config) -> Config:
+    """What of a configuration the initial network depends on; the rest as it is by default."""
+    default = Config()
+    return dataclasses.replace(config, **{name: getattr(default, name) for name in AFTERWARDS})
+
+
+def _folder(parent: pathlib.Path, configuration: dict[str, Any]) -> str:
+    """The folder of a configuration: under its name of today or, if that is there, of schema 1."""
+    now, first = parent / digest(configuration), first_digest(configuration)
+    former = first is not None and not now.exists() and (parent / first).exists()
+    return str(parent / str(first) if former else now)

@@ -1,0 +1,46 @@
+"""What a worker of the tests loads instead of `experiments.jobs`: its units take no time.
+
+A network or a result is there at once; H kills its worker, HB fails, HDa finds the disk full, HBDa
+kills its worker five times but gets further each time; of seed 9 the network fails.
+"""
+
+import os
+import pathlib
+import signal
+
+from al_jax.stack import InputError
+from experiments import jobs
+from experiments.jobs import dask_setup
+
+__all__ = ["dask_setup"]
+
+
+def train(network, seconds, show):
+    """Leaves the last checkpoint of a network."""
+    if network.configuration["seed"] == 9:
+        raise InputError("the loss is not finite")
+    assert not network.done
+    (network.checkpoints / str(network.configuration["initial_epochs"])).mkdir(parents=True)
+
+
+def perform(run, seconds, show):
+    """Leaves a result that says which process wrote it."""
+    with jobs._own(run) as folder:
+        assert run.network.done
+        show(0.5)
+        strategy, step = run.configuration["strategy"], jobs.latest(run.checkpoints)
+        if strategy == "HBDa" and step < 4:
+            (run.checkpoints / str(step + 1)).mkdir(parents=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if strategy == "H":
+            with open(pathlib.Path(run.folder, "attempts"), "a") as file:
+                file.write("1")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if strategy == "HB":
+            raise InputError("not today")
+        if strategy == "HDa":
+            raise OSError(28, "No space left on device")
+        (folder / "result.json").write_text(str(os.getpid()))
+
+
+jobs.train, jobs.perform = train, perform
