@@ -167,7 +167,7 @@ def train_network(
         )
         losses = np.asarray(losses)
         seen, first = _with_norm(losses, train_state), epoch * steps + 1
-        check_loss(seen, f"training step {{}} with learning_rate {config.learning_rate:g}", first)
+        check_loss(seen, f"training step {{}} with learning_rate={config.learning_rate:g}", first)
         epoch += count
         done = epoch == config.initial_epochs
         if done or time.monotonic() - written >= keep.seconds:
@@ -244,7 +244,7 @@ def run_strategy(
         kept = int((~more.done).sum())
         seen = _with_norm(more.loss[:kept], run.learner.train)
         rate = config.query_learning_rate
-        check_loss(seen, f"query {{}} with query_learning_rate {rate:g}", len(records.dice))
+        check_loss(seen, f"query {{}} with query_learning_rate={rate:g}", len(records.dice))
         more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
         records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
         finished = np.asarray(kept < QUERIES)
@@ -263,9 +263,7 @@ def check_loss(losses: np.ndarray, where: str, first: int) -> None:
     """Raises InputError if a loss is not finite; `where` has braces for its number."""
     wrong = np.flatnonzero(~np.isfinite(losses))
     if wrong.size:
-        raise InputError(
-            f"the loss is not finite at {where.format(first + wrong[0])}; lower the learning rate"
-        )
+        raise InputError(f"the loss is not finite at {where.format(first + wrong[0])}; lower it")
 
 
 def _with_norm(losses: np.ndarray, train_state: TrainState) -> np.ndarray:

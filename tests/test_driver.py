@@ -81,8 +81,8 @@ def test_it_is_the_simulation_and_goes_on_after_any_stop(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_its_place():
     driver.check_loss(np.ones(3), "query {}", 5)
-    with pytest.raises(InputError, match="the loss is not finite at query 7; lower the learning"):
-        driver.check_loss(np.array([1, 2, np.nan, np.inf]), "query {}", 5)
+    with pytest.raises(InputError, match="the loss is not finite at query 7 with rate=3; lower it"):
+        driver.check_loss(np.array([1, 2, np.nan, np.inf]), "query {} with rate=3", 5)
 
 
 def test_a_stack_without_outlines_is_refused():

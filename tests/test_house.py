@@ -15,8 +15,8 @@ ROOT = pathlib.Path(al_jax.__file__).parent
 ROWS = (
     ("stack", "xla"),
     ("files", "checkpoints", "boundary", "losses", "metrics", "statistics", "_winograd"),
-    ("figures", "posterior", "state", "convolution"),
-    ("plots", "strategies"),
+    ("canvas", "posterior", "state", "convolution"),
+    ("figures", "plots", "strategies"),
     ("answers",),
     ("networks", "augment"),
     ("training", "synthesis"),
