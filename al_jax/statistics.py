@@ -24,7 +24,8 @@ def effort_at(effort: np.ndarray, dice: np.ndarray, target: float) -> float:
       9.0
     """
     effort, dice = _rows(effort, dice)
-    reached = np.flatnonzero(dice >= target)
+    # As a simulation compares, which stops at its target in float32.
+    reached = np.flatnonzero(dice.astype(np.float32) >= np.float32(target))
     return float(effort[reached[0]]) if reached.size else float("nan")
 
 
