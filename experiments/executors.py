@@ -42,13 +42,10 @@ def carry_out(
     """
     failures: dict[str, str] = {}
 
-    def fail(run: RunUnit | RefusedUnit, line: str) -> None:
-        jobs.record_failure(run, line)
-        failures[run.folder] = line
-
     for run in planned:
         if isinstance(run, RefusedUnit):
-            fail(run, run.line)
+            jobs.record_failure(run, run.line)
+            failures[run.folder] = run.line
     able = [run for run in planned if isinstance(run, RunUnit)]
     missing = [run for run in able if not run.done]
     networks = {run.network.folder: run.network for run in missing}
@@ -59,6 +56,8 @@ def carry_out(
     ]
     if not units:
         return failures
+    for former in units:
+        jobs.forget_failure(former)
     total = sum(unit.work for unit in [*untrained, *able])
     done = total - sum(unit.work for unit in units)
     left, work_of = len(missing), {unit.key: unit.work for unit in units}
@@ -91,7 +90,7 @@ def carry_out(
             if isinstance(unit, RunUnit):
                 left -= 1
                 if how == "failed":
-                    fail(unit, line)
+                    failures[unit.folder] = line
             if time.monotonic() - shown > 0.5:
                 show()
                 shown = time.monotonic()
@@ -139,7 +138,7 @@ def _outcomes(
             yield None, "", ""
             continue
         number, unit, times = pending.pop(str(future.key))
-        how, line = ("done", "") if unit.done else _outcome(future)
+        how, line = _outcome(unit, future)
         if how == "lost" and times < LOSSES:
             _check(client)
             submit(number, unit, times + 1)
@@ -148,7 +147,11 @@ def _outcomes(
             needed[unit.network.folder] -= 1
             if not needed[unit.network.folder]:
                 trained.pop(unit.network.folder, None)
-        yield unit, "failed" if how == "lost" else how, line
+        if how == "lost":
+            how = "failed"
+        if how == "failed" and jobs.failure(unit) is None:
+            jobs.record_failure(unit, line)
+        yield unit, how, line
 
 
 def _waits(unit: Unit, trained: dict[str, Future]) -> TypeGuard[RunUnit]:
@@ -156,8 +159,16 @@ def _waits(unit: Unit, trained: dict[str, Future]) -> TypeGuard[RunUnit]:
     return isinstance(unit, RunUnit) and unit.network.folder in trained
 
 
-def _outcome(future: Future) -> tuple[str, str]:
-    """What `jobs.work` said, or 'lost' where no worker lives that could say it."""
+def _outcome(unit: Unit, future: Future) -> tuple[str, str]:
+    """What came of a unit; 'lost' where no worker lives that could say it.
+
+    Its folder says it, mostly. A disk that is full, or another machine's files that are not seen
+    here yet, leave it to the worker.
+    """
+    if unit.done:
+        return "done", ""
+    if (line := jobs.failure(unit)) is not None:
+        return "failed", line
     try:
         return future.result(timeout=60)
     except (KilledWorker, TimeoutError, CancelledError) as error:

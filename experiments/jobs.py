@@ -38,6 +38,7 @@ PROGRESS = "al_jax"  # the topic under which workers say how far they are
 CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
 QUERIES = 50  # that a run is taken to need, for the time left
 DEATHS = 3  # of workers, at one place of a unit, before it is given up
+BEGUN = ".begun.json"  # in the folder of a unit that a process is at, or died at
 FOREVER = float("inf")
 
 
@@ -60,7 +61,7 @@ class NetworkUnit:
 
     @property
     def key(self) -> str:
-        """Its name, unique in a sweep."""
+        """Its name, unique in a cluster."""
         return _key("network", self.folder)
 
     @property
@@ -71,7 +72,7 @@ class NetworkUnit:
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
-        return pathlib.Path(self.folder, str(self.configuration["initial_epochs"])).is_dir()
+        return (self.checkpoints / str(self.configuration["initial_epochs"])).is_dir()
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -98,7 +99,7 @@ class RunUnit:
 
     @property
     def key(self) -> str:
-        """Its name, unique in a sweep."""
+        """Its name, unique in a cluster."""
         return _key("run", self.folder)
 
     @property
@@ -198,7 +199,6 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
     with _own(run) as folder:
         if run.done:
             return
-        (folder / "error.json").unlink(missing_ok=True)
         place_stack(run.network, folder)
         stack = read_stack(folder / "stack.npz")
         prepared = driver.prepare(stack, config, setting["seed"])
@@ -244,7 +244,7 @@ def _own(unit: Unit) -> Iterator[pathlib.Path]:
         if unit.done:
             yield folder
             return
-        begun, at, times = folder / ".begun.json", latest(unit.checkpoints), 1
+        begun, at, times = folder / BEGUN, latest(unit.checkpoints), 1
         with contextlib.suppress(FileNotFoundError, ValueError):
             before = json.loads(begun.read_text())
             times += before["times"] if before["at"] == at else 0
@@ -278,21 +278,33 @@ def place_stack(network: NetworkUnit, folder: pathlib.Path) -> None:
         write_whole(place, pathlib.Path(network.stack).read_bytes())
 
 
-def record_failure(run: RunUnit | RefusedUnit, line: str) -> None:
-    """error.json.
+def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
+    """Writes error.json: in this sweep the unit is not tried again.
 
     Raises:
       InputError: the disk is full.
     """
     try:
-        with folders.open_workdir(run.folder, run.configuration, 60, identity) as folder:
-            if isinstance(run, RunUnit):
-                place_stack(run.network, folder)
+        with folders.open_workdir(unit.folder, unit.configuration, 60, identity) as folder:
+            if isinstance(unit, RunUnit):
+                place_stack(unit.network, folder)
             text = json.dumps({"error": line}, indent=2) + "\n"
             write_whole(folder / "error.json", text.encode())
     except (InputError, OSError) as error:
         if is_full(error):
             raise InputError(str(error)) from error
+
+
+def failure(unit: Unit) -> str | None:
+    """The line of error.json, None if there is none."""
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return str(json.loads(pathlib.Path(unit.folder, "error.json").read_text())["error"])
+    return None
+
+
+def forget_failure(unit: Unit) -> None:
+    """Removes error.json, so that the unit is tried again."""
+    pathlib.Path(unit.folder, "error.json").unlink(missing_ok=True)
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -336,10 +348,10 @@ def work(
     Returns:
       'done', 'failed' or (the disk is) 'full', and a line about a failure.
     """
-    if before[0] != "done":
-        return before
     command.prepare()
     worker, unit, said = get_worker(), from_data(data), 0.0
+    if before[0] != "done":
+        return _ended(unit, *before)
 
     def show(fraction: float, **_: str) -> None:
         nonlocal said
@@ -354,10 +366,12 @@ def work(
 
 
 def attempt(unit: Unit, seconds: float, show: driver.Show) -> tuple[str, str]:
-    """Does a unit; results as of `work`."""
+    """Does a unit, unless it has been done or has failed in this sweep; results as of `work`."""
+    if unit.done:
+        return "done", ""
+    if (line := failure(unit)) is not None:
+        return "failed", line
     try:
-        if unit.done:
-            return "done", ""
         if isinstance(unit, NetworkUnit):
             train(unit, seconds, show)
         else:
@@ -369,5 +383,18 @@ def attempt(unit: Unit, seconds: float, show: driver.Show) -> tuple[str, str]:
         line = " ".join(str(error).split())[:500]
         if not isinstance(error, InputError):
             line = f"{type(error).__name__}: {line}"
-        return ("full" if is_full(error) else "failed"), line
+        return _ended(unit, "full" if is_full(error) else "failed", line)
     return "done", ""
+
+
+def _ended(unit: Unit, how: str, line: str) -> tuple[str, str]:
+    """What a worker says of a unit that is not done; the same is in its folder, if there is room.
+
+    So it is known even if this worker and all that it said are lost.
+    """
+    try:
+        if how == "failed":
+            record_failure(unit, line)
+    except InputError as error:
+        return "full", str(error)
+    return how, line

@@ -19,7 +19,7 @@ from absl import flags
 from distributed import Client
 
 from al_jax.stack import InputError
-from experiments import clusters, command, executors, folders, grid
+from experiments import clusters, command, executors, folders, grid, jobs
 from experiments.jobs import RunUnit
 from experiments.plan import plan
 
@@ -59,14 +59,15 @@ def tidy(workdir: pathlib.Path) -> None:
     """Removes what a killed sweep leaves, and the errors of files that could not be read."""
     for leftover in (workdir / "stacks").glob(folders.TEMPORARY):
         leftover.unlink(missing_ok=True)
-    for unit in (*(workdir / "runs").glob(NAME), *(workdir / "networks").glob(NAME)):
-        if not (unit / "config.json").exists():  # nobody else's folders
+    for begun in workdir.glob(f"*/{NAME}/{jobs.BEGUN}"):
+        begun.unlink(missing_ok=True)
+    for run in (workdir / "runs").glob(NAME):
+        if not (run / "config.json").exists():  # somebody else's
             continue
-        (unit / ".begun.json").unlink(missing_ok=True)
-        if (unit / "error.json").exists() and not (unit / "stack.npz").exists():
-            shutil.rmtree(unit, ignore_errors=True)
-        if (unit / "result.json").exists():
-            shutil.rmtree(unit / "checkpoints", ignore_errors=True)
+        if (run / "error.json").exists() and not (run / "stack.npz").exists():
+            shutil.rmtree(run, ignore_errors=True)
+        if (run / "result.json").exists():
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def main() -> int:

@@ -18,8 +18,9 @@ from scipy.stats import wilcoxon
 
 from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
-from experiments import report, report_sections, report_tables
-from experiments.report_runs import main_setting, read_sweep
+from experiments import report
+from experiments.report import comparisons, details, pictures, values
+from experiments.report.runs import main_setting, read_sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ("background", "outer", "middle", "inner")
@@ -85,8 +86,10 @@ def sweep(tmp_path_factory) -> pathlib.Path:
 def command(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "experiments.report", *arguments],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -260,16 +263,16 @@ def test_of_equal_settings_the_main_one_is_the_defaults(tmp_path):
 
 def test_two_bounds_are_no_difference():
     def average(value, at_least=0, at_most=0):
-        return report_tables.Average(value, 1, at_least, at_most)
+        return values.Average(value, 1, at_least, at_most)
 
     stacks = [f"s{i}" for i in range(6)]
     ours = {s: average(95.1 + i / 100, at_least=1) for i, s in enumerate(stacks)}
     theirs = {s: average(95.3 + i / 50, at_least=1) for i, s in enumerate(stacks)}
-    (_, record) = report_tables.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
+    (_, record) = comparisons.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
     assert record["p"] == 1 and record["mean_percent"] == pytest.approx(95.35)
     # One bound beside a number that lies on the other side of it is a difference.
     theirs = {s: average(90.0 - i) for i, s in enumerate(stacks)}
-    (_, record) = report_tables.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
+    (_, record) = comparisons.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
     assert record["p"] == pytest.approx(0.5**5)
 
 
@@ -324,7 +327,7 @@ def test_the_same_sweep_gives_the_same_bytes(sweep, written, tmp_path):
 
 def test_what_had_been_traced(sweep):
     run = next(r for r in read_sweep(str(sweep))[0] if r.strategy == "BDa")
-    labels, annotated = report_sections.snapshot(run, tiny.stack(), 2)
+    labels, annotated = pictures.snapshot(run, tiny.stack(), 2)
     answered = {*START, (0, "outer"), (1, "middle")}
     assert {(int(n), NAMES[c]) for n, c in np.argwhere(annotated)} == answered
     truth, inside = tiny.stack().truth, tiny.stack().inside
@@ -342,9 +345,9 @@ def test_what_had_been_traced(sweep):
 def test_a_start_beyond_the_budget_and_a_run_that_is_done(tmp_path):
     write_run(tmp_path, "s", 0, "BDa", [(18, 0.6), (30, 1.0)])
     (run,), _ = read_sweep(str(tmp_path))
-    assert report_tables.dice_of(run, 15) == (60, -1)
-    assert report_tables.dice_of(run, 18) == (60, 0)
-    assert report_tables.dice_of(run, 90) == (100, 0)  # there is nothing left to trace
+    assert values.dice_of(run, 15) == (60, -1)
+    assert values.dice_of(run, 18) == (60, 0)
+    assert values.dice_of(run, 90) == (100, 0)  # there is nothing left to trace
     report.report([run], [], "mri", None, tmp_path / "report")
     page = (tmp_path / "report" / "report.md").read_text()
     late = "| BDa | ≤ 60.00<br>paper 94.78 ± 2.41<br>≤: 1 of 1 runs, starts at 18.0% | 60.00<br>"
@@ -356,13 +359,13 @@ def test_areas_up_to_a_chosen_effort(tmp_path):
     write_run(tmp_path, "s", 0, "Rand", [(10, 0.5), (30, 0.7), (50, 0.9)])
     write_run(tmp_path, "t", 0, "Rand", [(5, 0.5), (30, 0.7)])  # without BDa: no pair
     runs, _ = read_sweep(str(tmp_path))
-    windows = report_tables.windows(runs, 40)
+    windows = values.windows_of(runs, 40)
     assert windows == {("s", 0): (10, 40)}
-    bda, rand = (report_tables.area_of(run, (10, 40)) for run in runs[:2])
+    bda, rand = (values.area_of(run, (10, 40)) for run in runs[:2])
     assert bda == (pytest.approx(100 * (10 * 0.5 + 20 * 0.9) / 30), 1)
     assert rand == (pytest.approx(100 * (20 * 0.5 + 10 * 0.7) / 30), 0)
     with pytest.raises(InputError, match=r"--until=9: s, seed 0 starts at 10.00%"):
-        report_tables.windows(runs, 9)
+        values.windows_of(runs, 9)
 
 
 def test_other_classes_and_names_that_two_stacks_share(tmp_path):
@@ -374,7 +377,7 @@ def test_other_classes_and_names_that_two_stacks_share(tmp_path):
     runs, problems = read_sweep(str(tmp_path))
     assert problems == [] and len({run.stack for run in runs}) == 2
     assert all(re.fullmatch(r"s \([0-9a-f]{6}\)", run.stack) for run in runs)
-    rows = {r["structure"]: r for r in report_tables.structures(runs, 15)}
+    rows = {r["structure"]: r for r in details.structures(runs, 15)}
     assert {name: row["stacks"] for name, row in rows.items()} == {
         "outer": 2, "middle": 1, "inner": 1, "other": 1,
     }  # fmt: skip
@@ -426,8 +429,8 @@ def test_a_run_that_cannot_be_read_is_listed(tmp_path, file, old, new, why):
 def test_a_folder_that_is_no_sweep(tmp_path):
     done = command(f"--sweep={tmp_path}")
     assert (done.returncode, done.stdout) == (2, "")
-    told = "is no sweep, it has no folder 'runs'; correct --sweep"
-    assert done.stderr == f"error: {tmp_path}: {told}\n" and list(tmp_path.iterdir()) == []
+    line = "is no sweep, it has no folder 'runs'; correct --sweep"
+    assert done.stderr == f"error: {tmp_path}: {line}\n" and list(tmp_path.iterdir()) == []
 
 
 def test_no_finished_run_and_no_place_to_write(tmp_path):
@@ -438,3 +441,27 @@ def test_no_finished_run_and_no_place_to_write(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another --out"):
         report.report(*read_sweep(str(tmp_path)), "mri", None, tmp_path / "file")
+
+
+def test_a_run_stands_for_the_settings_that_its_strategy_does_not_read(tmp_path):
+    """Rand was run under the first alpha alone, and is compared under the main one."""
+    for alpha in (0, 0.5, 1):
+        write_run(tmp_path, "s0", 0, "BDa", [(10, 0.5), (12, 0.96)], alpha=alpha)
+    write_run(tmp_path, "s0", 0, "Rand", [(10, 0.5), (40, 0.96)], alpha=0)
+    runs, problems = read_sweep(str(tmp_path))
+    assert len(runs) == 4 and problems == []
+    main = main_setting(runs)
+    assert dict(main)["alpha"] == "0.5"
+    assert [run.strategy for run in runs if run.setting == main] == ["BDa", "Rand"]
+
+
+def test_who_stopped_at_a_target_has_reached_it(tmp_path):
+    """A run stops at float32(0.95), which is less than 0.95; the table has it in nine digits."""
+    stopped, short = np.float32(0.95), np.nextafter(np.float32(0.95), np.float32(0))
+    for seed, dice in enumerate((stopped, short)):
+        folder = write_run(tmp_path, "s", seed, "BDa", [(10, 0.5), (20, 0.75)])
+        path = folder / "queries.csv"
+        path.write_text(path.read_text().replace(",0.75,", f",{dice:.9g},"))
+    reached, missed = read_sweep(str(tmp_path))[0]
+    assert values.effort_of(reached, 95) == (20, 0) and values.first_reached(reached, 95) == 1
+    assert values.effort_of(missed, 95) == (20, 1) and values.first_reached(missed, 95) is None

@@ -296,7 +296,7 @@ def test_networks_come_first_and_of_both_the_longest(folder):
 
     class Done:
         def __init__(self, key):
-            self.key, self.status = key, "finished"
+            self.key = key
 
         def result(self, timeout):
             return "done", ""
@@ -349,10 +349,11 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
         except Exception as reason:
             raise InputError("in our words") from reason
 
-    unit = jobs.RunUnit(str(tmp_path), {}, "", [], jobs.NetworkUnit("", {}, "", None, 1))
-    monkeypatch.setattr(jobs, "perform", perform)
+    unit = jobs.NetworkUnit(str(tmp_path), {"initial_epochs": 3}, "", None, 1)
+    monkeypatch.setattr(jobs, "train", perform)
     assert jobs.attempt(unit, 0, print) == (how, "in our words")
-    monkeypatch.setattr(jobs, "perform", lambda *_: (_ for _ in ()).throw(error))
+    jobs.forget_failure(unit)
+    monkeypatch.setattr(jobs, "train", lambda *_: (_ for _ in ()).throw(error))
     assert jobs.attempt(unit, 0, print) == (how, line)
 
 

@@ -18,6 +18,7 @@ from al_jax.files.reading import reading
 from al_jax.oracle import Config
 from al_jax.stack import InputError
 from experiments.folders import flatten
+from experiments.identity import unread
 
 PROPOSED = "BDa"
 ABLATIONS = ("BDa_CE", "Da", "HBDa", "HB", "HDa")  # section 3.2.3
@@ -34,7 +35,7 @@ Setting = tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
+class FinishedRun:
     """A finished run of T queries on a stack of C classes.
 
     Attributes:
@@ -79,7 +80,7 @@ class Problem:
     setting: Setting = ()
 
 
-def read_sweep(path: str) -> tuple[list[Run], list[Problem]]:
+def read_sweep(path: str) -> tuple[list[FinishedRun], list[Problem]]:
     """All finished runs, sorted, and the problems of the others.
 
     Raises:
@@ -102,7 +103,7 @@ def read_sweep(path: str) -> tuple[list[Run], list[Problem]]:
             problems.append(_problem("unreadable", run, found, {}, text))
     titles = _titles(configured, results)
 
-    runs: dict[tuple, Run] = {}
+    runs: dict[tuple, FinishedRun] = {}
     for run, configuration in configured.items():
         if run not in results:
             problems.append(_unfinished(run, configuration, titles))
@@ -122,30 +123,62 @@ def read_sweep(path: str) -> tuple[list[Run], list[Problem]]:
     if not runs:
         more = f"; {problems[0].run}: {problems[0].text}" if problems else ""
         raise InputError(f"{path}: has no finished run that can be read{more}; finish the sweep")
-    ordered = [runs[key] for key in sorted(runs)]
+    ordered = _stand_in([runs[key] for key in sorted(runs)])
     return ordered, sorted(problems + _missing(ordered, problems))
 
 
-def main_setting(runs: list[Run]) -> Setting:
-    """The setting with the most runs; of equals, the one closest to the defaults."""
-    counts = Counter(run.setting for run in runs)
+def main_setting(runs: list[FinishedRun]) -> Setting:
+    """The setting with the most runs; of equals, the one closest to the defaults.
+
+    A run counts for every setting from which it differs only in what its strategy does not read.
+    """
+    counts = {
+        strategy: Counter(_read(run.setting, strategy) for run in runs if run.strategy == strategy)
+        for strategy in methods(runs)
+    }
     default = {k: json.dumps(v) for k, v in flatten(dataclasses.asdict(Config())).items()}
 
     def rank(setting: Setting) -> tuple[int, int, Setting]:
+        count = sum(found[_read(setting, strategy)] for strategy, found in counts.items())
         own = sum(value != default.get(key, value) for key, value in setting)
-        return -counts[setting], own, setting
+        return -count, own, setting
 
-    return min(counts, key=rank)
+    return min({run.setting for run in runs}, key=rank)
 
 
-def methods(runs: list[Run]) -> list[str]:
-    """The strategies of these runs, in the order of the paper's tables."""
+def _read(setting: Setting, strategy: str) -> Setting:
+    """What of a setting a strategy reads."""
+    without = unread(strategy)
+    return tuple((key, value) for key, value in setting if key not in without)
+
+
+def _stand_in(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """The runs; those that would be the same under the main setting, and are missing there, in it.
+
+    So a run of Rand, which reads no alpha, stands beside the runs of any alpha.
+    """
+    main = dict(main_setting(runs))
+    taken = {(run.setting, *_place(run)) for run in runs}
+    found = []
+    for run in runs:
+        without = unread(run.strategy) & main.keys()
+        values = dict(run.setting) | {key: main[key] for key in without}
+        setting = tuple(sorted(values.items()))
+        if (setting, *_place(run)) not in taken:
+            taken.add((setting, *_place(run)))
+            run = dataclasses.replace(run, setting=setting)
+        found.append(run)
+    return sorted(found, key=lambda run: (run.setting, *_place(run)))
+
+
+def methods(runs: list[FinishedRun]) -> list[str]:
+    """The strategies of these runs, in the order of the paper's"""
     found = {run.strategy for run in runs}
     return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
 
 
-def _place(run: Run) -> tuple[str, int, int, str]:
-    """Sorts by stack and seed, then as the paper's tables."""
+def _place(run: FinishedRun) -> tuple[str, int, int, str]:
+    """Sorts by stack and seed, then as the paper's"""
     order = ORDER.index(run.strategy) if run.strategy in ORDER else len(ORDER)
     return run.stack, run.seed, order, run.strategy
 
@@ -214,7 +247,7 @@ def _read_run(
     configuration: dict[str, Any],
     titles: dict[str, str],
     result: dict[str, Any],
-) -> Run:
+) -> FinishedRun:
     """Raises InputError if a file of it is missing or not what `experiments.simulate` writes."""
     path = run / "queries.csv"
     with reading(path, "a table of queries"), open(path, newline="") as file:
@@ -239,7 +272,7 @@ def _read_run(
             raise InputError(f"{path}: its rows differ in length; run it again")
         asked = list(zip(columns["section"], columns["structure"], strict=True))[1:]
         start = [(int(section), str(name)) for section, name in result["start"]]
-        return Run(
+        return FinishedRun(
             folder=run,
             strategy=str(configuration["strategy"]),
             seed=int(configuration["seed"]),
@@ -259,7 +292,7 @@ def _read_run(
         )
 
 
-def _missing(runs: list[Run], problems: list[Problem]) -> list[Problem]:
+def _missing(runs: list[FinishedRun], problems: list[Problem]) -> list[Problem]:
     """The combinations of strategy, stack and seed that a setting lacks of its own grid."""
     found: dict[Setting, set[tuple[str, str, str]]] = {run.setting: set() for run in runs}
     for run in runs:

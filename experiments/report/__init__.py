@@ -14,13 +14,37 @@ from absl import flags
 from al_jax import plots
 from al_jax.files.whole import write_whole
 from al_jax.stack import InputError
-from experiments import command
-from experiments import report_sections as sections
-from experiments import report_tables as tables
-from experiments.report_page import Block, Heading, as_html, as_markdown
-from experiments.report_runs import ORDER, PROPOSED, Problem, Run, main_setting, methods, read_sweep
-from experiments.report_sections import count, label
-from experiments.report_tables import BUDGETS, DAGGER, TARGETS
+from experiments.report import comparisons, details, files
+from experiments.report.comparison_tables import area_section, order_section, paper_table
+from experiments.report.comparisons import BUDGETS, DAGGER
+from experiments.report.detail_sections import (
+    length_section,
+    runs_section,
+    start_section,
+    structure_section,
+)
+from experiments.report.page import Block, Heading, as_html, as_markdown
+from experiments.report.pictures import curves, snapshots
+from experiments.report.runs import (
+    ORDER,
+    PROPOSED,
+    FinishedRun,
+    Problem,
+    main_setting,
+    methods,
+    read_sweep,
+)
+from experiments.report.sentences import summary
+from experiments.report.settings import sensitivity
+from experiments.report.values import (
+    TARGETS,
+    area_of,
+    average,
+    dice_of,
+    effort_of,
+    windows_of,
+)
+from experiments.report.words import count, label
 
 FLAGS = flags.FLAGS
 
@@ -36,62 +60,56 @@ def define_flags() -> None:
 
 
 def report(
-    every: list[Run], problems: list[Problem], dataset: str, until: float | None, out: pathlib.Path
+    every: list[FinishedRun],
+    problems: list[Problem],
+    dataset: str,
+    until: float | None,
+    out: pathlib.Path,
 ) -> None:
     """Computes everything, then writes it into `out`."""
-    paper = tables.read_paper(dataset)
+    paper = comparisons.read_paper(dataset)
     budgets = BUDGETS.get(dataset, BUDGETS["mri"])
     main = main_setting(every)
     runs = [run for run in every if run.setting == main]
     settings = {run.setting: label(run.setting, main) for run in every}
 
-    effort_averages = {
-        at: tables.average(runs, partial(tables.effort_of, target=at)) for at in TARGETS
-    }
-    dice_averages = {at: tables.average(runs, partial(tables.dice_of, budget=at)) for at in budgets}
-    efforts = tables.columns("effort_at_dice", TARGETS, effort_averages, paper)
-    dices = tables.columns("dice_at_effort", budgets, dice_averages, paper)
-    windows = tables.windows(runs, until)
+    effort_averages = {at: average(runs, partial(effort_of, target=at)) for at in TARGETS}
+    dice_averages = {at: average(runs, partial(dice_of, budget=at)) for at in budgets}
+    efforts = comparisons.columns("effort_at_dice", TARGETS, effort_averages, paper)
+    dices = comparisons.columns("dice_at_effort", budgets, dice_averages, paper)
+    windows = windows_of(runs, until)
     within = [run for run in runs if (run.stack, run.seed) in windows]
-    area_averages = tables.average(
-        within, lambda run: tables.area_of(run, windows[run.stack, run.seed])
-    )
-    area_records = tables.summarise_areas(area_averages)
-    ranked, agreement = tables.rank(
-        [record for record in efforts if record["at_percent"] == 90], area_records
-    )
-    ratios = tables.ratios_of(effort_averages, paper)
+    area_averages = average(within, lambda run: area_of(run, windows[run.stack, run.seed]))
+    areas = comparisons.summarise_areas(area_averages)
+    ranked, agreement = comparisons.rank([r for r in efforts if r["at_percent"] == 90], areas)
+    ratios = comparisons.ratios_of(effort_averages, paper)
     latest = max(float(run.effort[0]) for run in runs)
     budget = next((b for b in budgets if b >= latest), latest)
-    structures = tables.structures(runs, budget)
-    lengths, points = tables.lengths(runs)
-    initial = tables.starts(runs)
+    structures = details.structures(runs, budget)
+    lengths, points = details.lengths(runs)
+    initial = details.starts(runs)
     per_stack = {
         **{("effort_at_dice", str(at)): found for at, found in effort_averages.items()},
         **{("dice_at_effort", str(at)): found for at, found in dice_averages.items()},
         ("area", ""): area_averages,
     }
-    files = {
-        "runs.csv": tables.as_csv(tables.run_records(every, settings, budgets)),
-        "stacks.csv": tables.as_csv(tables.stack_records(per_stack)),
-        "effort_at_dice.csv": tables.as_csv(efforts),
-        "dice_at_effort.csv": tables.as_csv(dices),
-        "order.csv": tables.as_csv(ranked),
-        "agreement.csv": tables.as_csv(agreement),
-        "structures.csv": tables.as_csv(structures),
-        "initial_effort.csv": tables.as_csv(initial),
+    tables = {
+        "runs": files.run_records(every, settings, budgets),
+        "stacks": files.stack_records(per_stack),
+        "effort_at_dice": efforts,
+        "dice_at_effort": dices,
+        "order": ranked,
+        "agreement": agreement,
+        "structures": structures,
+        "initial_effort": initial,
     }
-    optional = {"area.csv": area_records, "ratios.csv": ratios, "lengths.csv": lengths}
-    files |= {name: tables.as_csv(records) for name, records in optional.items() if records}
-    if problems:
-        listed = [
-            {
-                "kind": p.kind, "method": p.strategy, "stack": p.stack, "seed": p.seed,
-                "setting": label(p.setting, main) if p.setting else "", "run": p.run, "why": p.text,
-            }
-            for p in problems
-        ]  # fmt: skip
-        files["problems.csv"] = tables.as_csv(listed)
+    optional = {
+        "area": areas,
+        "ratios": ratios,
+        "lengths": lengths,
+        "problems": files.problem_records(problems, main),
+    }
+    tables |= {name: records for name, records in optional.items() if records}
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -106,10 +124,10 @@ def report(
     unit = f"mean ± standard deviation over stacks, {n}, seeds averaged first{beside}.{dagger}"
     blocks: list[Block] = [
         Heading("Sweep report", 1),
-        sections.summary(runs, len(every), problems, efforts, ratios, area_records),
-        *sections.curves(runs, colours, out),
+        summary(runs, len(every), problems, efforts, ratios, areas),
+        *curves(runs, colours, out),
         Heading(f"Dice that a budget buys{heads[0]}"),
-        *sections.paper_table(
+        *paper_table(
             dices,
             f"Dice (%) at five budgets (% of all outlines), {unit} ≥: runs had stopped before at "
             "their last Dice; ≤: the initial annotations cost more than the budget.",
@@ -117,24 +135,24 @@ def report(
             runs,
         ),
         Heading(f"Effort that a Dice needs{heads[1]}"),
-        *sections.paper_table(
+        *paper_table(
             efforts,
             f"Effort (% of all outlines) to reach 90 and 95% Dice, {unit} ≥: runs ended without "
             "reaching it, their last effort counts.",
             TARGETS,
             runs,
         ),
-        *sections.area_section(area_records, windows),
-        *sections.order_section(ranked, agreement, ratios),
-        *sections.snapshots(runs, out),
-        *sections.structure_section(structures, runs, budget, out),
-        *sections.length_section(lengths, points, colours, out),
-        *sections.start_section(initial),
-        *sections.sensitivity(every, main, colours, files, out),
-        *sections.runs_section(problems, main),
+        *area_section(areas, windows),
+        *order_section(ranked, agreement, ratios),
+        *snapshots(runs, out),
+        *structure_section(structures, runs, budget, out),
+        *length_section(lengths, points, colours, out),
+        *start_section(initial),
+        *sensitivity(every, main, colours, tables, out),
+        *runs_section(problems, main),
     ]
-    for name, content in files.items():
-        write_whole(out / name, content)
+    for name, records in tables.items():
+        write_whole(out / f"{name}.csv", files.as_csv(records))
     write_whole(out / "report.md", as_markdown(blocks).encode())
     write_whole(out / "report.html", as_html(blocks, out).encode())
 
@@ -147,8 +165,3 @@ def main() -> None:
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.sweep) / "report")
     report(runs, problems, FLAGS.paper, FLAGS.until, out)
     print(f"{count(len(runs), 'run')}, {len(problems)} not reported; {out / 'report.html'}")
-
-
-if __name__ == "__main__":
-    define_flags()
-    command.run(main)

@@ -1,0 +1,12 @@
+"""The command: see `experiments.report`."""
+
+import sys
+
+from absl import flags
+
+from experiments import command, report
+
+report.define_flags()
+flags.adopt_module_key_flags(report)
+sys.modules["__main__"].__doc__ = report.__doc__  # what --help prints
+command.run(report.main)
