@@ -173,10 +173,16 @@ def test_colours(volumes, tmp_path):
     np.testing.assert_array_equal(stack.images[shown][:, 2], 255 - grey.images[shown][:, 0])
     five = np.stack([image] * 4 + [image // 2], -1)
     path = save(tmp_path / "five.nii", five)
-    refused("has 10 by 12 by 14 by 5 voxels: 5 volumes", read_volume, path, *volumes[1:], cut=SIX)
+    refused(
+        "five.nii: has 5 channels, not one or three; choose",
+        read_volume,
+        path,
+        *volumes[1:],
+        cut=SIX,
+    )
     chosen = read_volume(path, *volumes[1:], cut=SIX, channels=[4])
     np.testing.assert_array_equal(chosen.images, grey.images // 2)
-    message = "has 5 numbers a voxel, from 0; --channels=5 asks"
+    message = "five.nii: has 5 channels, numbered from 0; --channels=5 asks"
     refused(message, read_volume, path, *volumes[1:], cut=SIX, channels=[5])
 
 

@@ -226,7 +226,17 @@ def test_channels_are_counted_and_chosen(file):
         np.moveaxis(five[..., :3], -1, 0).copy(), "s.tif", imagej=True, metadata={"axes": "CYX"}
     )
     np.testing.assert_array_equal(image(three), five[..., :3])  # a composite of Fiji
-    refused("2 channels were chosen", pictures.check_channels, (0, 1))
+    refused("--channels=0,1 chooses 2; choose one or three", image_channels, three, (0, 1))
+    # Of colours, too, and of what palettes stand for.
+    rgb = file(picture_bytes(np.stack([GREY, GREY // 2, GREY // 3], -1)))
+    np.testing.assert_array_equal(image(rgb, (1,))[..., 0], GREY // 2)
+    assert image_channels(file(picture_bytes(GREY)), (0,)) == 1
+    refused(
+        "has 1 channels, numbered from 0; --channels=1",
+        image_channels,
+        file(picture_bytes(GREY)),
+        (1,),
+    )
 
 
 @pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "zstd", "lzma", "jpeg2000"])

@@ -161,6 +161,7 @@ def test_what_is_refused(tmp_path):
     refused("v.nii.gz: is not compressed though its name", load_volume, path)
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_end_of_compressed_data(tmp_path):
     data = np.random.default_rng(0).integers(0, 9, (12, 12, 12), dtype=np.uint8)
     path = save(tmp_path / "v.nii.gz", data)

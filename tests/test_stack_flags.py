@@ -127,7 +127,7 @@ def test_a_path_may_begin_with_the_home_directory(load, folder, monkeypatch):
         ((*VOLUME, "--label_suffix=_x"), "--label_suffix has no effect with a volume"),
         ((*VOLUME, "--sections=3", "--spacing=2"), "--sections and --spacing exclude each other"),
         ((*FOLDER, "--channels=red"), "--channels=red takes numbers, such as 0 or 0,1,2"),
-        ((*FOLDER, "--channels=0,1"), "2 channels were chosen; choose one or three"),
+        ((*FOLDER, "--channels=0,1"), "--channels=0,1 chooses 2; choose one or three"),
         (("--stack=none.npz",), "none.npz: there is no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

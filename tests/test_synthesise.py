@@ -217,3 +217,20 @@ def test_what_another_input_gave_is_not_replaced(call, folder):
     assert made(folder / "out") == before
     assert make("one", "--axis=axial")[0] == 0 and made(folder / "out") != before
     assert make("two", "--stem=two_T1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("T1.mgz", "T1"),
+        ("sub-01.run-2.nii.gz", "sub-01.run-2"),
+        ("brain.seg.nrrd", "brain"),
+        ("stack.ome.tif", "stack"),
+    ],
+)
+def test_files_are_named_after_the_input(folder, name, stem):
+    with flagsaver.flagsaver(grouping=None):
+        assert synthesise._stem(pathlib.Path(name)) == stem
+        assert synthesise._stem(folder / "mri") == "mri" and synthesise._stem(None) == "colin27"
+    with flagsaver.flagsaver(grouping="nine"):
+        assert synthesise._stem(pathlib.Path(name)) == f"{stem}_nine"

@@ -175,21 +175,9 @@ def _wanted_ids(names: str | os.PathLike, table: LabelTable, cut: Cut) -> list[i
 
 def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
     """One or three numbers a voxel."""
-    check_channels(channels)
-    if volume.voxels.ndim == 3:
-        return volume
-    count = volume.voxels.shape[-1]
-    if channels is not None and (max(channels) >= count or min(channels) < 0):
-        raise InputError(
-            f"{volume.path}: has {count} numbers a voxel, from 0; --channels="
-            f"{','.join(map(str, channels))} asks for others"
-        )
-    if channels is None and count != 3:
-        raise InputError(
-            f"{volume.path}: has {by(volume.voxels.shape)} voxels: {count} volumes, or {count} "
-            "numbers a voxel; choose one or three, from 0, such as --channels=0"
-        )
-    return volume if channels is None else volume._replace(voxels=volume.voxels[..., channels])
+    voxels = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[..., None]
+    check_channels(voxels.shape[-1], channels, volume.path)
+    return volume._replace(voxels=voxels if channels is None else voxels[..., list(channels)])
 
 
 def _on_grid(labels: Volume, image: Volume) -> np.ndarray:

@@ -113,29 +113,33 @@ def image_channels(picture: Picture, channels: Sequence[int] | None) -> int:
     Raises:
       InputError: there are others, and `channels` chooses none.
     """
-    if picture.kind == "palette":
-        return 1 if _is_grey(picture) else 3
-    if picture.kind in ("rgb", "cmyk"):
-        return 3
-    if channels is not None and picture.samples > 1:
-        if max(channels) >= picture.samples or min(channels) < 0:
+    count = picture.samples
+    if picture.kind in ("palette", "rgb", "cmyk"):
+        count = 1 if _is_grey(picture) else 3
+    return check_channels(count, channels, picture.path)
+
+
+def check_channels(count: int, channels: Sequence[int] | None, path: str | os.PathLike) -> int:
+    """How many of `count` channels are taken: 1 or 3.
+
+    Raises:
+      InputError: there are others, and `channels` chooses none; or it chooses what is not there.
+    """
+    if channels is None:
+        if count not in (1, 3):
             raise InputError(
-                f"{picture.path}: has {picture.samples} channels, numbered from 0; "
-                f"--channels={','.join(map(str, channels))} asks for others"
+                f"{path}: has {count} channels, not one or three; choose some, numbered from 0, "
+                "such as --channels=0 or --channels=0,1,0"
             )
-        return len(channels)
-    if picture.samples not in (1, 3):
+        return count
+    chosen = ",".join(map(str, channels))
+    if len(channels) not in (1, 3):
+        raise InputError(f"--channels={chosen} chooses {len(channels)}; choose one or three")
+    if min(channels) < 0 or max(channels) >= count:
         raise InputError(
-            f"{picture.path}: has {picture.samples} channels, not one or three; choose some, "
-            "numbered from 0, such as --channels=0 or --channels=0,1,0"
+            f"{path}: has {count} channels, numbered from 0; --channels={chosen} asks for others"
         )
-    return picture.samples
-
-
-def check_channels(channels: Sequence[int] | None) -> None:
-    """Raises InputError unless `channels` is None, or names one channel or three."""
-    if channels is not None and len(channels) not in (1, 3):
-        raise InputError(f"{len(channels)} channels were chosen; choose one or three")
+    return len(channels)
 
 
 def image_of(
@@ -151,13 +155,11 @@ def image_of(
             most = np.iinfo(pixels.dtype).max
             ink = most - pixels.astype(np.int64)
             pixels = (ink[..., :3] * ink[..., 3:] // most).astype(pixels.dtype)
-        elif channels is not None and picture.kind == "channels" and picture.samples > 1:
-            pixels = pixels[..., list(channels)]
         if picture.white_is_zero:
             pixels = _inverted(pixels, picture.bits)
         if picture.bits < 8 and picture.palette is None:  # few greys, over all that 8 bits have
             pixels = pixels * np.uint8(255 // ((1 << picture.bits) - 1))
-    return turn(pixels, orientation)
+    return turn(pixels if channels is None else pixels[..., list(channels)], orientation)
 
 
 def ids_of(picture: Picture, orientation: int) -> np.ndarray:

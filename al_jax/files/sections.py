@@ -16,7 +16,6 @@ from al_jax.files.intensities import Scale, check_finite, find_scale, to_uint8
 from al_jax.files.masks import drop_unused, empty_truth, to_classes
 from al_jax.files.pictures import (
     Picture,
-    check_channels,
     ids_of,
     image_channels,
     image_of,
@@ -173,7 +172,6 @@ def _images(
     sections: Sequence[Section], channels: Sequence[int] | None, source: str | os.PathLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """All images [N, H, W, K] uint8, each at the top left, and which pixels they fill."""
-    check_channels(channels)
     first = sections[0].image
     for section in sections:
         if section.image.dtype != first.dtype:
