@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -53,7 +52,7 @@ class Skip(NamedTuple):
 
 
 class Withdraw(NamedTuple):
-    """The answer or skip of the pair never was."""
+    """The answer of the pair never was; nor its latest skip, if there is no answer."""
 
     section: int
     structure: int
@@ -96,10 +95,12 @@ def answer(
       The state after the answer, and what became of the mask.
 
     Raises:
-      InputError: there is no such section or structure, the pair has been answered, the structure
-        is out of its range there, the mask has another shape or dtype, it has pixels but none of
-        them is free, or unlabelled pixels would be left that can be of no class.
+      InputError: the state is of another stack, there is no such section or structure, the pair has
+        been answered, the structure is out of its range there, the mask has another shape or dtype,
+        it has pixels but none of them is free, or unlabelled pixels would be left that can be of no
+        class.
     """
+    _check_same_stack(state, images)
     where = check_pair(images, section, structure)
     name = images.names[structure]
     if length not in DIRECTIONS:
@@ -175,6 +176,7 @@ def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALS
       InputError: there is no such structure or section, the range leaves out a section where the
         structure has been traced, or leaves a section's pixels without a class.
     """
+    _check_same_stack(state, images)
     _check_structure(images, structure)
     column = _span_column(span, images, images.names[structure])
     lost = np.flatnonzero(np.asarray(state.seen[:, structure]) & ~column)
@@ -255,28 +257,27 @@ def check_state(state: ALState, images: Images) -> None:
 
 
 def remaining_events(events: Iterable[Event]) -> list[Event]:
-    """The events that withdrawals leave, in their order; withdrawals and answered skips are gone.
+    """The events that withdrawals leave, in their order.
 
     Raises:
       InputError: a withdrawal of a pair that was neither answered nor skipped.
     """
     left: list[Event] = []
     for event in events:
-        if isinstance(event, Range):
+        if not isinstance(event, Withdraw):
             left.append(event)
             continue
-        pair = (event.section, event.structure)
-        same = [k for k, e in enumerate(left) if not isinstance(e, Range) and e[:2] == pair]
-        if isinstance(event, Withdraw):
-            if not same:
-                raise InputError(
-                    f"structure {pair[1]} on section {pair[0]} was not answered; there is nothing "
-                    "to withdraw"
-                )
-            del left[same[-1]]
-        else:
-            left = [e for k, e in enumerate(left) if k not in same or isinstance(e, Answer)]
-            left.append(event)
+
+        def said(kind: type, pair: tuple = tuple(event)) -> list[int]:
+            return [k for k, e in enumerate(left) if isinstance(e, kind) and e[:2] == pair]
+
+        same = said(Answer) or said(Skip)
+        if not same:
+            raise InputError(
+                f"structure {event.structure} on section {event.section} was not answered; there "
+                "is nothing to withdraw"
+            )
+        del left[same[-1]]
     return left
 
 
@@ -303,7 +304,14 @@ def replay(
     Raises:
       InputError: what `answer`, `set_range` and `remaining_events` refuse.
     """
-    state = init_state(key, images.inside, jnp.asarray(in_range))
+    in_range = np.asarray(in_range)
+    if in_range.shape != (images.num_sections, images.num_classes) or in_range.dtype != bool:
+        raise InputError(
+            f"in_range is {in_range.dtype} of {list(in_range.shape)}; give booleans of "
+            f"[{images.num_sections}, {images.num_classes}]"
+        )
+    state = init_state(key, images.inside, in_range)
+    check_state(state, images)
     skipped = np.zeros(state.annotated.shape, bool)
     for event in remaining_events(events):
         match event:
@@ -314,7 +322,17 @@ def replay(
             case Skip(section, structure):
                 check_pair(images, section, structure)
                 skipped[section, structure] = True
-    return state, skipped
+    return state, skipped & ~np.asarray(state.annotated)
+
+
+def _check_same_stack(state: ALState, images: Images) -> None:
+    found = (*state.labels.shape, state.annotated.shape[1])
+    expected = (*images.inside.shape, images.num_classes)
+    if found != expected:
+        raise InputError(
+            f"the state is of [sections, height, width, classes] {list(found)}, the images of "
+            f"{list(expected)}; give the images that the state was made of"
+        )
 
 
 def _check_structure(images: Images, structure: int) -> None:

@@ -72,7 +72,9 @@ def restore(
         ) from error
     expected = _plain(like)
     if _layout(stored) != _layout(expected):
-        raise InputError(f"{place}: was written by another version; use another directory")
+        raise InputError(
+            f"{place}: was written by another version; remove it, and the run begins again"
+        )
     return step, _typed(stored, like)
 
 

@@ -11,6 +11,7 @@ Example:
 """
 
 import functools
+import hashlib
 import io
 import pathlib
 import sys
@@ -137,7 +138,8 @@ def train_network(
       show: called with how far it is.
 
     Raises:
-      InputError: the weights do not fit, a loss is not finite, or a checkpoint cannot be written.
+      InputError: the weights do not fit, a loss is not finite, a checkpoint cannot be written, or
+        is of another run.
     """
     keys, task, state = prepared
     saved = checkpoints.open_checkpoints(keep.folder)
@@ -147,8 +149,10 @@ def train_network(
     )
     if weights is not None:
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
-    if (latest := checkpoints.restore(saved, train_state)) is not None:
-        epoch, train_state = latest
+    mark = _mark(prepared, config, loss)
+    if (latest := checkpoints.restore(saved, (train_state, mark))) is not None:
+        epoch, (train_state, found) = latest
+        _check_mark(found, mark, keep)
     train_state = place(train_state, task.mesh)
     written = time.monotonic()
     steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
@@ -171,7 +175,7 @@ def train_network(
         epoch += count
         done = epoch == config.initial_epochs
         if done or time.monotonic() - written >= keep.seconds:
-            checkpoints.save(saved, epoch, train_state)
+            checkpoints.save(saved, epoch, (train_state, mark))
             written = time.monotonic()
         show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
     saved.close()
@@ -205,7 +209,7 @@ def run_strategy(
       The run after the last query, and its records with a leading axis: the start, then one each.
 
     Raises:
-      InputError: a loss is not finite, or a checkpoint cannot be written.
+      InputError: a loss is not finite, a checkpoint cannot be written, or is of another run.
     """
     keys, task, state = prepared
     peers = simulation.alike(strategy)
@@ -215,8 +219,12 @@ def run_strategy(
     run = jax.tree.map(lambda leaf: leaf.copy(), run)
     records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
     finished = np.zeros((), bool)
-    if (found := checkpoints.restore(saved, (run, records, finished))) is not None:
-        run, records, finished = found[1]
+    mark, targets = _mark(prepared, config, strategy), np.array([target_dice, max_effort])
+    latest = checkpoints.restore(saved, (run, records, finished, targets, mark))
+    if latest is not None:
+        run, records, finished, before, found = latest[1]
+        _check_mark(found, mark, keep)
+        finished &= (before == targets).all()  # with other targets a run may go on
     else:
         report(strategy, records)
     run = place(run, task.mesh)
@@ -252,11 +260,27 @@ def run_strategy(
             report(strategy, records)
             # One more than the queries, as the finished run may have as many as the one before.
             step = len(records.dice) - 1 + int(finished)
-            checkpoints.save(saved, step, (run, records, finished))
+            checkpoints.save(saved, step, (run, records, finished, targets, mark))
             written = time.monotonic()
         show_now()
     saved.close()
     return run, records
+
+
+def _mark(prepared: Prepared, config: Config, what: str) -> np.ndarray:
+    """Names a run, or an initial network by its loss, in its checkpoints; [8] uint32."""
+    known = (prepared.task.present, prepared.task.total, prepared.state.annotated)
+    keys = jax.tree.map(jax.random.key_data, prepared.keys)
+    text = hashlib.sha256(f"{config}{what}".encode())
+    for leaf in jax.tree.leaves((known, keys)):
+        text.update(np.asarray(leaf).tobytes())
+    return np.frombuffer(text.digest(), np.uint32)
+
+
+def _check_mark(found: np.ndarray, expected: np.ndarray, keep: Checkpointing) -> None:
+    """Raises InputError if a checkpoint is of another run."""
+    if not np.array_equal(found, expected):
+        raise InputError(f"{keep.folder}: holds checkpoints of another run; use another folder")
 
 
 def check_loss(losses: np.ndarray, where: str, first: int) -> None:

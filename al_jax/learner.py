@@ -59,7 +59,7 @@ class Learner(struct.PyTreeNode):
 
     Attributes:
       train: weights and momentum.
-      dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6).
+      dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6); NaN where none is known yet.
       fit: Dice of the network's own argmax over the classes in range against what was traced.
       traced: bool, the structure has a traced pixel on the section: where `fit` counts.
       entropy: H of Eq. 8 (zero if `Lessons` do not ask for it).
@@ -92,12 +92,12 @@ def make_lessons(num_classes: int, network: str = "small", **changes: Any) -> Le
 def init_learner(
     key: jax.Array, state: ALState, lessons: Lessons, params: chex.ArrayTree | None = None
 ) -> Learner:
-    """A network that has seen nothing: weights drawn from `key`, or given ones; a Dice of 0."""
+    """A network that has seen nothing, with weights drawn from `key` or given ones."""
     num_sections, num_classes = state.annotated.shape
     nothing = jnp.zeros((num_sections, num_classes))
     return Learner(
         train=init_train_state(key, lessons.recipe, params),
-        dice=jnp.zeros((2, num_classes)),
+        dice=jnp.full((2, num_classes), jnp.nan),
         fit=nothing,
         traced=nothing.astype(bool),
         entropy=nothing,
@@ -216,7 +216,7 @@ def relearn(
         history = _remember(learner.dice, answered[1], score, state.seen[answered])
     else:
         now = estimated_dice(seen["fit"], seen["traced"])
-        history = jnp.stack([now, learner.dice[0]])
+        history = jnp.stack([now, _or(learner.dice[0], now)])
     return Learner(train=train_state, dice=history, **seen), losses, kept
 
 
@@ -306,8 +306,14 @@ def _remember(
 ) -> jax.Array:
     """The history [2, C] with a structure's new Dice, unless it is not `there`."""
     answered = (jnp.arange(history.shape[1]) == structure) & there
-    shifted = jnp.stack([jnp.full_like(history[0], score), history[0]])
+    now = jnp.full_like(history[0], score)
+    shifted = jnp.stack([now, _or(history[0], now)])
     return jnp.where(answered, shifted, history)
+
+
+def _or(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """A Dice, or another one where none is known."""
+    return jnp.where(jnp.isnan(dice), otherwise, dice)
 
 
 def _at(tree: chex.ArrayTree, section: jax.Array | int) -> Any:

@@ -57,7 +57,9 @@ class Config:
     training: Training = dataclasses.field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        """Refuses unknown names."""
+        """Refuses unknown names, and trainings without an epoch."""
+        if min(self.initial_epochs, self.query_epochs) < 1:
+            raise ValueError("initial_epochs and query_epochs must be at least 1")
         for field, known in (
             ("dice_estimate", ESTIMATES),
             ("dice_over", DICE_OVER),

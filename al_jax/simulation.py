@@ -154,6 +154,9 @@ def alike(strategy: str) -> tuple[str, ...]:
     One compilation of `run_queries` serves all of them.
     """
 
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
+
     def work(method: Strategy) -> tuple[str, bool, bool]:
         return method.loss, method.entropy, method.dropout
 

@@ -306,7 +306,10 @@ def suggestions(
 
     def one(taken: jax.Array, _: None) -> tuple[jax.Array, Suggestion]:
         query = suggest(state, evidence, strategy, exclude=taken)
-        return taken.at[query.section, query.structure].set(True), query
+        taken = taken.at[query.section, query.structure].set(True)
+        # One first example of a structure is enough.
+        column = taken[:, query.structure] | (query.example & query.found)
+        return taken.at[:, query.structure].set(column), query
 
     nothing = jnp.zeros(state.annotated.shape, bool)
     return jax.lax.scan(one, nothing if exclude is None else exclude, None, length=count)[1]

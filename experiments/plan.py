@@ -20,15 +20,15 @@ from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full
 
 COLIN27 = "colin27.npz"  # what the shipped stack is called
 
-Run = RunUnit | RefusedUnit
+PlannedRun = RunUnit | RefusedUnit
 
 
-def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Run]:
+def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[PlannedRun]:
     """All runs of the grids, each once; stacks are written into `workdir`."""
     workdir = workdir.absolute()
     stack_of = functools.cache(functools.partial(keep_stack, workdir))
     weights_of = functools.cache(digest_weights)
-    planned: dict[str, Run] = {}
+    planned: dict[str, PlannedRun] = {}
     for values in grid.points(grids):
         run = _plan_run(workdir, values, stack_of, weights_of)
         name = digest(run.configuration)
@@ -70,7 +70,7 @@ def _plan_run(
     values: flags.FlagValues,
     stack_of: Callable[[str | None], tuple[pathlib.Path, int]],
     weights_of: Callable[[str | None], tuple[str | None, str]],
-) -> Run:
+) -> PlannedRun:
     """The run of one point of a grid."""
     strategy, path = values.strategies[0], values.stack
     chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}

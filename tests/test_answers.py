@@ -212,12 +212,18 @@ def test_a_withdrawn_answer_gives_its_pixels_back():
     np.testing.assert_array_equal(found.labels[0], [[-1, -1, 1, 1], [-1, -1, 1, 1], [-1, 2, 2, 2]])
 
 
-def test_skips_last_until_an_answer_or_a_withdrawal():
-    assert _replay([Skip(0, 1)])[1][0, 1]
-    for then in (Answer(0, 1, _true(0, 1)), Withdraw(0, 1)):
-        assert not _replay([Skip(0, 1), then])[1].any()
+def test_a_skip_lasts_until_an_answer_or_a_withdrawal():
+    skip, answer, withdraw = Skip(0, 1), Answer(0, 1, _true(0, 1)), Withdraw(0, 1)
+    assert _replay([skip])[1][0, 1]
+    for events in ([skip, answer], [skip, withdraw], [answer, skip]):
+        assert not _replay(events)[1].any()
+    # A withdrawal is of the answer, and what was skipped before it is skipped again.
+    found, skipped = _replay([skip, answer, withdraw])
+    assert skipped[0, 1] and not found.annotated.any()
+    found, skipped = _replay([answer, skip, withdraw])
+    assert skipped[0, 1] and not found.annotated.any()
     with pytest.raises(InputError, match="was not answered; there is nothing to withdraw"):
-        _replay([Skip(0, 1), Withdraw(0, 1), Withdraw(0, 1)])
+        _replay([skip, withdraw, withdraw])
     with pytest.raises(InputError, match="there is no section 9"):
         _replay([Skip(9, 1)])
 
@@ -230,31 +236,80 @@ def test_ranges_are_replayed_in_their_place():
     assert found.in_range.all() and found.seen[0, 2]
 
 
-PAIRS = st.tuples(st.integers(0, 1), st.integers(0, 2))
+# Masks that overlap, so that the order of answers shows; each has a pixel that is its own.
+WIDE = {
+    (n, c): np.isin(np.arange(12).reshape(3, 4), [4 * n + c, 3 + c, 8, 11, 4 + c])
+    for n in (0, 1)
+    for c in (0, 1, 2)
+}
+PAIRS = st.sampled_from(sorted(WIDE))
+MOVES = st.sampled_from(["answer", "skip", "withdraw", "range"])
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(PAIRS, st.sampled_from(["answer", "skip", "withdraw"])), max_size=14))
+@given(st.lists(st.tuples(PAIRS, MOVES), max_size=14))
 def test_a_replay_is_the_state_built_from_what_is_left(moves):
-    events, left, skipped = [], {}, set()
+    events, left, skips = [], [], []
     for pair, move in moves:
-        if move == "answer" and pair not in left:
-            events.append(Answer(*pair, _true(*pair) & INSIDE[pair[0]]))
-            left[pair] = events[-1]
-            skipped.discard(pair)
-        elif move == "skip" and pair not in left:
-            events.append(Skip(*pair))
-            skipped.add(pair)
-        elif move == "withdraw" and (pair in left or pair in skipped):
-            events.append(Withdraw(*pair))
-            skipped.discard(pair) if pair in skipped else left.pop(pair)
+        trial = [*events]
+        if move == "answer":
+            trial.append(Answer(*pair, WIDE[pair]))
+        elif move == "range":
+            trial.append(Range(pair[1], (0, 1)))
+        else:
+            trial.append(Skip(*pair) if move == "skip" else Withdraw(*pair))
+        try:
+            found = _replay(trial)
+        except InputError:  # said to the person; nothing of it is kept
+            continue
+        events = trial
+        if move == "answer":
+            left.append(pair)
+        elif move == "skip":
+            skips.append(pair)
+        elif move == "withdraw" and pair in left:
+            left.remove(pair)
+        elif move == "withdraw":
+            skips.reverse()
+            skips.remove(pair)
+            skips.reverse()
         direct = _fresh()
-        for section, structure, mask in left.values():
-            direct, _ = state.annotate(direct, section, structure, mask, INSIDE[section])
-        expected = np.zeros((2, 3), bool)
-        for one in skipped:
-            expected[one] = True
-        _same(_replay(events), (direct, expected))  # of each prefix
+        for n, c in left:
+            direct, _ = state.annotate(direct, n, c, WIDE[n, c], INSIDE[n])
+        skipped = np.zeros((2, 3), bool)
+        for one in skips:
+            skipped[one] = one not in left
+        _same(found, (direct, skipped))  # of each prefix
+
+
+def test_a_replay_wants_ranges_of_its_images():
+    for in_range in (np.ones((2, 4), bool), np.ones((3, 3), bool), np.ones((2, 3), int)):
+        with pytest.raises(InputError, match=r"give booleans of \[2, 3\]"):
+            answers.replay(KEY, IMAGES, in_range, [])
+    with pytest.raises(InputError, match="12 unlabelled pixels that can be of no class"):
+        answers.replay(KEY, IMAGES, np.zeros((2, 3), bool), [])
+
+
+def test_a_state_of_another_stack_is_refused():
+    other = make_images(np.zeros(TRUTH.shape, np.uint8), (*NAMES, "c"))
+    with pytest.raises(InputError, match=r"of .* \[2, 3, 4, 3\], the images of \[2, 3, 4, 4\]"):
+        answers.answer(_fresh(), other, 0, 3, _true(0, 1))
+    with pytest.raises(InputError, match="give the images that the state was made of"):
+        answers.set_range(_fresh(), other, 3, (0, 1))
+
+
+def test_an_outline_may_be_measured_by_crofton():
+    _, effort = state.annotate(_fresh(), 0, 1, _true(0, 1), INSIDE[0], length="crofton")
+    _, report = answers.answer(_fresh(), IMAGES, 0, 1, _true(0, 1), length="crofton")
+    assert report.effort == pytest.approx(float(effort)) and report.effort != 4
+    with pytest.raises(InputError, match="length 'miles' is not one of crack, crofton"):
+        answers.answer(_fresh(), IMAGES, 0, 1, _true(0, 1), length="miles")
+
+
+def test_a_range_may_leave_out_where_the_structure_was_absent():
+    s, _ = answers.answer(_fresh(), IMAGES, 1, 2, np.zeros((3, 4), bool))
+    s = answers.set_range(s, IMAGES, 2, (0, 0))
+    np.testing.assert_array_equal(s.in_range[:, 2], [True, False])
 
 
 # Questions in words.

@@ -1,5 +1,7 @@
 """Loops with checkpoints: the same as `simulate`, whatever stops them."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -31,22 +33,23 @@ class Stopped(Exception):
     """What a test stops a loop with."""
 
 
-def _stopping(after):
-    """Shows nothing, and stops the loop at the call `after`."""
-    calls = []
+def _stopping(after, seen=None):
+    """Stops the loop at the call `after`; the fractions that it is called with go into `seen`."""
+    seen = [] if seen is None else seen
 
-    def show(*_, **__):
-        calls.append(1)
-        if len(calls) == after:
+    def show(fraction, **_):
+        seen.append(fraction)
+        if len(seen) == after:
             raise Stopped
 
     return show
 
 
-def _run(folder, strategy="BDa", stop_network=0, stop_run=0, reports=None):
+def _run(folder, strategy="BDa", stop_network=0, stop_run=0, reports=None, seen=None):
     prepared, keep = driver.prepare(STACK, CONFIG, 0), Checkpointing(folder, 0)
+    first = None if seen is None else seen[0]
     network = driver.train_network(
-        prepared, CONFIG, keep=keep.at("network"), show=_stopping(stop_network)
+        prepared, CONFIG, keep=keep.at("network"), show=_stopping(stop_network, first)
     )
     return driver.run_strategy(
         strategy,
@@ -56,7 +59,7 @@ def _run(folder, strategy="BDa", stop_network=0, stop_run=0, reports=None):
         target_dice=0.97,
         keep=keep.at(strategy),
         report=driver.unreported if reports is None else lambda *given: reports.append(given),
-        show=_stopping(stop_run),
+        show=_stopping(stop_run, None if seen is None else seen[1]),
     )[1]
 
 
@@ -76,7 +79,35 @@ def test_it_is_the_simulation_and_goes_on_after_any_stop(tmp_path):
         folder = tmp_path / str(stops)
         with pytest.raises(Stopped):
             _run(folder, **stops)
-        jax.tree.map(np.testing.assert_array_equal, _run(folder), whole)
+        seen = ([], [])
+        jax.tree.map(np.testing.assert_array_equal, _run(folder, seen=seen), whole)
+        # It went on where it was: a finished network is not trained again.
+        assert seen[0][0] > 0 and (seen[1][0] > 0) == (stops == {"stop_run": 3})
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    prepared, keep = driver.prepare(STACK, CONFIG, 0), Checkpointing(tmp_path, 0)
+    network = driver.train_network(prepared, CONFIG, keep=keep.at("network"))
+    run = functools.partial(driver.run_strategy, network=network, keep=keep.at("run"))
+    short = run("BDa", prepared, config=CONFIG, max_effort=0.5)[1]
+    other = driver.prepare(STACK, CONFIG, 1)
+    for strategy, which in (("Rand", prepared), ("BDa", other)):
+        with pytest.raises(InputError, match="run: holds checkpoints of another run; use another"):
+            run(strategy, which, config=CONFIG, max_effort=0.5)
+    with pytest.raises(InputError, match="network: holds checkpoints of another run"):
+        driver.train_network(other, CONFIG, keep=keep.at("network"))
+    # With another target the same run goes on.
+    longer = run("BDa", prepared, config=CONFIG, max_effort=0.7)[1]
+    assert len(longer.dice) > len(short.dice) and longer.effort[-1] >= np.float32(0.7)
+    np.testing.assert_array_equal(longer.dice[: len(short.dice)], short.dice)
+
+
+@pytest.mark.parametrize("epochs", ["initial_epochs", "query_epochs"])
+def test_a_training_has_an_epoch_at_least(epochs):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        Config(**{epochs: 0})
+    with pytest.raises(ValueError, match="strategy 'foo' is not one of"):
+        simulation.alike("foo")
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place():

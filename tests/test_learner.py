@@ -55,7 +55,7 @@ def _relearn(lessons):
 def test_a_learner_that_has_seen_nothing():
     s = state.init_state(jax.random.key(3), STACK.inside, np.ones((COUNT, CLASSES), bool))
     fresh = learner.init_learner(jax.random.key(4), s, _lessons())
-    assert fresh.dice.shape == (2, CLASSES) and not fresh.dice.any()
+    assert fresh.dice.shape == (2, CLASSES) and jnp.isnan(fresh.dice).all()
     assert fresh.fit.shape == fresh.entropy.shape == (COUNT, CLASSES)
     again = learner.init_learner(jax.random.key(4), s, _lessons())
     jax.tree.map(np.testing.assert_array_equal, fresh, again)
@@ -92,6 +92,27 @@ def test_fit_moves_on_by_one_answer():
         assert np.abs(np.asarray(after.dice[0] - after.dice[1])).max() > 1e-3
         steps.append(after)
     assert not np.array_equal(steps[-1].dice[1], steps[0].dice[0])
+
+
+@pytest.mark.parametrize("estimate", learner.ESTIMATES)
+def test_a_dice_that_was_not_known_is_what_comes_first(estimate):
+    # First answers, then `relearn`, without a look before: D(T-2) is D(T-1).
+    begun, s, lessons = _begun(dice_estimate=estimate)
+    unknown = begun.replace(dice=jnp.full((2, CLASSES), jnp.nan))
+    after, _, _ = _relearn(lessons)(unknown, _answer(s, 1, 1), answered=(1, 1))
+    known = np.ones(CLASSES, bool) if estimate == "fit" else np.arange(CLASSES) == 1
+    np.testing.assert_array_equal(np.isfinite(after.dice), [known, known])
+    np.testing.assert_array_equal(after.dice[0], after.dice[1])
+
+
+def test_an_answer_begins_a_fresh_descent():
+    begun, s, lessons = _begun()
+    s, train = _answer(s, 1, 1), begun.train
+    moving = train.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, train.momentum))
+    one, other = (
+        _relearn(lessons)(begun.replace(train=t), s, answered=(1, 1)) for t in (train, moving)
+    )
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_prospective_is_the_dice_of_what_was_shown_before_the_answer():

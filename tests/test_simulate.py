@@ -129,7 +129,7 @@ def count_rows(workdir: pathlib.Path) -> int:
 def test_everything_is_there(finished):
     workdir, _, _ = finished
     stages = sorted(path.name for path in (workdir / "checkpoints").iterdir())
-    assert sorted(os.listdir(workdir)) == sorted([*RESULTS, "checkpoints", ".lock"])
+    assert sorted(os.listdir(workdir)) == sorted([*RESULTS, "checkpoints"])
     assert stages == sorted([*STRATEGIES, "initial_partial"])
     for name in ("curve.png", "annotations.png"):
         assert (workdir / name).read_bytes().startswith(b"\x89PNG")

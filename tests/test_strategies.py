@@ -383,6 +383,22 @@ def test_first_examples_are_asked_for_in_the_middle_of_the_ranges():
     assert _pair(suggest(s, "BDa", dice, exclude=skip)) == (0, 1)
 
 
+def test_the_best_in_order_have_one_first_example_a_structure():
+    s = _unknown(known=(0,))
+    evidence = strategies.make_evidence(s, jnp.zeros((2, 4)))
+    found = strategies.suggestions(s, evidence, count=5)
+    np.testing.assert_array_equal(found.structure, [1, 2, 3, 0, 0])
+    np.testing.assert_array_equal(found.section[:3], [3, 3, 3])
+    np.testing.assert_array_equal(found.example, [True] * 3 + [False] * 2)
+
+
+def test_the_middle_is_that_of_the_range_whatever_was_answered():
+    annotated = np.zeros((7, 4))
+    annotated[4:, 2] = 1  # absent there: the middle of what is left would be 1 or 2
+    s = _unknown(annotated, known=(0, 1, 3)).replace(seen=jnp.zeros((7, 4), bool))
+    assert _pair(suggest(s, "BDa", np.zeros((2, 4)))) == (3, 2)
+
+
 def test_known_structures_wait_for_the_first_example_of_others():
     s = _unknown(known=(0, 1, 3))
     found = suggest(s, "BDa", np.zeros((2, 4)))

@@ -26,7 +26,9 @@ def structures(runs: list[FinishedRun], budget: float) -> list[Record]:
                 dice = run.class_dice[:, run.names.index(name)]
                 if budget < run.effort[0]:
                     return Value(100 * float(dice[0]), -1)
-                return Value(100 * dice_at(run.effort, dice, budget), dice_of(run, budget).bound)
+                return Value(
+                    100 * dice_at(run.effort / 100, dice, budget / 100), dice_of(run, budget).bound
+                )
 
             shown = [run for run in having if not np.isnan(read(run).value)]
             if shown:

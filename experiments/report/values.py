@@ -59,7 +59,7 @@ def dice_of(run: FinishedRun, budget: float) -> Value:
     if budget < run.effort[0]:
         return Value(100 * float(run.dice[0]), -1)
     ended = bool(run.effort[-1] < budget and run.dice[-1] < 1)
-    return Value(100 * dice_at(run.effort, run.dice, budget), int(ended))
+    return Value(100 * dice_at(run.effort / 100, run.dice, budget / 100), int(ended))
 
 
 def windows_of(
