@@ -82,30 +82,25 @@ def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> 
         "distributed.admin.low-level-log-length": 0,
     }
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(settings):
+    own: dict[str, Any] = {
+        # Nothing is served but tasks: no pages, which have no TLS.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        # A worker that dies is started again, however slowly, and not given up.
+        "distributed.deploy.lost-worker-timeout": "3650 days",
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    }
+    cluster = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        if where in ("local", *QUEUES):
+            stack.enter_context(_in_order())
         if where == "local":
-            own: dict[str, Any] = {
-                # Nothing is served but tasks: no pages, which have no TLS.
-                "distributed.scheduler.http.routes": [],
-                "distributed.worker.http.routes": [],
-                "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
-            }
-            with (
-                dask.config.set(own),
-                _local(find_places(count)[:most]) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
+            stack.enter_context(dask.config.set(own))
+            cluster = stack.enter_context(_local(find_places(count)[:most]))
         elif where in QUEUES:
-            with (
-                _cancelling(),
-                _queue(where, min(count or 1, most), workdir) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
-        else:
-            with _existing(where) as client:
-                yield client
+            cluster = stack.enter_context(_queue(where, min(count or 1, most), workdir))
+        yield stack.enter_context(_existing(where) if cluster is None else Client(cluster))
 
 
 def _local(places: list[Place]) -> SpecCluster:
@@ -208,7 +203,8 @@ def _existing(where: str) -> Client:
             "start it with --tls-ca-file, --tls-cert and --tls-key"
         )
     security = Security(require_encryption=True)
-    if not all(security.get_tls_config_for_role("client").values()):
+    keys = security.get_tls_config_for_role("client")
+    if not all(keys.get(name) for name in ("ca_file", "cert", "key")):
         raise InputError(
             f"--cluster={where}: no keys for TLS; name them in Dask's configuration "
             "(distributed.comm.tls)"
@@ -220,8 +216,8 @@ def _existing(where: str) -> Client:
 
 
 @contextlib.contextmanager
-def _cancelling() -> Iterator[None]:
-    """Ctrl-C first leaves the block, which cancels the jobs, and then does what it did before."""
+def _in_order() -> Iterator[None]:
+    """Ctrl-C first leaves the block, which ends workers and jobs, and then does what it did."""
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt
