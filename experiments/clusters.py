@@ -12,7 +12,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import dask
@@ -120,6 +122,13 @@ def _local(places: list[Place]) -> SpecCluster:
         options = common | alike | {"env": place.environment | cores}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": common | {"port": 0}}
+    # Python's tracker would warn of what a sweep leaves that is stopped; the system clears it up.
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
     return SpecCluster(workers, scheduler, security=security, silence_logs=logging.CRITICAL)
 
 
@@ -128,12 +137,14 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
 
     A worker leaves before the wall time of its job, and another job takes its place.
     """
+    ours = signal.getsignal(signal.SIGINT)
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # which takes Ctrl-C over
     except ImportError as error:
         raise InputError(
             f"--cluster={where} needs dask-jobqueue; pip install 'al_jax[cluster]'"
         ) from error
+    signal.signal(signal.SIGINT, ours)
     own = dask.config.get(f"jobqueue.{where}")
     keys = workdir / ".dask"
     keys.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -144,6 +155,7 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
         limit = wall_time(str(own["walltime"]))
         arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
     pages = {"dashboard_address": "127.0.0.1:8787"}  # which have no TLS
+    warnings.filterwarnings("ignore", "Port .* is already in use")  # then it takes another
     try:
         cluster = getattr(dask_jobqueue, QUEUES[where])(
             security=Security.temporary(),

@@ -267,7 +267,7 @@ def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, s
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (130, ""), err
     assert err.splitlines()[-1] == "stopped; run the same command again"
     while jobs_of(slurm):
         assert time.monotonic() < deadline
