@@ -3,7 +3,7 @@
     python -m experiments.overhead --units=1000 --seconds=1 --jobs=2
 
 Each unit has a folder, a lease and a result like a run. The overhead is the time from the first
-start of a unit to the last end, beyond what the waiting alone takes; the start of workers is not in it.
+start of a unit to the last end, beyond what the waiting alone takes; starting workers is not in it.
 """
 
 import pathlib
