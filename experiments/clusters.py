@@ -12,7 +12,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import dask
@@ -82,30 +84,25 @@ def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> 
         "distributed.admin.low-level-log-length": 0,
     }
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(settings):
+    own: dict[str, Any] = {
+        # Nothing is served but tasks: no pages, which have no TLS.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        # A worker that dies is started again, however slowly, and not given up.
+        "distributed.deploy.lost-worker-timeout": "3650 days",
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    }
+    cluster = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        if where in ("local", *QUEUES):
+            stack.enter_context(_in_order())
         if where == "local":
-            own: dict[str, Any] = {
-                # Nothing is served but tasks: no pages, which have no TLS.
-                "distributed.scheduler.http.routes": [],
-                "distributed.worker.http.routes": [],
-                "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
-            }
-            with (
-                dask.config.set(own),
-                _local(find_places(count)[:most]) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
+            stack.enter_context(dask.config.set(own))
+            cluster = stack.enter_context(_local(find_places(count)[:most]))
         elif where in QUEUES:
-            with (
-                _cancelling(),
-                _queue(where, min(count or 1, most), workdir) as cluster,
-                Client(cluster) as client,
-            ):
-                yield client
-        else:
-            with _existing(where) as client:
-                yield client
+            cluster = stack.enter_context(_queue(where, min(count or 1, most), workdir))
+        yield stack.enter_context(_existing(where) if cluster is None else Client(cluster))
 
 
 def _local(places: list[Place]) -> SpecCluster:
@@ -125,6 +122,13 @@ def _local(places: list[Place]) -> SpecCluster:
         options = common | alike | {"env": place.environment | cores}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": common | {"port": 0}}
+    # Python's tracker would warn of what a sweep leaves that is stopped; the system clears it up.
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
     return SpecCluster(workers, scheduler, security=security, silence_logs=logging.CRITICAL)
 
 
@@ -133,12 +137,14 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
 
     A worker leaves before the wall time of its job, and another job takes its place.
     """
+    ours = signal.getsignal(signal.SIGINT)
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # which takes Ctrl-C over
     except ImportError as error:
         raise InputError(
             f"--cluster={where} needs dask-jobqueue; pip install 'al_jax[cluster]'"
         ) from error
+    signal.signal(signal.SIGINT, ours)
     own = dask.config.get(f"jobqueue.{where}")
     keys = workdir / ".dask"
     keys.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -149,6 +155,7 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
         limit = wall_time(str(own["walltime"]))
         arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
     pages = {"dashboard_address": "127.0.0.1:8787"}  # which have no TLS
+    warnings.filterwarnings("ignore", "Port .* is already in use")  # then it takes another
     try:
         cluster = getattr(dask_jobqueue, QUEUES[where])(
             security=Security.temporary(),
@@ -208,7 +215,8 @@ def _existing(where: str) -> Client:
             "start it with --tls-ca-file, --tls-cert and --tls-key"
         )
     security = Security(require_encryption=True)
-    if not all(security.get_tls_config_for_role("client").values()):
+    keys = security.get_tls_config_for_role("client")
+    if not all(keys.get(name) for name in ("ca_file", "cert", "key")):
         raise InputError(
             f"--cluster={where}: no keys for TLS; name them in Dask's configuration "
             "(distributed.comm.tls)"
@@ -220,8 +228,8 @@ def _existing(where: str) -> Client:
 
 
 @contextlib.contextmanager
-def _cancelling() -> Iterator[None]:
-    """Ctrl-C first leaves the block, which cancels the jobs, and then does what it did before."""
+def _in_order() -> Iterator[None]:
+    """Ctrl-C first leaves the block, which ends workers and jobs, and then does what it did."""
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt

@@ -181,7 +181,7 @@ def train(network: NetworkUnit, seconds: float, show: driver.Show) -> TrainState
         weights = read_weights(network.weights).arrays
     prepared = driver.prepare(read_stack(network.stack), config, setting["seed"])
     # Many runs may read a trained network at once.
-    place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else _own(network)
+    place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
     with place as folder:
         return driver.train_network(
             prepared,
@@ -196,7 +196,7 @@ def train(network: NetworkUnit, seconds: float, show: driver.Show) -> TrainState
 def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
     """The run, in its folder; arguments and errors as of `train`."""
     setting, config = run.configuration, config_of(run.configuration)
-    with _own(run) as folder:
+    with own(run) as folder:
         if run.done:
             return
         place_stack(run.network, folder)
@@ -234,7 +234,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
 
 
 @contextlib.contextmanager
-def _own(unit: Unit) -> Iterator[pathlib.Path]:
+def own(unit: Unit) -> Iterator[pathlib.Path]:
     """The folder of a unit, once whoever else is at work in it has ended.
 
     Raises:

@@ -26,7 +26,7 @@ def train(network, seconds, show):
 
 def perform(run, seconds, show):
     """Leaves a result that says which process wrote it."""
-    with jobs._own(run) as folder:
+    with jobs.own(run) as folder:
         assert run.network.done
         show(0.5)
         time.sleep(0.5)  # a nanny does not replace a worker that dies before it knows it

@@ -401,6 +401,7 @@ def digest_of_schema_1(configuration: dict) -> str:
 def test_runs_of_the_former_version_are_known(call, folder, pretending):
     """Rand was run once an alpha then; one of them is enough. What was unfinished goes on."""
     arguments = ("--stack=a.npz", "--strategies=BDa,Rand", "--alpha=0.5,0.1,0.9")
+    (folder / "out").mkdir()
     planned = planned_by(folder / "out", *arguments)
     assert len(planned) == 4
     template = next(run.configuration for run in planned if run.configuration["alpha"] == 0.5)

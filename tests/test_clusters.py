@@ -1,0 +1,274 @@
+"""Sweeps on clusters: TLS scheduler and workers, a real SLURM, and who is kept out."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import tiny
+from distributed import Security
+
+from al_jax import io
+from al_jax.stack import InputError
+from experiments import clusters
+
+ROOT = pathlib.Path(__file__).parents[1]
+PRETEND = str(ROOT / "tests" / "pretend_worker.py")
+PATIENCE = 120
+# One core a worker, whatever the machine has, so that all round alike.
+CORE = str(min(os.sched_getaffinity(0)))
+REAL = (
+    "--strategies=Da,Rand", "--seed=0,1", "--crop=32", "--initial_epochs=30", "--query_epochs=1",
+    "--max_effort=0.6", "--checkpoint_seconds=0",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    """A folder with a stack in it."""
+    io.write_stack(tmp_path / "a.npz", tiny.stack())
+    return tmp_path
+
+
+def start(folder: pathlib.Path, *command: str, **environment: str) -> subprocess.Popen[str]:
+    """A Python command in a folder."""
+    return subprocess.Popen(
+        ["taskset", "-c", CORE, sys.executable, *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def sweep(folder: pathlib.Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    process = start(folder, "-m", "experiments.sweep", "--stack=a.npz", *arguments, **environment)
+    out, err = process.communicate(timeout=PATIENCE * 5)
+    return process.returncode, out, err
+
+
+def csv_files(folder: pathlib.Path, workdir: str) -> dict[str, bytes]:
+    """The tables of the report on a sweep."""
+    process = start(folder, "-m", "experiments.report", f"--sweep={workdir}")
+    assert process.wait(timeout=PATIENCE) == 0
+    found = {p.name: p.read_bytes() for p in (folder / workdir / "report").glob("*.csv")}
+    assert len(found) >= 8
+    return found
+
+
+class Dask:
+    """A scheduler and two workers that others started, over TLS."""
+
+    def __init__(self, folder: pathlib.Path, preload: str):
+        security = Security.temporary()
+        pems = security.get_tls_config_for_role("scheduler")
+        for name, content in (("key.pem", pems["key"]), ("cert.pem", pems["cert"])):
+            (folder / name).touch(0o600)
+            (folder / name).write_text(content)
+        tls = {"CA_FILE": "cert.pem"}
+        for role in ("SCHEDULER", "WORKER", "CLIENT"):
+            tls |= {f"{role}__CERT": "cert.pem", f"{role}__KEY": "key.pem"}
+        self.environment = {
+            f"DASK_DISTRIBUTED__COMM__TLS__{key}": str(folder / name) for key, name in tls.items()
+        }
+        self.file = folder / "scheduler.json"
+        place = ("--host", "127.0.0.1", "--protocol", "tls")
+        self.scheduler = start(
+            folder, "-m", "distributed.cli.dask_scheduler", *place, "--port", "0",
+            "--scheduler-file", str(self.file), "--dashboard-address", "127.0.0.1:0",
+            **self.environment,
+        )  # fmt: skip
+        deadline = time.monotonic() + PATIENCE
+        while not self.file.exists():
+            assert time.monotonic() < deadline and self.scheduler.poll() is None
+            time.sleep(0.1)
+        self.workers = [
+            start(
+                folder, "-m", "distributed.cli.dask_worker", *place, "--nthreads", "1",
+                "--scheduler-file", str(self.file), "--preload", preload,
+                "--dashboard-address", "127.0.0.1:0", **self.environment,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+
+    def end(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.terminate()
+            process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def dask(folder) -> Iterator[Dask]:
+    """A cluster of workers that pretend."""
+    made = Dask(folder, PRETEND)
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize(
+    "where, line",
+    [
+        (
+            "moon",
+            "is none of local, slurm, pbs, sge, lsf, no address (tls://host:port) and no file",
+        ),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 does not use TLS, so that anybody could run code"),
+        ("tls://127.0.0.1:1", "no keys for TLS; name them in Dask's configuration"),
+        ("a.npz", "is no scheduler file of Dask"),
+    ],
+)
+def test_clusters_that_are_refused(folder, monkeypatch, where, line):
+    monkeypatch.chdir(folder)
+    with (
+        pytest.raises(InputError) as refusal,
+        clusters.connect(where, None, folder, 1),
+    ):
+        pytest.fail("connected")
+    assert str(refusal.value).startswith(f"--cluster={where}: ") and line in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("30", 1800), ("00:30:00", 1800), ("1-00:00:30", 86430), ("10:00", 36000)],
+)
+def test_wall_times(text, seconds):
+    assert clusters.wall_time(text) == seconds
+    with pytest.raises(InputError, match="write hours:minutes:seconds"):
+        clusters.wall_time("soon")
+
+
+def test_a_sweep_on_a_cluster_of_others(folder, dask):
+    arguments = ("--workdir=out", "--strategies=HB,Da,Rand", f"--cluster={dask.file}")
+    status, out, err = sweep(folder, *arguments, **dask.environment)
+    assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 2 ran, 0 were there, 1 failed"), err
+    # The client is killed, and the same command goes on.
+    process = start(
+        folder, "-m", "experiments.sweep", "--stack=a.npz", *arguments, "--seed=1,2,3",
+        **dask.environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE
+    while len(list(folder.glob("out/runs/*/result.json"))) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    status, out, err = sweep(folder, *arguments, "--seed=1,2,3", **dask.environment)
+    assert status == 1 and " 3 failed" in out and "out: 9 runs: " in out, err
+    assert len(list(folder.glob("out/runs/*/result.json"))) == 8
+    # Without its scheduler a sweep ends with a line.
+    dask.scheduler.kill()
+    dask.scheduler.communicate()
+    status, out, err = sweep(folder, *arguments, "--seed=4", **dask.environment)
+    assert (status, out) == (2, "") and "does not answer" in err and err.count("\n") == 1
+
+
+INTRUDER = """
+import sys
+from distributed import Client, Security
+security = Security.temporary() if sys.argv[2] == "keys" else None
+try:
+    Client(sys.argv[1], security=security, timeout=5).submit(print, 1).result()
+except Exception as error:
+    print("kept out:", type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("keys", ["keys", "none"])
+def test_another_user_cannot_connect(folder, monkeypatch, keys):
+    """Not without keys, not with keys of his own; and nothing listens beyond this machine."""
+    monkeypatch.setattr(clusters, "PRELOAD", PRETEND)
+    command = [sys.executable, "-c", INTRUDER]
+    if os.geteuid() == 0 and shutil.which("setpriv"):
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+    with clusters.connect("local", 1, folder, 1) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        intruder = subprocess.run(
+            [*command, address, keys], capture_output=True, text=True, timeout=60, cwd="/"
+        )
+        assert intruder.stdout.startswith("kept out: "), intruder.stderr
+        assert client.submit(abs, -1).result() == 1  # who has the keys may
+        import psutil
+
+        own = psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            hosts = {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"}
+            assert hosts <= {"127.0.0.1"}, process
+
+
+@pytest.fixture
+def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """A real SLURM of one node: what a sweep needs in its environment."""
+    beside = pathlib.Path(os.environ.get("AL_JAX_DATA", ROOT.parent / "shared")) / "slurm"
+    if not (shutil.which("slurmctld") and shutil.which("munged") and os.geteuid() == 0):
+        pytest.skip("no slurmctld, munged or no root: apt-get install slurmctld slurmd munge")
+    if not (beside / "up.sh").exists():
+        pytest.skip(f"no {beside / 'up.sh'}: set AL_JAX_DATA to the folder that holds slurm/")
+    base = tmp_path_factory.mktemp("slurm")
+    up = subprocess.run(
+        ["taskset", "-c", CORE, "bash", beside / "up.sh", base],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
+    if up.returncode != 0:
+        pytest.skip(f"SLURM does not start: {up.stdout[-300:]}")
+    settings = {
+        "name": "al_jax", "cores": 1, "memory": "2GB", "interface": "lo", "walltime": "00:10:00",
+        "python": sys.executable, "log-directory": str(base / "log"),
+        "job-script-prologue": [f"export PYTHONPATH={ROOT}"],
+    }  # fmt: skip
+    (base / "jobqueue.yaml").write_text(json.dumps({"jobqueue": {"slurm": settings}}))
+    yield {"SLURM_CONF": str(base / "slurm.conf"), "DASK_CONFIG": str(base / "jobqueue.yaml")}
+    subprocess.run(["bash", beside / "down.sh", base], capture_output=True, timeout=PATIENCE)
+
+
+def jobs_of(slurm: dict[str, str]) -> list[str]:
+    asked = subprocess.run(
+        ["squeue", "-h"], env=os.environ | slurm, capture_output=True, text=True, check=True
+    )
+    return asked.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_every_cluster_gives_the_same_bytes(folder, slurm):
+    """Here, by a TLS scheduler with two workers, and by SLURM."""
+    status, _, err = sweep(folder, *REAL, "--workdir=local", "--jobs=2")
+    assert status == 0, err
+    expected = csv_files(folder, "local")
+    made = Dask(folder, "experiments.jobs")
+    status, _, err = sweep(
+        folder, *REAL, "--workdir=dask", f"--cluster={made.file}", **made.environment
+    )
+    made.end()
+    assert status == 0, err
+    assert csv_files(folder, "dask") == expected
+    status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", "--jobs=2", **slurm)
+    assert status == 0, err
+    assert csv_files(folder, "slurm") == expected
+    assert not list((folder / "slurm" / ".dask").iterdir())
+
+
+def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
+    process = start(
+        folder, "-m", "experiments.sweep", "--stack=a.npz", "--workdir=out", "--strategies=Da",
+        "--cluster=slurm", "--jobs=1", **slurm,
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE
+    while not jobs_of(slurm):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, ""), err
+    assert err.splitlines()[-1] == "stopped; run the same command again"
+    while jobs_of(slurm):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
