@@ -14,8 +14,9 @@ import time
 from absl import flags
 from distributed import Worker
 
-from al_jax import io
-from experiments import clusters, command, executors, jobs, runs
+from al_jax.driver import Show
+from al_jax.files.whole import write_whole
+from experiments import clusters, command, executors, jobs
 from experiments.jobs import NetworkUnit, RunUnit
 
 FLAGS = flags.FLAGS
@@ -35,12 +36,12 @@ def dask_setup(worker: Worker) -> None:
     jobs.perform = wait
 
 
-def wait(run: RunUnit, seconds: float, show: runs.Show) -> None:
+def wait(run: RunUnit, seconds: float, show: Show) -> None:
     """A run that waits as long as its configuration says."""
     with jobs.own(run) as folder:
         begun = time.time()
         time.sleep(run.configuration["wait"])
-        io.write_whole(folder / "result.json", f"{begun} {time.time()}".encode())
+        write_whole(folder / "result.json", f"{begun} {time.time()}".encode())
 
 
 def make_units(workdir: pathlib.Path, count: int, seconds: float) -> list[RunUnit]:

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from distributed import Security
 
-from al_jax import io
+from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
 from experiments import clusters
 
@@ -32,7 +32,7 @@ REAL = (
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
     """A folder with a stack in it."""
-    io.write_stack(tmp_path / "a.npz", tiny.stack())
+    write_stack(tmp_path / "a.npz", tiny.stack())
     return tmp_path
 
 
