@@ -23,8 +23,9 @@ def refuse(names: tuple[str, ...], where: str) -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    known = [home(argument) if argument != "-h" else "--help" for argument in arguments]
     try:
-        rest = FLAGS(arguments)
+        rest = FLAGS(known)
     except flags.Error as error:
         raise SystemExit(_complain(str(error))) from None
     except SystemExit:  # --help, which absl ends with 1
@@ -36,6 +37,12 @@ def _parse(arguments: list[str]) -> list[str]:
     except InputError as error:
         raise SystemExit(_complain(str(error))) from None
     return rest
+
+
+def home(argument: str) -> str:
+    """A flag whose value begins with ~, which no shell expands behind =, with the home folder."""
+    name, equals, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and value.startswith("~") else argument
 
 
 def check_finite(values: flags.FlagValues) -> None:

@@ -428,3 +428,14 @@ def test_the_real_command_lists_its_flags():
     assert "python -m experiments.simulate" in done.stdout
     for name in ("stack", "images", "strategies", "workdir", "[no]count_background"):
         assert f"  --{name}:" in done.stdout
+
+
+def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert command.home("--workdir=~/out") == f"--workdir={folder}/out"
+    assert command.home("--stem=a~b") == "--stem=a~b" and command.home("-v") == "-v"
+    _, _, err = call("--stack=~/nope.npz", "--workdir=~/out")
+    assert f"{folder}/nope.npz: " in one_line(err)
+    program = [sys.executable, "-m", "experiments.lengths", "-h"]
+    said = subprocess.run(program, capture_output=True, text=True)
+    assert said.returncode == 0 and "--seed" in said.stdout

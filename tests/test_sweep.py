@@ -95,6 +95,15 @@ def planned_by(workdir: pathlib.Path, *arguments: str) -> list[jobs.RunUnit]:
         return plan(workdir, grid.read_grids(FLAGS.config, given))
 
 
+def test_a_path_with_a_comma_stands_in_quotes(folder):
+    os.rename(folder / "a.npz", folder / "a,c.npz")
+    planned = planned_by(folder, '--stack="a,c.npz",b.npz', "--strategies=BDa")
+    assert [run.name for run in planned] == ["a,c.npz", "b.npz"]
+    (folder / "grid.toml").write_text('stack = ["a,c.npz"]\nstrategies = "BDa"\n')
+    planned = planned_by(folder, "--config=grid.toml")
+    assert [run.name for run in planned] == ["a,c.npz"]
+
+
 def test_a_grid_is_the_product_of_its_lists(folder):
     planned = planned_by(
         folder, "--stack=a.npz,b.npz", "--strategies=BDa,BDa_CE", "--seed=3,4",
