@@ -437,5 +437,6 @@ def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
     _, _, err = call("--stack=~/nope.npz", "--workdir=~/out")
     assert f"{folder}/nope.npz: " in one_line(err)
     program = [sys.executable, "-m", "experiments.lengths", "-h"]
-    said = subprocess.run(program, capture_output=True, text=True)
+    root = pathlib.Path(__file__).parents[1]
+    said = subprocess.run(program, capture_output=True, text=True, cwd=root)
     assert said.returncode == 0 and "--seed" in said.stdout
