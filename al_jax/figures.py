@@ -301,7 +301,7 @@ def _sheet(
 def class_colours(num_classes: int) -> np.ndarray:
     """A colour for each class, [C, 3] uint8; background (0) is black and never drawn.
 
-    The first twelve are told apart by the colour-blind; the rest walk round the hues in steps of
+    The colour-blind can distinguish the first twelve; the rest walk round the hues in steps of
     the golden ratio, at changing lightness.
     """
     chosen = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in AREAS]

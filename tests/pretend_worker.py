@@ -1,7 +1,8 @@
 """What a worker of the tests loads instead of `experiments.jobs`: its units take no time.
 
 A network or a result is there at once; H kills its worker, HB fails, HDa finds the disk full, HBDa
-kills its worker four times but gets further each time; of seed 9 the network fails.
+kills its worker four times but gets further each time, BDa_CE takes 25 seconds; of seed 9 the
+network fails.
 """
 
 import os
@@ -31,6 +32,13 @@ def perform(run, seconds, show):
         show(0.5)
         time.sleep(0.5)  # a nanny does not replace a worker that dies before it knows it
         strategy, step = run.configuration["strategy"], jobs.latest(run.checkpoints)
+        if strategy == "BDa_CE":
+            for now in range(step + 1, 100):
+                time.sleep(0.25)
+                (run.checkpoints / str(now)).mkdir(parents=True)
+                with open(folder / "steps", "a") as file:
+                    file.write(f"{now} {os.getpid()}\n")
+                show(now / 100)
         if strategy == "HBDa" and step < 3:
             (run.checkpoints / str(step + 1)).mkdir(parents=True)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -66,7 +66,7 @@ def csv_files(folder: pathlib.Path, workdir: str) -> dict[str, bytes]:
 class Dask:
     """A scheduler and two workers that others started, over TLS."""
 
-    def __init__(self, folder: pathlib.Path, preload: str):
+    def __init__(self, folder: pathlib.Path, preload: str, first: tuple[str, ...] = ()):
         security = Security.temporary()
         pems = security.get_tls_config_for_role("scheduler")
         for name, content in (("key.pem", pems["key"]), ("cert.pem", pems["cert"])):
@@ -93,9 +93,9 @@ class Dask:
             start(
                 folder, "-m", "distributed.cli.dask_worker", *place, "--nthreads", "1",
                 "--scheduler-file", str(self.file), "--preload", preload,
-                "--dashboard-address", "127.0.0.1:0", **self.environment,
+                "--dashboard-address", "127.0.0.1:0", *more, **self.environment,
             )
-            for _ in range(2)
+            for more in (first, ())
         ]  # fmt: skip
 
     def end(self) -> None:
@@ -167,6 +167,42 @@ def test_a_sweep_on_a_cluster_of_others(folder, dask):
     dask.scheduler.communicate()
     status, out, err = sweep(folder, *arguments, "--seed=4", **dask.environment)
     assert (status, out) == (2, "") and "does not answer" in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
+    """Which goes on from the checkpoint; no step is made twice."""
+    made = Dask(folder, PRETEND, ("--lifetime", "25s"))
+    status, out, err = sweep(
+        folder, "--workdir=out", "--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}",
+        **made.environment,
+    )  # fmt: skip
+    made.end()
+    assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
+    workers = []
+    for steps in folder.glob("out/runs/*/steps"):
+        lines = [line.split() for line in steps.read_text().splitlines()]
+        assert [int(step) for step, _ in lines] == list(range(100))
+        workers.append({pid for _, pid in lines})
+    assert sorted(map(len, workers)) == [1, 2] and len(set.union(*workers)) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_followed_by_another(folder):
+    made = Dask(folder, PRETEND)
+    process = start(
+        folder, "-m", "experiments.sweep", "--stack=a.npz", "--workdir=out",
+        "--strategies=BDa_CE", f"--cluster={made.file}", **made.environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE
+    while not (found := list(folder.glob("out/runs/*/steps"))) or not found[0].read_text():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    os.kill(int(found[0].read_text().split()[1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=PATIENCE)
+    made.end()
+    assert process.returncode == 0, err
+    assert len({line.split()[1] for line in found[0].read_text().splitlines()}) == 2
 
 
 INTRUDER = """

@@ -75,10 +75,13 @@ def order_section(
     """Our order of the methods beside the paper's."""
     blocks: list[Block] = [Heading("Order of the methods")]
     shown = {
-        "effort_at_90_percent": "effort at 90%", "rank_by_effort": "rank", "area_percent": "area",
-        "rank_by_area": "rank", "paper_effort_at_90_percent": "paper: effort at 90%",
+        "effort_at_90_percent": "effort at 90%",
+        "rank_by_effort": "rank",
+        "area_percent": "area",
+        "rank_by_area": "rank",
+        "paper_effort_at_90_percent": "paper: effort at 90%",
         "paper_rank": "rank",
-    }  # fmt: skip
+    }
     if all(np.isnan(record["paper_rank"]) for record in ranked):
         shown = {key: head for key, head in shown.items() if not key.startswith("paper")}
     rows = []

@@ -71,11 +71,14 @@ def length_section(
         blocks.append(Picture("lengths.png", text))
     rows = [
         [
-            r["method"], str(r["answers"]), str(r["cost_nothing"]), number(r["log_correlation"]),
+            r["method"],
+            str(r["answers"]),
+            str(r["cost_nothing"]),
+            number(r["log_correlation"]),
             f"{number(100 * r['median_relative_error'], 1)}%",
         ]
         for r in records
-    ]  # fmt: skip
+    ]
     header = ["method", "answers", "of no cost (left out)", "r", "median error"]
     return [*blocks, Table("In figures.", header, rows)]
 
@@ -106,10 +109,15 @@ def runs_section(problems: list[Problem], main: Setting) -> list[Block]:
         return [*blocks, Lines(["No run failed and none is missing."])]
     rows = [
         [
-            p.kind, p.strategy, p.stack, p.seed,
-            label(p.setting, main) if p.setting else "", p.run, p.text,
+            p.kind,
+            p.strategy,
+            p.stack,
+            p.seed,
+            label(p.setting, main) if p.setting else "",
+            p.run,
+            p.text,
         ]
         for p in problems
-    ]  # fmt: skip
+    ]
     header = ["", "method", "stack", "seed", "setting", "run", "why"]
     return [*blocks, Table("Runs that are not in the report.", header, rows)]

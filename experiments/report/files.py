@@ -41,13 +41,19 @@ def stack_records(averages: dict[tuple[str, str], Averages]) -> list[Record]:
     """A record per (metric, %, method, stack): what the tests and intervals are made of."""
     return [
         {
-            "metric": metric, "at_percent": at, "method": method, "stack": stack, "runs": a.runs,
-            "value_percent": a.value, "at_least_runs": a.at_least, "at_most_runs": a.at_most,
+            "metric": metric,
+            "at_percent": at,
+            "method": method,
+            "stack": stack,
+            "runs": a.runs,
+            "value_percent": a.value,
+            "at_least_runs": a.at_least,
+            "at_most_runs": a.at_most,
         }
         for (metric, at), found in averages.items()
         for method, stacks in found.items()
         for stack, a in stacks.items()
-    ]  # fmt: skip
+    ]
 
 
 def problem_records(problems: list[Problem], main: Setting) -> list[Record]:
