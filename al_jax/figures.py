@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -159,43 +160,39 @@ def _mark(axes: Axes, target: float, traces: dict, colours: dict[str, str], widt
 
 
 def annotations(
-    images: np.ndarray,
-    truth: np.ndarray,
-    inside: np.ndarray,
-    names: tuple[str, ...],
+    stack: Stack,
     rows: list[tuple[str, np.ndarray, np.ndarray]],
     path: str | os.PathLike,
     max_sections: int = 12,
 ) -> None:
     """What had been traced on which section, below the ground truth (the paper's Fig. 4).
 
-    Columns are sections, evenly chosen and titled by their number as in queries.csv. A 'B' marks
+    Columns are sections, evenly chosen and titled by their name without its ending. A 'B' marks
     those whose background was traced; the background itself is left uncoloured.
 
     Args:
-      images: [N, H, W, K], K = 1 or 3.
-      truth: [N, H, W] classes.
-      inside: [N, H, W] bool; what lies outside is white.
-      names: of the C classes, background first; listed in a legend where there are at most 20.
+      stack: what was annotated; what lies outside is white. A legend lists the names of the classes
+        where there are at most 20 beside the background.
       rows: (title, labels [N, H, W] with -1 where nothing was traced, annotated [N, C]) each.
       path: of the PNG, written whole.
       max_sections: number of columns at most.
     """
-    count = len(images)
+    count = stack.num_sections
     shown = np.unique(np.linspace(0, count - 1, min(count, max_sections)).round().astype(int))
-    truth = np.where(inside, truth, -1)
+    truth = np.where(stack.inside, stack.truth, -1)
     rows_used, columns_used = _window(truth > 0)
     box = (shown, rows_used, columns_used)
-    colours = class_colours(len(names))
-    grey = grey_levels(images[box], inside[box])
+    colours = colours_of(stack)
+    grey = grey_levels(stack.images[box], stack.inside[box])
     titled = [("ground\ntruth", truth, None), *rows]
 
     pictures = []
     for title, labels, annotated in titled:
         brightness = 1.0 if annotated is None else DIMMED
-        row = zip(grey * brightness, labels[box], inside[box], strict=True)
+        row = zip(grey * brightness, labels[box], stack.inside[box], strict=True)
         pictures.append((title, [overlay(*section, colours) for section in row]))
-    figure, panels = _sheet([str(n) for n in shown], pictures, names)
+    titles = [pathlib.PurePath(stack.sections[n]).stem for n in shown]
+    figure, panels = _sheet(titles, pictures, _legend(stack))
     for (_, _, annotated), row_of_panels in zip(titled, panels, strict=True):
         for n, axes in zip(shown, row_of_panels, strict=True):
             if annotated is not None and annotated[n, 0]:
@@ -237,14 +234,24 @@ def contact_sheet(
     for (title, stack, labelled), grey in zip(rows, greys, strict=True):
         labels = stack.truth if labelled else np.zeros_like(stack.truth)
         sections = zip(grey[box], labels[box], stack.inside[box], strict=True)
-        colours = class_colours(stack.num_classes)
+        colours = colours_of(stack)
         pictures.append((title, [overlay(*section, colours) for section in sections]))
-    named = next((stack.names for _, stack, labelled in rows if labelled), ())
-    canvas.save(_sheet(titles, pictures, named)[0], path)
+    legend = next((_legend(stack) for _, stack, labelled in rows if labelled), {})
+    canvas.save(_sheet(titles, pictures, legend)[0], path)
+
+
+def _legend(stack: Stack) -> dict[str, tuple[float, float, float]]:
+    """Colours [3] in 0..1 by the names of the classes beside background, none if there are many."""
+    if stack.num_classes > 21:
+        return {}
+    pairs = zip(stack.names[1:], colours_of(stack)[1:] / 255, strict=True)
+    return {name: (float(r), float(g), float(b)) for name, (r, g, b) in pairs}
 
 
 def _sheet(
-    titles: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]], names: Sequence[str]
+    titles: Sequence[str],
+    rows: Sequence[tuple[str, list[np.ndarray]]],
+    named: dict[str, tuple[float, float, float]],
 ) -> tuple[Figure, list[list[Axes]]]:
     """Titled rows and columns of pictures [h, w, 3] of one size, with a legend; their axes."""
     height, width = rows[0][1][0].shape[:2]
@@ -252,10 +259,8 @@ def _sheet(
     across, down = panel * width / max(height, width), panel * height / max(height, width)
     gap, top = 0.04, 0.33
     margin = 0.2 + 0.125 * max(canvas.columns(word) for title, _ in rows for word in _lines(title))
-    colours = class_colours(len(names))
-    named = dict(zip(names[1:], colours[1:] / 255, strict=True)) if len(names) <= 21 else {}
     page = margin + len(titles) * (across + gap) + 0.05
-    widest = max(map(canvas.columns, names), default=0)
+    widest = max(map(canvas.columns, named), default=0)
     columns = int(max(1, min(len(named), (page - 0.2) // (0.55 + 0.11 * widest))))
     legend = 0.16 + 0.25 * -(-len(named) // columns) if named else 0.05
     length = top + len(rows) * (down + gap) + legend
@@ -296,6 +301,13 @@ def _sheet(
             labelspacing=0.35,
         )
     return figure, panels
+
+
+def colours_of(stack: Stack) -> np.ndarray:
+    """The colours that came with the classes, or else ours; [C, 3] uint8."""
+    if stack.colours is None:
+        return class_colours(stack.num_classes)
+    return np.array(stack.colours, np.uint8)
 
 
 def class_colours(num_classes: int) -> np.ndarray:

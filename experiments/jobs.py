@@ -222,7 +222,11 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
         report(setting["strategy"], records)
         answered = np.argwhere(np.asarray(prepared.state.annotated).T)
         result = {
-            "input": {"stack": run.name},
+            "input": {
+                "stack": run.name,
+                "section_names": list(stack.sections),
+                "classes": list(stack.names),
+            },
             "configuration": setting,
             "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
             "summary": runs.summarise(records),

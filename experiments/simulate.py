@@ -206,7 +206,7 @@ def simulate_into(
         TARGETS,
     )
     picture = workdir / "annotations.png"
-    figures.annotations(stack.images, stack.truth, stack.inside, stack.names, rows, picture)
+    figures.annotations(stack, rows, picture)
     result = {
         "input": stack_flags.describe(stack),
         "configuration": configuration,

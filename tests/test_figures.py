@@ -8,10 +8,18 @@ from matplotlib import rcParams
 from PIL import Image
 
 from al_jax import canvas, figures
-from al_jax.stack import make_stack
+from al_jax.stack import Stack, make_stack
 
 COLOURS = figures.class_colours(4)
 GREY = 0.5
+
+
+def _annotations(images, truth, inside, names, rows, path, max_sections=12, **given):
+    """The picture of a stack that nobody checks: with classes on no section, say."""
+    sections = tuple(str(n) for n in range(len(images)))
+    parts = {"images": images, "truth": truth, "inside": inside, "names": tuple(names)}
+    stack = Stack(**{"sections": sections, **parts, **given})
+    figures.annotations(stack, rows, path, max_sections)
 
 
 def _traces(names, seed=0):
@@ -114,9 +122,7 @@ def _draw(path, **kwargs):
     annotated = np.zeros((3, 4), bool)
     annotated[[0, 2], 2] = True
     annotated[2, 0] = True
-    figures.annotations(
-        images, truth, inside, names, [("BDa (18.2%)", labels, annotated)], path, **kwargs
-    )
+    _annotations(images, truth, inside, names, [("BDa (18.2%)", labels, annotated)], path, **kwargs)
 
 
 def test_annotations_have_colours_where_the_labels_are(tmp_path, monkeypatch):
@@ -142,7 +148,7 @@ def _legendless(tmp_path):
     names = ("background", *(f"structure {i}" for i in range(30)))
     path = tmp_path / "many.png"
     row = ("BDa (18.2%)", labels, np.zeros((3, 31), bool))
-    figures.annotations(images, truth, inside, names, [row], path)
+    _annotations(images, truth, inside, names, [row], path)
     return _picture(path)[0]
 
 
@@ -166,7 +172,7 @@ def test_a_mark_where_the_background_was_traced(tmp_path):
     for traced in ((), (1,)):
         annotated = without.copy()
         annotated[list(traced), 0] = True
-        figures.annotations(
+        _annotations(
             images, truth, inside, names, [("start", labels, annotated)], tmp_path / "b.png"
         )
         pictures.append(_picture(tmp_path / "b.png")[0].astype(int))
@@ -183,9 +189,7 @@ def test_sections_are_chosen_evenly(tmp_path):
     row = ("start", truth, np.ones((30, 4), bool))
     widths = []
     for count in (30, 12, 5):
-        figures.annotations(
-            images, truth, inside, names, [row], tmp_path / "n.png", max_sections=count
-        )
+        _annotations(images, truth, inside, names, [row], tmp_path / "n.png", max_sections=count)
         widths.append(_picture(tmp_path / "n.png")[0].shape[1])
     assert widths[0] > 2 * widths[1] > 2 * 1000
 
@@ -193,9 +197,9 @@ def test_sections_are_chosen_evenly(tmp_path):
 def test_empty_border_is_cut_away(tmp_path):
     images, truth, inside, names = _stack()
     row = ("start", truth, np.ones((3, 4), bool))
-    figures.annotations(images, truth, inside, names, [row], tmp_path / "small.png")
+    _annotations(images, truth, inside, names, [row], tmp_path / "small.png")
     pad = ((0, 0), (50, 50), (50, 50))
-    figures.annotations(
+    _annotations(
         np.pad(images, (*pad, (0, 0))),
         np.pad(truth, pad),
         np.pad(inside, pad),
@@ -216,7 +220,7 @@ def test_images_of_other_kinds(kind, tmp_path):
         "constant": np.zeros_like(images),
     }[kind]
     row = ("start", truth, np.ones((3, 4), bool))
-    figures.annotations(images, truth, inside, names, [row], tmp_path / "a.png")
+    _annotations(images, truth, inside, names, [row], tmp_path / "a.png")
     _picture(tmp_path / "a.png")
 
 
@@ -288,7 +292,7 @@ def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
         canvas, "literal", lambda text, literal=canvas.literal: shown.append(text) or literal(text)
     )
     names = ("background", *ODD)
-    figures.annotations(images, truth, inside, names, [row], tmp_path / "a.png")
+    _annotations(images, truth, inside, names, [row], tmp_path / "a.png")
     assert set(ODD) <= set(shown)
     stack = make_stack(images, np.minimum(truth, 3), ("background", *ODD[:3]), inside)
     figures.contact_sheet([(ODD[1], stack, True)], ODD[1:4], tmp_path / "b.png")
@@ -300,3 +304,25 @@ def test_a_character_without_a_font_is_its_code(monkeypatch):
     monkeypatch.setattr(canvas, "_characters", lambda: frozenset(map(ord, "ab$_\\ ")))
     assert canvas.literal("a 小\nb_$") == "a U+5C0F\nb_$"
     assert canvas.columns("a小") == 7
+
+
+def test_colours_and_section_names_are_those_of_the_stack(tmp_path):
+    images, truth, inside, names = _stack()
+    row = ("row", truth, np.zeros((3, 4), bool))
+    own = {"colours": ((0, 0, 0), (10, 200, 30), (1, 2, 3), (250, 0, 250))}
+    stack = make_stack(images, truth, names, inside, sections=("s7.png", "s8.png", "s9.png"), **own)
+    np.testing.assert_array_equal(figures.colours_of(stack), own["colours"])
+    np.testing.assert_array_equal(
+        figures.colours_of(make_stack(images, truth, names, inside)), figures.class_colours(4)
+    )
+    figures.annotations(stack, [row], tmp_path / "own.png")
+    _annotations(images, truth, inside, names, [row], tmp_path / "ours.png")
+    own_picture, ours = (
+        np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("own.png", "ours.png")
+    )
+
+    def green(picture):  # a pixel of class a, over grey
+        r, g, b = np.moveaxis(picture.astype(int), -1, 0)
+        return ((g > r + 60) & (g > b + 60)).sum()
+
+    assert green(own_picture) > 100 and green(ours) < green(own_picture) / 4

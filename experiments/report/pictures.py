@@ -103,9 +103,7 @@ def snapshots(runs: list[FinishedRun], folder: pathlib.Path) -> list[Block]:
                 if reached is None:
                     never.append(f"{run.strategy} ended at {100 * run.dice[-1]:.1f}% Dice")
             name = f"traced_{target}.png"
-            figures.annotations(
-                stack.images, stack.truth, stack.inside, stack.names, rows, folder / name
-            )
+            figures.annotations(stack, rows, folder / name)
             text = (
                 f"{first[0]}, seed {first[1]}: what each method had traced when first at {target}% "
                 "Dice, effort in brackets. B: the background was traced."
