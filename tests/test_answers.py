@@ -246,7 +246,7 @@ PAIRS = st.sampled_from(sorted(WIDE))
 MOVES = st.sampled_from(["answer", "skip", "withdraw", "range"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(PAIRS, MOVES), max_size=14))
 def test_a_replay_is_the_state_built_from_what_is_left(moves):
     events, left, skips = [], [], []

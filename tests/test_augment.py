@@ -143,12 +143,11 @@ def _plain(field="smooth"):
 
 @functools.cache
 def _crop(setting):
-    crop = quick(
-        jax.vmap(
-            functools.partial(training.random_crop, setting=setting),
-            in_axes=(0, None, None, None, None, None),
-        )
-    )
+    def one(key, images, labels, inside, low, high):
+        section = training.Sections(images=images, inside=inside, low=low, high=high)
+        return training.random_crop(key, section, labels, setting)
+
+    crop = quick(jax.vmap(one, in_axes=(0, None, None, None, None, None)))
     keys = jax.random.split(jax.random.key(5), 50)
     return lambda *section: jax.tree.map(np.asarray, crop(keys, *section))
 

@@ -205,7 +205,7 @@ def _trace(truth, inside, order, length):
     s = state.init_state(jax.random.key(0), inside, jnp.ones((SECTIONS, CLASSES), bool))
     efforts = []
     for n, c in order:
-        s, effort = _annotate[length](s, n, c, (truth[n] == c) & inside[n], inside)
+        s, effort = _annotate[length](s, n, c, (truth[n] == c) & inside[n], inside[n])
         efforts.append(float(effort))
     return efforts, s
 

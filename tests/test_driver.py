@@ -75,7 +75,7 @@ def test_it_is_the_simulation_and_goes_on_after_any_stop(tmp_path):
     np.testing.assert_array_equal(whole.structure, expected.structure)
     np.testing.assert_allclose(whole.dice, expected.dice, rtol=1e-4)
 
-    for stops in ({"stop_network": 2}, {"stop_run": 1}, {"stop_run": 3}):
+    for stops in ({"stop_network": 2}, {"stop_run": 3}):
         folder = tmp_path / str(stops)
         with pytest.raises(Stopped):
             _run(folder, **stops)

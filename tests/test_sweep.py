@@ -558,7 +558,7 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert (run / "stack.npz").samefile(stack)
         assert result["versions"]["cores"] == 1
         header, *rows = (run / "queries.csv").read_text().splitlines()
-        assert header.startswith("strategy,step,section,structure,")
+        assert header.startswith("strategy,step,section,section_name,structure,")
         assert {row.split(",")[0] for row in rows} == {c["strategy"]}
         assert result["summary"]["queries"] == len(rows) - 1 > 2
         truth = tiny.stack()
