@@ -153,11 +153,16 @@ class Peer:
             raise InputError(f"{FLAGS.peer}: there is no such file; correct --peer")
         fc = network.fc_features if FLAGS.peer_fc is None else FLAGS.peer_fc
         setting = {
-            "sections": stack.num_sections, "size": stack.images.shape[1],
-            "classes": stack.num_classes, "width": network.width, "fc": fc,
-            "crop": config.training.crop, "batch": config.training.batch, "steps": steps,
+            "sections": stack.num_sections,
+            "size": stack.images.shape[1],
+            "classes": stack.num_classes,
+            "width": network.width,
+            "fc": fc,
+            "crop": config.training.crop,
+            "batch": config.training.batch,
+            "steps": steps,
             "repeats": 3,
-        }  # fmt: skip
+        }
         self._command = [FLAGS.peer_python, FLAGS.peer]
         self._command += [f"--{name}={value}" for name, value in setting.items()]
         if jax.default_backend() != "cpu":

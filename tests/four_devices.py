@@ -16,9 +16,12 @@ from al_jax.stack import Stack, make_stack
 from al_jax.training import Training
 
 CONFIG = Config(
-    network="pixelwise", initial_epochs=4, query_epochs=1, dropout_samples=2,
+    network="pixelwise",
+    initial_epochs=4,
+    query_epochs=1,
+    dropout_samples=2,
     training=Training(crop=32, batch=4),
-)  # fmt: skip
+)
 # As anyone would write it; `make_task` makes of it what the loops need.
 MESH = jax.make_mesh((4,), ("sections",))
 EVEN, ODD, FEW = 8, 6, 3  # sections
@@ -68,11 +71,16 @@ def test_the_same_queries(strategy, count):
     simulate = _jit("simulate", "strategy", "config", "queries", "mesh")
     shared, one = (
         simulate(
-            jax.random.key(0), _stack(count), strategy, CONFIG, queries=3, mesh=mesh,
+            jax.random.key(0),
+            _stack(count),
+            strategy,
+            CONFIG,
+            queries=3,
+            mesh=mesh,
             params=tiny.weights(tiny.make("pixelwise", tiny.CLASSES)),
         )
         for mesh in (MESH, None)
-    )  # fmt: skip
+    )
     assert not one[1].done.any()
     # XLA compiles the training itself otherwise for several devices, which rounds otherwise.
     _assert_same(shared, one, 1e-6)
@@ -104,9 +112,10 @@ def test_each_device_predicts_its_share(count, share):
     arguments = _begun("HBDa", count, MESH)
     begin = functools.partial(simulation.begin, config=CONFIG, strategy="HBDa")
     (shared,) = (
-        step for step in jax.make_jaxpr(begin)(*arguments[:3]).eqns
+        step
+        for step in jax.make_jaxpr(begin)(*arguments[:3]).eqns
         if step.primitive.name == "shard_map"
-    )  # fmt: skip
+    )
     loops = [e for e in shared.params["jaxpr"].eqns if e.primitive.name == "scan"]
     assert [loop.params["length"] for loop in loops] == [share]
     # Of what lies on each section, only what is reported of it travels.

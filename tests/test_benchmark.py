@@ -104,9 +104,20 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     # A clock on which a step takes 1 s outside and 2 s inside the scan, a section 3 s, a query 4 s;
     # the machine gets ten times slower on the way. What would be timed is run all the same.
     file = tmp_path / "line.json"
-    _settings(["benchmark", "--sections=5", "--size=36", "--classes=4", "--crop=16", "--batch=2",
-               "--repeats=4", f"--json={file}", f"--peer={tmp_path / 'peer.py'}",
-               "--peer_fc=7"])  # fmt: skip
+    _settings(
+        [
+            "benchmark",
+            "--sections=5",
+            "--size=36",
+            "--classes=4",
+            "--crop=16",
+            "--batch=2",
+            "--repeats=4",
+            f"--json={file}",
+            f"--peer={tmp_path / 'peer.py'}",
+            "--peer_fc=7",
+        ]
+    )
     (tmp_path / "peer.py").write_text(PEER)
     monkeypatch.setattr(benchmark, "operations", lambda _, height, width: (5e9, 1e9))
     monkeypatch.setattr(benchmark, "peak", lambda *_: 1e9)
@@ -129,18 +140,30 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     found = json.loads(line)
     assert json.loads(file.read_text()) == found
     assert found["setting"] == {
-        "network": "small", "crop": 16, "batch": 2, "query_epochs": 6, "sections": 5, "size": 36,
-        "classes": 4, "width": 2, "fc_features": 2, "fc_size": 2, "finest": 2,
+        "network": "small",
+        "crop": 16,
+        "batch": 2,
+        "query_epochs": 6,
+        "sections": 5,
+        "size": 36,
+        "classes": 4,
+        "width": 2,
+        "fc_features": 2,
+        "fc_size": 2,
+        "finest": 2,
         "precision": "float32",
-    }  # fmt: skip
+    }
     # Three steps an epoch, so four epochs are twelve steps; the warm-up is not counted.
     assert found["counts"] == {"steps": 12, "queries": 2, "repeats": 4}
     order = [kind for kind in asked if kind in ("step", "scan")]
     assert order == ["scan", "step", "step", "scan"] * 2 + ["scan", "step"]
     assert found["ratio"] == {"median": 2.0, "min": 2.0, "max": 2.0}
     for name, per_one in (
-        ("step_ms", 1), ("step_in_scan_ms", 2), ("predict_section_ms", 3), ("query_ms", 4)
-    ):  # fmt: skip
+        ("step_ms", 1),
+        ("step_in_scan_ms", 2),
+        ("predict_section_ms", 3),
+        ("query_ms", 4),
+    ):
         row = found[name]
         assert (row["min"], row["max"]) == (1000 * per_one, 10000 * per_one)
     # A step is three times forward but for one input, twice over: 28 Gflop; a section is 5.
@@ -150,8 +173,9 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
         found["predict_section_ms"]["median"] / 1000,
     )
     assert found["share_of_product"] == {
-        "step_in_scan": round(28 / medians[0], 4), "section": round(5 / medians[1], 4),
-    }  # fmt: skip
+        "step_in_scan": round(28 / medians[0], 4),
+        "section": round(5 / medians[1], 4),
+    }
     # The peer's query is 6 epochs of 3 steps and 5 sections; ours slows down half-way.
     peer = found["peer"]
     assert peer["query_ms"]["median"] == 18 * 6000 + 5 * 1500
@@ -162,8 +186,12 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     for title in (*benchmark.ROWS.values(), "peer / ours, query", "most memory, process, MiB"):
         assert title in table
     assert set(found["compile_s"]) == {
-        "initial weights", "step", "steps in scan", "prediction", "query",
-    }  # fmt: skip
+        "initial weights",
+        "step",
+        "steps in scan",
+        "prediction",
+        "query",
+    }
     for seconds in found["compile_s"].values():
         assert seconds["cold"] > 0 and seconds["cached"] > 0
     assert found["memory"]["process_MiB"] > 100
@@ -174,8 +202,18 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
 
 def test_runs_together(_settings, monkeypatch, capsys):
     # Both trainings take as long, one of a single run and one of three.
-    _settings(["benchmark", "--sections=5", "--size=36", "--classes=4", "--crop=16", "--batch=2",
-               "--repeats=1", "--runs=3"])  # fmt: skip
+    _settings(
+        [
+            "benchmark",
+            "--sections=5",
+            "--size=36",
+            "--classes=4",
+            "--crop=16",
+            "--batch=2",
+            "--repeats=1",
+            "--runs=3",
+        ]
+    )
     monkeypatch.setattr(benchmark, "operations", lambda *_: (5e9, 1e9))
     monkeypatch.setattr(benchmark, "peak", lambda *_: 1e9)
 

@@ -24,9 +24,14 @@ PATIENCE = 120
 # One core a worker, whatever the machine has, so that all round alike.
 CORE = str(min(os.sched_getaffinity(0)))
 REAL = (
-    "--strategies=Da,Rand", "--seed=0,1", "--crop=32", "--initial_epochs=30", "--query_epochs=1",
-    "--max_effort=0.6", "--checkpoint_seconds=0",
-)  # fmt: skip
+    "--strategies=Da,Rand",
+    "--seed=0,1",
+    "--crop=32",
+    "--initial_epochs=30",
+    "--query_epochs=1",
+    "--max_effort=0.6",
+    "--checkpoint_seconds=0",
+)
 
 
 @pytest.fixture
@@ -81,22 +86,41 @@ class Dask:
         self.file = folder / "scheduler.json"
         place = ("--host", "127.0.0.1", "--protocol", "tls")
         self.scheduler = start(
-            folder, "-m", "distributed.cli.dask_scheduler", *place, "--port", "0",
-            "--scheduler-file", str(self.file), "--dashboard-address", "127.0.0.1:0",
+            folder,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            *place,
+            "--port",
+            "0",
+            "--scheduler-file",
+            str(self.file),
+            "--dashboard-address",
+            "127.0.0.1:0",
             **self.environment,
-        )  # fmt: skip
+        )
         deadline = time.monotonic() + PATIENCE
         while not self.file.exists():
             assert time.monotonic() < deadline and self.scheduler.poll() is None
             time.sleep(0.1)
         self.workers = [
             start(
-                folder, "-m", "distributed.cli.dask_worker", *place, "--nthreads", "1",
-                "--scheduler-file", str(self.file), "--preload", preload,
-                "--dashboard-address", "127.0.0.1:0", *more, **self.environment,
+                folder,
+                "-m",
+                "distributed.cli.dask_worker",
+                *place,
+                "--nthreads",
+                "1",
+                "--scheduler-file",
+                str(self.file),
+                "--preload",
+                preload,
+                "--dashboard-address",
+                "127.0.0.1:0",
+                *more,
+                **self.environment,
             )
             for more in (first, ())
-        ]  # fmt: skip
+        ]
 
     def end(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -150,9 +174,14 @@ def test_a_sweep_on_a_cluster_of_others(folder, dask):
     assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 2 ran, 0 were there, 1 failed"), err
     # The client is killed, and the same command goes on.
     process = start(
-        folder, "-m", "experiments.sweep", "--stack=a.npz", *arguments, "--seed=1,2,3",
+        folder,
+        "-m",
+        "experiments.sweep",
+        "--stack=a.npz",
+        *arguments,
+        "--seed=1,2,3",
         **dask.environment,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + PATIENCE
     while len(list(folder.glob("out/runs/*/result.json"))) < 3:
         assert time.monotonic() < deadline and process.poll() is None
@@ -174,9 +203,13 @@ def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
     """Which goes on from the checkpoint; no step is made twice."""
     made = Dask(folder, PRETEND, ("--lifetime", "25s"))
     status, out, err = sweep(
-        folder, "--workdir=out", "--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}",
+        folder,
+        "--workdir=out",
+        "--strategies=BDa_CE",
+        "--seed=0,1",
+        f"--cluster={made.file}",
         **made.environment,
-    )  # fmt: skip
+    )
     made.end()
     assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
     workers = []
@@ -191,9 +224,15 @@ def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
 def test_a_worker_that_is_killed_is_followed_by_another(folder):
     made = Dask(folder, PRETEND)
     process = start(
-        folder, "-m", "experiments.sweep", "--stack=a.npz", "--workdir=out",
-        "--strategies=BDa_CE", f"--cluster={made.file}", **made.environment,
-    )  # fmt: skip
+        folder,
+        "-m",
+        "experiments.sweep",
+        "--stack=a.npz",
+        "--workdir=out",
+        "--strategies=BDa_CE",
+        f"--cluster={made.file}",
+        **made.environment,
+    )
     deadline = time.monotonic() + PATIENCE
     while not (found := list(folder.glob("out/runs/*/steps"))) or not found[0].read_text():
         assert time.monotonic() < deadline and process.poll() is None
@@ -257,10 +296,15 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
     if up.returncode != 0:
         pytest.skip(f"SLURM does not start: {up.stdout[-300:]}")
     settings = {
-        "name": "al_jax", "cores": 1, "memory": "2GB", "interface": "lo", "walltime": "00:10:00",
-        "python": sys.executable, "log-directory": str(base / "log"),
+        "name": "al_jax",
+        "cores": 1,
+        "memory": "2GB",
+        "interface": "lo",
+        "walltime": "00:10:00",
+        "python": sys.executable,
+        "log-directory": str(base / "log"),
         "job-script-prologue": [f"export PYTHONPATH={ROOT}"],
-    }  # fmt: skip
+    }
     (base / "jobqueue.yaml").write_text(json.dumps({"jobqueue": {"slurm": settings}}))
     yield {"SLURM_CONF": str(base / "slurm.conf"), "DASK_CONFIG": str(base / "jobqueue.yaml")}
     subprocess.run(["bash", beside / "down.sh", base], capture_output=True, timeout=PATIENCE)
@@ -294,9 +338,16 @@ def test_every_cluster_gives_the_same_bytes(folder, slurm):
 
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
     process = start(
-        folder, "-m", "experiments.sweep", "--stack=a.npz", "--workdir=out", "--strategies=Da",
-        "--cluster=slurm", "--jobs=1", **slurm,
-    )  # fmt: skip
+        folder,
+        "-m",
+        "experiments.sweep",
+        "--stack=a.npz",
+        "--workdir=out",
+        "--strategies=Da",
+        "--cluster=slurm",
+        "--jobs=1",
+        **slurm,
+    )
     deadline = time.monotonic() + PATIENCE
     while not jobs_of(slurm):
         assert time.monotonic() < deadline and process.poll() is None

@@ -332,9 +332,12 @@ def pixelwise(monkeypatch) -> Iterator[None]:
 
 def test_a_loss_that_is_not_finite(call, folder, pixelwise):
     status, _, err = call(
-        "--stack=stack.npz", "--workdir=out", "--crop=32", "--initial_epochs=9",
+        "--stack=stack.npz",
+        "--workdir=out",
+        "--crop=32",
+        "--initial_epochs=9",
         "--learning_rate=1e30",
-    )  # fmt: skip
+    )
     line = one_line(err)
     assert status == 2
     assert line.startswith("the loss is not finite at training step ")

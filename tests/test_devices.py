@@ -14,6 +14,9 @@ def test_on_four_devices():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(TESTS)],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-        cwd=TESTS.parents[1], capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+        cwd=TESTS.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -25,9 +25,17 @@ def test_a_made_up_atlas_shows_every_class_on_a_run_of_sections():
 
 def test_the_command(tmp_path):
     said = subprocess.run(
-        [*PROGRAM, "--sections=3,6", "--sizes=16x24", "--classes=5,9", "--few=3",
-         f"--out={tmp_path}"], capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            *PROGRAM,
+            "--sections=3,6",
+            "--sizes=16x24",
+            "--classes=5,9",
+            "--few=3",
+            f"--out={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert said.returncode == 0, said.stderr
     rows = said.stdout.splitlines()
     # The smallest of both series is one stack, measured once.

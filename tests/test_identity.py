@@ -11,20 +11,43 @@ from experiments import identity, runs
 
 # Written by the version whose runs had names of schema 1.
 FIRST = {
-    "stack": "a" * 16, "weights": None, "seed": 0, "target_dice": 0.95, "max_effort": 1.0,
-    "strategy": "BDa", "network": "small", "initial_epochs": 270, "query_epochs": 6,
-    "learning_rate": 0.05, "query_learning_rate": 0.01, "alpha": 0.5, "dice_estimate": "fit",
-    "min_effort": 1.0, "length": "crack", "margin": 0, "dropout_samples": 20,
-    "dice_over": "sections", "count_background": False,
+    "stack": "a" * 16,
+    "weights": None,
+    "seed": 0,
+    "target_dice": 0.95,
+    "max_effort": 1.0,
+    "strategy": "BDa",
+    "network": "small",
+    "initial_epochs": 270,
+    "query_epochs": 6,
+    "learning_rate": 0.05,
+    "query_learning_rate": 0.01,
+    "alpha": 0.5,
+    "dice_estimate": "fit",
+    "min_effort": 1.0,
+    "length": "crack",
+    "margin": 0,
+    "dropout_samples": 20,
+    "dice_over": "sections",
+    "count_background": False,
     "training": {
-        "crop": 96, "batch": 8, "momentum": 0.9, "weight_decay": 1e-4, "clip": 1.0,
+        "crop": 96,
+        "batch": 8,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "clip": 1.0,
         "convention": "plain",
         "augmentation": {
-            "rotation": 10.0, "translation": 10.0, "scale": [0.8, 1.2], "shear": 10.0,
-            "brightness": 20.0, "contrast": [0.8, 1.25], "field": "smooth",
+            "rotation": 10.0,
+            "translation": 10.0,
+            "scale": [0.8, 1.2],
+            "shear": 10.0,
+            "brightness": 20.0,
+            "contrast": [0.8, 1.25],
+            "field": "smooth",
         },
     },
-}  # fmt: skip
+}
 
 
 def configuration(strategy: str = "BDa", **settings) -> dict:

@@ -39,9 +39,13 @@ def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **set
     lengths are 10, 40, 10, ..., actual ones 20, 40, 20, ...
     """
     configuration = {
-        "stack": hashlib.sha256(stack.encode()).hexdigest()[:16], "strategy": strategy,
-        "seed": seed, "weights": None, "alpha": 0.5, "training": {"crop": 32},
-    } | settings  # fmt: skip
+        "stack": hashlib.sha256(stack.encode()).hexdigest()[:16],
+        "strategy": strategy,
+        "seed": seed,
+        "weights": None,
+        "alpha": 0.5,
+        "training": {"crop": 32},
+    } | settings
     text = json.dumps(configuration, sort_keys=True)
     folder = root / "runs" / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True)
@@ -137,9 +141,15 @@ NAN = float("nan")
 def test_effort_at_dice(written, method, at, mean, std, stacks, runs, at_least, paper):
     row = pick(table(written / "effort_at_dice.csv"), method=method, at_percent=at)
     close(
-        row, mean_percent=mean, std_percent=std, stacks=stacks, runs=runs, at_least_runs=at_least,
-        at_most_runs=0, paper_mean_percent=paper,
-    )  # fmt: skip
+        row,
+        mean_percent=mean,
+        std_percent=std,
+        stacks=stacks,
+        runs=runs,
+        at_least_runs=at_least,
+        at_most_runs=0,
+        paper_mean_percent=paper,
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,14 +214,22 @@ def test_areas(written):
     mean = 100 * (s0 + s1 + s2) / 3
     close(pick(rows, method="BDa"), mean_percent=mean, difference_percent=NAN, stacks=3)
     close(
-        pick(rows, method="Rand"), mean_percent=50, std_percent=0, low_percent=50, high_percent=50,
-        difference_percent=50 - mean, difference_low_percent=50 - 100 * s0,
+        pick(rows, method="Rand"),
+        mean_percent=50,
+        std_percent=0,
+        low_percent=50,
+        high_percent=50,
+        difference_percent=50 - mean,
+        difference_low_percent=50 - 100 * s0,
         difference_high_percent=50 - 100 * s2,
-    )  # fmt: skip
+    )
     close(
-        pick(rows, method="Da"), mean_percent=71, stacks=1, low_percent=NAN,
+        pick(rows, method="Da"),
+        mean_percent=71,
+        stacks=1,
+        low_percent=NAN,
         difference_percent=71 - 100 * s0,
-    )  # fmt: skip
+    )
 
 
 def test_order(written):
@@ -379,8 +397,11 @@ def test_other_classes_and_names_that_two_stacks_share(tmp_path):
     assert all(re.fullmatch(r"s \([0-9a-f]{6}\)", run.stack) for run in runs)
     rows = {r["structure"]: r for r in details.structures(runs, 15)}
     assert {name: row["stacks"] for name, row in rows.items()} == {
-        "outer": 2, "middle": 1, "inner": 1, "other": 1,
-    }  # fmt: skip
+        "outer": 2,
+        "middle": 1,
+        "inner": 1,
+        "other": 1,
+    }
     assert rows["outer"]["mean_percent"] == pytest.approx(47)
     assert rows["other"]["mean_percent"] == pytest.approx(38)
 

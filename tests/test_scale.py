@@ -55,9 +55,14 @@ def begun() -> tuple:
 @pytest.mark.parametrize("strategy", ["BDa", "HBDa", "H_dropout"])
 def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     queries = functools.partial(
-        simulation.run_queries, config=CONFIG, strategies=simulation.alike(strategy), which=0,
-        count=4, target_dice=0.9, max_effort=0.9,
-    )  # fmt: skip
+        simulation.run_queries,
+        config=CONFIG,
+        strategies=simulation.alike(strategy),
+        which=0,
+        count=4,
+        target_dice=0.9,
+        max_effort=0.9,
+    )
     run, task = begun
     steps = list(_steps(jax.make_jaxpr(queries)(run, Shape((COUNT, CLASSES), float), task).jaxpr))
     assert len(steps) > 1000
@@ -116,9 +121,14 @@ def test_queries_write_one_section_where_it_lies(monkeypatch):
     network = simulation.initial_train_state(jax.random.key(0), task, CONFIG)
     run = simulation.begin(network, begun, task, CONFIG, "BDa")[0]
     queries = functools.partial(
-        simulation.run_queries, config=CONFIG, strategies=("BDa",), which=0, count=2,
-        target_dice=0.9, max_effort=0.9,
-    )  # fmt: skip
+        simulation.run_queries,
+        config=CONFIG,
+        strategies=("BDa",),
+        which=0,
+        count=2,
+        target_dice=0.9,
+        max_effort=0.9,
+    )
     priority = jnp.zeros(begun.annotated.shape)
     program = jax.jit(queries, donate_argnums=0).lower(run, priority, task).compile().as_text()
     shape = ",".join(map(str, begun.labels.shape))

@@ -27,9 +27,13 @@ from al_jax.statistics import effort_at
 ROOT = pathlib.Path(__file__).parents[1]
 STRATEGIES = ("BDa", "Da", "Rand")
 SETTINGS = (
-    f"--strategies={','.join(STRATEGIES)}", "--crop=32", "--initial_epochs=45", "--query_epochs=3",
-    "--target_dice=1", "--checkpoint_seconds=0",
-)  # fmt: skip
+    f"--strategies={','.join(STRATEGIES)}",
+    "--crop=32",
+    "--initial_epochs=45",
+    "--query_epochs=3",
+    "--target_dice=1",
+    "--checkpoint_seconds=0",
+)
 RESULTS = ("queries.csv", "result.json", "curve.png", "annotations.png", "config.json")
 PATIENCE = 300  # seconds for one run on a busy machine
 
@@ -47,11 +51,21 @@ class Bench:
 
     def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "experiments.simulate", f"--stack={self.folder / 'stack.npz'}",
-             f"--workdir={workdir}", *SETTINGS, *more],
-            cwd=ROOT, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "experiments.simulate",
+                f"--stack={self.folder / 'stack.npz'}",
+                f"--workdir={workdir}",
+                *SETTINGS,
+                *more,
+            ],
+            cwd=ROOT,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def run(self, workdir: pathlib.Path, *more: str) -> tuple[str, str]:
         """Standard output and standard error of a run that ends well."""
@@ -160,11 +174,22 @@ def test_what_a_user_sees(finished):
 def test_columns_of_the_table_of_queries(rows):
     names = ("background", "outer", "middle", "inner")
     assert list(rows[0]) == [
-        "strategy", "step", "section", "section_name", "structure", "predicted_dice",
-        "predicted_length", "actual_length", "effort_px", "effort_percent", "effort_own_percent",
-        "dice", "dice_unclamped",
-        *(f"dice_{name}" for name in names), *(f"dice_unclamped_{name}" for name in names),
-    ]  # fmt: skip
+        "strategy",
+        "step",
+        "section",
+        "section_name",
+        "structure",
+        "predicted_dice",
+        "predicted_length",
+        "actual_length",
+        "effort_px",
+        "effort_percent",
+        "effort_own_percent",
+        "dice",
+        "dice_unclamped",
+        *(f"dice_{name}" for name in names),
+        *(f"dice_unclamped_{name}" for name in names),
+    ]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

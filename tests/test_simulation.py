@@ -22,10 +22,13 @@ KEY = jax.random.key(0)
 COUNT, CLASSES = tiny.SHAPE[0], tiny.CLASSES
 SMALL = Config(initial_epochs=2, query_epochs=1, training=Training(crop=32, batch=4))
 PIXELWISE = Config(
-    network="pixelwise", initial_epochs=30, query_epochs=1, dropout_samples=2,
+    network="pixelwise",
+    initial_epochs=30,
+    query_epochs=1,
+    dropout_samples=2,
     query_learning_rate=0.3,  # fast, so that D is another one after each answer
     training=Training(crop=32, batch=4),
-)  # fmt: skip
+)
 STACK = tiny.stack()
 
 STATIC = {
@@ -71,9 +74,15 @@ def _begun(strategy, config=PIXELWISE, key=0, stack=STACK):
     losses, half = [], config.initial_epochs // 2
     for first_epoch in (0, half):
         network, more = _jit("train_initial", config)(
-            keys.training, network, annotation, task, config=config,
-            loss=strategies.STRATEGIES[strategy].loss, first_epoch=first_epoch, epochs=half,
-        )  # fmt: skip
+            keys.training,
+            network,
+            annotation,
+            task,
+            config=config,
+            loss=strategies.STRATEGIES[strategy].loss,
+            first_epoch=first_epoch,
+            epochs=half,
+        )
         losses.append(more)
     first = simulation.alike(strategy)[0]
     run, record = _jit("begin", config)(network, annotation, task, config=config, strategy=first)
@@ -88,9 +97,16 @@ def _queries(strategy, counts, config=PIXELWISE, target_dice=2.0, max_effort=2.0
     records = [jax.tree.map(lambda leaf: leaf[None], record)]
     for count in counts:
         run, more = _jit("run_queries", config)(
-            run, priority, task, config=config, strategies=names, which=names.index(strategy),
-            count=count, target_dice=target_dice, max_effort=max_effort,
-        )  # fmt: skip
+            run,
+            priority,
+            task,
+            config=config,
+            strategies=names,
+            which=names.index(strategy),
+            count=count,
+            target_dice=target_dice,
+            max_effort=max_effort,
+        )
         records.append(more)
     return run, jax.tree.map(lambda *leaves: np.concatenate(leaves), *records)
 
@@ -217,9 +233,16 @@ def test_strategies_share_start_and_network():
 def test_one_compilation_for_all_is_each_alone(strategy):
     task, priority, run, _ = _begun(strategy)
     alone = _jit("run_queries")(
-        run, priority, task, config=PIXELWISE, strategies=(strategy,), which=0, count=2,
-        target_dice=2.0, max_effort=2.0,
-    )  # fmt: skip
+        run,
+        priority,
+        task,
+        config=PIXELWISE,
+        strategies=(strategy,),
+        which=0,
+        count=2,
+        target_dice=2.0,
+        max_effort=2.0,
+    )
     together, records = _queries(strategy, [2])
     _assert_same(alone, (together, jax.tree.map(lambda leaf: leaf[1:], records)))
 
@@ -341,9 +364,16 @@ def _step_by_step(config, queries=4):
     runs, names = [(run, None)], simulation.alike("BDa")
     for _ in range(queries):
         run, records = _jit("run_queries", config)(
-            run, priority, task, config=config, strategies=names, which=names.index("BDa"),
-            count=1, target_dice=2.0, max_effort=2.0,
-        )  # fmt: skip
+            run,
+            priority,
+            task,
+            config=config,
+            strategies=names,
+            which=names.index("BDa"),
+            count=1,
+            target_dice=2.0,
+            max_effort=2.0,
+        )
         runs.append((run, jax.tree.map(lambda leaf: leaf[0], records)))
     return runs
 

@@ -35,9 +35,12 @@ FLAGS = flags.FLAGS
 # A fork in a process with JAX's threads may never come back.
 pytestmark = pytest.mark.filterwarnings(r"error:os\.fork\(\) was called")
 SETTINGS = (
-    "--crop=32", "--initial_epochs=30", "--query_epochs=1", "--max_effort=0.6",
+    "--crop=32",
+    "--initial_epochs=30",
+    "--query_epochs=1",
+    "--max_effort=0.6",
     "--checkpoint_seconds=0",
-)  # fmt: skip
+)
 GRID = ("--strategies=Da,Rand", "--seed=0,1")
 PATIENCE = 300
 
@@ -106,14 +109,22 @@ def test_a_path_with_a_comma_stands_in_quotes(folder):
 
 def test_a_grid_is_the_product_of_its_lists(folder):
     planned = planned_by(
-        folder, "--stack=a.npz,b.npz", "--strategies=BDa,BDa_CE", "--seed=3,4",
-        "--count_background=true,false", "--alpha=0.25",
-    )  # fmt: skip
+        folder,
+        "--stack=a.npz,b.npz",
+        "--strategies=BDa,BDa_CE",
+        "--seed=3,4",
+        "--count_background=true,false",
+        "--alpha=0.25",
+    )
     found = {
-        (run.name, run.configuration["strategy"], run.configuration["seed"],
-         run.configuration["count_background"])
+        (
+            run.name,
+            run.configuration["strategy"],
+            run.configuration["seed"],
+            run.configuration["count_background"],
+        )
         for run in planned
-    }  # fmt: skip
+    }
     wanted = itertools.product(("a.npz", "b.npz"), ("BDa", "BDa_CE"), (3, 4), (True, False))
     assert len(planned) == len({run.folder for run in planned}) == 16
     assert found == set(wanted)
@@ -135,10 +146,18 @@ def test_five_alphas_are_five_runs_from_one_network(folder):
 
 @pytest.mark.parametrize(
     ("flag", "shared"),
-    [("length=crofton", True), ("query_epochs=2", True), ("min_effort=3", True),
-     ("margin=1", False), ("initial_epochs=2", False), ("learning_rate=0.1", False),
-     ("crop=64", False), ("seed=1", False), ("strategies=BDa_CE", False)],
-)  # fmt: skip
+    [
+        ("length=crofton", True),
+        ("query_epochs=2", True),
+        ("min_effort=3", True),
+        ("margin=1", False),
+        ("initial_epochs=2", False),
+        ("learning_rate=0.1", False),
+        ("crop=64", False),
+        ("seed=1", False),
+        ("strategies=BDa_CE", False),
+    ],
+)
 def test_runs_share_a_network_if_its_training_is_the_same(folder, flag, shared):
     (one,) = planned_by(folder, "--stack=a.npz", "--strategies=BDa")
     (other,) = planned_by(folder, "--stack=a.npz", "--strategies=BDa", f"--{flag}")
@@ -164,9 +183,12 @@ def test_a_file_with_two_grids(folder):
         for c in (run.configuration for run in planned)
     ]
     assert sorted(found) == [
-        ("BDa", 0, False, 1.0), ("BDa", 1, False, 1.0), ("Da", 0, False, 1.0),
-        ("Da", 1, False, 1.0), ("Rand", 7, True, 1.0),
-    ]  # fmt: skip
+        ("BDa", 0, False, 1.0),
+        ("BDa", 1, False, 1.0),
+        ("Da", 0, False, 1.0),
+        ("Da", 1, False, 1.0),
+        ("Rand", 7, True, 1.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +213,7 @@ def test_a_file_with_two_grids(folder):
         (["--seed=0"], "strategies = 'BDa,Da'", "bad.toml: strategy 'BDa,Da' is unknown"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value and value[:12],
-)  # fmt: skip
+)
 def test_what_is_refused_before_anything_runs(call, folder, arguments, text, says):
     if text is not None:
         (folder / "bad.toml").write_text(text)
@@ -463,11 +485,19 @@ class Bench:
 
     def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
         return self.on_one_core(
-            [sys.executable, "-m", "experiments.sweep", f"--workdir={workdir}", "--jobs=1",
-             f"--stack={self.folder / 'good.npz'},{self.folder / 'broken.npz'}",
-             *GRID, *SETTINGS, *more],
+            [
+                sys.executable,
+                "-m",
+                "experiments.sweep",
+                f"--workdir={workdir}",
+                "--jobs=1",
+                f"--stack={self.folder / 'good.npz'},{self.folder / 'broken.npz'}",
+                *GRID,
+                *SETTINGS,
+                *more,
+            ],
             cwd=ROOT,
-        )  # fmt: skip
+        )
 
     def on_one_core(self, command: list[str], cwd: pathlib.Path) -> subprocess.Popen[str]:
         """Starts a command; the core is inherited, as a `preexec_fn` would fork."""
@@ -512,8 +542,10 @@ def reported(bench: Bench, workdir: pathlib.Path, seed: int) -> dict[str, bytes]
     out = bench.folder / f"report_{workdir.name}_{seed}"
     subprocess.run(
         [sys.executable, "-m", "experiments.report", f"--sweep={workdir}", f"--out={out}"],
-        check=True, capture_output=True, timeout=PATIENCE,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
     return {path.name: path.read_bytes() for path in out.glob("*.csv")}
 
 
@@ -547,9 +579,7 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
     assert len(finished) == 4 and len(os.listdir(workdir / "runs")) == 8
     seen = set()
     for run in finished:
-        assert sorted(os.listdir(run)) == [
-            "config.json", "queries.csv", "result.json", "stack.npz"
-        ]  # fmt: skip
+        assert sorted(os.listdir(run)) == ["config.json", "queries.csv", "result.json", "stack.npz"]
         result = json.loads((run / "result.json").read_text())
         c = result["configuration"]
         assert result["input"] == {"stack": "good.npz"}

@@ -145,9 +145,14 @@ def test_a_folder_of_sections_becomes_a_stack(call, folder):
         Image.fromarray(labels).save(f"Br1/labels/s{n}.png")
     pathlib.Path("n.csv").write_text("id,name\n1,background\n2,outer\n3,middle\n4,inner\n")
     status, _, err = call(
-        "--images=Br1/images", "--labels=Br1/labels", "--names=n.csv", "--outside_id=0",
-        "--nodeform", "--stem=Br1", "--out=out",
-    )  # fmt: skip
+        "--images=Br1/images",
+        "--labels=Br1/labels",
+        "--names=n.csv",
+        "--outside_id=0",
+        "--nodeform",
+        "--stem=Br1",
+        "--out=out",
+    )
     assert (status, err) == (0, "")
     found = read_stack("out/Br1.npz")
     for part in ("images", "truth", "inside"):
@@ -203,9 +208,14 @@ def test_what_another_input_gave_is_not_replaced(call, folder):
 
     def make(subject: str, *more: str) -> tuple[int, str, str]:
         return call(
-            f"--images={subject}/T1.mgz", f"--labels={subject}/aseg.mgz", "--names=mri/labels.csv",
-            "--sections=4", "--nodeform", "--out=out", *more,
-        )  # fmt: skip
+            f"--images={subject}/T1.mgz",
+            f"--labels={subject}/aseg.mgz",
+            "--names=mri/labels.csv",
+            "--sections=4",
+            "--nodeform",
+            "--out=out",
+            *more,
+        )
 
     assert make("one")[0] == 0
     before = made(folder / "out")

@@ -26,9 +26,18 @@ COMPETING = ("H", "H_dropout", "Rand", "Uniform")  # section 3.2.2
 ORDER = (PROPOSED, *ABLATIONS, *COMPETING)  # of the rows of the paper's tables
 APART = ("strategy", "seed", "stack")  # what runs of one setting may differ in
 FIXED = (
-    "strategy", "step", "section", "structure", "predicted_dice", "predicted_length",
-    "actual_length", "effort_px", "effort_percent", "dice", "dice_unclamped",
-)  # fmt: skip
+    "strategy",
+    "step",
+    "section",
+    "structure",
+    "predicted_dice",
+    "predicted_length",
+    "actual_length",
+    "effort_px",
+    "effort_percent",
+    "dice",
+    "dice_unclamped",
+)
 
 Setting = tuple[tuple[str, str], ...]
 """All settings but `APART`, sorted; values as JSON."""
