@@ -582,7 +582,11 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert sorted(os.listdir(run)) == ["config.json", "queries.csv", "result.json", "stack.npz"]
         result = json.loads((run / "result.json").read_text())
         c = result["configuration"]
-        assert result["input"] == {"stack": "good.npz"}
+        assert result["input"] == {
+            "stack": "good.npz",
+            "section_names": list(tiny.stack().sections),
+            "classes": list(tiny.stack().names),
+        }
         assert c == json.loads((run / "config.json").read_text())
         assert run.name == identity.digest(c) and c["stack"] == stack.stem
         assert (run / "stack.npz").samefile(stack)
