@@ -150,9 +150,8 @@ def describe(query: Suggestion, images: Images) -> list[str]:
       'pallidum')"
     """
     lines = []
-    several = jax.tree.map(lambda leaf: np.asarray(leaf)[None], query)
-    if np.ndim(query.found):
-        several = jax.tree.map(np.asarray, query)
+    one = np.ndim(query.found) == 0
+    several = jax.tree.map(lambda leaf: np.asarray(leaf)[None if one else ...], query)
     for k in np.flatnonzero(several.found):
         pair = f"'{images.names[several.structure[k]]}' on section "
         pair += images.sections[several.section[k]]

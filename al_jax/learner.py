@@ -198,8 +198,12 @@ def relearn(
     Raises:
       ValueError: the Dice estimate is 'prospective' and `answered` is missing.
     """
-    if lessons.dice_estimate == "prospective" and answered is None:
-        raise ValueError("dice_estimate 'prospective' needs the pair that was answered")
+    prospective = lessons.dice_estimate == "prospective"
+    if prospective:
+        if answered is None:
+            raise ValueError("dice_estimate 'prospective' needs the pair that was answered")
+        score = prospective_dice(learner, state, sections, lessons, answered)
+        history = _remember(learner.dice, answered[1], score, state.seen[answered])
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = train(
         key_train,
@@ -211,10 +215,7 @@ def relearn(
         learning_rate=lessons.query_learning_rate,
     )
     seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
-    if lessons.dice_estimate == "prospective" and answered is not None:
-        score = prospective_dice(learner, state, sections, lessons, answered)
-        history = _remember(learner.dice, answered[1], score, state.seen[answered])
-    else:
+    if not prospective:
         now = estimated_dice(seen["fit"], seen["traced"])
         history = jnp.stack([now, _or(learner.dice[0], now)])
     return Learner(train=train_state, dice=history, **seen), losses, kept

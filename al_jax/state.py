@@ -75,8 +75,7 @@ def init_state(key: jax.Array, inside: chex.Array, in_range: chex.Array) -> ALSt
         annotated=nowhere,
         seen=nowhere,
         in_range=jnp.asarray(in_range, bool),
-        # Section by section: XLA's sum over a whole stack makes an int32 of each pixel first.
-        unlabelled=jax.lax.map(lambda own: jnp.sum(own, dtype=jnp.int32), jnp.asarray(inside)),
+        unlabelled=xla.row_sums(jnp.asarray(inside)),
         length_sum=jnp.zeros((num_classes, num_classes), jnp.float32),
         length_count=jnp.zeros((num_classes, num_classes), jnp.float32),
         traced=jnp.zeros(num_sections, jnp.float32),

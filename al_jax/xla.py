@@ -51,6 +51,14 @@ def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> 
     return array.at[place].set(row, mode="drop")
 
 
+def row_sums(flags: jax.Array) -> jax.Array:
+    """How many of each row are True; [N, ...] bool -> [N] int32.
+
+    Row by row: XLA's sum over all of them makes an int32 of each flag first.
+    """
+    return jax.lax.map(lambda row: jnp.sum(row, dtype=jnp.int32), flags)
+
+
 def count(numbers: jax.Array, size: int) -> jax.Array:
     """How often each of 0 to size-1 occurs among `numbers` (int32); others do not count; [size]."""
 

@@ -23,11 +23,10 @@ from typing import Any
 
 import psutil
 
-from al_jax.files.whole import write_whole
+from al_jax.files.whole import TEMPORARY, temporary_beside, write_whole
 from al_jax.stack import InputError
 
 LEASE = ".lease"
-TEMPORARY = "." + "[0-9a-f]" * 16 + ".tmp"  # what `write_whole` calls a file before its end
 OURS = (LEASE, ".lock", TEMPORARY)  # hidden names that a killed run may leave
 BEAT = 5.0  # seconds between two signs of life
 EXPIRY = 60.0  # seconds without one after which an owner on another machine is taken for dead
@@ -91,7 +90,7 @@ def _take(lease: pathlib.Path, token: str, patience: float) -> bool:
 
 def _discard(lease: pathlib.Path, held: bytes) -> None:
     """Removes the lease of a dead owner, unless another process was quicker."""
-    aside = lease.with_name(f".{secrets.token_hex(8)}.tmp")
+    aside = temporary_beside(lease)
     with contextlib.suppress(FileNotFoundError):
         os.rename(lease, aside)
         if _read(aside) != held:  # it is somebody's who was quicker

@@ -222,11 +222,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
         report(setting["strategy"], records)
         answered = np.argwhere(np.asarray(prepared.state.annotated).T)
         result = {
-            "input": {
-                "stack": run.name,
-                "section_names": list(stack.sections),
-                "classes": list(stack.names),
-            },
+            "input": {"stack": run.name, **runs.contents(stack)},
             "configuration": setting,
             "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
             "summary": runs.summarise(records),

@@ -20,7 +20,6 @@ from experiments import clusters, command, executors, jobs
 from experiments.jobs import NetworkUnit, RunUnit
 
 FLAGS = flags.FLAGS
-BEGUN = "begun"
 
 
 def define_flags() -> None:

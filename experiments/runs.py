@@ -40,6 +40,11 @@ def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
     return None if weights is None else digest(*weights.values())
 
 
+def contents(stack: Images) -> dict[str, list[str]]:
+    """What results say of a stack: its sections in order, and its classes."""
+    return {"section_names": list(stack.sections), "classes": list(stack.names)}
+
+
 def describe(
     stack: str, weights: str | None, chosen: dict[str, Any], config: Config
 ) -> dict[str, Any]:

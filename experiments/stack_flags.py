@@ -13,7 +13,7 @@ from al_jax.files.reading import InputNote
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import table_entries
 from al_jax.stack import InputError, Stack
-from experiments import command
+from experiments import command, runs
 
 FLAGS = flags.FLAGS
 VOLUME_FLAGS = ("axis", "sections", "spacing", "within")
@@ -50,7 +50,7 @@ def given() -> dict[str, Any]:
 
 def describe(stack: Stack) -> dict[str, Any]:
     """What results say of their input: the flags, the sections in order and the classes."""
-    return given() | {"section_names": list(stack.sections), "classes": list(stack.names)}
+    return given() | runs.contents(stack)
 
 
 def load_stack(within: Sequence[str] = ()) -> Stack:

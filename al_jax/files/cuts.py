@@ -92,7 +92,7 @@ def read_volume(
         ids, classes = classes_on(n)
         shown[n] = (np.isin(ids, wanted) if cut.within else classes > 0).any()
     chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], labels)
-    truth = empty_truth((len(chosen), *classes_on(0)[1].shape), table)
+    truth = empty_truth((len(chosen), *_upright(placed, cut.axis).shape[1:]), table)
     for row, n in zip(truth, chosen, strict=True):
         row[...] = classes_on(n)[1]
     images = _cut(volume, cut, chosen)

@@ -1,10 +1,19 @@
 """Files written whole: a reader sees the old one or the new one, never half of one."""
 
 import os
+import pathlib
 import secrets
 
 from al_jax.files.reading import full_path
 from al_jax.stack import InputError
+
+TEMPORARY = "." + "[0-9a-f]" * 16 + ".tmp"
+"""What files are called before they are whole, as a pattern: leftovers of killed writers."""
+
+
+def temporary_beside(path: pathlib.Path) -> pathlib.Path:
+    """A new name of `TEMPORARY` in the folder of `path`."""
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
@@ -16,7 +25,7 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
       InputError: the folder is missing or cannot be written; nothing is left behind.
     """
     path = full_path(path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = temporary_beside(path)
     try:
         try:
             with open(temporary, "xb") as file:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from al_jax.statistics import dice_at
 from experiments.report.runs import FinishedRun, Setting, methods
 from experiments.report.values import Record, Value, average, dice_of, summarise
 
@@ -23,12 +22,7 @@ def structures(runs: list[FinishedRun], budget: float) -> list[Record]:
             having = [run for run in mine if name in run.names]
 
             def read(run: FinishedRun, name: str = name) -> Value:
-                dice = run.class_dice[:, run.names.index(name)]
-                if budget < run.effort[0]:
-                    return Value(100 * float(dice[0]), -1)
-                return Value(
-                    100 * dice_at(run.effort / 100, dice, budget / 100), dice_of(run, budget).bound
-                )
+                return dice_of(run, budget, run.class_dice[:, run.names.index(name)])
 
             shown = [run for run in having if not np.isnan(read(run).value)]
             if shown:

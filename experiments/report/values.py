@@ -50,16 +50,17 @@ def effort_of(run: FinishedRun, target: int) -> Value:
     return Value(float(run.effort[-1]), 1) if row is None else Value(float(run.effort[row]))
 
 
-def dice_of(run: FinishedRun, budget: float) -> Value:
-    """Dice at an effort.
+def dice_of(run: FinishedRun, budget: float, dice: np.ndarray | None = None) -> Value:
+    """Dice at an effort: the mean one, or that of a structure as in `run.class_dice`.
 
     A run that ended before it has at least its last Dice (exactly that if it is 1); one that starts
     beyond it has at most its first.
     """
+    dice = run.dice if dice is None else dice
     if budget < run.effort[0]:
-        return Value(100 * float(run.dice[0]), -1)
+        return Value(100 * float(dice[0]), -1)
     ended = bool(run.effort[-1] < budget and run.dice[-1] < 1)
-    return Value(100 * dice_at(run.effort / 100, run.dice, budget / 100), int(ended))
+    return Value(100 * dice_at(run.effort / 100, dice, budget / 100), int(ended))
 
 
 def windows_of(
