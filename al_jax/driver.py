@@ -10,6 +10,7 @@ Example:
   run, records = run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))
 """
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -17,7 +18,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -268,13 +269,29 @@ def run_strategy(
 
 
 def _mark(prepared: Prepared, config: Config, what: str) -> np.ndarray:
-    """Names a run, or an initial network by its loss, in its checkpoints; [8] uint32."""
-    known = (prepared.task.present, prepared.task.total, prepared.state.annotated)
+    """Names a run, or an initial network by its loss, in its checkpoints; [8] uint32.
+
+    A network is the same however its runs measure lengths: the stack is known by its intensities.
+    Settings count where they are not at their defaults, so that a new one leaves old marks alone.
+    """
+    sections, state = prepared.task.sections, prepared.state
+    known = (prepared.task.present, sections.low, sections.high, state.annotated, state.unlabelled)
     keys = jax.tree.map(jax.random.key_data, prepared.keys)
-    text = hashlib.sha256(f"{config}{what}".encode())
+    text = hashlib.sha256(f"{_changed(config, Config())}{what}".encode())
     for leaf in jax.tree.leaves((known, keys)):
         text.update(np.asarray(leaf).tobytes())
     return np.frombuffer(text.digest(), np.uint32)
+
+
+def _changed(settings: Any, default: Any) -> dict[str, Any]:
+    """The fields of a dataclass, and of those in it, that are not at their defaults."""
+    found = {}
+    for field in dataclasses.fields(settings):
+        value, usual = getattr(settings, field.name), getattr(default, field.name)
+        if value != usual:
+            nested = dataclasses.is_dataclass(value)
+            found[field.name] = _changed(value, usual) if nested else value
+    return found
 
 
 def _check_mark(found: np.ndarray, expected: np.ndarray, keep: Checkpointing) -> None:

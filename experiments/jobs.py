@@ -164,13 +164,19 @@ def config_of(configuration: dict[str, Any]) -> Config:
 # The two kinds of unit.
 
 
-def train(network: NetworkUnit, seconds: float, show: driver.Show) -> TrainState:
+def train(
+    network: NetworkUnit,
+    seconds: float,
+    show: driver.Show,
+    prepared: driver.Prepared | None = None,
+) -> TrainState:
     """The initial network: trained, or read if it has been.
 
     Args:
       network: which.
       seconds: least time between two checkpoints.
       show: called with the fraction that is done.
+      prepared: of a run that begins with it, if that is at hand.
 
     Raises:
       InputError: what `driver.prepare` and `driver.train_network` refuse.
@@ -179,7 +185,8 @@ def train(network: NetworkUnit, seconds: float, show: driver.Show) -> TrainState
     config, weights = config_of(setting), None
     if network.weights is not None and not trained:
         weights = read_weights(network.weights).arrays
-    prepared = driver.prepare(read_stack(network.stack), config, setting["seed"])
+    if prepared is None:
+        prepared = driver.prepare(read_stack(network.stack), config, setting["seed"])
     # Many runs may read a trained network at once.
     place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
     with place as folder:
@@ -202,7 +209,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
         place_stack(run.network, folder)
         stack = read_stack(folder / "stack.npz")
         prepared = driver.prepare(stack, config, setting["seed"])
-        initial = train(run.network, seconds, driver.silent)
+        initial = train(run.network, seconds, driver.silent, prepared)
 
         def report(strategy: str, records: Record) -> None:
             table = runs.table_of_queries({strategy: records}, stack)

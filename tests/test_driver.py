@@ -102,6 +102,26 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     np.testing.assert_array_equal(longer.dice[: len(short.dice)], short.dice)
 
 
+def test_settings_count_where_they_are_not_at_their_defaults():
+    # As `Config` will have new ones, whose defaults change nothing.
+    prepared = driver.prepare(STACK, CONFIG, 0)
+    assert driver._changed(Config(), Config()) == {}
+    changed = Config(alpha=0.2, training=Training(crop=32, batch=4))
+    expected = {"alpha": 0.2, "training": {"crop": 32, "batch": 4}}
+    assert driver._changed(changed, Config()) == expected
+    marks = {
+        driver._mark(prepared, config, what).tobytes()
+        for config in (CONFIG, changed)
+        for what in ("BDa", "Rand")
+    }
+    assert len(marks) == 4
+    # Another way to measure lengths is another run, of the same network.
+    crofton = driver.prepare(STACK, Config(length="crofton"), 0)
+    for what in ("partial", "labelled"):
+        same = (driver._mark(p, CONFIG, what) for p in (prepared, crofton))
+        np.testing.assert_array_equal(*same)
+
+
 @pytest.mark.parametrize("epochs", ["initial_epochs", "query_epochs"])
 def test_a_training_has_an_epoch_at_least(epochs):
     with pytest.raises(ValueError, match="must be at least 1"):
