@@ -3,7 +3,6 @@
 import copy
 import functools
 import itertools
-import os
 import pathlib
 import tomllib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from al_jax.files.reading import full_path
 from al_jax.stack import InputError
 from experiments import command, simulate, stack_flags
 
@@ -107,10 +107,15 @@ def points(grids: list[dict[str, list[str]]]) -> Iterator[flags.FlagValues]:
             yield values
 
 
+def weights_file(values: flags.FlagValues) -> str | None:
+    """The file of weights of a run, wherever its worker runs."""
+    return None if values.weights is None else str(full_path(values.weights).absolute())
+
+
 def arguments(values: flags.FlagValues) -> list[str]:
     """The flags that repeat a run from within its folder."""
     given = {name: values[name].value for name in lists() if values[name].present}
     given |= {"stack": "stack.npz", "strategies": values.strategies[0]}
-    if values.weights is not None:
-        given["weights"] = os.path.abspath(values.weights)
+    if (weights := weights_file(values)) is not None:
+        given["weights"] = weights
     return [f"--{name}={value}" for name, value in given.items()]

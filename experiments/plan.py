@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +88,6 @@ def _plan_run(
     config = simulate.read_config(convention, values)
     configuration = runs.describe(stack.stem, weights, chosen, config)
     trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
-    weights_file = values.weights and os.path.abspath(values.weights)
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
     return RunUnit(
         folder=_folder(workdir / "runs", configuration),
@@ -97,7 +95,11 @@ def _plan_run(
         name=COLIN27 if path is None else pathlib.Path(path).name,
         arguments=grid.arguments(values),
         network=NetworkUnit(
-            _folder(workdir / "networks", network), network, str(stack), weights_file, sections
+            _folder(workdir / "networks", network),
+            network,
+            str(stack),
+            grid.weights_file(values),
+            sections,
         ),
     )
 

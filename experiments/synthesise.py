@@ -26,7 +26,6 @@ from absl import flags
 
 from al_jax import figures
 from al_jax.augment import FIELDS
-from al_jax.files.reading import full_path
 from al_jax.files.stacks import write_stack
 from al_jax.files.whole import write_whole
 from al_jax.stack import InputError, Stack
@@ -72,10 +71,10 @@ def read_sources() -> dict[str, Source]:
     if FLAGS.scans is None:
         command.refuse(("ids",), "without --scans")
         named = FLAGS.stack or FLAGS.images
-        path = None if named is None else full_path(named).resolve()
+        path = None if named is None else pathlib.Path(named).resolve()
         return {FLAGS.stem or _stem(path): Source(stack_flags.load_stack(DEEP), path, key)}
     command.refuse(("stack", "images", "labels", "names", "outside_id"), "with --scans")
-    folder = full_path(FLAGS.scans)
+    folder = pathlib.Path(FLAGS.scans)
     stem = FLAGS.stem or folder.resolve().name
     scans = FLAGS.ids or _scans(folder)
     files = {scan: [folder / f"{scan}_{suffix}.nii.gz" for suffix in SUFFIXES] for scan in scans}
@@ -130,7 +129,7 @@ def make(source: Source) -> tuple[Stack, list[tuple[str, Stack, bool]]]:
 
 def provenance(source: Source, stack: Stack, folder: pathlib.Path) -> dict:
     """How a stack was made, for its JSON in the folder of outputs."""
-    scans = {} if FLAGS.scans is None else {"scans": full_path(FLAGS.scans).resolve().name}
+    scans = {} if FLAGS.scans is None else {"scans": pathlib.Path(FLAGS.scans).resolve().name}
     settings = ("seed", "field", "size")
     return {
         "input": scans | stack_flags.given(),
@@ -170,7 +169,7 @@ def main() -> None:
         raise InputError("--out is missing; name the folder where the stacks go")
     if not FLAGS.deform:
         command.refuse(("seed", "field", "size"), "with --nodeform")
-    folder, sources, made = full_path(FLAGS.out), read_sources(), {}
+    folder, sources, made = pathlib.Path(FLAGS.out), read_sources(), {}
     for stem, source in sources.items():
         check_target(folder / f"{stem}.npz", source)
         try:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 from absl import flags
-from absl.testing import flagsaver
+from commands import caller, compiled_in, flags_of
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -27,16 +27,10 @@ FLAGS = flags.FLAGS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def flags_of_simulate(tmp_path_factory) -> Iterator[None]:
+def own_flags(tmp_path_factory) -> Iterator[None]:
     """The flags of the command, and a compilation cache, for the tests of this module only."""
-    before = set(FLAGS)
-    cache = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    simulate.define_flags()
-    yield
-    for name in set(FLAGS) - before:
-        delattr(FLAGS, name)
-    jax.config.update("jax_compilation_cache_dir", cache)
+    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(simulate):
+        yield
 
 
 @pytest.fixture
@@ -51,15 +45,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
 @pytest.fixture
 def call(folder, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process; exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["simulate", *arguments])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            command.run(simulate.main)
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
+    return caller(simulate, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from absl import flags
 from absl.testing import flagsaver
+from commands import flags_of
 from samples import TABLE, refused, save, small_stack, small_volumes
 
 from al_jax.files.stacks import write_stack
@@ -19,13 +20,10 @@ FLAGS = flags.FLAGS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def flags_of_stacks() -> Iterator[None]:
+def own_flags() -> Iterator[None]:
     """The flags, for the tests of this module only."""
-    before = set(FLAGS)
-    stack_flags.define_flags()
-    yield
-    for name in set(FLAGS) - before:
-        delattr(FLAGS, name)
+    with flags_of(stack_flags):
+        yield
 
 
 @pytest.fixture

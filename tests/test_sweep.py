@@ -24,10 +24,11 @@ import pytest
 import tiny
 from absl import flags
 from absl.testing import flagsaver
+from commands import caller, flags_of
 
 from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
-from experiments import clusters, command, executors, folders, grid, identity, jobs, sweep
+from experiments import clusters, executors, folders, grid, identity, jobs, sweep
 from experiments.plan import plan
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -46,13 +47,10 @@ PATIENCE = 300
 
 
 @pytest.fixture(scope="module", autouse=True)
-def flags_of_sweep() -> Iterator[None]:
-    """The flags of the command for the tests of this module only."""
-    before = set(FLAGS)
-    sweep.define_flags()
-    yield
-    for name in set(FLAGS) - before:
-        delattr(FLAGS, name)
+def own_flags() -> Iterator[None]:
+    """The flags of the command, for the tests of this module only."""
+    with flags_of(sweep):
+        yield
 
 
 @pytest.fixture
@@ -68,15 +66,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
 @pytest.fixture
 def call(folder, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process; exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            command.run(sweep.main)
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
+    return caller(sweep, monkeypatch, capsys)
 
 
 def refusal(said: tuple[int, str, str]) -> str:
@@ -96,6 +86,14 @@ def planned_by(workdir: pathlib.Path, *arguments: str) -> list[jobs.RunUnit]:
         given = {name: FLAGS[name].value for name in grid.lists()}
         given = {name: value for name, value in given.items() if value is not None}
         return plan(workdir, grid.read_grids(FLAGS.config, given))
+
+
+def test_weights_are_found_from_wherever_a_worker_runs(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    for written in ("~/vgg.npz", "vgg.npz", f"{folder}/vgg.npz"):
+        (values,) = grid.points([{"weights": [written], "strategies": ["BDa"]}])
+        assert grid.weights_file(values) == str(folder / "vgg.npz")
+        assert f"--weights={folder / 'vgg.npz'}" in grid.arguments(values)
 
 
 def test_a_path_with_a_comma_stands_in_quotes(folder):

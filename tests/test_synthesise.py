@@ -5,21 +5,20 @@ Its input is a made-up scan whose intensities are a code of its labels.
 
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Iterator
 
-import jax
 import nibabel
 import numpy as np
 import pytest
 import tiny
 from absl import flags
 from absl.testing import flagsaver
+from commands import caller, compiled_in, flags_of
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from al_jax.files.stacks import read_stack, write_stack
-from experiments import command, synthesise
+from experiments import synthesise
 
 FLAGS = flags.FLAGS
 TABLE = """id,name,group,nine
@@ -32,16 +31,10 @@ SIZE = "--size=48"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def flags_of_synthesise(tmp_path_factory) -> Iterator[None]:
+def own_flags(tmp_path_factory) -> Iterator[None]:
     """The flags of the command, and a compilation cache, for the tests of this module only."""
-    before = set(FLAGS)
-    cache = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    synthesise.define_flags()
-    yield
-    for name in set(FLAGS) - before:
-        delattr(FLAGS, name)
-    jax.config.update("jax_compilation_cache_dir", cache)
+    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(synthesise):
+        yield
 
 
 @pytest.fixture
@@ -65,15 +58,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch) -> pathlib.Path:
 @pytest.fixture
 def call(folder, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process; exit status, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synthesise", *arguments])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            command.run(synthesise.main)
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
+    return caller(synthesise, monkeypatch, capsys)
 
 
 def made(folder: pathlib.Path) -> dict[str, bytes]:

@@ -1,0 +1,47 @@
+"""What tests of commands share: a command's flags for a while, and a call in this process."""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import command
+
+FLAGS = flags.FLAGS
+
+
+@contextlib.contextmanager
+def flags_of(module) -> Iterator[None]:
+    """The flags that a module defines, until the end of the block."""
+    before = set(FLAGS)
+    module.define_flags()
+    yield
+    for name in set(FLAGS) - before:
+        delattr(FLAGS, name)
+
+
+@contextlib.contextmanager
+def compiled_in(folder: pathlib.Path) -> Iterator[None]:
+    """A compilation cache of its own, until the end of the block."""
+    cache = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    yield
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def caller(module, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process; exit status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [module.__name__.rpartition(".")[2], *arguments])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            command.run(module.main)
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
