@@ -70,40 +70,45 @@ def table_of_queries(traces: dict[str, Record], stack: Images) -> bytes:
         for step, px in enumerate(np.cumsum(records.length, dtype=np.float64))
     ]
     file = text_io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([column for column, _ in rows[0]])
+    writer.writerows([cell for _, cell in row] for row in rows)
     return file.getvalue().encode()
 
 
-def _row(strategy: str, step: int, record: Record, traced: float, stack: Images) -> dict[str, Any]:
-    """A row of queries.csv; what the start does not have is empty."""
+def _row(
+    strategy: str, step: int, record: Record, traced: float, stack: Images
+) -> list[tuple[str, Any]]:
+    """Columns and cells of queries.csv; what the start does not have is empty.
+
+    Pairs, as a class may be called so that two columns have one name ('unclamped').
+    """
 
     def figure(value: float) -> str:
         return "" if np.isnan(value) else f"{float(value):.9g}"
 
-    def by_class(prefix: str, values: np.ndarray) -> dict[str, str]:
+    def by_class(prefix: str, values: np.ndarray) -> list[tuple[str, str]]:
         pairs = zip(stack.names, values, strict=True)
-        return {f"{prefix}_{name}": figure(value) for name, value in pairs}
+        return [(f"{prefix}_{name}", figure(value)) for name, value in pairs]
 
     asked = step > 0
-    return {
-        "strategy": strategy,
-        "step": step,
-        "section": int(record.section) if asked else "",
-        "section_name": stack.sections[record.section] if asked else "",
-        "structure": stack.names[record.structure] if asked else "",
-        "predicted_dice": figure(record.predicted_dice),
-        "predicted_length": figure(record.predicted_length),
-        "actual_length": figure(record.length),
-        "effort_px": f"{traced:.9g}",
-        "effort_percent": figure(100 * float(record.effort)),
-        "effort_own_percent": figure(100 * float(record.effort_own)),
-        "dice": figure(record.dice),
-        "dice_unclamped": figure(record.dice_unclamped),
-        **by_class("dice", record.class_dice),
-        **by_class("dice_unclamped", record.class_dice_unclamped),
-    }
+    return [
+        ("strategy", strategy),
+        ("step", step),
+        ("section", int(record.section) if asked else ""),
+        ("section_name", stack.sections[record.section] if asked else ""),
+        ("structure", stack.names[record.structure] if asked else ""),
+        ("predicted_dice", figure(record.predicted_dice)),
+        ("predicted_length", figure(record.predicted_length)),
+        ("actual_length", figure(record.length)),
+        ("effort_px", f"{traced:.9g}"),
+        ("effort_percent", figure(100 * float(record.effort))),
+        ("effort_own_percent", figure(100 * float(record.effort_own))),
+        ("dice", figure(record.dice)),
+        ("dice_unclamped", figure(record.dice_unclamped)),
+        *by_class("dice", record.class_dice),
+        *by_class("dice_unclamped", record.class_dice_unclamped),
+    ]
 
 
 def summarise(records: Record) -> dict[str, float | int | None]:

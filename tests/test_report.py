@@ -17,8 +17,9 @@ import tiny
 from scipy.stats import wilcoxon
 
 from al_jax.files.stacks import write_stack
-from al_jax.stack import InputError
-from experiments import report
+from al_jax.simulation import Record
+from al_jax.stack import InputError, make_stack
+from experiments import report, runs
 from experiments.report import comparisons, details, pictures, values
 from experiments.report.runs import main_setting, read_sweep
 
@@ -486,3 +487,44 @@ def test_who_stopped_at_a_target_has_reached_it(tmp_path):
     reached, missed = read_sweep(str(tmp_path))[0]
     assert values.effort_of(reached, 95) == (20, 0) and values.first_reached(reached, 95) == 1
     assert values.effort_of(missed, 95) == (20, 1) and values.first_reached(missed, 95) is None
+
+
+def test_a_table_as_a_run_writes_it_is_read(tmp_path):
+    """Whatever columns it has beside those that are read, and however classes are called."""
+    names = ("background", "unclamped", "a", "unclamped_a")
+    truth = np.arange(4).repeat(8).reshape(1, 4, 8).repeat(3, 0)
+    sections = ("s7.png", "s8.png", "s9.png")
+    stack = make_stack(np.zeros(truth.shape, np.uint8), truth, names, sections=sections)
+    classes = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.4, np.nan, 0.6]], np.float32)
+    records = Record(
+        done=np.zeros(2, bool),
+        section=np.array([-1, 2]),
+        structure=np.array([-1, 3]),
+        predicted_dice=np.array([np.nan, 0.5], np.float32),
+        predicted_length=np.array([np.nan, 7], np.float32),
+        length=np.array([30, 8], np.float32),
+        effort=np.array([0.15, 0.9], np.float32),
+        effort_own=np.array([0.1, 0.7], np.float32),
+        dice=np.array([0.2, 0.95], np.float32),
+        dice_unclamped=np.array([0.1, 0.3], np.float32),
+        class_dice=classes,
+        class_dice_unclamped=classes / 2,
+        loss=np.zeros(2, np.float32),
+    )
+    folder = write_run(tmp_path, "s0", 0, "BDa", [(10, 0.5)], names=names)
+    (folder / "queries.csv").write_bytes(runs.table_of_queries({"BDa": records}, stack))
+    header = (folder / "queries.csv").read_text().split("\n")[0].split(",")
+    assert "section_name" in header and "effort_own_percent" in header
+    assert header[-8:-4] == [f"dice_{name}" for name in names]
+    (found,), problems = read_sweep(str(tmp_path))
+    assert not problems and found.names == names
+    assert found.asked == [(2, "unclamped_a")]
+    # All digits of a float32, so that a target that was reached is reached here too.
+    np.testing.assert_array_equal(found.dice.astype(np.float32), records.dice)
+    np.testing.assert_array_equal(found.class_dice.astype(np.float32), classes)
+    np.testing.assert_array_equal(found.unclamped.astype(np.float32), records.dice_unclamped)
+    # A start of exactly the first budget, and an end of exactly another, are within them.
+    assert values.dice_of(found, 15) == (pytest.approx(20, abs=1e-5), 0)
+    assert values.dice_of(found, 90) == (pytest.approx(95, abs=1e-5), 0)
+    assert values.dice_of(found, 14.9) == (pytest.approx(20, abs=1e-5), -1)
+    assert values.dice_of(found, 90.1) == (pytest.approx(95, abs=1e-5), 1)

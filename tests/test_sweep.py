@@ -5,6 +5,7 @@ only pretend (`pretend_worker`).
 """
 
 import contextlib
+import csv
 import dataclasses
 import hashlib
 import itertools
@@ -601,6 +602,20 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
     for run in {path.parent for path in workdir.glob("runs/*/error.json")}:
         assert sorted(os.listdir(run)) == ["config.json", "error.json"]
         assert "broken.npz: cannot" in json.loads((run / "error.json").read_text())["error"]
+
+
+def test_its_report_is_of_the_runs_that_ended(undisturbed, tmp_path):
+    program = [sys.executable, "-m", "experiments.report", f"--sweep={undisturbed[0]}"]
+    said = subprocess.run([*program, f"--out={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout == f"4 runs, 4 not reported; {tmp_path / 'report.html'}\n"
+    with open(tmp_path / "runs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["method"], row["seed"]) for row in rows} == {
+        (method, seed) for method in ("Da", "Rand") for seed in "01"
+    }
+    with open(tmp_path / "problems.csv", newline="") as file:
+        assert {row["kind"] for row in csv.DictReader(file)} == {"failed"}
 
 
 def test_the_same_sweep_again_repeats_nothing(bench, undisturbed):

@@ -25,19 +25,18 @@ ABLATIONS = ("BDa_CE", "Da", "HBDa", "HB", "HDa")  # section 3.2.3
 COMPETING = ("H", "H_dropout", "Rand", "Uniform")  # section 3.2.2
 ORDER = (PROPOSED, *ABLATIONS, *COMPETING)  # of the rows of the paper's tables
 APART = ("strategy", "seed", "stack")  # what runs of one setting may differ in
-FIXED = (
+LAST = "dice_unclamped"
+READ = (
     "strategy",
-    "step",
     "section",
     "structure",
-    "predicted_dice",
     "predicted_length",
     "actual_length",
-    "effort_px",
     "effort_percent",
     "dice",
-    "dice_unclamped",
+    LAST,
 )
+"""Columns of queries.csv that are read; those after `LAST` are of classes, in two kinds."""
 
 Setting = tuple[tuple[str, str], ...]
 """All settings but `APART`, sorted; values as JSON."""
@@ -261,10 +260,11 @@ def _read_run(
     path = run / "queries.csv"
     with reading(path, "a table of queries"), open(path, newline="") as file:
         header, *rows = csv.reader(file, strict=True)
-        if tuple(header[: len(FIXED)]) != FIXED or len(header) % 2 == 0 or not rows:
+        first = header.index(LAST) + 1 if LAST in header else 0
+        count, odd = divmod(len(header) - first, 2)
+        if not set(READ) <= set(header[:first]) or odd or not rows:
             raise InputError(f"{path}: is no table of queries; run it again")
-        count = (len(header) - len(FIXED)) // 2
-        columns = dict(zip(FIXED, zip(*rows, strict=True), strict=False))
+        columns = dict(zip(header[:first], zip(*rows, strict=True), strict=False))
         if set(columns["strategy"]) != {configuration["strategy"]}:
             raise InputError(f"{path}: is not of {configuration['strategy']} alone; run it again")
 
@@ -276,7 +276,6 @@ def _read_run(
             raise InputError(f"{path}: effort_percent falls, or lacks a number; run it again")
         if not np.isfinite(dice).all():
             raise InputError(f"{path}: dice lacks a number; run it again")
-        first = len(FIXED)
         if {len(row) for row in rows} != {len(header)}:
             raise InputError(f"{path}: its rows differ in length; run it again")
         asked = list(zip(columns["section"], columns["structure"], strict=True))[1:]

@@ -57,10 +57,12 @@ def dice_of(run: FinishedRun, budget: float, dice: np.ndarray | None = None) -> 
     beyond it has at most its first.
     """
     dice = run.dice if dice is None else dice
-    if budget < run.effort[0]:
+    effort, share = run.effort / 100, budget / 100  # fractions, as `statistics` compares them
+    bought = dice_at(effort, dice, share)
+    if np.isnan(bought):
         return Value(100 * float(dice[0]), -1)
-    ended = bool(run.effort[-1] < budget and run.dice[-1] < 1)
-    return Value(100 * dice_at(run.effort / 100, dice, budget / 100), int(ended))
+    ended = bool(np.float32(effort[-1]) < np.float32(share) and run.dice[-1] < 1)
+    return Value(100 * bought, int(ended))
 
 
 def windows_of(
