@@ -111,8 +111,10 @@ def prepare(stack: Stack, config: Config, seed: int, mesh: Mesh | None = None) -
     Raises:
       InputError: the stack has no outline.
     """
+    # Names and colours are static: with them each stack would have a program of its own.
+    bare = dataclasses.replace(stack, sections=(), colours=None)
     # A copy that becomes the task, which would be a second one else.
-    task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, stack), config=config, mesh=mesh)
+    task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")

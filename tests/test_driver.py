@@ -1,5 +1,6 @@
 """Loops with checkpoints: the same as `simulate`, whatever stops them."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import driver, simulation
+from al_jax import driver, oracle, simulation
 from al_jax.driver import Checkpointing
 from al_jax.oracle import Config
 from al_jax.stack import InputError, make_stack
@@ -146,3 +147,10 @@ def test_a_stack_without_outlines_is_refused():
 
 def test_each_function_is_compiled_once():
     assert driver._compiled(simulation.begin) is driver._compiled(simulation.begin)
+    # Stacks whose sections have other names share a program.
+    make_task = driver._compiled(oracle.make_task)
+    driver.prepare(STACK, CONFIG, 0)
+    before = make_task._cache_size()
+    called = tuple(f"s{n}.png" for n in range(STACK.num_sections))
+    driver.prepare(dataclasses.replace(STACK, sections=called), CONFIG, 0)
+    assert make_task._cache_size() == before > 0
