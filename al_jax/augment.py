@@ -92,19 +92,18 @@ def source_points(matrix: jax.Array, centre: jax.Array, field: jax.Array) -> jax
 
 
 def random_points(
-    key: jax.Array, height: int, width: int, crop: int, augmentation: Augmentation
+    key: jax.Array, middle: jax.Array, crop: int, augmentation: Augmentation
 ) -> jax.Array:
-    """Source points of a random crop of a height x width section, [crop, crop, 2] as (y, x)."""
+    """Source points of a random crop about `middle` [2], [crop, crop, 2] as (y, x)."""
     key_affine, key_field = jax.random.split(key)
-    unit = jax.random.uniform(key_affine, (7,))  # one draw: each costs seconds of compilation
+    unit = jax.random.uniform(key_affine, (5,))  # one draw: each costs seconds of compilation
     low, high = (math.log(factor) for factor in augmentation.scale)
     matrix = affine(
         jnp.deg2rad(augmentation.rotation) * (2 * unit[0] - 1),
         jnp.exp(low + (high - low) * unit[1]),
         jnp.deg2rad(augmentation.shear) * (2 * unit[2] - 1),
     )
-    corner = unit[3:5] * jnp.maximum(jnp.array([height, width]) - crop, 0)
-    centre = corner + (crop - 1) / 2 + augmentation.translation * (2 * unit[5:7] - 1)
+    centre = middle + augmentation.translation * (2 * unit[3:5] - 1)
     field = random_displacement(key_field, crop, crop, augmentation.field)
     return source_points(matrix, centre, field)
 

@@ -33,11 +33,11 @@ from al_jax.oracle import Config, Task
 from al_jax.simulation import Keys, Record, Run
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState
-from al_jax.training import TrainState, steps_per_epoch
+from al_jax.training import TrainState
 from al_jax.xla import compiler_options
 
 QUERIES = 4  # in one scan, between two looks at progress
-EPOCHS = 15
+STEPS = 45  # of the initial training, likewise
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
 
 Tree = TypeVar("Tree")
@@ -78,7 +78,7 @@ _PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
     oracle.make_task: (("config", "mesh"), "stack"),
     oracle.start: (("config",), None),
     simulation.initial_train_state: (("config",), None),
-    simulation.train_initial: (("config", "loss", "epochs"), "train_state"),
+    simulation.train_initial: (("config", "loss", "steps"), "train_state"),
     simulation.begin: (("config", "strategy"), None),
     simulation.run_queries: (("config", "strategies", "count"), "run"),
 }
@@ -146,22 +146,19 @@ def train_network(
     """
     keys, task, state = prepared
     saved = checkpoints.open_checkpoints(keep.folder)
-    train_state, epoch = (
-        _compiled(simulation.initial_train_state)(keys.weights, task, config=config),
-        0,
-    )
+    train_state = _compiled(simulation.initial_train_state)(keys.weights, task, config=config)
+    step = 0
     if weights is not None:
         train_state = train_state.replace(params=with_weights(train_state.params, weights))
     mark = _mark(prepared, config, loss)
     if (latest := checkpoints.restore(saved, (train_state, mark))) is not None:
-        epoch, (train_state, found) = latest
+        step, (train_state, found) = latest
         _check_mark(found, mark, keep)
     train_state = place(train_state, task.mesh)
     written = time.monotonic()
-    steps = steps_per_epoch(task.truth.shape[0], config.training.batch)
-    show(epoch / config.initial_epochs, epoch=str(epoch))
-    while epoch < config.initial_epochs:
-        count = min(EPOCHS, config.initial_epochs - epoch)
+    show(step / config.initial_steps, step=str(step))
+    while step < config.initial_steps:
+        count = min(STEPS, config.initial_steps - step)
         train_state, losses = _compiled(simulation.train_initial)(
             keys.training,
             train_state,
@@ -169,18 +166,19 @@ def train_network(
             task,
             config=config,
             loss=loss,
-            first_epoch=epoch,
-            epochs=count,
+            first_step=step,
+            steps=count,
         )
         losses = np.asarray(losses)
-        seen, first = _with_norm(losses, train_state), epoch * steps + 1
-        check_loss(seen, f"training step {{}} with learning_rate={config.learning_rate:g}", first)
-        epoch += count
-        done = epoch == config.initial_epochs
+        seen = _with_norm(losses, train_state)
+        where = f"training step {{}} with learning_rate={config.learning_rate:g}"
+        check_loss(seen, where, step + 1)
+        step += count
+        done = step == config.initial_steps
         if done or time.monotonic() - written >= keep.seconds:
-            checkpoints.save(saved, epoch, (train_state, mark))
+            checkpoints.save(saved, step, (train_state, mark))
             written = time.monotonic()
-        show(epoch / config.initial_epochs, epoch=str(epoch), loss=f"{losses.mean():.4f}")
+        show(step / config.initial_steps, step=str(step), loss=f"{losses.mean():.4f}")
     saved.close()
     return train_state
 

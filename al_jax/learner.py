@@ -4,12 +4,13 @@ A simulation and a person's session call the same functions; none of them knows 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 from jax.sharding import Mesh
 
@@ -20,7 +21,8 @@ from al_jax.stack import UNLABELLED
 from al_jax.state import ALState, partial_labels
 from al_jax.training import Recipe, Sections, TrainState, at_rest, init_train_state, train
 
-ESTIMATES = ("fit", "prospective")
+ESTIMATES = ("fit", "prospective", "shrunk")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,29 +31,35 @@ class Lessons:
 
     Attributes:
       recipe: the network, its training and its loss.
-      initial_epochs, query_epochs: epochs before the first query and after each answer.
+      initial_steps, query_steps: training steps before the first query and after each answer.
       learning_rate, query_learning_rate: of the two.
+      schedule: of the first, of `SCHEDULES`: the rate is 'constant', or rises for a twentieth of
+        the steps and then falls to zero as a 'cosine'.
       dice_estimate: where D of Eq. 6 comes from: 'fit', the network's own prediction of what was
-        traced, or 'prospective', the prediction made just before each answer arrived.
+        traced; 'prospective', the prediction made just before each answer arrived; 'shrunk', the
+        latter as a mean per structure, shrunk to the former (`shrunk_dice`).
       entropy: whether the strategy needs H of Eq. 8.
       dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
       mesh: devices that share the sections when the stack is predicted, or None.
     """
 
     recipe: Recipe
-    initial_epochs: int = 270
-    query_epochs: int = 6
-    learning_rate: float = 0.05
-    query_learning_rate: float = 0.01
-    dice_estimate: str = "fit"
+    initial_steps: int = 810
+    query_steps: int = 18
+    learning_rate: float = 2e-3
+    query_learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    dice_estimate: str = "shrunk"
     entropy: bool = False
     dropout_samples: int = 0
     mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
-        """Refuses an unknown estimate."""
+        """Refuses an unknown estimate or schedule."""
         if self.dice_estimate not in ESTIMATES:
             raise ValueError(f"dice_estimate '{self.dice_estimate}' is not of {ESTIMATES}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule '{self.schedule}' is not of {SCHEDULES}")
 
 
 class Learner(struct.PyTreeNode):
@@ -60,6 +68,8 @@ class Learner(struct.PyTreeNode):
     Attributes:
       train: weights and momentum.
       dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6); NaN where none is known yet.
+      trials: [3, C] float32, over the answers of each structure, where each counts half of the
+        next: the sum of the Dice just before them, of the fits then, and their number.
       fit: Dice of the network's own argmax over the classes in range against what was traced.
       traced: bool, the structure has a traced pixel on the section: where `fit` counts.
       entropy: H of Eq. 8 (zero if `Lessons` do not ask for it).
@@ -67,10 +77,14 @@ class Learner(struct.PyTreeNode):
 
     train: TrainState
     dice: jax.Array
+    trials: jax.Array
     fit: jax.Array
     traced: jax.Array
     entropy: jax.Array
 
+
+Pair = tuple[jax.Array | int, jax.Array | int]
+"""Section and structure."""
 
 Keep = Callable[[Prediction, Any], chex.ArrayTree]
 
@@ -83,8 +97,8 @@ def make_lessons(num_classes: int, network: str = "small", **changes: Any) -> Le
     """The default lessons of a network of `networks.NETWORKS`; `changes` are fields of `Lessons`.
 
     Example:
-      >>> make_lessons(9, initial_epochs=10).query_epochs
-      6
+      >>> make_lessons(9, initial_steps=10).query_steps
+      18
     """
     return Lessons(recipe=Recipe(make_network(network, num_classes)), **changes)
 
@@ -98,6 +112,7 @@ def init_learner(
     return Learner(
         train=init_train_state(key, lessons.recipe, params),
         dice=jnp.full((2, num_classes), jnp.nan),
+        trials=jnp.zeros((3, num_classes)),
         fit=nothing,
         traced=nothing.astype(bool),
         entropy=nothing,
@@ -111,10 +126,10 @@ def learn_first(
     sections: Sections,
     lessons: Lessons,
     *,
-    first_epoch: jax.Array | int = 0,
-    epochs: int | None = None,
+    first_step: jax.Array | int = 0,
+    steps: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
-    """The training before the first query, or `epochs` of it from `first_epoch`.
+    """The training before the first query, or `steps` of it from `first_step`.
 
     Returns:
       Weights and momentum, and the loss of every step.
@@ -125,9 +140,24 @@ def learn_first(
         sections,
         partial_labels(state),
         lessons.recipe,
-        epochs=lessons.initial_epochs if epochs is None else epochs,
-        learning_rate=lessons.learning_rate,
-        first_epoch=first_epoch,
+        steps=lessons.initial_steps if steps is None else steps,
+        learning_rate=first_rate(lessons),
+        first_step=first_step,
+    )
+
+
+def first_rate(lessons: Lessons) -> optax.Schedule:
+    """The learning rate of each step before the first query."""
+    if lessons.schedule == "constant":
+        return optax.constant_schedule(lessons.learning_rate)
+    steps = lessons.initial_steps
+    warmup = steps // 20
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, lessons.learning_rate, warmup),
+            optax.cosine_decay_schedule(lessons.learning_rate, steps - warmup),
+        ],
+        [warmup],
     )
 
 
@@ -154,7 +184,8 @@ def assess(
     key = jax.random.fold_in(state.key, 0)
     seen, kept = _look(key, train_state, state, sections, lessons, keep, beside)
     now = estimated_dice(seen["fit"], seen["traced"])
-    return Learner(train=train_state, dice=jnp.stack([now, now]), **seen), kept
+    trials = jnp.zeros((3, now.shape[0]))
+    return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **seen), kept
 
 
 def learn(
@@ -175,50 +206,92 @@ def relearn(
     sections: Sections,
     lessons: Lessons,
     *,
-    answered: tuple[jax.Array | int, jax.Array | int] | None = None,
+    answered: Sequence[Pair] = (),
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
-    """What follows an answer: fine-tune, predict, remember the Dice.
+    """What follows an answer or several: fine-tune, predict, remember the Dice.
 
     All randomness comes from the state's key and step, so that the same answers give the same
     network, in a simulation as in a session.
 
     Args:
-      learner: before the answer.
-      state: after it.
+      learner: before the answers.
+      state: after them.
       sections: the stack.
       lessons: static.
-      answered: section and structure of the answer, which 'prospective' asks for.
+      answered: section and structure of each answer in turn; 'fit' does without.
       keep, beside: as of `prediction.predict`, of the new network's prediction.
 
     Returns:
       The learner, the loss of every step, and what `keep` made of its prediction.
 
     Raises:
-      ValueError: the Dice estimate is 'prospective' and `answered` is missing.
+      ValueError: the Dice estimate is not 'fit' and `answered` is empty.
     """
-    prospective = lessons.dice_estimate == "prospective"
-    if prospective:
-        if answered is None:
-            raise ValueError("dice_estimate 'prospective' needs the pair that was answered")
-        score = prospective_dice(learner, state, sections, lessons, answered)
-        history = _remember(learner.dice, answered[1], score, state.seen[answered])
+    estimate, history, trials = lessons.dice_estimate, learner.dice, learner.trials
+    if estimate != "fit" and not answered:
+        raise ValueError(f"dice_estimate '{estimate}' needs the pairs that were answered")
+    if estimate != "fit":
+        fit = estimated_dice(learner.fit, learner.traced)
+        for pair in answered:
+            score = prospective_dice(learner, state, sections, lessons, pair)
+            history = _remember(history, pair[1], score, state.seen[pair])
+            trials = add_trial(trials, pair[1], score, fit, there=state.seen[pair])
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = train(
         key_train,
-        at_rest(learner.train),
+        at_rest(learner.train, lessons.recipe.training),
         sections,
         partial_labels(state),
         lessons.recipe,
-        epochs=lessons.query_epochs,
+        steps=lessons.query_steps,
         learning_rate=lessons.query_learning_rate,
     )
     seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
-    if not prospective:
+    if estimate != "prospective":
         now = estimated_dice(seen["fit"], seen["traced"])
+        now = shrunk_dice(now, trials) if estimate == "shrunk" else now
         history = jnp.stack([now, _or(learner.dice[0], now)])
-    return Learner(train=train_state, dice=history, **seen), losses, kept
+    return Learner(train=train_state, dice=history, trials=trials, **seen), losses, kept
+
+
+def add_trial(
+    trials: jax.Array,
+    structure: jax.Array | int,
+    score: jax.Array,
+    fit: jax.Array,
+    *,
+    there: jax.Array,
+) -> jax.Array:
+    """`Learner.trials` after an answer, unless the structure is not `there`.
+
+    Args:
+      trials: [3, C] before it.
+      structure: that was answered.
+      score: [], the Dice of the prediction just before.
+      fit: [C], the fits then.
+      there: [] bool.
+    """
+    answered = (jnp.arange(trials.shape[1]) == structure) & there
+    one = jnp.stack([jnp.full_like(fit, score), fit, jnp.ones_like(fit)])
+    return jnp.where(answered, trials / 2 + one, trials)
+
+
+def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
+    """D [C] of structures that have not been traced, from what earlier answers showed.
+
+    The fit to what was traced flatters. How much, all structures say together: the Dice of
+    predictions over the fits, one trial of 1 added. A structure's own trials count beside one that
+    gave its fit times that.
+
+    Args:
+      fit: [C], of Eq. 6.
+      trials: [3, C], as of `Learner`.
+    """
+    scores, fits, count = trials
+    flattery = (1 + scores.sum()) / (1 + fits.sum())
+    return (scores + fit * flattery) / (count + 1)
 
 
 def estimated_dice(fit: jax.Array, traced: jax.Array) -> jax.Array:
@@ -239,10 +312,10 @@ def prospective_dice(
     state: ALState,
     sections: Sections,
     lessons: Lessons,
-    answered: tuple[jax.Array | int, jax.Array | int],
+    pair: Pair,
 ) -> jax.Array:
     """Dice [] of the prediction made just before an answer, in `state`, against that answer."""
-    section, structure = answered
+    section, structure = pair
     own, labels = _at(sections, section), state.labels[section]
     before = state.replace(annotated=state.annotated.at[section, structure].set(False))
     partial = _at(partial_labels(before), section)

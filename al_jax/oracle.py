@@ -12,13 +12,13 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
-from al_jax.boundary import DIRECTIONS, total_length
-from al_jax.learner import ESTIMATES, Lessons
+from al_jax.boundary import DIRECTIONS, shared_lengths, total_length
+from al_jax.learner import ESTIMATES, SCHEDULES, Lessons
 from al_jax.metrics import dice_of, mean_dice, overlap, pooled, presence
 from al_jax.prediction import Prediction
 from al_jax.stack import Stack
 from al_jax.state import ALState, annotate, init_state, ranges
-from al_jax.training import Sections, Training, make_sections
+from al_jax.training import Sections, Training, make_sections, steps_per_epoch
 
 DICE_OVER = ("sections", "stack")
 
@@ -29,8 +29,8 @@ class Config:
 
     Attributes:
       network: a key of `networks.NETWORKS`.
-      initial_epochs, query_epochs, learning_rate, query_learning_rate, dice_estimate: as of
-        `learner.Lessons`.
+      initial_steps, query_steps, learning_rate, query_learning_rate, schedule, dice_estimate: as
+        of `learner.Lessons`.
       alpha: of Eq. 6.
       min_effort: lower bound of a predicted effort, pixels.
       length: 'crack' or 'crofton'.
@@ -42,10 +42,11 @@ class Config:
     """
 
     network: str = "small"
-    initial_epochs: int = Lessons.initial_epochs
-    query_epochs: int = Lessons.query_epochs
+    initial_steps: int = Lessons.initial_steps
+    query_steps: int = Lessons.query_steps
     learning_rate: float = Lessons.learning_rate
     query_learning_rate: float = Lessons.query_learning_rate
+    schedule: str = Lessons.schedule
     alpha: float = 0.5
     dice_estimate: str = Lessons.dice_estimate
     min_effort: float = 1.0
@@ -57,11 +58,12 @@ class Config:
     training: Training = dataclasses.field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        """Refuses unknown names, and trainings without an epoch."""
-        if min(self.initial_epochs, self.query_epochs) < 1:
-            raise ValueError("initial_epochs and query_epochs must be at least 1")
+        """Refuses unknown names, and trainings without a step."""
+        if min(self.initial_steps, self.query_steps) < 1:
+            raise ValueError("initial_steps and query_steps must be at least 1")
         for field, known in (
             ("dice_estimate", ESTIMATES),
+            ("schedule", SCHEDULES),
             ("dice_over", DICE_OVER),
             ("length", tuple(DIRECTIONS)),
         ):
@@ -70,6 +72,32 @@ class Config:
 
 
 DEFAULT = Config()
+PRESETS = ("default", "paper")
+
+
+def preset(name: str, num_sections: int) -> Config:
+    """Settings by their name, for a stack of `num_sections`.
+
+    'default' is for two CPU cores and costs the same for any number of sections. 'paper' is 2.4.2
+    with Table 1: gradient descent on crops anywhere, 3,000 epochs and 10 after each answer, each
+    of ceil(N / 8) steps; its network starts from weights of ImageNet, which the caller has.
+    """
+    if name == "default":
+        return DEFAULT
+    if name != "paper":
+        raise ValueError(f"preset '{name}' is not one of {', '.join(PRESETS)}")
+    training = Training(crop=128, balanced=0.0, optimiser="sgd")
+    epoch = steps_per_epoch(num_sections, training.batch)
+    return Config(
+        network="full",
+        initial_steps=3000 * epoch,
+        query_steps=10 * epoch,
+        learning_rate=0.05,
+        query_learning_rate=0.005,
+        schedule="constant",
+        dice_estimate="fit",
+        training=training,
+    )
 
 
 class Scores(struct.PyTreeNode):
@@ -153,6 +181,19 @@ def true_answer(
     """The true outline, as `state.annotate` takes it; a section of -1 changes nothing."""
     mask = task.truth[section] == structure
     return annotate(state, section, structure, mask, task.sections.inside[section], length)
+
+
+def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
+    """The outline that each pair has left beside what is traced on its section, [N, C] pixels."""
+    num_classes = task.present.shape[1]
+
+    def left(section: tuple[jax.Array, ...]) -> jax.Array:
+        truth, inside, seen = section
+        lengths = shared_lengths(truth, inside, num_classes, length)
+        others = seen[None] & ~jnp.eye(num_classes, dtype=bool)
+        return jnp.diagonal(lengths) - jnp.sum(lengths * others, 1)
+
+    return jax.lax.map(left, (task.truth, task.sections.inside, state.seen))
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:

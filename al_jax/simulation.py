@@ -15,6 +15,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax.learner import Learner, Lessons, assess, learn_first, relearn
+from al_jax.metrics import dice_of
 from al_jax.networks import make_network
 from al_jax.oracle import (
     DEFAULT,
@@ -27,10 +28,11 @@ from al_jax.oracle import (
     standing,
     start,
     true_answer,
+    true_remaining,
 )
 from al_jax.stack import Stack
 from al_jax.state import ALState, candidates
-from al_jax.strategies import STRATEGIES, Strategy, Suggestion, make_evidence, suggest
+from al_jax.strategies import STRATEGIES, Hindsight, Strategy, Suggestion, make_evidence, suggest
 from al_jax.training import Recipe, TrainState, init_train_state
 
 
@@ -90,10 +92,11 @@ def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
     method = STRATEGIES[strategy]
     return Lessons(
         recipe=recipe_of(task, config, method.loss),
-        initial_epochs=config.initial_epochs,
-        query_epochs=config.query_epochs,
+        initial_steps=config.initial_steps,
+        query_steps=config.query_steps,
         learning_rate=config.learning_rate,
         query_learning_rate=config.query_learning_rate,
+        schedule=config.schedule,
         dice_estimate=config.dice_estimate,
         entropy=method.entropy,
         dropout_samples=config.dropout_samples if method.dropout else 0,
@@ -116,13 +119,13 @@ def train_initial(
     config: Config,
     *,
     loss: str = "partial",
-    first_epoch: jax.Array | int = 0,
-    epochs: int | None = None,
+    first_step: jax.Array | int = 0,
+    steps: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """The initial training on a strategy's loss; `learner.learn_first` says more."""
     lessons = dataclasses.replace(lessons_of(task, config), recipe=recipe_of(task, config, loss))
     return learn_first(
-        key, train_state, state, task.sections, lessons, first_epoch=first_epoch, epochs=epochs
+        key, train_state, state, task.sections, lessons, first_step=first_step, steps=steps
     )
 
 
@@ -157,8 +160,8 @@ def alike(strategy: str) -> tuple[str, ...]:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
 
-    def work(method: Strategy) -> tuple[str, bool, bool]:
-        return method.loss, method.entropy, method.dropout
+    def work(method: Strategy) -> tuple[str, bool, bool, bool]:
+        return method.loss, method.entropy, method.dropout, method.hindsight
 
     return tuple(k for k, v in STRATEGIES.items() if work(v) == work(STRATEGIES[strategy]))
 
@@ -166,11 +169,19 @@ def alike(strategy: str) -> tuple[str, ...]:
 def ask(
     run: Run,
     priority: jax.Array,
+    task: Task,
     config: Config,
+    *,
     strategies: tuple[str, ...],
     which: jax.Array | int,
 ) -> Suggestion:
     """The query that the strategy `which` of `strategies` makes next."""
+    hindsight = None
+    if STRATEGIES[strategies[0]].hindsight:
+        hindsight = Hindsight(
+            dice=jax.vmap(dice_of)(run.scores.clamped),
+            remaining=true_remaining(run.state, task, config.length),
+        )
     evidence = make_evidence(
         run.state,
         run.learner.dice,
@@ -178,6 +189,7 @@ def ask(
         entropy=run.learner.entropy,
         priority=priority,
         min_effort=config.min_effort,
+        hindsight=hindsight,
     )
     return jax.lax.switch(which, [lambda s=s: suggest(run.state, evidence, s) for s in strategies])
 
@@ -231,7 +243,7 @@ def run_queries(
 
     def step(run: Run, _: None) -> tuple[Run, Record]:
         stop = finished(run, task, config, target_dice=target_dice, max_effort=max_effort)
-        query = ask(run, priority, config, strategies, which)
+        query = ask(run, priority, task, config, strategies=strategies, which=which)
         section = jnp.where(stop, -1, query.section)
         state, length = true_answer(run.state, section, query.structure, task, config.length)
 
@@ -241,7 +253,7 @@ def run_queries(
                 state,
                 task.sections,
                 lessons,
-                answered=(query.section, query.structure),
+                answered=[(query.section, query.structure)],
                 keep=score,
                 beside=beside(task),
             )

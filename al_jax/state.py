@@ -49,11 +49,13 @@ class PartialLabels(struct.PyTreeNode):
 
     Attributes:
       labels: [N, H, W], traced classes, else `UNLABELLED`.
+      seen: [N, C] bool, the class has a pixel in `labels`.
       compatible: [N, C] bool, C_n: what unlabelled pixels may be.
       in_range: [N, C] bool, what any pixel may be.
     """
 
     labels: jax.Array
+    seen: jax.Array
     compatible: jax.Array
     in_range: jax.Array
 
@@ -165,7 +167,12 @@ def compatible(state: ALState) -> jax.Array:
 
 def partial_labels(state: ALState) -> PartialLabels:
     """What a network may learn from the answers so far."""
-    return PartialLabels(labels=state.labels, compatible=compatible(state), in_range=state.in_range)
+    return PartialLabels(
+        labels=state.labels,
+        seen=state.seen,
+        compatible=compatible(state),
+        in_range=state.in_range,
+    )
 
 
 def candidates(state: ALState) -> jax.Array:

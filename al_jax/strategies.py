@@ -14,7 +14,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from al_jax.boundary import remaining_effort
-from al_jax.state import ALState, boundary_matrix, candidates, first_examples
+from al_jax.state import ALState, boundary_matrix, candidates, compatible, first_examples
+
+HELP = 1.0
+NEAR = 4  # sections to both sides that learn from an answer
 
 
 class Evidence(struct.PyTreeNode):
@@ -24,17 +27,28 @@ class Evidence(struct.PyTreeNode):
       dice: [C], the predicted Dice of Eq. 6.
       boundary: [C, C], B in pixels.
       seen: [N, C] bool, the structure was answered on the section and is there.
+      possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
       entropy: [N, C], H of Eq. 8, or None.
       priority: [N, C], drawn once per run (`Strategy.draw`), or None.
       min_effort: [] float, lower bound of a cost in pixels.
+      hindsight: what no person knows, for the bounds that a simulation compares with, or None.
     """
 
     dice: jax.Array
     boundary: jax.Array
     seen: jax.Array
+    possible: jax.Array
     entropy: jax.Array | None
     priority: jax.Array | None
     min_effort: jax.Array
+    hindsight: "Hindsight | None" = None
+
+
+class Hindsight(struct.PyTreeNode):
+    """Of every pair [N, C]: its Dice now (Eq. 4), and the outline it has left, pixels."""
+
+    dice: jax.Array
+    remaining: jax.Array
 
 
 class Suggestion(struct.PyTreeNode):
@@ -83,9 +97,65 @@ def room_and_uncertainty(evidence: Evidence) -> jax.Array:
     return room(evidence) * uncertainty(evidence)
 
 
+def share(evidence: Evidence) -> jax.Array:
+    """What a section counts in a structure's mean Dice: one over the sections of it, [N, C]."""
+    sections = jnp.maximum(evidence.possible.sum(0), 1)
+    return jnp.broadcast_to(1 / sections, evidence.seen.shape)
+
+
+def distance_to_seen(seen: jax.Array) -> jax.Array:
+    """Sections to the nearest one where the structure was traced; [N, C] -> [N, C], else inf."""
+    index = jnp.arange(seen.shape[0], dtype=jnp.float32)[:, None]
+    before = jax.lax.cummax(jnp.where(seen, index, -jnp.inf))
+    after = jax.lax.cummin(jnp.where(seen, index, jnp.inf), reverse=True)
+    return jnp.minimum(index - before, after - index)
+
+
+def rise(evidence: Evidence) -> jax.Array:
+    """How much the reported Dice of the structure rises by an answer, [N, C].
+
+    The answer itself gives (1 - D) over the number of sections. The network learns from it too:
+    sections at a distance d come nearer to it by `HELP` 2^-d of what they lack, if no answer of
+    the structure is as near.
+    """
+    open_pairs = evidence.possible & ~evidence.seen
+    known = jnp.exp2(-distance_to_seen(evidence.seen))
+    others = jnp.zeros(known.shape)
+    for step in [d for d in range(-NEAR, NEAR + 1) if d]:
+        gained = jnp.maximum(2.0 ** -abs(step) - known, 0) * open_pairs
+        others += _shifted(gained, step)
+    return room(evidence) * share(evidence) * (1 + HELP * others)
+
+
+def _shifted(array: jax.Array, step: int) -> jax.Array:
+    """Row n + step in place of row n; zero beyond the ends."""
+    rows = jnp.arange(array.shape[0])[:, None] + step
+    return jnp.where((rows >= 0) & (rows < array.shape[0]), jnp.roll(array, -step, 0), 0)
+
+
+def true_rise(evidence: Evidence) -> jax.Array:
+    """(1 - the pair's true Dice) over the number of sections, [N, C]; no person knows it."""
+    return (1 - cast(Hindsight, evidence.hindsight).dice) * share(evidence)
+
+
+def true_remaining(evidence: Evidence) -> jax.Array:
+    """The outline that the pair truly has left, pixels, [N, C]; no person knows it."""
+    return jnp.maximum(cast(Hindsight, evidence.hindsight).remaining, evidence.min_effort)
+
+
 def drawn(evidence: Evidence) -> jax.Array:
     """A score drawn once per run, [N, C]."""
     return cast(jax.Array, evidence.priority)
+
+
+def fewest(evidence: Evidence) -> jax.Array:
+    """Structures with the fewest answers first, those alike by a score below 1, [N, C]."""
+    return drawn(evidence) - evidence.seen.sum(0)
+
+
+def nearness(evidence: Evidence) -> jax.Array:
+    """One over the distance to the nearest section where the structure was traced, [N, C]."""
+    return 1 / jnp.maximum(distance_to_seen(evidence.seen), 1)
 
 
 def remaining(evidence: Evidence) -> jax.Array:
@@ -108,6 +178,16 @@ def random_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.
     """Random selection: the candidates in an order drawn uniformly, [N, C]."""
     order = jax.random.permutation(key, num_sections * num_classes)
     return order.reshape(num_sections, num_classes).astype(jnp.float32)
+
+
+def uniform_score(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """Between 0 and 1, [N, C]."""
+    return jax.random.uniform(key, (num_sections, num_classes))
+
+
+def inverse_exponential(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """1 over exponential times, [N, C]: over a cost, each is largest with odds of 1 / cost."""
+    return 1 / jax.random.exponential(key, (num_sections, num_classes))
 
 
 def spread_order(key: jax.Array, num_sections: int) -> jax.Array:
@@ -156,6 +236,7 @@ class Strategy:
       entropy: the score needs H of Eq. 8.
       dropout: that entropy comes from Monte Carlo dropout (Eq. 9).
       draw: (key, N, C) -> [N, C], the priority of a run, where the gain needs one.
+      hindsight: the score needs what no person knows.
     """
 
     gain: Callable[[Evidence], jax.Array]
@@ -164,6 +245,7 @@ class Strategy:
     entropy: bool = False
     dropout: bool = False
     draw: Callable[[jax.Array, int, int], jax.Array] | None = None
+    hindsight: bool = False
 
 
 STRATEGIES = {
@@ -177,6 +259,13 @@ STRATEGIES = {
     "H_dropout": Strategy(uncertainty, unit, entropy=True, dropout=True),
     "Rand": Strategy(drawn, unit, draw=random_priority),
     "Uniform": Strategy(drawn, unit, draw=uniform_priority),
+    # Beyond the paper: a gain that knows sections, and what brackets it.
+    "BDr": Strategy(rise, remaining),
+    "Oracle": Strategy(true_rise, true_remaining, hindsight=True),
+    "Lengths": Strategy(room, true_remaining, hindsight=True),
+    "RandC": Strategy(fewest, unit, draw=uniform_score),
+    "RandR": Strategy(drawn, remaining, draw=inverse_exponential),
+    "Neighbour": Strategy(nearness, unit),
 }
 
 
@@ -188,6 +277,7 @@ def make_evidence(
     entropy: jax.Array | None = None,
     priority: jax.Array | None = None,
     min_effort: float | jax.Array = 1.0,
+    hindsight: Hindsight | None = None,
 ) -> Evidence:
     """What is known before a query.
 
@@ -198,6 +288,7 @@ def make_evidence(
       entropy: [N, C] of Eq. 8, for the strategies that use it.
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
       min_effort: pixels, lower bound of the predicted effort.
+      hindsight: for the bounds of a simulation.
     """
     shape = state.annotated.shape
     chex.assert_shape(dice, (2, shape[1]))
@@ -208,9 +299,11 @@ def make_evidence(
         dice=jnp.nan_to_num(predicted_dice(jnp.asarray(dice), alpha)),
         boundary=boundary_matrix(state),
         seen=state.seen,
+        possible=state.seen | compatible(state),
         entropy=entropy,
         priority=priority,
         min_effort=jnp.float32(min_effort),
+        hindsight=hindsight,
     )
 
 
@@ -254,6 +347,8 @@ def suggest(
         raise ValueError(f"strategy '{strategy}' needs a priority [N, C] from its draw")
     if method.entropy and evidence.entropy is None:
         raise ValueError(f"strategy '{strategy}' needs the entropy [N, C] of Eq. 8")
+    if method.hindsight and evidence.hindsight is None:
+        raise ValueError(f"strategy '{strategy}' needs hindsight, which a simulation alone has")
     allowed = candidates(state)
     if exclude is not None:
         chex.assert_shape(exclude, allowed.shape)

@@ -24,6 +24,7 @@ from al_jax.stack import UNLABELLED, Images
 from al_jax.state import PartialLabels
 
 LOSSES = ("partial", "labelled")
+OPTIMISERS = ("adamw", "sgd")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,20 +32,31 @@ class Training:
     """How the network is trained; hashable, so that it can be static under jit.
 
     Attributes:
-      crop, batch: pixels and sections of a training batch.
-      momentum, weight_decay, clip: of stochastic gradient descent; the gradient's global norm,
-        L2 penalty included, is cut at `clip`.
+      crop, batch: pixels and number of the crops in a training step.
+      balanced: share of the crops that show a class drawn uniformly among the traced ones; the
+        others show any place of any section.
+      optimiser: 'adamw' (Loshchilov and Hutter, ICLR 2019) or 'sgd', with momentum.
+      momentum: of 'sgd'.
+      weight_decay: of 'adamw', or the L2 penalty of 'sgd'; kernels alone.
+      clip: the gradient's global norm, the L2 penalty of 'sgd' included, is cut at it.
       convention: of the network's input (`networks.network_input`), as its weights expect it.
       augmentation: Table 1.
     """
 
     crop: int = 96
     batch: int = 8
+    balanced: float = 0.8
+    optimiser: str = "adamw"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     clip: float = 1.0
     convention: str = "plain"
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown optimiser."""
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser '{self.optimiser}' is not of {', '.join(OPTIMISERS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Recipe:
 
 
 class TrainState(struct.PyTreeNode):
-    """Network weights and the optimiser's momentum."""
+    """Network weights and the optimiser's memory: momentum, or Adam's two moments."""
 
     params: chex.ArrayTree
     momentum: optax.OptState
@@ -104,15 +116,15 @@ def make_sections(stack: Images) -> Sections:
 
 
 def optimiser(setting: Training) -> optax.GradientTransformation:
-    """SGD with momentum on loss plus L2 penalty, clipped; the learning rate is the caller's."""
-    return optax.chain(
-        optax.add_decayed_weights(
-            setting.weight_decay,
-            mask=functools.partial(jax.tree.map, lambda weights: weights.ndim > 1),
-        ),
-        optax.clip_by_global_norm(setting.clip),
-        optax.trace(setting.momentum),
+    """The direction of a step, of which the caller's learning rate is the length."""
+    decay = optax.add_decayed_weights(
+        setting.weight_decay,
+        mask=functools.partial(jax.tree.map, lambda weights: weights.ndim > 1),
     )
+    clip = optax.clip_by_global_norm(setting.clip)
+    if setting.optimiser == "sgd":
+        return optax.chain(decay, clip, optax.trace(setting.momentum))
+    return optax.chain(clip, optax.scale_by_adam(), decay)
 
 
 def init_train_state(
@@ -124,13 +136,60 @@ def init_train_state(
     return TrainState(params=params, momentum=optimiser(recipe.training).init(params))
 
 
+def random_middle(key: jax.Array, size: tuple[int, ...], crop: int) -> jax.Array:
+    """The middle [2] (y, x) of a crop anywhere in a section of `size` (H, W)."""
+    low, high = _middles(size, crop)
+    return low + jax.random.uniform(key, (2,)) * (high - low)
+
+
+def random_traced(key: jax.Array, partial: PartialLabels, crop: int) -> tuple[jax.Array, jax.Array]:
+    """A crop that shows a class drawn uniformly among the traced ones.
+
+    Args:
+      key: draws the class, one of the sections where it was traced, and one of its pixels there.
+      partial: what was traced.
+      crop: side in pixels.
+
+    Returns:
+      The section [] int32 and the crop's middle [2] (y, x): the pixel, or as near to it as the crop
+      does not leave the section. Any place if nothing was traced.
+    """
+    key_class, key_section, key_pixel = jax.random.split(key, 3)
+    structure = _random_index(key_class, partial.seen.any(0))
+    section = _random_index(key_section, partial.seen[:, structure])
+    labels = partial.labels[section]
+    pixel = _random_index(key_pixel, (labels == structure).ravel())
+    place = jnp.stack(jnp.divmod(pixel, labels.shape[1]))
+    return section, jnp.clip(place, *_middles(labels.shape, crop))
+
+
+def _middles(size: tuple[int, ...], crop: int) -> tuple[jax.Array, jax.Array]:
+    """First and last middle of crops within a section, its own if it is smaller than a crop."""
+    room = jnp.maximum(jnp.array(size) - crop, 0)
+    low = jnp.minimum(jnp.full(2, crop), jnp.array(size)) / 2 - 0.5
+    return low, low + room
+
+
+def _random_index(key: jax.Array, among: jax.Array) -> jax.Array:
+    """The index of a True of [K] bool, drawn uniformly; [] int32."""
+    rank = jnp.cumsum(among)
+    return jnp.searchsorted(rank, jax.random.randint(key, (), 0, rank[-1]), side="right")
+
+
 def random_crop(
-    key: jax.Array, section: Sections, labels: jax.Array, setting: Training
+    key: jax.Array,
+    section: Sections,
+    labels: jax.Array,
+    middle: jax.Array,
+    setting: Training,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One section -> network input [crop, crop, 3], labels and inside [crop, crop]."""
+    """One section about `middle` [2] (y, x), deformed.
+
+    Returns:
+      Network input [crop, crop, 3], labels and inside [crop, crop].
+    """
     key_points, key_intensity = jax.random.split(key)
-    height, width = labels.shape
-    points = random_points(key_points, height, width, setting.crop, setting.augmentation)
+    points = random_points(key_points, middle, setting.crop, setting.augmentation)
     cropped = normalise(sample_bilinear(section.images, points), section.low, section.high)
     cropped = random_intensity(key_intensity, cropped, setting.augmentation)
     return (
@@ -179,15 +238,22 @@ def steps_per_epoch(num_sections: int, batch: int) -> int:
 def random_batch(
     key: jax.Array, sections: Sections, partial: PartialLabels, chosen: jax.Array, setting: Training
 ) -> Batch:
-    """Random crops of the `chosen` [B] sections."""
+    """Random crops of the `chosen` [B] sections, of which a share gives way to balanced ones."""
 
-    def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         own_key, n = inputs
+        key_middle, key_share, key_traced, key_crop = jax.random.split(own_key, 4)
+        middle = random_middle(key_middle, partial.labels.shape[1:], setting.crop)
+        if setting.balanced:
+            traced = random_traced(key_traced, partial, setting.crop)
+            balanced = jax.random.uniform(key_share) < setting.balanced
+            n, middle = (jnp.where(balanced, *x) for x in zip(traced, (n, middle), strict=True))
         section = jax.tree.map(lambda leaf: leaf[n], sections)
-        return random_crop(own_key, section, partial.labels[n], setting)
+        return *random_crop(key_crop, section, partial.labels[n], middle, setting), n
 
-    inputs, labels, inside = xla.stored_map(crop, (jax.random.split(key, chosen.shape[0]), chosen))
-    return Batch(inputs, labels, inside, partial.compatible[chosen])
+    inputs = (jax.random.split(key, chosen.shape[0]), chosen)
+    images, labels, inside, shown = xla.stored_map(crop, inputs)
+    return Batch(images, labels, inside, partial.compatible[shown])
 
 
 def train(
@@ -197,47 +263,46 @@ def train(
     partial: PartialLabels,
     recipe: Recipe,
     *,
-    epochs: int,
-    learning_rate: float,
-    first_epoch: jax.Array | int = 0,
+    steps: int,
+    learning_rate: float | optax.Schedule,
+    first_step: jax.Array | int = 0,
 ) -> tuple[TrainState, jax.Array]:
-    """Epochs of ceil(N / batch) steps, each epoch over a permutation of all sections.
+    """Steps on batches of crops; every ceil(N / batch) of them pass over all sections once.
 
     Args:
-      key: randomness; epoch e uses `fold_in(key, e)`, so a training may be cut into pieces.
-      state: weights and momentum.
+      key: randomness; step k uses `fold_in(key, k)`, so a training may be cut into pieces.
+      state: weights and the optimiser's memory.
       sections: the stack.
       partial: what has been traced.
       recipe: static.
-      epochs, first_epoch: how many (static), and the number of the first.
-      learning_rate: of gradient descent.
+      steps, first_step: how many (static), and the number of the first.
+      learning_rate: or a function of the step's number.
 
     Returns:
-      The new state, and the loss of every step [epochs * steps] float32.
+      The new state, and the loss of every step [steps] float32.
     """
     num_sections, batch = partial.labels.shape[0], recipe.training.batch
-    steps = steps_per_epoch(num_sections, batch)
+    per_epoch = steps_per_epoch(num_sections, batch)
+    key_order, key_steps = jax.random.split(key)
 
-    def epoch(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
-        key_order, key_steps = jax.random.split(jax.random.fold_in(key, number))
-        order = jax.random.permutation(key_order, num_sections)
-        order = order[jnp.arange(steps * batch) % num_sections]
+    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
+        key_crop, key_dropout = jax.random.split(jax.random.fold_in(key_steps, number))
+        epoch, place = jnp.divmod(number, per_epoch)
+        order = jax.random.permutation(jax.random.fold_in(key_order, epoch), num_sections)
+        chosen = order[(place * batch + jnp.arange(batch)) % num_sections]
+        crops = random_batch(key_crop, sections, partial, chosen, recipe.training)
+        rate = learning_rate(number) if callable(learning_rate) else learning_rate
+        return train_step(key_dropout, state, crops, recipe, rate)
 
-        def step(
-            state: TrainState, inputs: tuple[jax.Array, jax.Array]
-        ) -> tuple[TrainState, jax.Array]:
-            step_key, chosen = inputs
-            key_crop, key_dropout = jax.random.split(step_key)
-            crops = random_batch(key_crop, sections, partial, chosen, recipe.training)
-            return train_step(key_dropout, state, crops, recipe, learning_rate)
-
-        batches = order.reshape(steps, batch)
-        return jax.lax.scan(step, state, (jax.random.split(key_steps, steps), batches))
-
-    state, losses = jax.lax.scan(epoch, state, first_epoch + jnp.arange(epochs))
-    return state, losses.ravel()
+    return jax.lax.scan(step, state, first_step + jnp.arange(steps))
 
 
-def at_rest(state: TrainState) -> TrainState:
-    """Warm weights for a fresh descent: the momentum is gone."""
+def at_rest(state: TrainState, setting: Training) -> TrainState:
+    """Warm weights for a further descent, where the momentum of 'sgd' is gone.
+
+    The moments of 'adamw' stay: without them its first steps are as long as its rate allows, into
+    directions of single batches.
+    """
+    if setting.optimiser == "adamw":
+        return state
     return state.replace(momentum=jax.tree.map(jnp.zeros_like, state.momentum))

@@ -38,7 +38,7 @@ from al_jax.xla import compiler_options
 from experiments import command
 from experiments.runs import machine, versions
 
-STEPS = 12  # of training between two looks at the clock, at least
+STEPS = 12  # of training between two looks at the clock
 QUERIES = 2
 PRODUCT = 2048  # side of the matrices whose product is the machine's peak; on accelerators fourfold
 
@@ -58,7 +58,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("crop", training.crop, "Side of a training crop in pixels.", 16)
     flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
-    flags.DEFINE_integer("query_epochs", config.query_epochs, "Epochs in a query.", 1)
+    flags.DEFINE_integer("query_steps", config.query_steps, "Training steps in a query.", 1)
     flags.DEFINE_integer("sections", 24, "Of the stack.", 2)
     flags.DEFINE_integer("size", 256, "Side of a section in pixels.", 16)
     flags.DEFINE_integer("classes", 10, "Background included.", 2)
@@ -213,9 +213,7 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
     train_state = compiled("initial weights", init, key, task)(key, task)
 
     batch = config.training.batch
-    per_epoch = training.steps_per_epoch(num_sections, batch)
-    epochs = -(-STEPS // per_epoch)
-    steps, per_query = epochs * per_epoch, config.query_epochs * per_epoch
+    steps, per_query = STEPS, config.query_steps
     partial = partial_labels(state)
     chosen = jnp.arange(batch) % num_sections
     lessons = simulation.lessons_of(task, config)
@@ -236,7 +234,7 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
         key: jax.Array, train_state: TrainState, sections: Sections, partial: PartialLabels
     ) -> tuple[TrainState, jax.Array]:
         return training.train(
-            key, train_state, sections, partial, lessons.recipe, epochs=epochs, learning_rate=rate
+            key, train_state, sections, partial, lessons.recipe, steps=steps, learning_rate=rate
         )
 
     def predict(train_state: TrainState, state: ALState, task: Task) -> tuple[Learner, Any]:
@@ -409,7 +407,7 @@ def main() -> None:
     """Measures, prints a table and a line of JSON."""
     config = Config(
         network=FLAGS.network,
-        query_epochs=FLAGS.query_epochs,
+        query_steps=FLAGS.query_steps,
         training=Training(crop=FLAGS.crop, batch=FLAGS.batch),
     )
     stack = made_up_stack(FLAGS.sections, FLAGS.size, FLAGS.classes)
@@ -421,7 +419,7 @@ def main() -> None:
         found = measure(network, config, stack, FLAGS.repeats)
     print_table(found)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    names = ("network", "crop", "batch", "query_epochs", "sections", "size", "classes")
+    names = ("network", "crop", "batch", "query_steps", "sections", "size", "classes")
     setting: dict[str, Any] = {name: FLAGS[name].value for name in names}
     shape = ("width", "fc_features", "fc_size", "finest")
     setting |= {name: getattr(network, name) for name in shape}

@@ -22,7 +22,7 @@ if [[ -z $out ]]; then
     exit 2
 fi
 mkdir -p "$out"
-full=(--network=full --crop=128 --query_epochs=10 --sections=24 --size=256 --classes=10)
+full=(--network=full --crop=128 --query_steps=30 --sections=24 --size=256 --classes=10)
 case $part in
 engine)
     "$python" -m experiments.benchmark "${full[@]}" ${3:+--peer="$3"} --json="$out/engine.json"
@@ -32,7 +32,7 @@ deterministic)
     export XLA_FLAGS="--xla_gpu_deterministic_ops=true ${XLA_FLAGS:-}"
     "$python" -m experiments.benchmark "${full[@]}" --json="$out/deterministic.json"
     for number in 1 2; do
-        "$python" -m experiments.simulate --network=full --crop=128 --initial_epochs=30 \
+        "$python" -m experiments.simulate --network=full --preset=paper --initial_steps=90 \
             --max_effort=0.15 --strategies=BDa --workdir="$out/deterministic_$number"
     done
     cmp "$out"/deterministic_[12]/queries.csv && echo "both runs are the same to the byte"
@@ -49,7 +49,7 @@ runs)
     ;;
 whole)
     time "$python" -m experiments.simulate --network=full ${WEIGHTS:+--weights="$WEIGHTS"} \
-        --crop=128 --initial_epochs=3000 --query_epochs=10 --query_learning_rate=0.005 \
+        --preset=paper \
         --strategies=BDa --target_dice=1 --checkpoint_seconds=1000 --workdir="$out/whole"
     ;;
 esac

@@ -66,13 +66,13 @@ class NetworkUnit:
 
     @property
     def work(self) -> float:
-        """How long it takes: epochs times sections."""
-        return float(self.configuration["initial_epochs"] * self.sections)
+        """How long it takes: in training steps."""
+        return float(self.configuration["initial_steps"])
 
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
-        return (self.checkpoints / str(self.configuration["initial_epochs"])).is_dir()
+        return (self.checkpoints / str(self.configuration["initial_steps"])).is_dir()
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -104,8 +104,8 @@ class RunUnit:
 
     @property
     def work(self) -> float:
-        """How long it takes: epochs times sections, if it needs `QUERIES` queries."""
-        return float(QUERIES * self.configuration["query_epochs"] * self.network.sections)
+        """How long it takes: in training steps, if it needs `QUERIES` queries."""
+        return float(QUERIES * self.configuration["query_steps"])
 
     @property
     def done(self) -> bool:

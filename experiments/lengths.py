@@ -77,7 +77,7 @@ def trace(
       state: the start.
       priority: [N, C] of the strategy.
       task: the stack.
-      strategy: a name of `STRATEGIES` that needs no entropy.
+      strategy: a name of `STRATEGIES` that needs neither entropy nor hindsight.
       lengths: [N, C, C] to ask by the truth, with BDa or Da.
 
     Returns:
@@ -123,7 +123,7 @@ def main() -> None:
     """Prints a row per seed and strategy."""
     check_strategies(FLAGS.strategies)
     for name in FLAGS.strategies:
-        if STRATEGIES[name].entropy:
+        if STRATEGIES[name].entropy or STRATEGIES[name].hindsight:
             raise InputError(f"strategy '{name}' needs a network; leave it out")
         if FLAGS.truth and name not in ("BDa", "Da"):
             raise InputError(f"--truth has no effect on strategy '{name}'; leave it out")

@@ -14,7 +14,7 @@ from al_jax.oracle import Config
 from al_jax.stack import InputError
 from al_jax.strategies import STRATEGIES
 from experiments import grid, runs, simulate
-from experiments.identity import AFTERWARDS, digest, first_digest
+from experiments.identity import AFTERWARDS, digest
 from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full
 
 COLIN27 = "colin27.npz"  # what the shipped stack is called
@@ -30,11 +30,7 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Plann
     planned: dict[str, PlannedRun] = {}
     for values in grid.points(grids):
         run = _plan_run(workdir, values, stack_of, weights_of)
-        name = digest(run.configuration)
-        known = planned.setdefault(name, run)
-        # Of points that are one run, the one that a former version has done.
-        if isinstance(run, RunUnit) and isinstance(known, RunUnit) and run.done and not known.done:
-            planned[name] = run
+        planned.setdefault(digest(run.configuration), run)
     return list(planned.values())
 
 
@@ -81,11 +77,11 @@ def _plan_run(
         if is_full(error):
             raise
         # What cannot be read has no content to be named by.
-        config = simulate.read_config("plain", values)
+        config = simulate.read_config("plain", 1, values)
         configuration = runs.describe(str(path), values.weights, chosen, config)
         folder = str(workdir / "runs" / digest(configuration))
         return RefusedUnit(folder, configuration, str(error))
-    config = simulate.read_config(convention, values)
+    config = simulate.read_config(convention, sections, values)
     configuration = runs.describe(stack.stem, weights, chosen, config)
     trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
@@ -111,7 +107,4 @@ def initial_config(config: Config) -> Config:
 
 
 def _folder(parent: pathlib.Path, configuration: dict[str, Any]) -> str:
-    """The folder of a configuration: under its name of today or, if that is there, of schema 1."""
-    now, first = parent / digest(configuration), first_digest(configuration)
-    former = first is not None and not now.exists() and (parent / first).exists()
-    return str(parent / str(first) if former else now)
+    return str(parent / digest(configuration))

@@ -9,6 +9,7 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,18 +18,18 @@ from absl import flags
 from jax.sharding import Mesh
 
 from al_jax import driver, figures
-from al_jax.augment import FIELDS, Augmentation
+from al_jax.augment import FIELDS
 from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
-from al_jax.learner import ESTIMATES
+from al_jax.learner import ESTIMATES, SCHEDULES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.oracle import DICE_OVER, Config
+from al_jax.oracle import DICE_OVER, PRESETS, Config, preset
 from al_jax.simulation import Record
 from al_jax.stack import InputError, Stack
 from al_jax.strategies import STRATEGIES
-from al_jax.training import Training, TrainState
+from al_jax.training import OPTIMISERS, TrainState
 from experiments import command, folders, runs, stack_flags
 from experiments.runs import TARGETS
 
@@ -39,31 +40,40 @@ def define_flags() -> None:
     """All flags of the command; those that shape the run are its configuration."""
     stack_flags.define_flags()
     flags.adopt_module_key_flags(stack_flags)  # so that --help shows them
-    default, training = Config(), Training()
     flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
-    flags.DEFINE_enum("network", default.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
-    flags.DEFINE_integer(
-        "initial_epochs", default.initial_epochs, "Epochs before the first query.", 1
-    )
-    flags.DEFINE_integer("query_epochs", default.query_epochs, "Epochs after each answer.", 1)
-    flags.DEFINE_float("learning_rate", default.learning_rate, "Learning rate at the start.", 0)
-    flags.DEFINE_float(
-        "query_learning_rate", default.query_learning_rate, "The same after each answer.", 0
-    )
-    flags.DEFINE_integer("crop", training.crop, "Side of a training crop, pixels.", 16, 2048)
-    flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
-    flags.DEFINE_float("clip", training.clip, "Largest global norm of a gradient.", 1e-6)
-    flags.DEFINE_enum("field", training.augmentation.field, list(FIELDS), "Non-linear field.")
-    flags.DEFINE_float("alpha", default.alpha, "Weight of D(T-1) in Eq. 6.", 0, 1)
-    flags.DEFINE_enum("dice_estimate", default.dice_estimate, ESTIMATES, "D of Eq. 6.")
-    flags.DEFINE_float("min_effort", default.min_effort, "Least predicted effort, pixels.", 1e-3)
-    flags.DEFINE_enum("length", default.length, list(DIRECTIONS), "How outlines are measured.")
-    flags.DEFINE_integer("margin", default.margin, "Sections added to a structure's range.", 0)
-    flags.DEFINE_integer("dropout_samples", default.dropout_samples, "S of Eq. 9.", 1)
-    flags.DEFINE_enum("dice_over", default.dice_over, DICE_OVER, "Reported Dice.")
-    flags.DEFINE_bool("count_background", default.count_background, "Background in reported Dice.")
+    flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
+
+    def integer(name: str, text: str, least: int, most: int | None = None) -> None:
+        flags.DEFINE_integer(name, None, text, least, most)
+
+    def number(name: str, text: str, least: float, most: float | None = None) -> None:
+        flags.DEFINE_float(name, None, text, least, most)
+
+    def enum(name: str, known: Sequence[str], text: str) -> None:
+        flags.DEFINE_enum(name, None, list(known), text)
+
+    enum("network", list(NETWORKS), "FCN-8s, or an eighth of it.")
+    integer("initial_steps", "Training steps before the first query.", 1)
+    integer("query_steps", "Training steps after each answer.", 1)
+    number("learning_rate", "Learning rate at the start.", 0)
+    number("query_learning_rate", "The same after each answer.", 0)
+    enum("schedule", SCHEDULES, "How the learning rate at the start changes.")
+    enum("optimiser", OPTIMISERS, "What makes steps of gradients.")
+    number("balanced", "Share of crops that show a class drawn among the traced ones.", 0, 1)
+    integer("crop", "Side of a training crop, pixels.", 16, 2048)
+    integer("batch", "Crops in a training step.", 1)
+    number("clip", "Largest global norm of a gradient.", 1e-6)
+    enum("field", list(FIELDS), "Non-linear field.")
+    number("alpha", "Weight of D(T-1) in Eq. 6.", 0, 1)
+    enum("dice_estimate", ESTIMATES, "D of Eq. 6.")
+    number("min_effort", "Least predicted effort, pixels.", 1e-3)
+    enum("length", list(DIRECTIONS), "How outlines are measured.")
+    integer("margin", "Sections added to a structure's range.", 0)
+    integer("dropout_samples", "S of Eq. 9.", 1)
+    enum("dice_over", DICE_OVER, "Reported Dice.")
+    flags.DEFINE_bool("count_background", None, "Background in reported Dice.")
     flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
     flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
@@ -71,20 +81,40 @@ def define_flags() -> None:
     flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
 
 
-def read_config(convention: str, values: flags.FlagValues = FLAGS) -> Config:
-    """The flags as a `Config`; the convention of the network's input comes with its weights."""
-    names = {f.name for f in dataclasses.fields(Config)} - {"training"}
-    shared: dict[str, Any] = {name: values[name].value for name in names}
-    return Config(
-        training=Training(
-            crop=values.crop,
-            batch=values.batch,
-            clip=values.clip,
-            convention=convention,
-            augmentation=Augmentation(field=values.field),
-        ),
-        **shared,
+def read_config(convention: str, num_sections: int, values: flags.FlagValues = FLAGS) -> Config:
+    """The preset with what the flags change of it.
+
+    Args:
+      convention: of the network's input, which comes with its weights.
+      num_sections: of the stack.
+      values: the flags.
+    """
+    usual = preset(values.preset, num_sections)
+
+    def changed(settings: Any) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(settings)} & set(values)
+        return {n: values[n].value for n in names if values[n].value is not None}
+
+    augmentation = usual.training.augmentation
+    augmentation = dataclasses.replace(augmentation, **changed(augmentation))
+    training = dataclasses.replace(
+        usual.training,
+        **changed(usual.training) | {"convention": convention, "augmentation": augmentation},
     )
+    return dataclasses.replace(usual, **changed(usual) | {"training": training})
+
+
+def read_setting(stack: Stack) -> tuple[dict[str, np.ndarray] | None, Config]:
+    """The weights that the flags name, and the settings; InputError if they do not fit."""
+    weights, convention = None, "plain"
+    if FLAGS.weights is not None:
+        weights, convention = read_weights(FLAGS.weights)
+    config = read_config(convention, stack.num_sections)
+    if weights is not None:
+        network = make_network(config.network, stack.num_classes)
+        shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
+        with_weights(shapes, weights)  # refuses other shapes
+    return weights, config
 
 
 def check_strategies(names: list[str]) -> None:
@@ -121,14 +151,8 @@ def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
     mesh = make_mesh(FLAGS.devices)
-    stack, weights, convention = stack_flags.load_stack(), None, "plain"
-    if FLAGS.weights is not None:
-        weights, convention = read_weights(FLAGS.weights)
-    config = read_config(convention)
-    if weights is not None:
-        network = make_network(config.network, stack.num_classes)
-        shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
-        with_weights(shapes, weights)  # refuses other shapes
+    stack = stack_flags.load_stack()
+    weights, config = read_setting(stack)
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config

@@ -17,10 +17,10 @@ from al_jax.training import Training
 
 CONFIG = Config(
     network="pixelwise",
-    initial_epochs=4,
-    query_epochs=1,
+    initial_steps=8,
+    query_steps=2,
     dropout_samples=2,
-    training=Training(crop=32, batch=4),
+    training=Training(crop=32, batch=4, optimiser="sgd"),
 )
 # As anyone would write it; `make_task` makes of it what the loops need.
 MESH = jax.make_mesh((4,), ("sections",))

@@ -22,7 +22,7 @@ def train(network, seconds, show):
     if network.configuration["seed"] == 9:
         raise InputError("the loss is not finite")
     assert not network.done
-    (network.checkpoints / str(network.configuration["initial_epochs"])).mkdir(parents=True)
+    (network.checkpoints / str(network.configuration["initial_steps"])).mkdir(parents=True)
 
 
 def perform(run, seconds, show):

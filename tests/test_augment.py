@@ -26,13 +26,18 @@ def rigid(monkeypatch):
 @functools.cache
 def _draw_points(crop, augmentation):
     draw = functools.partial(augment.random_points, crop=crop, augmentation=augmentation)
-    return quick(jax.vmap(draw, in_axes=(0, None, None)))
+
+    def one(key, size):
+        key_middle, key_points = jax.random.split(key)
+        return draw(key_points, training.random_middle(key_middle, size, crop))
+
+    return quick(jax.vmap(one, in_axes=(0, None)))
 
 
 def _points(height, width, augmentation):
     """Source points of 3,000 crops."""
     keys = jax.random.split(jax.random.key(0), 3000)
-    return np.asarray(_draw_points(CROP, augmentation)(keys, height, width))
+    return np.asarray(_draw_points(CROP, augmentation)(keys, jnp.array([height, width])))
 
 
 def _matrices(points):
@@ -145,7 +150,9 @@ def _plain(field="smooth"):
 def _crop(setting):
     def one(key, images, labels, inside, low, high):
         section = training.Sections(images=images, inside=inside, low=low, high=high)
-        return training.random_crop(key, section, labels, setting)
+        key_middle, key_crop = jax.random.split(key)
+        middle = training.random_middle(key_middle, labels.shape, setting.crop)
+        return training.random_crop(key_crop, section, labels, middle, setting)
 
     crop = quick(jax.vmap(one, in_axes=(0, None, None, None, None, None)))
     keys = jax.random.split(jax.random.key(5), 50)

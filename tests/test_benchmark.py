@@ -143,7 +143,7 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
         "network": "small",
         "crop": 16,
         "batch": 2,
-        "query_epochs": 6,
+        "query_steps": 18,
         "sections": 5,
         "size": 36,
         "classes": 4,

@@ -27,8 +27,8 @@ REAL = (
     "--strategies=Da,Rand",
     "--seed=0,1",
     "--crop=32",
-    "--initial_epochs=30",
-    "--query_epochs=1",
+    "--initial_steps=60",
+    "--query_steps=2",
     "--max_effort=0.6",
     "--checkpoint_seconds=0",
 )

@@ -190,7 +190,7 @@ def test_a_section_has_another_size(refused):
         (["--learning_rate=nan"], "--learning_rate=nan: give a finite number"),
         (["--clip=inf"], "--clip=inf: give a finite number"),
         (["--learning_rate=-0.1"], "--learning_rate=-0.1"),
-        (["--initial_epochs="], "--initial_epochs="),
+        (["--initial_steps="], "--initial_steps="),
         (["--seed"], "Missing value for flag"),
         (["--stack=stack.npz", "--images=images"], "--stack and --images exclude each other"),
         (["--images=images"], "--labels is missing; --images, --labels and --names go together"),
@@ -321,7 +321,7 @@ def test_a_loss_that_is_not_finite(call, folder, pixelwise):
         "--stack=stack.npz",
         "--workdir=out",
         "--crop=32",
-        "--initial_epochs=9",
+        "--initial_steps=9",
         "--learning_rate=1e30",
     )
     line = one_line(err)

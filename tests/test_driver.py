@@ -17,10 +17,11 @@ from al_jax.training import Training
 STACK = tiny.stack()
 CONFIG = Config(
     network="pixelwise",
-    initial_epochs=20,
-    query_epochs=1,
+    initial_steps=40,
+    query_steps=2,
+    learning_rate=0.05,
     query_learning_rate=0.3,
-    training=Training(crop=32, batch=4),
+    training=Training(crop=32, batch=4, optimiser="sgd"),
 )
 
 
@@ -107,7 +108,7 @@ def test_settings_count_where_they_are_not_at_their_defaults():
     # As `Config` will have new ones, whose defaults change nothing.
     prepared = driver.prepare(STACK, CONFIG, 0)
     assert driver._changed(Config(), Config()) == {}
-    changed = Config(alpha=0.2, training=Training(crop=32, batch=4))
+    changed = Config(alpha=0.2, training=Training(crop=32, batch=4, optimiser="sgd"))
     expected = {"alpha": 0.2, "training": {"crop": 32, "batch": 4}}
     assert driver._changed(changed, Config()) == expected
     marks = {
@@ -123,10 +124,10 @@ def test_settings_count_where_they_are_not_at_their_defaults():
         np.testing.assert_array_equal(*same)
 
 
-@pytest.mark.parametrize("epochs", ["initial_epochs", "query_epochs"])
-def test_a_training_has_an_epoch_at_least(epochs):
+@pytest.mark.parametrize("steps", ["initial_steps", "query_steps"])
+def test_a_training_has_a_step_at_least(steps):
     with pytest.raises(ValueError, match="must be at least 1"):
-        Config(**{epochs: 0})
+        Config(**{steps: 0})
     with pytest.raises(ValueError, match="strategy 'foo' is not one of"):
         simulation.alike("foo")
 

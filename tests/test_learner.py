@@ -16,13 +16,14 @@ from al_jax.training import Recipe, Training, make_sections
 
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
-TRAINING = Training(crop=32, batch=4)
+TRAINING = Training(crop=32, batch=4, optimiser="sgd")
 SECTIONS = make_sections(STACK)
 ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 
 
 def _lessons(**changes):
-    chosen = {"initial_epochs": 20, "query_epochs": 2, "query_learning_rate": 0.2} | changes
+    chosen = {"initial_steps": 40, "query_steps": 4, "learning_rate": 0.05}
+    chosen |= {"query_learning_rate": 0.2, "dice_estimate": "fit"} | changes
     return Lessons(Recipe(tiny.Pixelwise(CLASSES), TRAINING), **chosen)
 
 
@@ -41,7 +42,7 @@ def _begun(**changes):
     first = learner.init_learner(jax.random.key(4), s, lessons)
     run = jax.jit(learner.learn_first, static_argnames="lessons", compiler_options=ROUGH)
     trained, losses = run(jax.random.key(5), first.train, s, SECTIONS, lessons=lessons)
-    assert losses.shape == (20 * 2,) and losses[-1] < losses[0]
+    assert losses.shape == (40,) and losses[-1] < losses[0]
     assess = jax.jit(learner.assess, static_argnames="lessons", compiler_options=ROUGH)
     return assess(trained, s, SECTIONS, lessons=lessons)[0], s, lessons
 
@@ -82,8 +83,8 @@ def test_fit_moves_on_by_one_answer():
     steps, pairs = [begun], [(1, 1), (3, 2), (4, 1)]
     for section, structure in pairs:
         s = _answer(s, section, structure)
-        after, losses, kept = _relearn(lessons)(steps[-1], s, answered=(section, structure))
-        assert losses.shape == (2 * 2,) and kept is None
+        after, losses, kept = _relearn(lessons)(steps[-1], s, answered=[(section, structure)])
+        assert losses.shape == (4,) and kept is None
         fit, traced = np.asarray(after.fit), np.asarray(after.traced)
         now = [fit[traced[:, c], c].mean() for c in range(CLASSES)]
         np.testing.assert_allclose(after.dice[0], now, rtol=1e-6)
@@ -99,8 +100,8 @@ def test_a_dice_that_was_not_known_is_what_comes_first(estimate):
     # First answers, then `relearn`, without a look before: D(T-2) is D(T-1).
     begun, s, lessons = _begun(dice_estimate=estimate)
     unknown = begun.replace(dice=jnp.full((2, CLASSES), jnp.nan))
-    after, _, _ = _relearn(lessons)(unknown, _answer(s, 1, 1), answered=(1, 1))
-    known = np.ones(CLASSES, bool) if estimate == "fit" else np.arange(CLASSES) == 1
+    after, _, _ = _relearn(lessons)(unknown, _answer(s, 1, 1), answered=[(1, 1)])
+    known = np.arange(CLASSES) == 1 if estimate == "prospective" else np.ones(CLASSES, bool)
     np.testing.assert_array_equal(np.isfinite(after.dice), [known, known])
     np.testing.assert_array_equal(after.dice[0], after.dice[1])
 
@@ -110,7 +111,7 @@ def test_an_answer_begins_a_fresh_descent():
     s, train = _answer(s, 1, 1), begun.train
     moving = train.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, train.momentum))
     one, other = (
-        _relearn(lessons)(begun.replace(train=t), s, answered=(1, 1)) for t in (train, moving)
+        _relearn(lessons)(begun.replace(train=t), s, answered=[(1, 1)]) for t in (train, moving)
     )
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -121,7 +122,7 @@ def test_prospective_is_the_dice_of_what_was_shown_before_the_answer():
     proposed, mask = np.asarray(before[1]) == 1, STACK.truth[1] == 1
     inside = STACK.inside[1]
     both, either = (proposed & mask & inside).sum(), (proposed & inside).sum() + mask.sum()
-    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), answered=(1, 1))
+    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), answered=[(1, 1)])
     assert 0 < 2 * both / either < 1
     expected = np.array(begun.dice)
     expected[:, 1] = 2 * both / either, begun.dice[0, 1]
@@ -134,11 +135,57 @@ def test_a_correct_absent_answer_says_nothing_of_a_classs_dice(estimate):
     begun, s, lessons = _begun(dice_estimate=estimate)
     s = _answer(s, 4, 3, np.zeros(tiny.SHAPE[1:], bool))
     assert s.annotated[4, 3] and not s.seen[4, 3]
-    after, _, _ = _relearn(lessons)(begun, s, answered=(4, 3))
+    after, _, _ = _relearn(lessons)(begun, s, answered=[(4, 3)])
     if estimate == "prospective":
         np.testing.assert_array_equal(after.dice, begun.dice)
-    else:
+    else:  # no trial: what 'shrunk' says is the fit
         np.testing.assert_allclose(after.dice[0, 3], after.fit[2, 3], rtol=1e-6)
+
+
+def test_trials_by_hand():
+    trials, fit = jnp.zeros((3, 2)), jnp.array([0.9, 0.8])
+    trials = learner.add_trial(trials, 0, jnp.float32(0.3), fit, there=True)
+    np.testing.assert_allclose(trials, [[0.3, 0], [0.9, 0], [1, 0]], rtol=1e-6)
+    trials = learner.add_trial(trials, 0, jnp.float32(0.5), fit, there=True)
+    np.testing.assert_allclose(trials, [[0.65, 0], [1.35, 0], [1.5, 0]], rtol=1e-6)
+    same = learner.add_trial(trials, 1, jnp.float32(1.0), fit, there=False)
+    np.testing.assert_array_equal(same, trials)
+
+
+def test_shrunk_dice_by_hand():
+    fit = jnp.array([0.9, 0.8])
+    # Nothing was tried: the fits. Then all fits are flattered by (1 + 0.65) / (1 + 1.35).
+    np.testing.assert_allclose(learner.shrunk_dice(fit, jnp.zeros((3, 2))), fit, rtol=1e-6)
+    trials = jnp.array([[0.65, 0], [1.35, 0], [1.5, 0]])
+    flattery = 1.65 / 2.35
+    expected = [(0.65 + 0.9 * flattery) / 2.5, 0.8 * flattery]
+    np.testing.assert_allclose(learner.shrunk_dice(fit, trials), expected, rtol=1e-6)
+
+
+def test_one_training_may_follow_several_answers():
+    begun, s, lessons = _begun(dice_estimate="shrunk")
+    pairs = [(1, 1), (3, 2)]
+    for section, structure in pairs:
+        s = _answer(s, section, structure)
+    after, losses, _ = _relearn(lessons)(begun, s, answered=pairs)
+    assert losses.shape == (4,)
+    np.testing.assert_array_equal(after.trials[2], [0, 1, 1, 0])
+    scores = [learner.prospective_dice(begun, s, SECTIONS, lessons, pair) for pair in pairs]
+    np.testing.assert_allclose(after.trials[0], [0, *scores, 0], rtol=1e-5)
+    expected = learner.shrunk_dice(learner.estimated_dice(after.fit, after.traced), after.trials)
+    np.testing.assert_allclose(after.dice, [expected, begun.dice[0]], rtol=1e-5)
+
+
+def test_the_rate_before_the_first_query():
+    rate = learner.first_rate(_lessons(initial_steps=100, learning_rate=0.2))
+    found = [float(rate(step)) for step in (0, 1, 5, 52, 100)]
+    # Five steps of warm-up, then half a cosine: 1/2 + cos(pi 47/95) / 2 at its 47th of 95 steps.
+    expected = [0, 0.04, 0.2, 0.1 + 0.1 * np.cos(np.pi * 47 / 95), 0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    steady = learner.first_rate(_lessons(schedule="constant", learning_rate=0.2))
+    assert float(steady(0)) == float(steady(39)) == np.float32(0.2)
+    with pytest.raises(ValueError, match="schedule 'step'"):
+        _lessons(schedule="step")
 
 
 def test_the_segmentation_keeps_what_was_traced():
@@ -162,7 +209,7 @@ def test_what_is_kept_is_of_the_new_network():
             s,
             SECTIONS,
             lessons,
-            answered=(1, 1),
+            answered=[(1, 1)],
             keep=keep,
             beside=jnp.asarray(STACK.truth),
         ),
@@ -176,14 +223,14 @@ def test_what_is_kept_is_of_the_new_network():
 def test_the_same_answers_are_the_same_network():
     begun, s, lessons = _begun()
     s = _answer(s, 1, 1)
-    first, again = (_relearn(lessons)(begun, s, answered=(1, 1)) for _ in range(2))
+    first, again = (_relearn(lessons)(begun, s, answered=[(1, 1)]) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
 def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
     # The same functions under the same state: nothing of the truth is in the learner.
     monkeypatch.setattr(simulation, "make_network", tiny.make)
-    config = Config(network="pixelwise", initial_epochs=4, query_epochs=1, training=TRAINING)
+    config = Config(network="pixelwise", initial_steps=8, query_steps=2, training=TRAINING)
     task = oracle.make_task(STACK, config)
     s = oracle.start(jax.random.key(0), task, config)
     lessons = simulation.lessons_of(task, config)
@@ -209,7 +256,7 @@ def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
         _answer(s, section, structure),
         SECTIONS,
         lessons=lessons,
-        answered=(section, structure),
+        answered=[(section, structure)],
     )
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), mine, after.learner
@@ -217,9 +264,10 @@ def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
     np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
 
 
-def test_prospective_wants_to_know_the_answer():
-    begun, s, lessons = _begun(dice_estimate="prospective")
-    with pytest.raises(ValueError, match="needs the pair that was answered"):
+@pytest.mark.parametrize("estimate", ["prospective", "shrunk"])
+def test_an_estimate_from_answers_wants_to_know_them(estimate):
+    begun, s, lessons = _begun(dice_estimate=estimate)
+    with pytest.raises(ValueError, match="needs the pairs that were answered"):
         learner.relearn(begun, s, SECTIONS, lessons)
 
 
@@ -228,12 +276,12 @@ def test_learning_is_training_and_a_look():
     first = learner.init_learner(jax.random.key(4), s, lessons)
     run = jax.jit(learner.learn, static_argnames="lessons", compiler_options=ROUGH)
     learnt, losses = run(jax.random.key(5), first, s, SECTIONS, lessons=lessons)
-    assert losses.shape == (20 * 2,)
+    assert losses.shape == (40,)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), learnt, begun)
 
 
 def test_an_unknown_estimate_is_refused():
     with pytest.raises(ValueError, match="dice_estimate 'best'"):
         _lessons(dice_estimate="best")
-    made = learner.make_lessons(CLASSES, query_epochs=3)
-    assert made.query_epochs == 3 and made.recipe.network == make_network("small", CLASSES)
+    made = learner.make_lessons(CLASSES, query_steps=3)
+    assert made.query_steps == 3 and made.recipe.network == make_network("small", CLASSES)

@@ -88,7 +88,13 @@ def test_a_suggestion_is_linear_in_the_sections(begun):
         jaxpr = jax.make_jaxpr(
             lambda state, dice, entropy, priority, ask=suggest: ask(
                 state,
-                strategies.make_evidence(state, dice, entropy=entropy, priority=priority),
+                strategies.make_evidence(
+                    state,
+                    dice,
+                    entropy=entropy,
+                    priority=priority,
+                    hindsight=strategies.Hindsight(dice=entropy, remaining=priority),
+                ),
             )
         )(run.state, run.learner.dice, entropy, priority)
         sizes = [

@@ -29,8 +29,8 @@ STRATEGIES = ("BDa", "Da", "Rand")
 SETTINGS = (
     f"--strategies={','.join(STRATEGIES)}",
     "--crop=32",
-    "--initial_epochs=45",
-    "--query_epochs=3",
+    "--initial_steps=90",
+    "--query_steps=6",
     "--target_dice=1",
     "--checkpoint_seconds=0",
 )
@@ -166,7 +166,7 @@ def test_what_a_user_sees(finished):
     # Without a terminal a stage that takes less than a minute has one line, and nothing else talks.
     stages = [line.split()[0] for line in err.splitlines()]
     assert stages == ["network", *STRATEGIES], err
-    assert "epoch 45, loss 0." in err.splitlines()[0]
+    assert "step 90, loss 0." in err.splitlines()[0]
     assert all(" 100%|" in line and "\r" not in line for line in err.splitlines())
     assert all("effort" in line and "Dice" in line for line in err.splitlines()[1:])
 

@@ -1,4 +1,4 @@
-"""Eqs. 5-9 and the ten methods on an example small enough to work out by hand.
+"""Eqs. 5-9, the methods of the paper and others, on an example to work out by hand.
 
 The example: two sections, three structures, structure 1 traced on the first section.
 With alpha = 1/2, D = (0.75, 0.5, 0.25). What is left to trace is
@@ -21,14 +21,26 @@ B = np.array([[8.0, 4.0, 2.0], [4.0, 12.0, 26.0], [2.0, 26.0, 32.0]], np.float32
 DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at T-2
 ENTROPY = np.array([[0.12, 0.9, 0.02], [0.2, 0.19, 0.15]], np.float32)
 PRIORITY = np.array([[0.3, 0.99, 0.1], [0.2, 0.6, 0.5]], np.float32)
-ALL = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
+PAPER = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
+BEYOND = ("BDr", "Oracle", "Lengths", "RandC", "RandR", "Neighbour")
+ALL = PAPER + BEYOND
+HINDSIGHT = strategies.Hindsight(
+    dice=np.array([[0.9, 1.0, 0.8], [0.5, 0.9, 0.7]], np.float32),
+    remaining=np.array([[4.0, 0.0, 10.0], [8.0, 10.0, 30.0]], np.float32),
+)
 
 
 def ask(s, name, dice=None, *, entropy=None, priority=None, alpha=0.5, min_effort=1.0, **given):
     """A suggestion on what the example knows."""
     dice = jnp.asarray(DICE if dice is None else dice, jnp.float32)
     evidence = strategies.make_evidence(
-        s, dice, alpha=alpha, entropy=entropy, priority=priority, min_effort=min_effort
+        s,
+        dice,
+        alpha=alpha,
+        entropy=entropy,
+        priority=priority,
+        min_effort=min_effort,
+        hindsight=HINDSIGHT,
     )
     return strategies.suggest(s, evidence, name, **given)
 
@@ -65,13 +77,15 @@ def test_predicted_dice_is_eq_6(alpha, expected):
     np.testing.assert_allclose(strategies.predicted_dice(jnp.asarray(DICE), alpha), expected)
 
 
-def test_the_table_has_the_papers_ten_methods():
-    assert set(strategies.STRATEGIES) == set(ALL)
+def test_the_table_has_the_papers_ten_methods_and_more():
+    assert tuple(strategies.STRATEGIES) == ALL
     labelled = {name for name, s in strategies.STRATEGIES.items() if s.loss != "partial"}
     assert labelled == {"BDa_CE"} and strategies.STRATEGIES["BDa_CE"].loss == "labelled"
     assert {name for name, s in strategies.STRATEGIES.items() if s.dropout} == {"H_dropout"}
     drawn = {name for name, s in strategies.STRATEGIES.items() if s.draw is not None}
-    assert drawn == {"Rand", "Uniform"}
+    assert drawn == {"Rand", "Uniform", "RandC", "RandR"}
+    bounds = {name for name, s in strategies.STRATEGIES.items() if s.hindsight}
+    assert bounds == {"Oracle", "Lengths"}
 
 
 BY_HAND = {
@@ -91,7 +105,87 @@ BY_HAND = {
     # The largest priority of a candidate.
     "Rand": ((1, 1), None),
     "Uniform": ((1, 1), None),
+    # (1-D)/2/R, and what the other section gains, 1/2 of it if it is open and farther from an
+    # answer: 1/32 1.5, 1/16 1.5 | 1/64 1.5, 1/48, 3/256 1.5
+    "BDr": ((0, 2), 0.0625 * 1.5),
+    # (1 - true Dice)/2 over true lengths: 1/80, 1/100 | 1/32, 1/200, 1/200
+    "Oracle": ((1, 0), 1 / 32),
+    # (1-D) over true lengths: 1/16, 3/40 | 1/32, 1/20, 1/40
+    "Lengths": ((0, 2), 0.075),
+    # Structure 1 has an answer; of the others the largest priority.
+    "RandC": ((1, 2), 0.5),
+    # Priority over R: .3/4, .1/6 | .2/8, .6/12, .5/32
+    "RandR": ((0, 0), 0.075),
+    # Structure 1 on the section beside the one where it was traced.
+    "Neighbour": ((1, 1), 1.0),
 }
+
+
+def test_rise_by_hand():
+    # Structure 0 was traced on section 1 of five, and may be on all but the last. D = 1/2, so what
+    # a section counts is 1/8. Known: 1/2, 1, 1/2, 1/4 on the first four.
+    in_range = np.ones((5, 2), bool)
+    in_range[4, 0] = False
+    s = _state(np.eye(2), [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]], in_range)
+    evidence = strategies.make_evidence(s, jnp.full((2, 2), 0.5))
+    np.testing.assert_allclose(
+        strategies.distance_to_seen(s.seen)[:, 0], [1, 0, 1, 2, 3], rtol=1e-6
+    )
+    np.testing.assert_allclose(strategies.share(evidence)[:, 0], 0.25, rtol=1e-6)
+    # An answer on section 3 takes section 2 from 1/2 to 1/2, one on 2 takes 3 from 1/4 to 1/2.
+    expected = np.array([1.0, 1.0, 1.25, 1.0]) / 8
+    found = np.asarray(strategies.rise(evidence))
+    np.testing.assert_allclose(found[[0, 2, 3], 0], expected[[0, 2, 3]], rtol=1e-6)
+    # Structure 1 was traced nowhere: section 2 gives 1/2 to both neighbours and 1/4 to the next.
+    np.testing.assert_allclose(found[[2, 0], 1], np.array([2.5, 1.9375]) / 10, rtol=1e-6)
+
+
+def test_rise_does_not_depend_on_the_end_that_sections_count_from():
+    rng = np.random.default_rng(0)
+    annotated = rng.random((9, 3)) < 0.3
+    dice = jnp.asarray(rng.random((2, 3)), jnp.float32)
+    there, back = (
+        strategies.rise(strategies.make_evidence(_state(B, a), dice))
+        for a in (annotated, annotated[::-1])
+    )
+    np.testing.assert_allclose(there, back[::-1], rtol=1e-5)
+
+
+def test_neighbours_by_the_nearest_answer():
+    seen = np.array([[0, 0], [0, 1], [0, 0], [0, 0], [0, 1]], bool)
+    distance = strategies.distance_to_seen(jnp.asarray(seen))
+    np.testing.assert_array_equal(distance[:, 1], [1, 0, 1, 1, 0])
+    assert np.isinf(distance[:, 0]).all()
+
+
+def test_random_by_cost_has_odds_of_one_over_it():
+    s = _state()
+    draw = strategies.STRATEGIES["RandR"].draw
+
+    @jax.jit
+    @jax.vmap
+    def pick(key):
+        found = ask(s, "RandR", priority=draw(key, 2, 3))
+        return found.section * 3 + found.structure
+
+    picked = np.asarray(pick(jax.random.split(jax.random.key(0), 2000)))
+    odds = np.array([1 / 4, 0, 1 / 6, 1 / 8, 1 / 12, 1 / 32])
+    np.testing.assert_allclose(
+        np.bincount(picked, minlength=6) / 2000, odds / odds.sum(), atol=0.03
+    )
+
+
+def test_random_by_class_asks_for_all_structures_as_often():
+    queries = _orders("RandC", jax.random.key(0), 8)
+    for count in range(3, 13, 3):
+        asked = np.bincount([c for _, c in queries[:count]], minlength=3)
+        assert asked.max() - asked.min() <= 1
+
+
+def test_bounds_need_hindsight():
+    evidence = strategies.make_evidence(_state(), jnp.asarray(DICE))
+    with pytest.raises(ValueError, match="'Oracle' needs hindsight"):
+        strategies.suggest(_state(), evidence, "Oracle")
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain", "jit"])
@@ -311,7 +405,7 @@ def test_skipped_pairs_are_not_asked_for():
 @pytest.mark.parametrize("name", ALL)
 def test_the_best_in_order_are_what_is_best_without_those_before(name):
     evidence = strategies.make_evidence(
-        _state(), jnp.asarray(DICE), entropy=ENTROPY, priority=PRIORITY
+        _state(), jnp.asarray(DICE), entropy=ENTROPY, priority=PRIORITY, hindsight=HINDSIGHT
     )
     found = strategies.suggestions(_state(), evidence, name, count=6)
     exclude = np.zeros((2, 3), bool)

@@ -38,8 +38,8 @@ FLAGS = flags.FLAGS
 pytestmark = pytest.mark.filterwarnings(r"error:os\.fork\(\) was called")
 SETTINGS = (
     "--crop=32",
-    "--initial_epochs=30",
-    "--query_epochs=1",
+    "--initial_steps=60",
+    "--query_steps=2",
     "--max_effort=0.6",
     "--checkpoint_seconds=0",
 )
@@ -147,10 +147,10 @@ def test_five_alphas_are_five_runs_from_one_network(folder):
     ("flag", "shared"),
     [
         ("length=crofton", True),
-        ("query_epochs=2", True),
+        ("query_steps=2", True),
         ("min_effort=3", True),
         ("margin=1", False),
-        ("initial_epochs=2", False),
+        ("initial_steps=2", False),
         ("learning_rate=0.1", False),
         ("crop=64", False),
         ("seed=1", False),
@@ -321,7 +321,7 @@ def test_a_full_disk_ends_the_sweep(call, folder, pretending):
 
 def test_networks_come_first_and_of_both_the_longest(folder):
     """As a scheduler gets them: the order, and what each waits for."""
-    runs = planned_by(folder, "--stack=a.npz", "--query_epochs=1,3,2", "--strategies=Da,BDa_CE")
+    runs = planned_by(folder, "--stack=a.npz", "--query_steps=1,3,2", "--strategies=Da,BDa_CE")
     asked = []
 
     class Done:
@@ -356,7 +356,7 @@ def test_networks_come_first_and_of_both_the_longest(folder):
     priorities, units, before = zip(*asked, strict=True)
     assert list(priorities) == sorted(priorities, reverse=True)
     assert [type(unit) for unit in units] == [jobs.NetworkUnit] * 2 + [jobs.RunUnit] * 6
-    assert [unit.configuration["query_epochs"] for unit in units[2:]] == [3, 3, 2, 2, 1, 1]
+    assert [unit.configuration["query_steps"] for unit in units[2:]] == [3, 3, 2, 2, 1, 1]
     keys = {unit.folder: unit.key for unit in units[:2]}
     assert [[f.key for f in b] for b in before] == [[], []] + [
         [keys[unit.network.folder]] for unit in units[2:]
@@ -379,7 +379,7 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
         except Exception as reason:
             raise InputError("in our words") from reason
 
-    unit = jobs.NetworkUnit(str(tmp_path), {"initial_epochs": 3}, "", None, 1)
+    unit = jobs.NetworkUnit(str(tmp_path), {"initial_steps": 3}, "", None, 1)
     monkeypatch.setattr(jobs, "train", perform)
     assert jobs.attempt(unit, 0, print) == (how, "in our words")
     jobs.forget_failure(unit)

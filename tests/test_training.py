@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from scipy import stats
 from scipy.special import logsumexp, softmax
 
 from al_jax import networks, training
@@ -16,7 +17,7 @@ from al_jax.state import PartialLabels
 from al_jax.training import Batch, Recipe, Training
 
 CLASSES = tiny.CLASSES
-SETTING = Training(crop=32, batch=2)
+SETTING = Training(crop=32, batch=2, balanced=0.0, optimiser="sgd")
 COUNT = 5  # sections: batches of 2 do not fit evenly
 PIXELWISE = tiny.Pixelwise(CLASSES)
 SMALL = networks.make_network("small", CLASSES)
@@ -31,22 +32,22 @@ def _stack():
 
 
 @functools.cache
-def _train(network, epochs, setting=SETTING, loss="partial", function="train"):
-    """A jitted training of the stack: (key, state, first_epoch, rate) -> (state, losses)."""
+def _train(network, steps, setting=SETTING, loss="partial", function="train"):
+    """A jitted training of the stack: (key, state, first_step, rate) -> (state, losses)."""
     sections, partial = _stack()
     recipe = Recipe(network, setting, loss)
 
     @jax.jit
-    def run(key, state, first_epoch=0, rate=0.02):
+    def run(key, state, first_step=0, rate=0.02):
         return getattr(training, function)(
             key,
             state,
             sections,
             partial,
             recipe,
-            epochs=epochs,
+            steps=steps,
             learning_rate=rate,
-            first_epoch=first_epoch,
+            first_step=first_step,
         )
 
     return run
@@ -63,8 +64,8 @@ def _assert_same(a, b):
 
 @pytest.fixture(scope="module")
 def whole():
-    """Two epochs of the small network."""
-    return _train(SMALL, 2)(jax.random.key(0), _state(SMALL))
+    """Six steps of the small network."""
+    return _train(SMALL, 6)(jax.random.key(0), _state(SMALL))
 
 
 def test_each_section_has_the_range_of_its_own_inside():
@@ -80,24 +81,24 @@ def test_each_section_has_the_range_of_its_own_inside():
 
 def test_training_in_two_pieces_is_training_in_one(whole):
     key = jax.random.key(0)
-    state, first = _train(SMALL, 1)(key, _state(SMALL))
-    state, second = _train(SMALL, 1)(key, state, 1)
+    state, first = _train(SMALL, 3)(key, _state(SMALL))
+    state, second = _train(SMALL, 3)(key, state, 3)
     np.testing.assert_array_equal(np.concatenate([first, second]), whole[1])
     _assert_same(state, whole[0])
 
 
 def test_the_same_key_gives_the_same_bytes(whole):
-    again = _train(SMALL, 2)(jax.random.key(0), _state(SMALL))
+    again = _train(SMALL, 6)(jax.random.key(0), _state(SMALL))
     _assert_same(whole, again)
-    other = _train(SMALL, 2)(jax.random.key(1), _state(SMALL))
+    other = _train(SMALL, 6)(jax.random.key(1), _state(SMALL))
     assert not np.array_equal(other[1], whole[1])
     assert whole[1].shape == (6,) and whole[1].dtype == jnp.float32
 
 
 def test_the_loss_goes_down():
-    run, state, key, means = _train(SMALL, 2), _state(SMALL), jax.random.key(2), []
-    for first_epoch in range(0, 28, 2):
-        state, losses = run(key, state, first_epoch)
+    run, state, key, means = _train(SMALL, 6), _state(SMALL), jax.random.key(2), []
+    for first_step in range(0, 84, 6):
+        state, losses = run(key, state, first_step)
         means.append(float(losses.mean()))
     assert np.isfinite(means).all()
     assert np.mean(means[-3:]) < 0.7 * means[0]
@@ -112,14 +113,14 @@ def test_every_epoch_visits_every_section(monkeypatch, count, batch):
     monkeypatch.setattr(training, "train_step", lambda key, state, chosen, *_: (state, chosen))
     steps = training.steps_per_epoch(count, batch)
     assert steps == int(np.ceil(count / batch))
-    partial = PartialLabels(np.zeros((count, 2, 2), np.int16), None, None)
+    partial = PartialLabels(np.zeros((count, 2, 2), np.int16), None, None, None)
     visited = training.train(
         jax.random.key(4),
         jnp.int32(0),
         None,
         partial,
         Recipe(PIXELWISE, Training(batch=batch)),
-        epochs=6,
+        steps=6 * steps,
         learning_rate=0.0,
     )[1]
     epochs = np.asarray(visited).reshape(6, steps * batch)
@@ -133,20 +134,128 @@ def test_every_epoch_visits_every_section(monkeypatch, count, batch):
 
 def test_a_batch_larger_than_the_stack():
     sections, partial = jax.tree.map(lambda leaf: leaf[:2], _stack())
-    recipe = Recipe(PIXELWISE, Training(crop=32))
+    recipe = Recipe(PIXELWISE, Training(crop=32, optimiser="sgd"))
     state, losses = quick(
         lambda key, state: training.train(
-            key, state, sections, partial, recipe, epochs=4, learning_rate=0.02
+            key, state, sections, partial, recipe, steps=4, learning_rate=0.02
         )
     )(jax.random.key(5), _state(PIXELWISE))
     assert losses.shape == (4,) and np.isfinite(losses).all()
     jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), state)
 
 
-def test_fine_tuning_starts_from_rest():
+def test_momentum_rests_before_fine_tuning_and_moments_do_not():
     resting = _state(PIXELWISE, heads=True)
     warm = resting.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, resting.momentum))
-    _assert_same(training.at_rest(warm), resting)
+    _assert_same(training.at_rest(warm, SETTING), resting)
+    adam = Training(optimiser="adamw")
+    moving = _state(PIXELWISE, setting=adam)
+    moving = moving.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, moving.momentum))
+    _assert_same(training.at_rest(moving, adam), moving)
+
+
+def test_steps_of_adamw_by_hand():
+    # Kingma and Ba 2015, Algorithm 1, with the decay beside the step (Loshchilov and Hutter 2019).
+    adamw = training.optimiser(Training(weight_decay=0.1, clip=1e9))
+    weights = {"kernel": jnp.array([[3.0, -4.0]])}
+    memory, first, second = adamw.init(weights), 0.0, 0.0
+    for step, gradient in enumerate(([[1.0, 0.5]], [[-2.0, 0.5]]), 1):
+        gradient = np.array(gradient)
+        update, memory = adamw.update({"kernel": jnp.array(gradient)}, memory, weights)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        scaled = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        expected = scaled + 0.1 * np.array([[3.0, -4.0]])
+        np.testing.assert_allclose(update["kernel"], expected, rtol=1e-4)
+
+
+def test_the_rate_may_follow_the_steps():
+    run, state, key = _train(PIXELWISE, 4), _state(PIXELWISE, heads=True), jax.random.key(1)
+    whole, _ = run(key, state)
+    sections, partial = _stack()
+    recipe = Recipe(PIXELWISE, SETTING)
+    stopped, losses = quick(
+        lambda key, state: training.train(
+            key,
+            state,
+            sections,
+            partial,
+            recipe,
+            steps=8,
+            learning_rate=lambda step: jnp.where(step < 4, 0.02, 0.0),
+        )
+    )(key, state)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5), stopped.params, whole.params
+    )
+    assert losses.shape == (8,)
+
+
+def test_balanced_crops_show_every_traced_class_as_often():
+    # Class 1 has 1 pixel, class 0 has 40 on one section and 1 on another; class 2 is not traced.
+    labels = np.full((4, 9, 9), -1, np.int16)
+    labels[0, :4], labels[0, 4, :4], labels[2, 8, 8], labels[3, 0, 5] = 0, 0, 0, 1
+    seen = np.zeros((4, 3), bool)
+    seen[[0, 2, 3], [0, 0, 1]] = True
+    partial = PartialLabels(jnp.asarray(labels), jnp.asarray(seen), None, None)
+    draw = jax.jit(jax.vmap(lambda key: training.random_traced(key, partial, 1)))
+    section, middle = (np.asarray(x) for x in draw(jax.random.split(jax.random.key(0), 4000)))
+    place = middle.astype(int)
+    shown = labels[section, place[:, 0], place[:, 1]]
+    np.testing.assert_allclose(np.bincount(shown) / 4000, [0.5, 0.5], atol=0.03)
+    np.testing.assert_allclose(
+        np.bincount(section, minlength=4) / 4000, [0.25, 0, 0.25, 0.5], atol=0.03
+    )
+    pixels = place[section == 0] @ [9, 1]
+    counts = np.bincount(pixels, minlength=81)[:40]
+    assert stats.chisquare(counts).pvalue > 1e-3 and counts.sum() == len(pixels)
+
+
+def test_a_balanced_crop_does_not_leave_the_section():
+    labels = np.full((2, 20, 30), -1, np.int16)
+    labels[1, 0, 29] = labels[1, 10, 15] = 1
+    seen = np.array([[False, False], [False, True]])
+    partial = PartialLabels(jnp.asarray(labels), jnp.asarray(seen), None, None)
+    keys = jax.random.split(jax.random.key(0), 50)
+
+    def middles(crop):
+        draw = jax.jit(jax.vmap(lambda key: training.random_traced(key, partial, crop)))
+        section, middle = draw(keys)
+        assert (np.asarray(section) == 1).all()
+        return {tuple(m) for m in np.asarray(middle).tolist()}
+
+    assert middles(9) == {(4.0, 25.0), (10.0, 15.0)}
+    assert middles(40) == {(9.5, 14.5)}  # a section smaller than the crop lies in its middle
+
+
+def test_balanced_crops_of_nothing_traced_are_crops():
+    sections, partial = _stack()
+    nothing = partial.replace(
+        labels=jnp.full_like(partial.labels, -1), seen=jnp.zeros_like(partial.seen)
+    )
+    setting = Training(crop=32, batch=4, balanced=1.0)
+    batch = quick(
+        lambda key: training.random_batch(key, sections, nothing, jnp.arange(4), setting)
+    )(jax.random.key(0))
+    assert np.isfinite(batch.inputs).all() and (np.asarray(batch.labels) == -1).all()
+
+
+@pytest.mark.parametrize("balanced", [0.0, 0.5, 1.0])
+def test_the_share_of_balanced_crops(balanced):
+    # Asked for section 4, where nothing is traced; a balanced crop is of another one.
+    sections, partial = _stack()
+    setting = Training(crop=32, batch=4, balanced=balanced)
+    chosen = jnp.full(400, 4)
+    crop = quick(lambda key: training.random_batch(key, sections, partial, chosen, setting))
+    batch = crop(jax.random.key(0))
+    shown = (np.asarray(batch.labels) >= 0).any((1, 2))
+    assert abs(shown.mean() - balanced) < 0.08
+    # The classes that an unlabelled pixel may be are those of the section that is shown.
+    assert (np.asarray(batch.compatible)[shown] == [0, 0, 1, 1]).all()
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="optimiser 'lion' is not of adamw, sgd"):
+        Training(optimiser="lion")
 
 
 def test_a_recipe_knows_its_losses():
@@ -198,7 +307,7 @@ def test_batches_without_anything_to_learn_are_finite(loss):
 
 def test_an_update_is_bounded_by_the_clip():
     params = tiny.weights(PIXELWISE, heads=True)
-    sgd = training.optimiser(Training(clip=0.5))
+    sgd = training.optimiser(Training(clip=0.5, optimiser="sgd"))
     gradient = jax.tree.map(lambda leaf: 1e4 * jnp.ones_like(leaf), params)
     momentum = sgd.init(params)
     for step in range(1, 5):
@@ -208,7 +317,7 @@ def test_an_update_is_bounded_by_the_clip():
         )
     # A small gradient is left alone.
     small = jax.tree.map(lambda leaf: 1e-4 * jnp.ones_like(leaf), params)
-    sgd = training.optimiser(Training(clip=0.5, weight_decay=0.0))
+    sgd = training.optimiser(Training(clip=0.5, weight_decay=0.0, optimiser="sgd"))
     jax.tree.map(
         np.testing.assert_array_equal, sgd.update(small, sgd.init(params), params)[0], small
     )
@@ -217,7 +326,7 @@ def test_an_update_is_bounded_by_the_clip():
 def test_the_penalty_is_part_of_what_is_clipped():
     # 10 w = (30, 40), and a gradient that takes half of it away: (15, 20), cut from 25 to 1.
     params = {"kernel": jnp.array([[3.0, 4.0]])}
-    sgd = training.optimiser(Training(weight_decay=10.0, clip=1.0, momentum=0.5))
+    sgd = training.optimiser(Training(weight_decay=10.0, clip=1.0, momentum=0.5, optimiser="sgd"))
     momentum = sgd.init(params)
     for gradient in ([[-15.0, -20.0]], [[0.0, 0.0]]):
         update, after = sgd.update({"kernel": jnp.array(gradient)}, momentum, params)
@@ -227,9 +336,10 @@ def test_the_penalty_is_part_of_what_is_clipped():
     np.testing.assert_allclose(update["kernel"], [[0.3 - 0.2, 0.4 - 0.4]], atol=1e-5)
 
 
-def test_weight_decay_acts_on_kernels_only():
+@pytest.mark.parametrize("optimiser", training.OPTIMISERS)
+def test_weight_decay_acts_on_kernels_only(optimiser):
     params = tiny.weights(SMALL, heads=True)
-    setting = Training(weight_decay=0.1, clip=1e9)
+    setting = Training(weight_decay=0.1, clip=1e9, optimiser=optimiser)
     sgd = training.optimiser(setting)
     params = jax.tree.map(np.asarray, params)
     still = jax.tree.map(np.zeros_like, params)
@@ -243,7 +353,7 @@ def test_weight_decay_acts_on_kernels_only():
 
 def test_a_step_by_hand():
     # One pixel, one class traced: softmax minus one-hot, through the last layer.
-    setting = Training(weight_decay=0.0, clip=1e9, momentum=0.5)
+    setting = Training(weight_decay=0.0, clip=1e9, momentum=0.5, optimiser="sgd")
     recipe = Recipe(PIXELWISE, setting)
     state = _state(PIXELWISE, setting=setting, heads=True)
     inputs = np.full((1, 1, 1, 3), 0.3, np.float32)

@@ -41,6 +41,7 @@ def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
     in_range[-1, 3] = compatible[-1, 3] = False
     partial = PartialLabels(
         labels=jnp.asarray(np.where(traced, truth, -1).astype(np.int16)),
+        seen=jnp.asarray((np.arange(count) < 3)[:, None] & (np.arange(CLASSES) < 2)),
         compatible=jnp.asarray(compatible),
         in_range=jnp.asarray(in_range),
     )

@@ -1,0 +1,80 @@
+"""How well the network draws by itself: the states that are compared, the presets, the command."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+from absl import flags
+from absl.testing import flagsaver
+from commands import caller, flags_of
+
+from al_jax import driver, oracle, simulation
+from al_jax.files.stacks import write_stack
+from al_jax.oracle import Config
+from experiments import learning, simulate
+
+FLAGS = flags.FLAGS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_flags():
+    with flags_of(learning):
+        yield
+
+
+def test_what_is_small_is_traced_on_every_so_many_sections():
+    stack = tiny.stack()
+    _, task, state = driver.prepare(stack, Config(), 0)
+    further = learning.traced_further(state, stack, task, large=2, every=2)
+    # The innermost disc, and the one around it or the background, have the shortest outlines.
+    added = np.asarray(further.annotated & ~state.annotated)
+    assert not added[::2].any()
+    small = np.flatnonzero((further.annotated[1::2] == task.present[1::2]).all(0))
+    assert len(small) == 2 and 3 in small
+    assert set(np.flatnonzero(added.any(0))) <= set(small)
+
+
+def test_the_papers_preset_counts_epochs():
+    paper = oracle.preset("paper", 24)
+    assert (paper.initial_steps, paper.query_steps) == (9000, 30)
+    assert oracle.preset("paper", 25).query_steps == 40
+    assert paper.training.optimiser == "sgd" and paper.training.balanced == 0
+    assert oracle.preset("default", 24) == oracle.preset("default", 5000) == Config()
+    with pytest.raises(ValueError, match="preset 'quick' is not one of default, paper"):
+        oracle.preset("quick", 24)
+
+
+def test_flags_change_a_preset():
+    with flagsaver.flagsaver():
+        FLAGS(["simulate"])
+        assert simulate.read_config("plain", 24) == Config()
+        FLAGS(["simulate", "--preset=paper", "--crop=64", "--alpha=0.25", "--field=paper"])
+        paper = oracle.preset("paper", 9)
+        training = dataclasses.replace(
+            paper.training,
+            crop=64,
+            convention="caffe",
+            augmentation=dataclasses.replace(paper.training.augmentation, field="paper"),
+        )
+        expected = dataclasses.replace(paper, alpha=0.25, training=training)
+        assert simulate.read_config("caffe", 9) == expected
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(
+        oracle, "DEFAULT", Config(network="pixelwise", initial_steps=50, query_steps=1)
+    )
+    write_stack(tmp_path / "stack.npz", tiny.stack())
+    call = caller(learning, monkeypatch, capsys)
+    status, out, err = call(f"--stack={tmp_path / 'stack.npz'}", "--crop=32", "--look=40")
+    assert status == 0, err
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[s, n] for s in ("start", "third") for n in ("40", "50")]
+    for row in rows:
+        dice = [float(value) for value in row[5::2]]
+        assert row[4::2] == ["background", "outer", "middle", "inner"]
+        assert abs(np.mean(dice[1:]) - float(row[3])) < 0.01 and 0 < float(row[3]) < 1
+    seconds = [float(row[2]) for row in rows]
+    assert 0 <= seconds[0] <= seconds[1]
