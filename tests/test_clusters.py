@@ -388,6 +388,7 @@ def preloading(slurm: dict[str, str], file: str) -> None:
     pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
 
 
+@pytest.mark.slow
 def test_every_cluster_gives_the_same_bytes(here, folder, slurm):
     """Here, by a TLS scheduler with two workers, and by SLURM."""
     status, _, err = here(*REAL, "--workdir=local")
