@@ -142,7 +142,7 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
         import dask_jobqueue  # which takes Ctrl-C over
     except ImportError as error:
         raise InputError(
-            f"--cluster={where} needs dask-jobqueue; pip install 'al_jax[cluster]'"
+            f"--cluster={where} needs dask-jobqueue; run: python -m pip install -e '.[cluster]'"
         ) from error
     signal.signal(signal.SIGINT, ours)
     own = dask.config.get(f"jobqueue.{where}")

@@ -1,11 +1,12 @@
 """What all commands share: one-line errors, working directories, the compilation cache."""
 
+import contextlib
 import math
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from absl import app, flags, logging
@@ -73,6 +74,20 @@ def prepare() -> None:
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
     # Where the cache cannot be written, everything works but for its speed.
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """A block of imports; where a package is missing, the command ends with one line.
+
+    Args:
+      name: the extra of al_jax that brings what is imported.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        line = f"{error.name} is not installed; run: python -m pip install -e '.[{name}]'"
+        raise SystemExit(_complain(line)) from None
 
 
 def run(main: Callable[[], int | None]) -> None:

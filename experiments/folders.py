@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import psutil
-
 from al_jax.files.whole import TEMPORARY, temporary_beside, write_whole
 from al_jax.stack import InputError
 
@@ -127,7 +125,7 @@ def _content(token: str, count: int) -> bytes:
         "token": token,
         "machine": _machine(),
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "began": _state_of(os.getpid())[1],
     }
     return json.dumps(owner).encode() + b"\n"
 
@@ -158,13 +156,29 @@ def _lives_here(held: bytes) -> bool | None:
         owner = json.loads(held)
         if owner["machine"] != _machine():
             return None
-        process = psutil.Process(owner["pid"])
-        same = abs(process.create_time() - owner["started"]) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        number, began = int(owner["pid"]), str(owner["began"])
+        os.kill(number, 0)  # which asks, and does nothing
+    except ProcessLookupError:
         return False
-    except (ValueError, KeyError, TypeError, psutil.Error):
+    except PermissionError:
+        pass
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+    state, found = _state_of(number)
+    return found == began and state not in "ZX" if found and began else None
+
+
+def _state_of(process: int) -> tuple[str, str]:
+    """The state of a process and when it began, as Linux counts; empty where nothing says it.
+
+    By hand, as this is all that a simulation would need a library of processes for.
+    """
+    try:
+        # After the name, which may hold anything in its brackets.
+        fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError):
+        return "", ""
 
 
 @contextlib.contextmanager

@@ -12,12 +12,16 @@ import tempfile
 import time
 
 from absl import flags
-from distributed import Worker
 
 from al_jax.driver import Show
 from al_jax.files.whole import write_whole
-from experiments import clusters, command, executors, jobs
-from experiments.jobs import NetworkUnit, RunUnit
+from experiments import command
+
+with command.extra("sweep"):
+    from distributed import Worker
+
+    from experiments import clusters, executors, jobs
+    from experiments.jobs import NetworkUnit, RunUnit
 
 FLAGS = flags.FLAGS
 

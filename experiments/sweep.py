@@ -16,12 +16,17 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from absl import flags
-from distributed import Client
 
 from al_jax.stack import InputError
-from experiments import clusters, command, executors, folders, grid, jobs
-from experiments.jobs import RunUnit
-from experiments.plan import plan
+from experiments import command, folders, grid
+
+with command.extra("sweep"):
+    import cryptography  # noqa: F401 (of TLS)
+    from distributed import Client
+
+    from experiments import clusters, executors, jobs
+    from experiments.jobs import RunUnit
+    from experiments.plan import plan
 
 FLAGS = flags.FLAGS
 NAME = "[0-9a-f]" * 16  # of a unit's folder, as a pattern

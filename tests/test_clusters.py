@@ -8,26 +8,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import tiny
+from commands import caller, flags_of
 from distributed import Security
 
 from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
-from experiments import clusters
+from experiments import clusters, report
+from experiments import sweep as sweep_command
+from experiments.report.runs import read_sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 PRETEND = str(ROOT / "tests" / "pretend_worker.py")
+QUICK = str(ROOT / "tests" / "quick_worker.py")
 PATIENCE = 120
 # One core a worker, whatever the machine has, so that all round alike.
 CORE = str(min(os.sched_getaffinity(0)))
 REAL = (
+    "--stack=a.npz",
     "--strategies=Da,Rand",
-    "--seed=0,1",
     "--crop=32",
-    "--initial_steps=60",
+    "--initial_steps=4",
     "--query_steps=2",
     "--max_effort=0.6",
     "--checkpoint_seconds=0",
@@ -39,6 +43,21 @@ def folder(tmp_path) -> pathlib.Path:
     """A folder with a stack in it."""
     write_stack(tmp_path / "a.npz", tiny.stack())
     return tmp_path
+
+
+@pytest.fixture
+def here(folder, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """The command in this process, with one worker and a tiny network; compilations are shared."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(clusters, "PRELOAD", QUICK)
+    monkeypatch.setattr(
+        clusters, "find_places", lambda _: [clusters.Place(frozenset({int(CORE)}), {})]
+    )
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    with flags_of(sweep_command):
+        yield caller(sweep_command, monkeypatch, capsys)
 
 
 def start(folder: pathlib.Path, *command: str, **environment: str) -> subprocess.Popen[str]:
@@ -53,17 +72,44 @@ def start(folder: pathlib.Path, *command: str, **environment: str) -> subprocess
     )
 
 
+def start_sweep(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    command = "-m", "experiments.sweep", "--stack=a.npz", "--workdir=out"
+    return start(folder, *command, *arguments, **environment)
+
+
 def sweep(folder: pathlib.Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    process = start(folder, "-m", "experiments.sweep", "--stack=a.npz", *arguments, **environment)
+    process = start_sweep(folder, *arguments, **environment)
     out, err = process.communicate(timeout=PATIENCE * 5)
     return process.returncode, out, err
 
 
+def begun(folder: pathlib.Path, process: subprocess.Popen[str]) -> list[tuple[int, int]]:
+    """The steps of the one run, once there is one."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := steps(folder)):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    return found
+
+
+def steps(folder: pathlib.Path) -> list[tuple[int, int]]:
+    """Steps of the one run that pretends, and which process made them."""
+    text = "".join(file.read_text() for file in folder.glob("out/runs/*/steps"))
+    return [(int(step), int(pid)) for step, pid in map(str.split, text.splitlines())]
+
+
+def assert_made_once(made: list[tuple[int, int]], processes: int) -> None:
+    """Of a killed process the last step may lack its line."""
+    numbers = [step for step, _ in made]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == 99, numbers
+    assert len(numbers) > 100 - processes and len({pid for _, pid in made}) == processes
+
+
 def csv_files(folder: pathlib.Path, workdir: str) -> dict[str, bytes]:
     """The tables of the report on a sweep."""
-    process = start(folder, "-m", "experiments.report", f"--sweep={workdir}")
-    assert process.wait(timeout=PATIENCE) == 0
-    found = {p.name: p.read_bytes() for p in (folder / workdir / "report").glob("*.csv")}
+    out = folder / f"report_{workdir}"
+    report.report(*read_sweep(str(folder / workdir)), "mri", None, out)
+    found = {path.name: path.read_bytes() for path in out.glob("*.csv")}
     assert len(found) >= 8
     return found
 
@@ -84,6 +130,7 @@ class Dask:
             f"DASK_DISTRIBUTED__COMM__TLS__{key}": str(folder / name) for key, name in tls.items()
         }
         self.file = folder / "scheduler.json"
+        self.file.unlink(missing_ok=True)
         place = ("--host", "127.0.0.1", "--protocol", "tls")
         self.scheduler = start(
             folder,
@@ -169,19 +216,11 @@ def test_wall_times(text, seconds):
 
 
 def test_a_sweep_on_a_cluster_of_others(folder, dask):
-    arguments = ("--workdir=out", "--strategies=HB,Da,Rand", f"--cluster={dask.file}")
+    arguments = ("--strategies=HB,Da,Rand", f"--cluster={dask.file}")
     status, out, err = sweep(folder, *arguments, **dask.environment)
     assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 2 ran, 0 were there, 1 failed"), err
     # The client is killed, and the same command goes on.
-    process = start(
-        folder,
-        "-m",
-        "experiments.sweep",
-        "--stack=a.npz",
-        *arguments,
-        "--seed=1,2,3",
-        **dask.environment,
-    )
+    process = start_sweep(folder, *arguments, "--seed=1,2,3", **dask.environment)
     deadline = time.monotonic() + PATIENCE
     while len(list(folder.glob("out/runs/*/result.json"))) < 3:
         assert time.monotonic() < deadline and process.poll() is None
@@ -191,30 +230,40 @@ def test_a_sweep_on_a_cluster_of_others(folder, dask):
     status, out, err = sweep(folder, *arguments, "--seed=1,2,3", **dask.environment)
     assert status == 1 and " 3 failed" in out and "out: 9 runs: " in out, err
     assert len(list(folder.glob("out/runs/*/result.json"))) == 8
-    # Without its scheduler a sweep ends with a line.
-    dask.scheduler.kill()
-    dask.scheduler.communicate()
-    status, out, err = sweep(folder, *arguments, "--seed=4", **dask.environment)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_ends_the_sweep_and_the_next_goes_on(folder):
+    """With a line; no step is made twice, though the old worker may still be at work."""
+    made = Dask(folder, PRETEND)
+    arguments = ("--strategies=BDa_CE", f"--cluster={made.file}")
+    process = start_sweep(folder, *arguments, **made.environment)
+    begun(folder, process)
+    made.scheduler.kill()
+    out, err = process.communicate(timeout=PATIENCE)
+    line = "error: the cluster's scheduler is gone; run the same command again"
+    assert (process.returncode, out, err.splitlines()[-1]) == (2, "", line), err
+    status, out, err = sweep(folder, *arguments, **made.environment)
     assert (status, out) == (2, "") and "does not answer" in err and err.count("\n") == 1
+    made.end()
+    again = Dask(folder, PRETEND)
+    status, _, err = sweep(folder, *arguments, **again.environment)
+    again.end()
+    assert status == 0, err
+    assert_made_once(steps(folder), len({pid for _, pid in steps(folder)}))
 
 
 @pytest.mark.slow
 def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
     """Which goes on from the checkpoint; no step is made twice."""
     made = Dask(folder, PRETEND, ("--lifetime", "25s"))
-    status, out, err = sweep(
-        folder,
-        "--workdir=out",
-        "--strategies=BDa_CE",
-        "--seed=0,1",
-        f"--cluster={made.file}",
-        **made.environment,
-    )
+    arguments = ("--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}")
+    status, out, err = sweep(folder, *arguments, PRETEND_STEP="0.25", **made.environment)
     made.end()
     assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
     workers = []
-    for steps in folder.glob("out/runs/*/steps"):
-        lines = [line.split() for line in steps.read_text().splitlines()]
+    for run in folder.glob("out/runs/*/steps"):
+        lines = [line.split() for line in run.read_text().splitlines()]
         assert [int(step) for step, _ in lines] == list(range(100))
         workers.append({pid for _, pid in lines})
     assert sorted(map(len, workers)) == [1, 2] and len(set.union(*workers)) == 2
@@ -223,25 +272,40 @@ def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_followed_by_another(folder):
     made = Dask(folder, PRETEND)
-    process = start(
-        folder,
-        "-m",
-        "experiments.sweep",
-        "--stack=a.npz",
-        "--workdir=out",
-        "--strategies=BDa_CE",
-        f"--cluster={made.file}",
-        **made.environment,
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not (found := list(folder.glob("out/runs/*/steps"))) or not found[0].read_text():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    os.kill(int(found[0].read_text().split()[1]), signal.SIGKILL)
+    arguments = ("--strategies=BDa_CE", f"--cluster={made.file}")
+    process = start_sweep(folder, *arguments, **made.environment)
+    os.kill(begun(folder, process)[0][1], signal.SIGKILL)
     _, err = process.communicate(timeout=PATIENCE)
     made.end()
     assert process.returncode == 0, err
-    assert len({line.split()[1] for line in found[0].read_text().splitlines()}) == 2
+    assert_made_once(steps(folder), 2)
+
+
+@pytest.fixture
+def small_disk(folder) -> Iterator[pathlib.Path]:
+    """The folder of a sweep, on a disk that its checkpoints fill."""
+    place = folder / "out"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small disk can be mounted by root alone, where that is allowed")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_sweep_and_with_more_room_it_goes_on(here, folder, small_disk):
+    status, out, err = here("--workdir=out", *REAL)
+    assert (status, out) == (2, ""), err
+    line = err.splitlines()[-1]
+    assert line.startswith("error: ") and "No space left on device" in line
+    assert not list(small_disk.glob("runs/*/result.json"))
+    more = ["mount", "-o", "remount,size=64m", str(small_disk)]
+    subprocess.run(more, check=True, capture_output=True)
+    status, out, err = here("--workdir=out", *REAL)
+    assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
+    assert here("--workdir=whole", *REAL)[0] == 0
+    assert csv_files(folder, "out") == csv_files(folder, "whole")
 
 
 INTRUDER = """
@@ -317,37 +381,59 @@ def jobs_of(slurm: dict[str, str]) -> list[str]:
     return asked.stdout.splitlines()
 
 
+def preloading(slurm: dict[str, str], file: str) -> None:
+    """Its workers load a file of the tests as well."""
+    settings = json.loads(pathlib.Path(slurm["DASK_CONFIG"]).read_text())
+    settings["jobqueue"]["slurm"]["worker-extra-args"] = ["--preload", file]
+    pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
+
+
 @pytest.mark.slow
-def test_every_cluster_gives_the_same_bytes(folder, slurm):
+def test_every_cluster_gives_the_same_bytes(here, folder, slurm):
     """Here, by a TLS scheduler with two workers, and by SLURM."""
-    status, _, err = sweep(folder, *REAL, "--workdir=local", "--jobs=2")
+    status, _, err = here(*REAL, "--workdir=local")
     assert status == 0, err
     expected = csv_files(folder, "local")
-    made = Dask(folder, "experiments.jobs")
-    status, _, err = sweep(
-        folder, *REAL, "--workdir=dask", f"--cluster={made.file}", **made.environment
-    )
+    made = Dask(folder, QUICK)
+    arguments = (*REAL, "--workdir=dask", f"--cluster={made.file}")
+    status, _, err = sweep(folder, *arguments, **made.environment)
     made.end()
     assert status == 0, err
     assert csv_files(folder, "dask") == expected
-    status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", "--jobs=2", **slurm)
+    preloading(slurm, QUICK)
+    status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", **slurm)
     assert status == 0, err
     assert csv_files(folder, "slurm") == expected
     assert not list((folder / "slurm" / ".dask").iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["worker", "node"])
+def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
+    """A worker that is killed is followed by another; a node that is given up may write on."""
+    preloading(slurm, PRETEND)
+    arguments = ("--strategies=BDa_CE", "--cluster=slurm", "--jobs=1")
+    step = "0.1" if lost == "worker" else "0.8"  # it takes SLURM half a minute to see it
+    process = start_sweep(folder, *arguments, PRETEND_STEP=step, **slurm)
+    ((_, worker), *_) = begun(folder, process)
+    if lost == "worker":
+        os.kill(worker, signal.SIGKILL)
+    else:
+        number = pathlib.Path(slurm["SLURM_CONF"]).parent / "run" / "slurmd.pid"
+        os.kill(int(number.read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while any(" R " in line for line in jobs_of(slurm)):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        assert len(steps(folder)) < 100  # so it wrote on
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert_made_once(steps(folder), 2 if lost == "worker" else 1)
+
+
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
-    process = start(
-        folder,
-        "-m",
-        "experiments.sweep",
-        "--stack=a.npz",
-        "--workdir=out",
-        "--strategies=Da",
-        "--cluster=slurm",
-        "--jobs=1",
-        **slurm,
-    )
+    arguments = ("--strategies=Da", "--cluster=slurm", "--jobs=1")
+    process = start_sweep(folder, *arguments, **slurm)
     deadline = time.monotonic() + PATIENCE
     while not jobs_of(slurm):
         assert time.monotonic() < deadline and process.poll() is None

@@ -65,3 +65,26 @@ def test_an_unpacked_wheel_works_in_another_folder(wheel, tmp_path):
         [sys.executable, "-c", program], cwd=elsewhere, check=True, capture_output=True, text=True
     )
     assert said.stdout.split() == [str(site / "al_jax" / "__init__.py"), "9"]
+
+
+WITHOUT = """
+import importlib, sys
+sys.modules |= dict.fromkeys(("dask", "distributed", "cryptography"))
+for name in sys.argv[1:]:
+    importlib.import_module(f"experiments.{name}")
+"""
+
+
+def test_sweeps_alone_need_their_extra():
+    """As an installation without extras has it; a sweep says how to get it."""
+
+    def imported(*names: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", WITHOUT, *names]
+        return subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+
+    alone = imported("simulate", "synthesise", "report", "lengths", "benchmark", "scale")
+    assert alone.returncode == 0, alone.stderr
+    sweep = imported("sweep")
+    assert (sweep.returncode, sweep.stdout) == (2, "")
+    said = "is not installed; run: python -m pip install -e '.[sweep]'\n"
+    assert sweep.stderr.startswith("error: ") and sweep.stderr.endswith(said), sweep.stderr

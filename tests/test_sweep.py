@@ -387,6 +387,17 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
     assert jobs.attempt(unit, 0, print) == (how, line)
 
 
+def test_a_stack_that_a_worker_cannot_read_is_a_failure_with_a_line(folder):
+    (run,) = planned_by(folder, "--stack=a.npz", "--strategies=Da")
+    kept = pathlib.Path(run.network.stack)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    for unit in (run.network, run):
+        how, line = jobs.attempt(unit, 0, print)
+        assert how == "failed" and "cannot be read as an npz file" in line
+        assert jobs.failure(unit) == line and not unit.done
+        assert not list(pathlib.Path(unit.folder).glob(".*"))
+
+
 def test_units_and_settings_survive_as_plain_data(folder):
     (run,) = planned_by(
         folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0.25", "--crop=32", "--field=paper"
