@@ -139,6 +139,7 @@ def assess(
     *,
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
+    where: jax.Array | None = None,
 ) -> tuple[Learner, chex.ArrayTree]:
     """The learner before its first query: D(T-2) is D(T-1).
 
@@ -146,13 +147,14 @@ def assess(
       train_state: the trained network.
       state, sections: what was traced, and on what.
       lessons: static.
-      keep, beside: as of `prediction.predict`, of the same prediction.
+      keep, beside, where: as of `prediction.predict`, of the same prediction. Of Eq. 6 only the
+        sections with answers count (`state.seen.any(1)`).
 
     Returns:
       The learner, and what `keep` made of its prediction.
     """
     key = jax.random.fold_in(state.key, 0)
-    seen, kept = _look(key, train_state, state, sections, lessons, keep, beside)
+    seen, kept = _look(key, train_state, state, sections, lessons, (keep, beside, where))
     now = estimated_dice(seen["fit"], seen["traced"])
     return Learner(train=train_state, dice=jnp.stack([now, now]), **seen), kept
 
@@ -178,6 +180,7 @@ def relearn(
     answered: tuple[jax.Array | int, jax.Array | int] | None = None,
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
+    where: jax.Array | None = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
     """What follows an answer: fine-tune, predict, remember the Dice.
 
@@ -190,7 +193,7 @@ def relearn(
       sections: the stack.
       lessons: static.
       answered: section and structure of the answer, which 'prospective' asks for.
-      keep, beside: as of `prediction.predict`, of the new network's prediction.
+      keep, beside, where: as of `assess`, of the new network's prediction.
 
     Returns:
       The learner, the loss of every step, and what `keep` made of its prediction.
@@ -214,7 +217,7 @@ def relearn(
         epochs=lessons.query_epochs,
         learning_rate=lessons.query_learning_rate,
     )
-    seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
+    seen, kept = _look(key_predict, train_state, state, sections, lessons, (keep, beside, where))
     if not prospective:
         now = estimated_dice(seen["fit"], seen["traced"])
         history = jnp.stack([now, _or(learner.dice[0], now)])
@@ -279,10 +282,10 @@ def _look(
     state: ALState,
     sections: Sections,
     lessons: Lessons,
-    keep: Keep,
-    beside: chex.ArrayTree,
+    kept: tuple[Keep, chex.ArrayTree, jax.Array | None],
 ) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
     """What the method looks at in a prediction, by the fields of `Learner`, and what is kept."""
+    keep, beside, where = kept
 
     def both(prediction: Prediction, aside: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         names = ("fit", "traced", "entropy")
@@ -296,6 +299,7 @@ def _look(
         lessons.recipe,
         keep=both,
         beside=beside,
+        where=where,
         entropy=lessons.entropy,
         dropout_samples=lessons.dropout_samples,
         mesh=lessons.mesh,
