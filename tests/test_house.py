@@ -25,6 +25,7 @@ ROWS = (
     ("oracle",),
     ("simulation",),
     ("driver",),
+    ("session",),
 )
 RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
 KNOW_THE_TRUTH = {"stack", "files", "synthesis", "oracle", "simulation", "driver", "figures"}

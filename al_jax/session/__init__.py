@@ -1,0 +1,1 @@
+"""A person at work: what is asked of them, and what becomes of their answers."""
