@@ -1,8 +1,8 @@
 """A question goes out as files, and the answer comes back from whatever a tool saved."""
 
-import dataclasses
 import json
 import shutil
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -11,10 +11,9 @@ import tifffile
 from partitions import CLASSES, NAMES, partition
 from PIL import Image
 
-from al_jax.session.classes import ids_of
+from al_jax.session.classes import ids_of, make_classes
 from al_jax.session.exchange import (
-    Question,
-    digest,
+    array_digest,
     outline_to_trace,
     read_answer,
     read_manifest,
@@ -32,24 +31,36 @@ def needs(name):
         pytest.importorskip(module, reason=f"{name} needs it: pip install '.[annotate]'")
 
 
-def ask(seed=0, structure=2, **changes) -> tuple[Question, np.ndarray]:
+class Asking(NamedTuple):
+    section: int
+    structure: int
+    section_name: str
+    why: str
+    image: np.ndarray
+    inside: np.ndarray
+    labels: np.ndarray
+    proposal: np.ndarray | None
+
+
+TABLE = make_classes(NAMES)
+
+
+def ask(seed=0, structure=2) -> tuple[Asking, np.ndarray]:
     """A question about a random section, on which the classes below the structure are traced."""
     truth = partition(seed)
     rng = np.random.default_rng(seed)
     mask = truth == structure
-    labels = np.where((truth >= 0) & (truth < structure), truth, -1).astype(np.int16)
-    question = Question(
+    question = Asking(
         section=3,
         structure=structure,
         section_name="section_3.png",
+        why="expected Dice 0.31",
         image=rng.integers(0, 256, (*truth.shape, 1)).astype(np.uint8),
         inside=np.ones(truth.shape, bool),
-        labels=labels,
-        names=NAMES,
+        labels=np.where((truth >= 0) & (truth < structure), truth, -1).astype(np.int16),
         proposal=mask,
-        reasons="expected Dice 0.31",
     )
-    return dataclasses.replace(question, **changes), mask
+    return question, mask
 
 
 @pytest.fixture
@@ -60,14 +71,13 @@ def asked(tmp_path):
     proposal = np.zeros((6, 8), bool)
     proposal[2:5, 2:6] = True
     question, _ = ask()
-    question = dataclasses.replace(
-        question,
+    question = question._replace(
         image=np.arange(48, dtype=np.uint8).reshape(6, 8, 1),
         inside=np.ones((6, 8), bool),
         labels=labels,
         proposal=proposal,
     )
-    write_question(tmp_path / "q", question, PLAIN)
+    write_question(tmp_path / "q", question, TABLE, PLAIN)
     return read_manifest(tmp_path / "q"), ids_of(labels, CLASSES)
 
 
@@ -91,7 +101,7 @@ def test_the_proposal_comes_back_as_the_answer(name, tmp_path):
     for seed in range(6):
         question, mask = ask(seed, structure=seed % CLASSES)
         folder = tmp_path / str(seed)
-        write_question(folder, question, [name])
+        write_question(folder, question, TABLE, [name])
         manifest = read_manifest(folder)
         path = folder / manifest.files[name]["proposal"]
         if mask.any():
@@ -103,12 +113,12 @@ def test_the_proposal_comes_back_as_the_answer(name, tmp_path):
 
 def test_files_are_as_the_manifest_says(tmp_path):
     question, _ = ask(1)
-    paths = write_question(tmp_path, question, PLAIN)
+    paths = write_question(tmp_path, question, TABLE, PLAIN)
     assert paths[0].name == "question.json" and set(paths) == set(tmp_path.iterdir())
     content = json.loads(paths[0].read_text())
     assert content["name"] == "Pütamen, left" and content["id"] == 3
     assert content["shape"] == list(question.labels.shape)
-    assert content["image_digest"] == digest(question.image)
+    assert content["image_digest"] == array_digest(question.image)
     manifest = read_manifest(tmp_path)
     assert manifest.pair == "'Pütamen, left' on section section_3.png"
     assert set(manifest.files) == set(PLAIN)
@@ -124,8 +134,8 @@ def test_files_are_as_the_manifest_says(tmp_path):
 
 
 def test_without_a_proposal_there_is_none(tmp_path):
-    question, _ = ask(1, proposal=None)
-    write_question(tmp_path, question, ["png"])
+    question, _ = ask(1)
+    write_question(tmp_path, question._replace(proposal=None), TABLE, ["png"])
     assert set(read_manifest(tmp_path).files["png"]) == {"image", "template"}
 
 
@@ -133,14 +143,14 @@ def test_colours_and_floats_are_written(tmp_path):
     rng = np.random.default_rng(0)
     question, _ = ask(2)
     colours = rng.integers(0, 256, (*question.labels.shape, 3)).astype(np.uint8)
-    write_question(tmp_path / "rgb", dataclasses.replace(question, image=colours), PLAIN)
+    write_question(tmp_path / "rgb", question._replace(image=colours), TABLE, PLAIN)
     for picture in ("image.png", "image.tif"):
         np.testing.assert_array_equal(np.array(Image.open(tmp_path / "rgb" / picture)), colours)
     voxels = np.asarray(nibabel.load(tmp_path / "rgb" / "image.nii.gz").dataobj)[..., 0]
     for k, channel in enumerate("RGB"):
         np.testing.assert_array_equal(voxels[channel].T, colours[..., k])
     floats = rng.normal(size=(*question.labels.shape, 1)).astype(np.float32)
-    write_question(tmp_path / "float", dataclasses.replace(question, image=floats), PLAIN)
+    write_question(tmp_path / "float", question._replace(image=floats), TABLE, PLAIN)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "float" / "image.tif"), floats[..., 0])
     grey = np.array(Image.open(tmp_path / "float" / "image.png"))
     assert grey.min() == 0 and grey.max() == 255
@@ -252,8 +262,8 @@ def test_volumes_may_be_stored_in_any_order(codes, asked, tmp_path):
 
 def test_a_place_that_the_stack_had_is_kept(tmp_path):
     turned = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
-    question, mask = ask(5, affine=turned)
-    write_question(tmp_path, question, ["nifti"])
+    question, mask = ask(5)
+    write_question(tmp_path, question, TABLE, ["nifti"], affine=turned)
     volume = nibabel.load(tmp_path / "proposal.nii.gz")
     np.testing.assert_allclose(volume.affine, turned, atol=1e-6)
     path = tmp_path / "proposal.nii.gz"
@@ -290,10 +300,10 @@ def test_unknown_formats_are_refused(tmp_path):
     question, _ = ask()
     for formats in (["png", "dicom"], []):
         with pytest.raises(InputError, match="choose from nifti, "):
-            write_question(tmp_path / "none", question, formats)
+            write_question(tmp_path / "none", question, TABLE, formats)
     assert not (tmp_path / "none").exists()
     (tmp_path / "answer.txt").write_text("x")
-    write_question(tmp_path, question, ["png"])
+    write_question(tmp_path, question, TABLE, ["png"])
     assert "of no format that is read" in refusal(tmp_path / "answer.txt", read_manifest(tmp_path))
 
 
@@ -301,5 +311,5 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rasterio.features", None)
     question, _ = ask()
     with pytest.raises(InputError, match=r"GeoJSON needs .* rasterio .*al_jax\[annotate\]"):
-        write_question(tmp_path / "none", question, ["geojson"])
+        write_question(tmp_path / "none", question, TABLE, ["geojson"])
     assert not (tmp_path / "none").exists()

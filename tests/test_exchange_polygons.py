@@ -157,8 +157,8 @@ def test_what_cannot_be_an_answer(content, line, tmp_path):
 
 
 def test_an_answer_drawn_on_the_whole_slide(tmp_path):
-    question, _ = ask(11, downsample=8.0)
-    write_question(tmp_path / "q", question, ["geojson"])
+    question, _ = ask(11)
+    write_question(tmp_path / "q", question, TABLE, ["geojson"], downsample=8.0)
     manifest = read_manifest(tmp_path / "q")
     drawn = feature(polygon([[8 * x, 8 * y] for x, y in box(1.2, 0.2, 3.3, 2.4)]), name=NAMES[2])
     mask = read_answer(saved(tmp_path, drawn), manifest)
@@ -172,7 +172,7 @@ def test_an_answer_drawn_on_the_whole_slide(tmp_path):
 
 def test_a_template_that_came_through_qupath_is_an_answer(tmp_path):
     question, mask = ask(11)
-    write_question(tmp_path / "q", question, ["geojson"])
+    write_question(tmp_path / "q", question, TABLE, ["geojson"])
     manifest = read_manifest(tmp_path / "q")
     content = json.loads((tmp_path / "q" / "template.geojson").read_text())
     drawn = json.loads(to_geojson(np.where(mask, 3, 0), TABLE))["features"]

@@ -131,8 +131,9 @@ class TestAnswers:
     @pytest.fixture
     def asked(self, tmp_path):
         names = tuple(ascii_names())
-        question, mask = ask(11, names=names, affine=PLACE)
-        write_question(tmp_path / "q", question, ["seg.nrrd"])
+        question, mask = ask(11)
+        formats = ["seg.nrrd"]
+        write_question(tmp_path / "q", question, make_classes(names), formats, affine=PLACE)
         return read_manifest(tmp_path / "q"), mask, question.labels
 
     def answered(self, tmp_path, layers):

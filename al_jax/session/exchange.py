@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from al_jax.files.folders import open_picture
 from al_jax.files.pictures import ids_of as picture_ids
 from al_jax.files.reading import full_path, listed, reading
 from al_jax.files.whole import write_whole
-from al_jax.session.classes import Classes, ids_of, labels_of, make_classes, tables
+from al_jax.session.classes import Classes, ids_of, labels_of, tables
 from al_jax.session.formats import FORMATS, Grid, Saved, check_formats, png, read_saved
 from al_jax.session.placement import section_affine, stack_affine
 from al_jax.stack import UNLABELLED, Colour, InputError
@@ -27,35 +28,40 @@ MANIFEST, TRACED = "question.json", "traced.png"
 VERSION = 1
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Question:
-    """A pair that is asked, and what a person may want to see of it.
+class Asked(Protocol):
+    """What is written of a question: `session.Question` has it, and so may any other."""
 
-    Attributes:
-      section, structure: n and c, counted from 0.
-      section_name: as in `Images.sections`.
-      image: [H, W, 1 or 3] uint8 or float32.
-      inside: [H, W] bool.
-      labels: [H, W] int16, what has been traced on the section.
-      names, colours: as of `Images`.
-      proposal: [H, W] bool, what the network takes for the structure; None: nothing yet.
-      reasons: why this pair, a line.
-      downsample: pixels of a full-resolution image along a pixel of the section, for GeoJSON.
-      affine: [4, 4], from (column, row, 0) of this section to mm (RAS); None: it has no place.
-    """
+    @property
+    def section(self) -> int:
+        """n, counted from 0."""
 
-    section: int
-    structure: int
-    section_name: str
-    image: np.ndarray
-    inside: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-    colours: tuple[Colour, ...] | None = None
-    proposal: np.ndarray | None = None
-    reasons: str = ""
-    downsample: float = 1.0
-    affine: np.ndarray | None = None
+    @property
+    def structure(self) -> int:
+        """c, counted from 0."""
+
+    @property
+    def section_name(self) -> str:
+        """As in `Images.sections`."""
+
+    @property
+    def why(self) -> str:
+        """The reasons, one line."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """[H, W, 1 or 3] uint8 or float32."""
+
+    @property
+    def inside(self) -> np.ndarray:
+        """[H, W] bool."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[H, W] int16, what has been traced on the section, else `UNLABELLED`."""
+
+    @property
+    def proposal(self) -> np.ndarray | None:
+        """[H, W] bool, what the network takes for the structure; None: nothing yet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +70,14 @@ class Manifest:
 
     Attributes:
       path: of the file.
-      section, structure, section_name, names, colours, downsample, reasons: as of `Question`.
+      section, structure, section_name, why: as of `Asked`.
       id: of the structure in label maps.
+      names, colours: of all classes.
       shape: (H, W).
+      downsample: pixels of a full-resolution image along a pixel of the section, for GeoJSON.
       affine: four rows of four numbers: from (column, row, 0) to mm (RAS).
-      image_digest: `digest` of the section's image.
-      traced_digest: `digest` of what had been traced on it, its ids.
+      image_digest: `array_digest` of the section's image.
+      traced_digest: `array_digest` of what had been traced on it, its ids.
       files: format -> 'image', 'template', 'proposal' or 'outline' -> name of a file beside it.
     """
 
@@ -85,7 +93,7 @@ class Manifest:
     affine: tuple[tuple[float, ...], ...]
     image_digest: str
     traced_digest: str
-    reasons: str
+    why: str
     files: dict[str, dict[str, str]]
 
     @property
@@ -104,7 +112,7 @@ class Manifest:
         return f"'{self.names[self.structure]}' on section {self.section_name}"
 
 
-def digest(array: np.ndarray) -> str:
+def array_digest(array: np.ndarray) -> str:
     """SHA-256 of the numbers of an array with their type and shape."""
     array = np.ascontiguousarray(array)
     known = f"{array.dtype.str} {array.shape} ".encode()
@@ -112,7 +120,13 @@ def digest(array: np.ndarray) -> str:
 
 
 def write_question(
-    folder: str | os.PathLike, question: Question, formats: Sequence[str]
+    folder: str | os.PathLike,
+    question: Asked,
+    classes: Classes,
+    formats: Sequence[str],
+    *,
+    affine: np.ndarray | None = None,
+    downsample: float = 1.0,
 ) -> list[pathlib.Path]:
     """Writes a question as files; the manifest is the last to be written.
 
@@ -123,7 +137,10 @@ def write_question(
     Args:
       folder: of this question alone; made if it is missing.
       question: the pair.
+      classes: of the stack, from `make_classes`.
       formats: some of `formats.FORMATS`.
+      affine: [4, 4], from (column, row, 0) of this section to mm (RAS); None: it has no place.
+      downsample: pixels of a full-resolution image along a pixel of the section, for GeoJSON.
 
     Returns:
       Paths of the files, the manifest first.
@@ -134,11 +151,9 @@ def write_question(
     """
     check_formats(formats)
     folder = full_path(folder)
-    classes = make_classes(question.names, question.colours)
-    affine = question.affine
     if affine is None:
         affine = section_affine(stack_affine(), question.section)
-    grid = Grid(np.asarray(affine, float), question.downsample)
+    grid = Grid(np.asarray(affine, float), downsample)
     traced = ids_of(question.labels, len(classes.names))
     labels = {"template": traced}
     if question.proposal is not None:
@@ -166,14 +181,14 @@ def write_question(
         "section": question.section,
         "section_name": question.section_name,
         "structure": question.structure,
-        "name": question.names[question.structure],
+        "name": classes.names[question.structure],
         "id": question.structure + 1,
-        "reasons": question.reasons,
+        "why": question.why,
         "shape": list(question.labels.shape),
-        "downsample": question.downsample,
+        "downsample": downsample,
         "affine": grid.affine.tolist(),
-        "image_digest": digest(question.image),
-        "traced_digest": digest(traced),
+        "image_digest": array_digest(question.image),
+        "traced_digest": array_digest(traced),
         "names": classes.names,
         "colours": classes.colours,
         "files": files,
@@ -219,7 +234,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
             affine=tuple(tuple(map(float, row)) for row in found["affine"]),
             image_digest=str(found["image_digest"]),
             traced_digest=str(found["traced_digest"]),
-            reasons=str(found["reasons"]),
+            why=str(found["why"]),
             files=found["files"],
         )
 
@@ -273,7 +288,7 @@ def read_traced(manifest: Manifest) -> np.ndarray:
     picture = open_picture(path)
     ids = picture_ids(picture, picture.orientation)
     ids = ids.astype(ids_of(np.zeros(0), len(manifest.names)).dtype)
-    if digest(ids) != manifest.traced_digest:
+    if array_digest(ids) != manifest.traced_digest:
         raise InputError(f"{path}: was changed since the question was written; write it again")
     return labels_of(ids)
 
