@@ -87,7 +87,7 @@ def answer(
     return (
         Annotations(
             state,
-            {**annotations.labels, section: after.labels[0]},
+            {**annotations.labels, section: np.asarray(after.labels[0])},
             skipped & ~state.annotated,
         ),
         report,

@@ -62,7 +62,7 @@ def look(
 
 
 def _known(dice: jax.Array | None, state: ALState) -> jax.Array:
-    return np.full((2, state.annotated.shape[1]), np.nan, np.float32) if dice is None else dice
+    return jnp.full((2, state.annotated.shape[1]), jnp.nan) if dice is None else dice
 
 
 @jax.jit

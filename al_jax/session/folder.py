@@ -285,9 +285,9 @@ def _from_plain(default: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from what `asdict` and JSON made of it; missing fields have their defaults."""
     found = {}
     for field in dataclasses.fields(default):
-        usual, value = getattr(default, field.name), values.get(field.name)
         if field.name not in values:
             continue
+        usual, value = getattr(default, field.name), values[field.name]
         if dataclasses.is_dataclass(usual):
             value = _from_plain(usual, value)
         elif isinstance(value, list):

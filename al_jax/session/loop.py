@@ -37,8 +37,8 @@ from al_jax.session.ledger import Event
 from al_jax.session.updates import Trained, Trainer
 from al_jax.stack import UNLABELLED, InputError
 
-HOW = ("traced", "accepted", "corrected")
-"""How an answer was made: from nothing, or the proposal as it was, or changed."""
+HOW = ("traced", "accepted", "corrected", "given")
+"""How an answer was made: anew, the proposal as it was, or changed; or before the session."""
 
 TOLERANCES = (0, 1, 2)
 """Pixels within which an outline counts as kept from the proposal."""
@@ -61,6 +61,7 @@ class Question:
       proposal: [H, W] bool, what the network would answer; None while there is no network.
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
       network: number of the last event that the network had seen.
+      asked: when, in seconds of `time.time`.
     """
 
     section: int
@@ -80,6 +81,7 @@ class Question:
     segmentation: np.ndarray | None
     confidence: np.ndarray | None
     network: int
+    asked: float
 
 
 class Stored(NamedTuple):
@@ -123,7 +125,6 @@ class Session:
         self.network, self.notices = self._trainer.latest(len(self.events))
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
-        self._asked = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -140,8 +141,21 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
         session = Session(place, folder.read(place))
         try:
             yield session
-        finally:
-            save_network(session)
+        except BaseException:
+            with contextlib.suppress(InputError):
+                save_network(session)
+            raise
+        save_network(session)
+
+
+def read_session(path: str | os.PathLike) -> Session:
+    """A session to look at, whoever holds it; nothing may be stored in it.
+
+    Raises:
+      InputError: as of `open_session`.
+    """
+    place = pathlib.Path(path).expanduser()
+    return Session(place, folder.read(place))
 
 
 def replay(session: Session, events: Sequence[Event]) -> Annotations:
@@ -157,13 +171,18 @@ def replay(session: Session, events: Sequence[Event]) -> Annotations:
 
 
 def next_question(
-    session: Session, *, section: int | None = None, structure: int | None = None
+    session: Session,
+    *,
+    section: int | None = None,
+    structure: int | None = None,
+    look: bool = True,
 ) -> Question | None:
     """What to ask now, by the newest network; at once, whatever trains meanwhile.
 
     Args:
       session: open.
       section, structure: ask of this pair instead (give both), whether it may be asked for or not.
+      look: with the network's proposal; without, it is not asked.
 
     Returns:
       The question, or None once nothing is left to ask. Skipped pairs come back when no other is.
@@ -186,10 +205,9 @@ def next_question(
         query = asking.of_pair(now, learned, config, section, structure)
     n, c = int(query.section), int(query.structure)
     seen = None
-    if network.trained and network.learner is not None:
+    if look and network.trained and network.learner is not None:
         params = network.learner.train.params
         seen = asking.look(params, images, now, n, session._trainer.lessons.recipe)
-    session._asked = time.monotonic()
     return Question(
         section=n,
         structure=c,
@@ -205,9 +223,10 @@ def next_question(
         inside=np.asarray(images.inside[n]),
         labels=now.labels_of(n, images),
         proposal=None if seen is None else (seen.segmentation == c) & images.inside[n],
-        segmentation=None if seen is None else seen.segmentation,
-        confidence=None if seen is None else seen.confidence,
+        segmentation=None if seen is None else np.asarray(seen.segmentation),
+        confidence=None if seen is None else np.asarray(seen.confidence),
         network=network.through,
+        asked=time.time(),
     )
 
 
@@ -232,7 +251,7 @@ def store_answer(
       mask: [H, W] bool, the pixels of the structure. What was traced of others before is clipped.
       question: what was asked, with the proposal that was shown, if any.
       how: of `HOW`.
-      seconds: that it took; None counts from the last question.
+      seconds: that it took; None counts from the question, if there is one.
       widen: widen the structure's range if it does not reach the section.
 
     Raises:
@@ -259,6 +278,47 @@ def store_absent(
     answers.check_pair(session.images, section, structure)
     mask = np.zeros(session.images.inside.shape[1:], bool)
     return _store(session, section, structure, mask, question, "absent", seconds, False)
+
+
+def take_over(session: Session, labels: np.ndarray) -> int:
+    """Stores labels that were made before the session as answers: each structure that they show.
+
+    What is 0 in them may be background or not traced yet, so that it is no answer.
+
+    Args:
+      session: new.
+      labels: [N, H, W] classes; 0 and less say nothing.
+
+    Returns:
+      How many answers there are.
+
+    Raises:
+      InputError: a structure is shown out of its range, or a rest is left that is of no class.
+    """
+    events: list[Event] = []
+    for section, own in enumerate(labels):
+        shown = np.unique(own[np.asarray(session.images.inside[section])])
+        for structure in shown[shown > 0].tolist():
+            event = _pair_event(session, "answer", section, structure)
+            mask = ledger.store_mask(session.folder, np.asarray(own == structure))
+            events.append(event | {"how": "given", "mask": mask})
+    with session._lock:
+        _add(session, events)
+    return len(events)
+
+
+def segment_section(session: Session, section: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Segmentation [H, W] int16 (`UNLABELLED` outside) and confidence [H, W] float32 of a section.
+
+    What was traced is kept. None while there is no network.
+    """
+    with session._lock:
+        now, network = session.annotations, session.network
+    if not network.trained or network.learner is None:
+        return None
+    recipe, inside = session._trainer.lessons.recipe, np.asarray(session.images.inside[section])
+    seen = asking.look(network.learner.train.params, session.images, now, section, recipe)
+    return np.where(inside, seen.segmentation, UNLABELLED), np.asarray(seen.confidence)
 
 
 def skip(session: Session, section: int, structure: int, reason: str = "") -> Event:
@@ -391,7 +451,7 @@ def _store(
     widen: bool,
 ) -> Stored:
     if seconds is None and question is not None:
-        seconds = time.monotonic() - session._asked
+        seconds = max(time.time() - question.asked, 0.0)
     with session._lock:
         before = session.annotations
         events = []
@@ -412,7 +472,9 @@ def _store(
         predicted = asking.of_pair(
             before, session.network.dice, session.settings.config, section, structure
         )
-        event |= {"predicted": round(float(predicted.left), 2), "length": round(report.effort, 2)}
+        if before.known(structure):
+            event["predicted"] = round(float(predicted.left), 2)
+        event["length"] = round(report.effort, 2)
         if how != "absent":
             event |= {"how": how, "mask": ledger.store_mask(session.folder, np.asarray(mask))}
         if seconds is not None:
@@ -467,7 +529,7 @@ def _answer_of(session: Session, section: int, structure: int) -> int | None:
 
 def _add(session: Session, events: Sequence[Event]) -> list[Event]:
     """Checks events against all before them, then stores them; all or none."""
-    numbered = []
+    numbered: list[Event] = []
     for event in events:
         number = len(session.events) + len(numbered) + 1
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -478,7 +540,9 @@ def _add(session: Session, events: Sequence[Event]) -> list[Event]:
     else:
         after = session.annotations
         for event in numbered:
-            after = _apply(session, after, event)[0]
+            after, report = _apply(session, after, event)
+            if report is not None:
+                event.setdefault("length", round(report.effort, 2))
     ledger.append(session.folder, numbered)
     session.events.extend(numbered)
     session.annotations = after
@@ -509,7 +573,9 @@ def _said(session: Session, event: Event, report: Report) -> str:
     name = f"'{event['structure']}' on section {session.images.sections[event['section']]}"
     if event["event"] == "absent":
         return f"{name}: absent"
-    said = f"{name}: {report.effort:.0f} px of outline, {event['predicted']:.0f} predicted"
+    said = f"{name}: {report.effort:.0f} px of outline"
+    if "predicted" in event:
+        said += f", {event['predicted']:.0f} predicted"
     lost = [f"{count} px of '{other}'" for other, count in report.clipped.items()]
     lost += [f"{report.outside} px beyond the image"] if report.outside else []
     return said + (f"; clipped: {', '.join(lost)}" if lost else "")

@@ -91,11 +91,11 @@ class Trainer:
         self._labels: jax.Array | None = None
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
-        self._kept, self._when = -1, time.monotonic()
+        self._kept, self._when = (-1, -1), time.monotonic()
 
     def latest(self, events: int) -> tuple[Network, list[str]]:
         """The newest network of the folder that can be read, and what was wrong with newer ones."""
-        nothing, notices = Network(None, 0, False, 0), []
+        nothing, notices = Network(None, 0, False, 0), list[str]()
         if not self._folder.exists():
             return nothing, notices
         like = (jax.eval_shape(self._new_learner), _counts(nothing))
@@ -185,7 +185,7 @@ class Trainer:
         self._program("assess", learner.train, *inputs)
         self._program("update", learner, *inputs)
 
-    def _inputs(self, now: Annotations) -> tuple[ALState, Sections, np.ndarray]:
+    def _inputs(self, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
         if self._sections is None:
             self._sections = make_sections(_aliased(self._images))
@@ -213,7 +213,11 @@ class Trainer:
     def _program(self, name: str, *arguments: Any) -> Callable:
         """The compiled program of that name; it is compiled before its first use, and once."""
         if name not in self._programs:
-            programs = {"update": self._update, "assess": self._assess, "piece": self._piece}
+            programs: dict[str, Callable] = {
+                "update": self._update,
+                "assess": self._assess,
+                "piece": self._piece,
+            }
             program = jax.jit(programs[name], compiler_options=compiler_options())
             self._programs[name] = program.lower(*arguments).compile()
         return self._programs[name]
