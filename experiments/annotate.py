@@ -200,12 +200,12 @@ def load() -> tuple[Images, np.ndarray | None]:
     """The images that the flags name, and their labels [N, H, W], if any."""
     if _is_demonstration():
         stack = load_default()
-        return _without_truth(stack), stack.truth
+        return without_truth(stack), stack.truth
     if FLAGS.images is None:
         stack_flags.check_named(("stack",))
         if FLAGS.truth:
             stack = read_stack(FLAGS.stack)
-            return _without_truth(stack), stack.truth
+            return without_truth(stack), stack.truth
         return read_images(FLAGS.stack), None
     stack_flags.check_named(("images", "names"))
     if FLAGS.labels is None:
@@ -214,7 +214,7 @@ def load() -> tuple[Images, np.ndarray | None]:
         return stack_flags.read_unlabelled(FLAGS.images, FLAGS.names), None
     stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names)
     if FLAGS.truth:
-        return _without_truth(stack), stack.truth
+        return without_truth(stack), stack.truth
     # The labels show a part of the classes, of which the table has all.
     table = read_table(FLAGS.names, FLAGS.grouping, FLAGS.outside_id)
     number = np.array([table.names.index(name) for name in stack.names] + [UNLABELLED])
@@ -516,7 +516,8 @@ def _is_demonstration() -> bool:
     return FLAGS.images is None and FLAGS.stack is None
 
 
-def _without_truth(stack: Stack) -> Images:
+def without_truth(stack: Stack) -> Images:
+    """The images of a stack."""
     return make_images(
         stack.images, stack.names, stack.inside, sections=stack.sections, colours=stack.colours
     )

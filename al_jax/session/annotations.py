@@ -121,6 +121,14 @@ def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:
     )
 
 
+def whole(annotations: Annotations, images: Images) -> ALState:
+    """The state with the labels of all sections, as `answers.replay` makes it."""
+    labels = np.full(images.inside.shape, UNLABELLED, np.int16)
+    for section, own in annotations.labels.items():
+        labels[section] = own
+    return annotations.state.replace(labels=labels)
+
+
 def one_section(images: Images, section: int) -> Images:
     """A section as a stack of its own, which keeps its name."""
     return dataclasses.replace(
