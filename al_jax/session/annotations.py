@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -96,7 +97,9 @@ def answer(
 
 def set_range(annotations: Annotations, images: Images, structure: int, span: Span) -> Annotations:
     """`answers.set_range`, which says what is refused."""
-    state = answers.set_range(annotations.state, _without_pixels(images), structure, span)
+    state = annotations.state
+    state = state.replace(in_range=jnp.asarray(state.in_range))
+    state = answers.set_range(state, _without_pixels(images), structure, span)
     return annotations._replace(state=_on_host(state))
 
 

@@ -263,7 +263,9 @@ def store_answer(
         raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
     if not np.any(mask):
         raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
-    return _store(session, section, structure, mask, question, how, seconds, widen)
+    return _store(
+        session, section, structure, mask, question=question, how=how, seconds=seconds, widen=widen
+    )
 
 
 def store_absent(
@@ -277,7 +279,9 @@ def store_absent(
     """Stores that a structure is not on a section; else as `store_answer`."""
     answers.check_pair(session.images, section, structure)
     mask = np.zeros(session.images.inside.shape[1:], bool)
-    return _store(session, section, structure, mask, question, "absent", seconds, False)
+    return _store(
+        session, section, structure, mask, question=question, how="absent", seconds=seconds
+    )
 
 
 def take_over(session: Session, labels: np.ndarray) -> int:
@@ -445,10 +449,11 @@ def _store(
     section: int,
     structure: int,
     mask: np.ndarray,
+    *,
     question: Question | None,
     how: str,
     seconds: float | None,
-    widen: bool,
+    widen: bool = False,
 ) -> Stored:
     if seconds is None and question is not None:
         seconds = max(time.time() - question.asked, 0.0)
