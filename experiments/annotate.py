@@ -451,9 +451,6 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     """Writes what was traced, what the network adds, and tables."""
     images = session.images
     out = session.folder / "export" if FLAGS.out is None else pathlib.Path(FLAGS.out)
-    traced = np.full(images.inside.shape, UNLABELLED, np.int16)
-    for section, labels in session.annotations.labels.items():
-        traced[section] = labels
     segmentation = confidence = None
     if session.network.trained:
         segmentation = np.empty(images.inside.shape, np.int16)
@@ -465,7 +462,7 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     written = export_stack(
         out,
         Export(
-            traced=traced,
+            traced=sessions.traced(session),
             segmentation=segmentation,
             confidence=confidence,
             names=images.names,
