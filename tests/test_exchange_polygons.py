@@ -130,6 +130,20 @@ def test_files_of_qupath(kind, tmp_path):
     np.testing.assert_array_equal(found["inner: x"], expected)
 
 
+def test_a_colon_makes_two_names_in_qupath(tmp_path):
+    one = feature(polygon(box(0, 0, 2, 2)), name=None)
+    one["properties"]["classification"] = {"names": ["inner", "x"], "color": [1, 2, 3]}
+    assert read_geojson(saved(tmp_path, one), (6, 9))["inner: x"].sum() == 4
+
+
+def test_what_is_to_be_traced_is_not_locked(tmp_path):
+    question, _ = ask(11)
+    write_question(tmp_path, question, TABLE, ["geojson"])
+    found = json.loads((tmp_path / "proposal.geojson").read_text())["features"]
+    locked = {f["properties"]["classification"]["name"]: f["properties"]["isLocked"] for f in found}
+    assert locked == {"background": True, "outer": True, NAMES[2]: False}
+
+
 def test_parts_on_each_other_are_joined(tmp_path):
     twice = {"type": "MultiPolygon", "coordinates": [[box(0, 0, 3, 3)], [box(1, 1, 4, 4)]]}
     deep = {"type": "GeometryCollection", "geometries": [twice, polygon(box(5, 5, 6, 6))]}
