@@ -149,6 +149,8 @@ def test_parts_on_each_other_are_joined(tmp_path):
     deep = {"type": "GeometryCollection", "geometries": [twice, polygon(box(5, 5, 6, 6))]}
     found = read_geojson(saved(tmp_path, feature(deep)), (7, 7))["outer"]
     assert found.sum() == 9 + 9 - 4 + 1 and found[1, 1]
+    nothing = read_geojson(saved(tmp_path, feature(polygon())), (7, 7))["outer"]
+    assert nothing.shape == (7, 7) and not nothing.any()
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,7 @@ def test_parts_on_each_other_are_joined(tmp_path):
         (feature(polygon([[0, 0], [1, 1]])), "no valid coordinates"),
         (feature(polygon([[0, 0], [1, "a"], [2, 2], [0, 0]])), "no valid coordinates"),
         (feature(None), "no valid coordinates"),
+        (feature(polygon(box(0, 0, 1, 1), [])), "no valid coordinates"),
         (polygon(box(0, 0, 1, 1)), "no GeoJSON of features"),
         ({"type": "FeatureCollection"}, "no GeoJSON of features"),
         (feature(polygon(box(0, 0, 99, 1))), "reaches from (0, 0) to (99, 1)"),

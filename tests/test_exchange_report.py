@@ -14,7 +14,7 @@ STACK = tiny.stack()
 IMAGES = make_images(STACK.images, STACK.names, STACK.inside)
 ANSWERS = [
     Answered(2, 0, "traced", None, 300.0, None, 60.0, 300.0, None),
-    Answered(2, 1, "traced", None, 100.0, None, 30.0, 400.0, None),
+    Answered(2, 1, "traced", None, 100.0, 0.1, 30.0, 400.0, None),  # beside a proposal
     Answered(3, 1, "corrected", 120.0, 100.0, 0.75, 10.0, 500.0, 0.4),
     Answered(1, 3, "absent", 20.0, 0.0, None, 2.0, 500.0, 0.6),
     Answered(4, 2, "accepted", 90.0, 100.0, 1.0, 4.0, 600.0, 0.8),

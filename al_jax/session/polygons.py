@@ -86,13 +86,13 @@ def read_geojson(
         try:
             polygons = list(_polygons(feature.get("geometry"), where))
             _check_place(polygons, shape, downsample, f"{where} ('{name}')")
+            mask = rasterise(polygons, shape, downsample)
         except (TypeError, ValueError, KeyError, IndexError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{where} has no valid coordinates ({error}); export it again") from (
                 error
             )
-        mask = rasterise(polygons, shape, downsample)
         masks[name] = masks[name] | mask if name in masks else mask
     return masks
 
@@ -110,10 +110,10 @@ def rasterise(polygons: list[list], shape: tuple[int, int], downsample: float = 
     """
     features = needed("rasterio.features", "GeoJSON")
     transform = needed("rasterio", "GeoJSON").Affine.scale(downsample)
-    if not polygons:
-        return np.zeros(shape, bool)
     # One at a time: in one multipolygon, parts that lie on each other would cancel out.
-    shapes = [{"type": "Polygon", "coordinates": polygon} for polygon in polygons]
+    shapes = [{"type": "Polygon", "coordinates": polygon} for polygon in polygons if polygon]
+    if not shapes:
+        return np.zeros(shape, bool)
     return features.rasterize(shapes, shape, transform=transform, dtype=np.uint8).astype(bool)
 
 

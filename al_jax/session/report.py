@@ -70,7 +70,7 @@ def _summary(images: Images, export: Export, left: float | None) -> list[str]:
             f"An answer took {np.median(seconds):.0f} s (median); all that were timed, "
             f"{seconds.sum() / 60:.0f} min."
         )
-    kept = _known(answers, "kept")
+    kept = _kept(answers)
     if kept.size:
         lines.append(
             f"Of the {len(kept)} proposals that were taken as a start, {100 * kept.mean():.0f}% of "
@@ -118,7 +118,7 @@ def _structures(images: Images, answers: Sequence[Answered]) -> list[Block]:
         if not own:
             rows.append([name, "0", "0", "-", "-", "-"])
             continue
-        kept, seconds = _known(own, "kept"), _known(own, "seconds")
+        kept, seconds = _kept(own), _known(own, "seconds")
         rows.append(
             [
                 name,
@@ -132,7 +132,12 @@ def _structures(images: Images, answers: Sequence[Answered]) -> list[Block]:
     header = ["structure", "traced", "absent", "outline (px)", "kept (%)", "minutes"]
     return [
         Heading("Structures"),
-        Table("On how many sections, at what cost; kept: of proposals' outlines.", header, rows),
+        Table(
+            "On how many sections, and at what cost. Kept: of the outlines of proposals that were "
+            "taken as a start.",
+            header,
+            rows,
+        ),
     ]
 
 
@@ -153,6 +158,11 @@ def _sheet(images: Images, export: Export, folder: pathlib.Path) -> list[Block]:
         "too), and that with the network's part."
     )
     return [Heading("Sections"), Picture("sections.png", text)]
+
+
+def _kept(answers: Sequence[Answered]) -> np.ndarray:
+    """Shares of the proposals that were taken as a start: others were only looked at."""
+    return _known([a for a in answers if a.kind in ("accepted", "corrected")], "kept")
 
 
 def _known(answers: Sequence[Answered], field: str) -> np.ndarray:
