@@ -93,8 +93,9 @@ def test_from_init_to_export(call, folder):
     assert call("range", "--structure=inner", "--first=") == "'inner': from section 0 to 5"
     now = call("status", "--json")
     assert (now["answers"], now["skipped"], now["training"]) == (4, 1, 1)
-    assert call("export", "--formats=png,tiff").endswith("traced and segmented")
-    assert (folder / "s" / "export" / "ranges.csv").exists()
+    assert call("export", "--formats=png,tiff").endswith("report.html tells how it went")
+    made = {path.name for path in (folder / "s" / "export").iterdir()}
+    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels"} <= made
     kinds = [event["event"] for event in sessions.read_session(folder / "s").events]
     assert kinds == ["answer"] * 5 + ["withdraw", "skip", "absent", "withdraw", "range"]
 
