@@ -85,6 +85,7 @@ def test_from_init_to_export(call, folder):
     assert call("train").startswith("learnt from event 4: loss ")
     assert call("train") == "the network has learnt from every answer"
     assert "expected Dice" in call("suggest")
+    call("suggest", "--section=3", "--structure=outer")  # large, so that the proposal is not empty
     assert "px of outline" in call("ingest", "--accept")
     assert call("undo").startswith("took back the answer of '")
     assert call("skip", "--section=0", "--structure=inner", "--reason=torn").endswith("skipped")
@@ -95,7 +96,7 @@ def test_from_init_to_export(call, folder):
     assert (now["answers"], now["skipped"], now["training"]) == (4, 1, 1)
     assert call("export", "--formats=png,tiff").endswith("report.html tells how it went")
     made = {path.name for path in (folder / "s" / "export").iterdir()}
-    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels"} <= made
+    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels_png"} <= made
     kinds = [event["event"] for event in sessions.read_session(folder / "s").events]
     assert kinds == ["answer"] * 5 + ["withdraw", "skip", "absent", "withdraw", "range"]
 

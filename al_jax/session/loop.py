@@ -416,12 +416,16 @@ def train_step(session: Session) -> Trained | None:
     with session._training:
         with session._lock:
             now, network, through = session.annotations, session.network, len(session.events)
+            pairs = [
+                (event["section"], folder.structure_number(event["structure"], session.images))
+                for event in _unseen(session, ("answer", "absent"))
+            ]
             if not (network.trained or network.begun):
                 if not now.labels or asking.wants_examples(now):
                     return None
             elif network.trained and not _unseen(session, _TEACH):
                 return None
-        newer, trained = session._trainer.step(network, now, through)
+        newer, trained = session._trainer.step(network, now, through, pairs)
         with session._lock:
             session.network = newer
         session._trainer.keep(newer)
