@@ -135,8 +135,7 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
       InputError: it is none, damaged, in use, or cannot be written.
     """
     place = pathlib.Path(path).expanduser()
-    if not (place / folder.SETTINGS).exists():
-        raise InputError(f"{path}: is no session; make one with init")
+    folder.check(place)
     with hold(place):
         session = Session(place, folder.read(place))
         try:
