@@ -97,6 +97,56 @@ def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> 
     return total
 
 
+def kept_length(
+    mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int = 0
+) -> jax.Array:
+    """The part of an answer's outline that a proposal had drawn already.
+
+    The rest of the outline is the added path length of Vaassen et al. (Physics and Imaging in
+    Radiation Oncology 13, 2020), here in cracks.
+
+    Args:
+      mask: [H, W] bool, the answer.
+      proposal: [H, W] bool, what it was made from.
+      free: [H, W] bool, inside pixels that were not traced before; cracks count where both of
+        their pixels are free, so that all of `mask` is its effort (`state.annotate`).
+      tolerance: static, pixels; a crack is kept if the middle of one of the proposal's is as near.
+
+    Returns:
+      Scalar float32, pixels, at most `total_length(mask, free)`.
+
+    Example:
+      >>> row = jnp.array([[0, 1, 1, 0]], bool)
+      >>> float(kept_length(row, jnp.array([[1, 1, 1, 0]], bool), jnp.ones((1, 4), bool)))
+      1.0
+    """
+    chex.assert_rank([mask, proposal, free], 2)
+    chex.assert_equal_shape([mask, proposal, free])
+    drawn, there = _crack_grid(mask, free), _crack_grid(proposal, free)
+    reach = 2 * tolerance  # the grid has two steps a pixel
+    height, width = there.shape
+    padded = jnp.pad(there, reach)
+    near = jnp.zeros(there.shape, bool)
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            if down**2 + right**2 <= reach**2:
+                y, x = reach + down, reach + right
+                near |= padded[y : y + height, x : x + width]
+    return jnp.sum(drawn & near, dtype=jnp.float32)
+
+
+def _crack_grid(mask: jax.Array, free: jax.Array) -> jax.Array:
+    """[2H, 2W] bool: pixels at even places, and between two of them whether there is a crack."""
+    height, width = mask.shape
+    grid = jnp.zeros((2 * height, 2 * width), bool)
+    for down, right in ((0, 1), (1, 0)):
+        first, second = _neighbours(mask, down, right)
+        counted = jnp.logical_and(*_neighbours(free, down, right)) & (first != second)
+        rows, columns = counted.shape
+        grid = grid.at[down : down + 2 * rows : 2, right : right + 2 * columns : 2].set(counted)
+    return grid
+
+
 def remaining_effort(
     boundary: jax.Array, annotated: jax.Array, min_effort: jax.Array | float = 1.0
 ) -> jax.Array:

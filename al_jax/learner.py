@@ -169,6 +169,7 @@ def assess(
     *,
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
+    where: jax.Array | None = None,
 ) -> tuple[Learner, chex.ArrayTree]:
     """The learner before its first query: D(T-2) is D(T-1).
 
@@ -176,13 +177,14 @@ def assess(
       train_state: the trained network.
       state, sections: what was traced, and on what.
       lessons: static.
-      keep, beside: as of `prediction.predict`, of the same prediction.
+      keep, beside, where: as of `prediction.predict`, of the same prediction. Of Eq. 6 only the
+        sections with answers count (`state.seen.any(1)`).
 
     Returns:
       The learner, and what `keep` made of its prediction.
     """
     key = jax.random.fold_in(state.key, 0)
-    seen, kept = _look(key, train_state, state, sections, lessons, keep, beside)
+    seen, kept = _look(key, train_state, state, sections, lessons, (keep, beside, where))
     now = estimated_dice(seen["fit"], seen["traced"])
     trials = jnp.zeros((3, now.shape[0]))
     return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **seen), kept
@@ -209,6 +211,7 @@ def relearn(
     answered: Sequence[Pair] = (),
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
+    where: jax.Array | None = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
     """What follows an answer or several: fine-tune, predict, remember the Dice.
 
@@ -220,24 +223,15 @@ def relearn(
       state: after them.
       sections: the stack.
       lessons: static.
-      answered: section and structure of each answer in turn; 'fit' does without.
-      keep, beside: as of `prediction.predict`, of the new network's prediction.
+      answered: section and structure of each answer in turn, unless `remember` was called for it;
+        'fit' does without.
+      keep, beside, where: as of `assess`, of the new network's prediction.
 
     Returns:
       The learner, the loss of every step, and what `keep` made of its prediction.
-
-    Raises:
-      ValueError: the Dice estimate is not 'fit' and `answered` is empty.
     """
-    estimate, history, trials = lessons.dice_estimate, learner.dice, learner.trials
-    if estimate != "fit" and not answered:
-        raise ValueError(f"dice_estimate '{estimate}' needs the pairs that were answered")
-    if estimate != "fit":
-        fit = estimated_dice(learner.fit, learner.traced)
-        for pair in answered:
-            score = prospective_dice(learner, state, sections, lessons, pair)
-            history = _remember(history, pair[1], score, state.seen[pair])
-            trials = add_trial(trials, pair[1], score, fit, there=state.seen[pair])
+    for pair in answered:
+        learner = remember(learner, state, sections, lessons, pair)
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = train(
         key_train,
@@ -248,12 +242,38 @@ def relearn(
         steps=lessons.query_steps,
         learning_rate=lessons.query_learning_rate,
     )
-    seen, kept = _look(key_predict, train_state, state, sections, lessons, keep, beside)
-    if estimate != "prospective":
+    seen, kept = _look(key_predict, train_state, state, sections, lessons, (keep, beside, where))
+    history = learner.dice
+    if lessons.dice_estimate != "prospective":
         now = estimated_dice(seen["fit"], seen["traced"])
-        now = shrunk_dice(now, trials) if estimate == "shrunk" else now
-        history = jnp.stack([now, _or(learner.dice[0], now)])
-    return Learner(train=train_state, dice=history, trials=trials, **seen), losses, kept
+        if lessons.dice_estimate == "shrunk":
+            now = shrunk_dice(now, learner.trials)
+        history = jnp.stack([now, _or(history[0], now)])
+    return learner.replace(train=train_state, dice=history, **seen), losses, kept
+
+
+def remember(
+    learner: Learner, state: ALState, sections: Sections, lessons: Lessons, pair: Pair
+) -> Learner:
+    """The learner with the Dice that its prediction had just before an answer.
+
+    `relearn` does this for the answers that it is given; 'fit' has no use for it.
+
+    Args:
+      learner: before the answer.
+      state: after it, and maybe after others that the network has not learnt from either.
+      sections, lessons: as of `relearn`.
+      pair: section and structure of the answer.
+    """
+    if lessons.dice_estimate == "fit":
+        return learner
+    score = prospective_dice(learner, state, sections, lessons, pair)
+    fit, there = estimated_dice(learner.fit, learner.traced), state.seen[pair]
+    trials = add_trial(learner.trials, pair[1], score, fit, there=there)
+    history = learner.dice
+    if lessons.dice_estimate == "prospective":
+        history = _remember(history, pair[1], score, there)
+    return learner.replace(dice=history, trials=trials)
 
 
 def add_trial(
@@ -352,10 +372,10 @@ def _look(
     state: ALState,
     sections: Sections,
     lessons: Lessons,
-    keep: Keep,
-    beside: chex.ArrayTree,
+    kept: tuple[Keep, chex.ArrayTree, jax.Array | None],
 ) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
     """What the method looks at in a prediction, by the fields of `Learner`, and what is kept."""
+    keep, beside, where = kept
 
     def both(prediction: Prediction, aside: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         names = ("fit", "traced", "entropy")
@@ -369,6 +389,7 @@ def _look(
         lessons.recipe,
         keep=both,
         beside=beside,
+        where=where,
         entropy=lessons.entropy,
         dropout_samples=lessons.dropout_samples,
         mesh=lessons.mesh,

@@ -100,6 +100,7 @@ def predict(
     *,
     keep: Callable[[Prediction, Any], chex.ArrayTree],
     beside: chex.ArrayTree = None,
+    where: jax.Array | None = None,
     entropy: bool = False,
     dropout_samples: int = 0,
     mesh: Mesh | None = None,
@@ -113,6 +114,7 @@ def predict(
       partial: what was traced on it.
       keep: (prediction of a section, what is `beside` it) -> a pytree of arrays.
       beside: pytree of [N, ...], handed to `keep` section by section.
+      where: [N] bool, the sections to predict, of many; the rest costs nothing and is zero.
       mesh: devices that share the sections; the numbers agree to rounding.
 
     Returns:
@@ -137,7 +139,20 @@ def predict(
         return keep(prediction, aside)
 
     count = partial.labels.shape[0]
-    return xla.shared_map(one, (jnp.arange(count), sections, partial, beside), mesh)
+    if where is None:
+        return xla.shared_map(one, (jnp.arange(count), sections, partial, beside), mesh)
+    stack = (sections, partial, beside)
+
+    def wanted(n: jax.Array) -> chex.ArrayTree:
+        # Its arrays are taken within the branch: a map would copy those of all sections.
+        return one((n, *jax.tree.map(lambda leaf: leaf[n], stack)))
+
+    def one_or_nothing(n: jax.Array) -> chex.ArrayTree:
+        shapes = jax.eval_shape(wanted, n)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.cond(where[n], wanted, lambda _: nothing, n)
+
+    return xla.shared_map(one_or_nothing, jnp.arange(count), mesh)
 
 
 def dropout_posterior(

@@ -366,18 +366,26 @@ def suggest(
     room_left = jnp.where(best, room(evidence), -jnp.inf)
     # argmax takes the first of equals: the lower section, then the lower class.
     n, c = jnp.unravel_index(jnp.argmax(room_left), allowed.shape)
-    outlines = evidence.boundary[c]
-    others = state.seen[n] & (jnp.arange(allowed.shape[1]) != c)
+    query = explain(state, evidence, n, c)
+    return query.replace(score=score[n, c], example=first[n, c], found=allowed.any())
+
+
+def explain(
+    state: ALState, evidence: Evidence, section: jax.Array | int, structure: jax.Array | int
+) -> Suggestion:
+    """What Eqs. 5 and 6 predict of any pair, whether it may be asked for or not; its score is 0."""
+    outlines = evidence.boundary[structure]
+    others = state.seen[section] & (jnp.arange(outlines.shape[0]) != structure)
     return Suggestion(
-        section=n.astype(jnp.int32),
-        structure=c.astype(jnp.int32),
-        score=score[n, c],
-        dice=evidence.dice[c],
-        left=remaining(evidence)[n, c],
-        whole=outlines[c],
+        section=jnp.asarray(section, jnp.int32),
+        structure=jnp.asarray(structure, jnp.int32),
+        score=jnp.float32(0),
+        dice=evidence.dice[structure],
+        left=remaining(evidence)[section, structure],
+        whole=outlines[structure],
         shared=outlines * others,
-        example=first[n, c],
-        found=allowed.any(),
+        example=state.length_count[structure, structure] == 0,
+        found=jnp.asarray(True),
     )
 
 

@@ -1,12 +1,13 @@
 """What all commands share: one-line errors, working directories, the compilation cache."""
 
 import contextlib
+import functools
 import math
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -23,7 +24,7 @@ def refuse(names: tuple[str, ...], where: str) -> None:
             raise InputError(f"--{name} has no effect {where}; leave it out")
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def _parse(arguments: list[str], words: Sequence[str] = ()) -> list[str]:
     known = [home(argument) if argument != "-h" else "--help" for argument in arguments]
     try:
         rest = FLAGS(known)
@@ -31,8 +32,10 @@ def _parse(arguments: list[str]) -> list[str]:
         raise SystemExit(_complain(str(error))) from None
     except SystemExit:  # --help, which absl ends with 1
         raise SystemExit(0) from None
-    if len(rest) > 1:
-        raise SystemExit(_complain(f"'{rest[1]}' is no flag; see --help"))
+    if words and len(rest) > 1 and rest[1] not in words:
+        raise SystemExit(_complain(f"'{rest[1]}' is not one of {', '.join(words)}; see --help"))
+    if len(rest) > (2 if words else 1):
+        raise SystemExit(_complain(f"'{rest[-1]}' is no flag; see --help"))
     try:
         check_finite(FLAGS)
     except InputError as error:
@@ -90,20 +93,23 @@ def extra(name: str) -> Iterator[None]:
         raise SystemExit(_complain(line)) from None
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[..., int | None], words: Sequence[str] = ()) -> None:
     """Runs a command: bad input ends it with one line and exit status 2.
 
-    `main` returns another exit status, if any.
+    Args:
+      main: returns another exit status, if any.
+      words: what may stand before the flags; `main` is called with the one that does, or None.
     """
     prepare()
 
-    def guarded(_: list[str]) -> int:
+    def guarded(rest: list[str]) -> int:
         before = signal.signal(signal.SIGINT, _stop)
         try:
-            return main() or 0
+            given = [rest[1] if rest[1:] else None] if words else []
+            return main(*given) or 0
         except InputError as error:
             return _complain(str(error))
         finally:
             signal.signal(signal.SIGINT, before)
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=functools.partial(_parse, words=words))

@@ -40,7 +40,17 @@ def define_flags() -> None:
     """All flags of the command; those that shape the run are its configuration."""
     stack_flags.define_flags()
     flags.adopt_module_key_flags(stack_flags)  # so that --help shows them
+    define_config_flags()
     flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
+    flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
+    flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
+    flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
+    flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
+    flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
+
+
+def define_config_flags() -> None:
+    """The flags that `read_config` reads, and those of its randomness and weights."""
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
@@ -74,11 +84,6 @@ def define_flags() -> None:
     integer("dropout_samples", "S of Eq. 9.", 1)
     enum("dice_over", DICE_OVER, "Reported Dice.")
     flags.DEFINE_bool("count_background", None, "Background in reported Dice.")
-    flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
-    flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
-    flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
-    flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
-    flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
 
 
 def read_config(convention: str, num_sections: int, values: flags.FlagValues = FLAGS) -> Config:

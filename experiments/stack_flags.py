@@ -8,11 +8,11 @@ from typing import Any
 from absl import flags
 
 from al_jax.files.cuts import AXES, Cut
-from al_jax.files.inputs import is_volume, read_labelled
+from al_jax.files.inputs import is_volume, read_images, read_labelled
 from al_jax.files.reading import InputNote
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import table_entries
-from al_jax.stack import InputError, Stack
+from al_jax.stack import Images, InputError, Stack
 from experiments import command, runs
 
 FLAGS = flags.FLAGS
@@ -62,17 +62,51 @@ def load_stack(within: Sequence[str] = ()) -> Stack:
     Raises:
       InputError: the flags do not go together, or a reader refuses the files.
     """
-    files = ("images", "labels", "names")
-    named = [name for name in files if FLAGS[name].value is not None]
+    if not check_named(("images", "labels", "names")):
+        return load_default() if FLAGS.stack is None else read_stack(FLAGS.stack)
+    return read_files(FLAGS.images, FLAGS.labels, FLAGS.names, within)
+
+
+def check_named(needed: tuple[str, ...]) -> bool:
+    """Whether files are named rather than an npz.
+
+    Raises:
+      InputError: both are, files are named without one that is `needed`, or options without files.
+    """
+    named = [name for name in ("images", "labels", "names") if FLAGS[name].value is not None]
     if FLAGS.stack is not None and named:
         raise InputError(f"--stack and --{named[0]} exclude each other; give one")
     if not named:
         command.refuse(OPTION_FLAGS, "without --images")
-        return load_default() if FLAGS.stack is None else read_stack(FLAGS.stack)
-    for name in files:
+        return False
+    for name in needed:
         if name not in named:
-            raise InputError(f"--{name} is missing; --images, --labels and --names go together")
-    return read_files(FLAGS.images, FLAGS.labels, FLAGS.names, within)
+            together = [f"--{each}" for each in needed]
+            raise InputError(
+                f"--{name} is missing; {', '.join(together[:-1])} and {together[-1]} go together"
+            )
+    return True
+
+
+def read_unlabelled(images: str, names: str) -> Images:
+    """Files without labels, read as the flags say."""
+    volume = is_volume(images)
+    command.refuse(("outside_id", *SECTION_FLAGS), "without --labels")
+    if not volume:
+        command.refuse(VOLUME_FLAGS, "with pictures of sections")
+    elif FLAGS["within"].present:
+        raise InputError("--within has no effect without --labels; leave it out")
+    found = _noted(
+        lambda: read_images(
+            images,
+            names,
+            grouping=FLAGS.grouping,
+            cut=_cut(names, ()) if volume else None,
+            channels=_channels(),
+        )
+    )
+    _print_order(images, found)
+    return found
 
 
 def read_files(images: str, labels: str, names: str, within: Sequence[str] = ()) -> Stack:
@@ -94,12 +128,17 @@ def read_files(images: str, labels: str, names: str, within: Sequence[str] = ())
             label_suffix=FLAGS.label_suffix,
         )
     )
+    _print_order(images, stack)
+    return stack
+
+
+def _print_order(images: str, stack: Images) -> None:
+    volume = is_volume(images)
     what = f"{FLAGS.axis} slices (from 0, in RAS order)" if volume else "sections in this order"
     shown = stack.sections
     if len(shown) > 12:
         shown = (*shown[:8], "...", *shown[-3:])
     print(f"{images}: {len(stack.sections)} {what}: {', '.join(shown)}", flush=True)
-    return stack
 
 
 def _cut(names: str, within: Sequence[str]) -> Cut:
@@ -120,7 +159,7 @@ def _channels() -> tuple[int, ...] | None:
     return tuple(int(text) for text in FLAGS.channels)
 
 
-def _noted(read: Callable[[], Stack]) -> Stack:
+def _noted(read: Callable[[], Any]) -> Any:
     """Reads, then prints what the readers noted, one line each: a refusal stays a single line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputNote)

@@ -270,3 +270,34 @@ def test_remaining_effort_is_no_product_of_rounded_lengths():
     traced = jax.make_jaxpr(boundary.remaining_effort)(jnp.ones((3, 3)), jnp.ones(3, bool))
     (product,) = [e for e in traced.jaxpr.eqns if e.primitive.name == "dot_general"]
     assert set(product.params["precision"]) == {jax.lax.Precision.HIGHEST}
+
+
+def _cracks(mask, free):
+    """Middles (y, x) of the cracks of a mask between free pixels, one pixel pair at a time."""
+    found = []
+    for (y, x), own in np.ndenumerate(mask):
+        for dy, dx in ((0, 1), (1, 0)):
+            v, u = y + dy, x + dx
+            if v < mask.shape[0] and u < mask.shape[1] and free[y, x] and free[v, u]:
+                found += [(y + dy / 2, x + dx / 2)] if own != mask[v, u] else []
+    return np.array(found).reshape(-1, 2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), tolerance=st.sampled_from([0, 1, 2]))
+def test_kept_length_counts_cracks_near_those_of_the_proposal(seed, tolerance):
+    mask, proposal = np.random.default_rng(seed).random((2, 6, 9)) < 0.2
+    free = np.random.default_rng(seed + 1).random((6, 9)) < 0.9
+    own, other = _cracks(mask, free), _cracks(proposal, free)
+    distance = np.linalg.norm(own[:, None] - other[None], axis=-1)
+    expected = (distance <= tolerance).any(1).sum() if len(other) else 0
+    kept = jax.jit(boundary.kept_length, static_argnames="tolerance")
+    assert float(kept(mask, proposal, free, tolerance=tolerance)) == expected
+
+
+def test_an_answer_keeps_all_of_itself_and_no_more_than_its_effort():
+    mask = PLAIN == 1
+    free = PLAIN != 2
+    assert float(boundary.kept_length(mask, mask, free)) == 6
+    assert float(boundary.total_length(mask.astype(int), free)) == 6
+    assert float(boundary.kept_length(mask, np.zeros_like(mask), free, 2)) == 0

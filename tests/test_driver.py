@@ -109,7 +109,7 @@ def test_settings_count_where_they_are_not_at_their_defaults():
     prepared = driver.prepare(STACK, CONFIG, 0)
     assert driver._changed(Config(), Config()) == {}
     changed = Config(alpha=0.2, training=Training(crop=32, batch=4, optimiser="sgd"))
-    expected = {"alpha": 0.2, "training": {"crop": 32, "batch": 4}}
+    expected = {"alpha": 0.2, "training": {"crop": 32, "batch": 4, "optimiser": "sgd"}}
     assert driver._changed(changed, Config()) == expected
     marks = {
         driver._mark(prepared, config, what).tobytes()

@@ -10,17 +10,19 @@ import time
 
 import pytest
 
+from al_jax.files import leases
 from al_jax.stack import InputError
 from experiments import folders
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOLDER = """
 import sys
+from al_jax.files import leases
 from experiments import folders
-folders.BEAT, folders.EXPIRY = 0.05, 0.5
+leases.BEAT, leases.EXPIRY = 0.05, 0.5
 if sys.argv[2:]:
-    folders._machine = lambda: sys.argv[2]
-with folders.hold(sys.argv[1]):
+    leases._machine = lambda: sys.argv[2]
+with leases.hold(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 print("left", flush=True)
@@ -30,8 +32,8 @@ print("left", flush=True)
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Leases of half a second."""
-    monkeypatch.setattr(folders, "BEAT", 0.05)
-    monkeypatch.setattr(folders, "EXPIRY", 0.5)
+    monkeypatch.setattr(leases, "BEAT", 0.05)
+    monkeypatch.setattr(leases, "EXPIRY", 0.5)
 
 
 def holder(folder: pathlib.Path, *machine: str) -> subprocess.Popen[str]:
@@ -52,7 +54,7 @@ def test_only_our_own_temporary_files_are_removed(tmp_path):
     ours, theirs = tmp_path / f".{'0a' * 8}.tmp", tmp_path / ".draft.tmp"
     ours.touch()
     theirs.touch()
-    with folders.hold(tmp_path):
+    with leases.hold(tmp_path):
         assert sorted(os.listdir(tmp_path)) == [".draft.tmp", ".lease"]
     assert os.listdir(tmp_path) == [".draft.tmp"]
 
@@ -108,12 +110,12 @@ def test_what_does_not_count_may_differ(tmp_path):
 
 def test_a_killed_owner_of_this_machine_is_followed_at_once(tmp_path):
     process = holder(tmp_path)
-    with pytest.raises(InputError, match="another process is at work"), folders.hold(tmp_path):
+    with pytest.raises(InputError, match="another process is at work"), leases.hold(tmp_path):
         pytest.fail("entered")
     process.kill()
     process.wait()
     begun = time.monotonic()
-    with folders.hold(tmp_path):
+    with leases.hold(tmp_path):
         assert time.monotonic() - begun < 2
 
 
@@ -121,7 +123,7 @@ def test_a_stopped_owner_of_this_machine_still_owns(tmp_path, quick):
     process = holder(tmp_path)
     process.send_signal(signal.SIGSTOP)
     time.sleep(0.7)
-    with pytest.raises(InputError, match="another process is at work"), folders.hold(tmp_path):
+    with pytest.raises(InputError, match="another process is at work"), leases.hold(tmp_path):
         pytest.fail("entered")
     process.send_signal(signal.SIGCONT)
     assert process.communicate("", timeout=30)[0] == "left\n" and process.returncode == 0
@@ -129,7 +131,7 @@ def test_a_stopped_owner_of_this_machine_still_owns(tmp_path, quick):
 
 def test_an_owner_elsewhere_lives_as_long_as_it_counts(tmp_path, quick):
     process = holder(tmp_path, "another")
-    with pytest.raises(InputError, match="another process is at work"), folders.hold(tmp_path):
+    with pytest.raises(InputError, match="another process is at work"), leases.hold(tmp_path):
         pytest.fail("entered")
     assert process.communicate("", timeout=30)[0] == "left\n"
     assert os.listdir(tmp_path) == []
@@ -140,14 +142,14 @@ def test_an_owner_elsewhere_that_was_cut_off_ends_when_it_wakes(tmp_path, quick)
     process = holder(tmp_path, "another")
     process.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
-    with folders.hold(tmp_path):
+    with leases.hold(tmp_path):
         assert time.monotonic() - begun >= 0.5
-        lease = (tmp_path / folders.LEASE).read_bytes()
+        lease = (tmp_path / leases.LEASE).read_bytes()
         process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (3, "")
         assert err == f"error: {tmp_path}: another process has taken it over; this one ends\n"
-        assert folders._holds((tmp_path / folders.LEASE).read_bytes(), json.loads(lease)["token"])
+        assert leases._holds((tmp_path / leases.LEASE).read_bytes(), json.loads(lease)["token"])
 
 
 def test_who_waits_gets_the_folder_in_the_end(tmp_path):

@@ -13,7 +13,7 @@ import al_jax
 ROOT = pathlib.Path(al_jax.__file__).parent
 # From the bottom up: a module imports from rows above its own alone. `files` is one module here.
 ROWS = (
-    ("stack", "xla"),
+    ("stack", "xla", "page"),
     ("files", "checkpoints", "boundary", "losses", "metrics", "statistics", "_winograd"),
     ("canvas", "posterior", "state", "convolution"),
     ("figures", "plots", "strategies"),
@@ -25,6 +25,7 @@ ROWS = (
     ("oracle",),
     ("simulation",),
     ("driver",),
+    ("session",),
 )
 RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
 KNOW_THE_TRUTH = {"stack", "files", "synthesis", "oracle", "simulation", "driver", "figures"}

@@ -264,11 +264,16 @@ def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
     np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", ["prospective", "shrunk"])
-def test_an_estimate_from_answers_wants_to_know_them(estimate):
+@pytest.mark.parametrize("estimate", learner.ESTIMATES)
+def test_answers_may_be_remembered_before_the_training(estimate):
     begun, s, lessons = _begun(dice_estimate=estimate)
-    with pytest.raises(ValueError, match="needs the pairs that were answered"):
-        learner.relearn(begun, s, SECTIONS, lessons)
+    s = _answer(s, 1, 1)
+    at_once, _, _ = _relearn(lessons)(begun, s, answered=[(1, 1)])
+    remember = jax.jit(learner.remember, static_argnames="lessons", compiler_options=ROUGH)
+    noted = remember(begun, s, SECTIONS, lessons, (1, 1))
+    jax.tree.map(np.testing.assert_array_equal, noted.train, begun.train)
+    later, _, _ = _relearn(lessons)(noted, s, answered=[])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), later, at_once)
 
 
 def test_learning_is_training_and_a_look():

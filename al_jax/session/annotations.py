@@ -1,0 +1,167 @@
+"""What answers say of a stack, without room for the sections on which there is none.
+
+An `ALState` holds the labels of all sections: 1.2 GB for 5,000 sections of 400 x 300, which each
+answer would copy. A question reads none of them, and an answer those of its own section alone. So
+a session keeps a state whose labels have no pixels beside the labels of the sections that have any,
+and hands `answers.answer` one section at a time. Everything here is NumPy and is never changed in
+place: another thread may train on it while answers arrive.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from al_jax import answers
+from al_jax.answers import Report, Span
+from al_jax.stack import UNLABELLED, Images
+from al_jax.state import ALState, init_state
+
+
+class Annotations(NamedTuple):
+    """The state after some events.
+
+    Attributes:
+      state: of NumPy arrays, as `answers.replay` makes it, but for its labels: [N, 0, 0]. Its
+        `step` does not count first examples, as a simulation does not count its start.
+      labels: [H, W] int16 of each section that was answered on, by its number.
+      skipped: [N, C] bool, pairs that are not to be asked for now.
+    """
+
+    state: ALState
+    labels: Mapping[int, np.ndarray]
+    skipped: np.ndarray
+
+    def labels_of(self, section: int, images: Images) -> np.ndarray:
+        """[H, W] int16 of a section, whether it was answered on or not."""
+        if section in self.labels:
+            return self.labels[section]
+        return np.full(images.inside.shape[1:], UNLABELLED, np.int16)
+
+    def known(self, structure: int) -> bool:
+        """Whether an outline of the structure is known, so that no first example is needed."""
+        return bool(self.state.length_count[structure, structure] > 0)
+
+
+def begin(
+    key: jax.Array, images: Images, in_range: npt.ArrayLike, pixels: np.ndarray
+) -> Annotations:
+    """Nothing has been answered yet.
+
+    Args:
+      key: of the state.
+      images: what is annotated.
+      in_range: [N, C] bool.
+      pixels: [N] int32, how many of each section are inside.
+
+    Raises:
+      InputError: a section is in the range of no class.
+    """
+    bare = _without_pixels(images)
+    state = _on_host(init_state(key, bare.inside, np.asarray(in_range)))
+    state = state.replace(unlabelled=np.asarray(pixels, np.int32))
+    answers.check_state(state, bare)
+    return Annotations(state, {}, np.zeros(state.annotated.shape, bool))
+
+
+def answer(
+    annotations: Annotations, images: Images, section: int, structure: int, mask: np.ndarray
+) -> tuple[Annotations, Report]:
+    """`answers.answer`, which says what is refused; a skipped pair is no longer one."""
+    answers.check_pair(images, section, structure)
+    state, skipped = annotations.state, annotations.skipped
+    example = not annotations.known(structure)
+    alone = alone_on(annotations, images, section)
+    after, report = answers.answer(alone, one_section(images, section), 0, structure, mask)
+    after = _on_host(after)
+    changed = {k: _with_row(getattr(state, k), section, getattr(after, k)[0]) for k in _BY_SECTION}
+    state = state.replace(
+        length_sum=after.length_sum,
+        length_count=after.length_count,
+        step=state.step if example else after.step,
+        **changed,
+    )
+    return (
+        Annotations(
+            state,
+            {**annotations.labels, section: np.asarray(after.labels[0])},
+            skipped & ~state.annotated,
+        ),
+        report,
+    )
+
+
+def set_range(annotations: Annotations, images: Images, structure: int, span: Span) -> Annotations:
+    """`answers.set_range`, which says what is refused."""
+    state = annotations.state
+    state = state.replace(in_range=jnp.asarray(state.in_range))
+    state = answers.set_range(state, _without_pixels(images), structure, span)
+    return annotations._replace(state=_on_host(state))
+
+
+def skip(annotations: Annotations, images: Images, section: int, structure: int) -> Annotations:
+    """The pair is not to be asked for now, unless it was answered.
+
+    Raises:
+      InputError: there is no such section or structure.
+    """
+    answers.check_pair(images, section, structure)
+    skipped = annotations.skipped.copy()
+    skipped[section, structure] = True
+    return annotations._replace(skipped=skipped & ~annotations.state.annotated)
+
+
+def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:
+    """The state of one section, N = 1, with its labels."""
+    state, row = annotations.state, slice(section, section + 1)
+    return state.replace(
+        labels=annotations.labels_of(section, images)[None],
+        **{name: getattr(state, name)[row] for name in _BY_SECTION},
+    )
+
+
+def whole(annotations: Annotations, images: Images) -> ALState:
+    """The state with the labels of all sections, as `answers.replay` makes it."""
+    labels = np.full(images.inside.shape, UNLABELLED, np.int16)
+    for section, own in annotations.labels.items():
+        labels[section] = own
+    return annotations.state.replace(labels=labels)
+
+
+def one_section(images: Images, section: int) -> Images:
+    """A section as a stack of its own, which keeps its name."""
+    return dataclasses.replace(
+        images,
+        images=np.asarray(images.images[section : section + 1]),
+        inside=np.asarray(images.inside[section : section + 1]),
+        sections=images.sections[section : section + 1],
+    )
+
+
+_BY_SECTION = ("annotated", "seen", "in_range", "unlabelled", "traced", "outlined")
+
+
+def _with_row(array: np.ndarray, index: int, row: np.ndarray) -> np.ndarray:
+    changed = array.copy()
+    changed[index] = row
+    return changed
+
+
+def _without_pixels(images: Images) -> Images:
+    """The same sections and classes, for checks that look at no pixel."""
+    nothing = np.zeros((images.num_sections, 0, 0), bool)
+    return dataclasses.replace(images, images=nothing[..., None], inside=nothing)
+
+
+def _on_host(state: ALState) -> ALState:
+    """NumPy arrays, which are indexed a hundred times faster; the key stays what it is."""
+    return jax.tree.map(
+        lambda leaf: (
+            leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+        ),
+        state,
+    )

@@ -1,0 +1,596 @@
+"""A person at work: what to ask next, and what becomes of the answer.
+
+An open `Session` may be used from two threads: one asks and stores, another one trains
+(`train_step`). Nothing waits for a training but the next training.
+
+Example:
+  with open_session("my_stack") as session:
+      while (question := next_question(session)) is not None:
+          mask = trace(question)  # [H, W] bool
+          store_answer(session, question.section, question.structure, mask, question=question)
+          while train_step(session):  # the paper's order; or in another thread, all the time
+              pass
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from al_jax import answers, simulation
+from al_jax.answers import Report, Span
+from al_jax.boundary import kept_length
+from al_jax.files.leases import hold
+from al_jax.session import annotations as state_of
+from al_jax.session import asking, folder, ledger
+from al_jax.session.annotations import Annotations
+from al_jax.session.folder import Content
+from al_jax.session.ledger import Event
+from al_jax.session.updates import Trained, Trainer
+from al_jax.stack import UNLABELLED, InputError
+
+HOW = ("traced", "accepted", "corrected", "given")
+"""How an answer was made: anew, the proposal as it was, or changed; or before the session."""
+
+TOLERANCES = (0, 1, 2)
+"""Pixels within which an outline counts as kept from the proposal."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Question:
+    """What is asked, and what a person should see beside it.
+
+    Attributes:
+      section, structure: n and c.
+      section_name, name: the same in words.
+      why: the reasons, one line.
+      runner_up: what would be asked for without it, one line, or None.
+      example: it is asked for because no outline of the structure is known.
+      dice: expected of the structure (Eq. 6).
+      left, whole: its outline still to trace (Eq. 5), and all of it, pixels.
+      image: [H, W, K]; inside: [H, W] bool.
+      labels: [H, W] int16, what is traced on the section, else `UNLABELLED`.
+      proposal: [H, W] bool, what the network would answer; None while there is no network.
+      segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
+      network: number of the last event that the network had seen.
+      asked: when, in seconds of `time.time`.
+    """
+
+    section: int
+    structure: int
+    section_name: str
+    name: str
+    why: str
+    runner_up: str | None
+    example: bool
+    dice: float
+    left: float
+    whole: float
+    image: np.ndarray
+    inside: np.ndarray
+    labels: np.ndarray
+    proposal: np.ndarray | None
+    segmentation: np.ndarray | None
+    confidence: np.ndarray | None
+    network: int
+    asked: float
+
+
+class Stored(NamedTuple):
+    """What was stored.
+
+    Attributes:
+      event: its line in the ledger.
+      report: what became of the mask.
+      said: the same in words, one line.
+    """
+
+    event: Event
+    report: Report
+    said: str
+
+
+class Session:
+    """An open session; `open_session` makes it, the functions of this module use it.
+
+    Attributes (read them, change them only through the functions):
+      folder: where it is.
+      images: what is annotated, mapped into memory.
+      settings: seed and configuration.
+      events: all of the ledger.
+      annotations: what the events say.
+      network: the newest one.
+      notices: what a person should know: a damaged checkpoint, say; one line each.
+    """
+
+    def __init__(self, path: pathlib.Path, content: Content):
+        """Reads the ledger and the newest checkpoint."""
+        self.folder, self.images, self.settings = path, content.images, content.settings
+        keys = simulation.make_keys(jax.random.key(content.settings.seed))
+        pixels = np.array([np.count_nonzero(inside) for inside in content.images.inside])
+        # The key of the state is the one that `oracle.start` gives it.
+        key = jax.random.split(keys.start)[1]
+        self._empty = state_of.begin(key, content.images, content.in_range, pixels)
+        self.events = ledger.read_ledger(path)
+        self.annotations = replay(self, self.events)
+        self._trainer = Trainer(path, content, keys, self._empty.state)
+        self.network, self.notices = self._trainer.latest(len(self.events))
+        self._lock = threading.RLock()  # of events, annotations and network
+        self._training = threading.Lock()  # of the trainer
+
+
+@contextlib.contextmanager
+def open_session(path: str | os.PathLike) -> Iterator[Session]:
+    """A session, which belongs to this process until the end of the block.
+
+    Raises:
+      InputError: it is none, damaged, in use, or cannot be written.
+    """
+    place = pathlib.Path(path).expanduser()
+    folder.check(place)
+    with hold(place):
+        session = Session(place, folder.read(place))
+        try:
+            yield session
+        except BaseException:
+            with contextlib.suppress(InputError):
+                save_network(session)
+            raise
+        save_network(session)
+
+
+def read_session(path: str | os.PathLike) -> Session:
+    """A session to look at, whoever holds it; nothing may be stored in it.
+
+    Raises:
+      InputError: as of `open_session`.
+    """
+    place = pathlib.Path(path).expanduser()
+    return Session(place, folder.read(place))
+
+
+def replay(session: Session, events: Sequence[Event]) -> Annotations:
+    """What the events say, whatever was said before.
+
+    Raises:
+      InputError: a mask is missing or another one, or the events contradict each other.
+    """
+    now = session._empty
+    for event in ledger.standing(events):
+        now = _apply(session, now, event)[0]
+    return now
+
+
+def next_question(
+    session: Session,
+    *,
+    section: int | None = None,
+    structure: int | None = None,
+    look: bool = True,
+) -> Question | None:
+    """What to ask now, by the newest network; at once, whatever trains meanwhile.
+
+    Args:
+      session: open.
+      section, structure: ask of this pair instead (give both), whether it may be asked for or not.
+      look: with the network's proposal; without, it is not asked.
+
+    Returns:
+      The question, or None once nothing is left to ask. Skipped pairs come back when no other is.
+
+    Raises:
+      InputError: there is no such pair.
+    """
+    with session._lock:
+        now, network, images = session.annotations, session.network, session.images
+    config, learned = session.settings.config, network.dice
+    runner_up = None
+    if section is None or structure is None:
+        two = asking.best(now, learned, config)
+        if not two.found[0]:
+            return None
+        query = jax.tree.map(lambda leaf: leaf[0], two)
+        runner_up = next(iter(answers.describe(two, images)[1:]), None)
+    else:
+        answers.check_pair(images, section, structure)
+        query = asking.of_pair(now, learned, config, section, structure)
+    n, c = int(query.section), int(query.structure)
+    seen = None
+    if look and network.trained and network.learner is not None:
+        params = network.learner.train.params
+        seen = asking.look(params, images, now, n, session._trainer.lessons.recipe)
+    return Question(
+        section=n,
+        structure=c,
+        section_name=images.sections[n],
+        name=images.names[c],
+        why=answers.describe(query, images)[0],
+        runner_up=runner_up,
+        example=bool(query.example),
+        dice=float(query.dice),
+        left=float(query.left),
+        whole=float(query.whole),
+        image=np.asarray(images.images[n]),
+        inside=np.asarray(images.inside[n]),
+        labels=now.labels_of(n, images),
+        proposal=None if seen is None else (seen.segmentation == c) & images.inside[n],
+        segmentation=None if seen is None else np.asarray(seen.segmentation),
+        confidence=None if seen is None else np.asarray(seen.confidence),
+        network=network.through,
+        asked=time.time(),
+    )
+
+
+def store_answer(
+    session: Session,
+    section: int,
+    structure: int,
+    mask: np.ndarray,
+    *,
+    question: Question | None = None,
+    how: str = "traced",
+    seconds: float | None = None,
+    widen: bool = False,
+) -> Stored:
+    """Stores what was traced of a structure: on the disk when this returns, or refused.
+
+    A pair that was answered before is corrected: the old answer is taken back by the same line.
+
+    Args:
+      session: open.
+      section, structure: n and c; any pair may be answered.
+      mask: [H, W] bool, the pixels of the structure. What was traced of others before is clipped.
+      question: what was asked, with the proposal that was shown, if any.
+      how: of `HOW`.
+      seconds: that it took; None counts from the question, if there is one.
+      widen: widen the structure's range if it does not reach the section.
+
+    Raises:
+      InputError: what `answers.answer` refuses, an empty mask, another `how`, no room on the disk;
+        nothing is stored.
+    """
+    where = answers.check_pair(session.images, section, structure)
+    if how not in HOW:
+        raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
+    if not np.any(mask):
+        raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
+    return _store(
+        session, section, structure, mask, question=question, how=how, seconds=seconds, widen=widen
+    )
+
+
+def store_absent(
+    session: Session,
+    section: int,
+    structure: int,
+    *,
+    question: Question | None = None,
+    seconds: float | None = None,
+) -> Stored:
+    """Stores that a structure is not on a section; else as `store_answer`."""
+    answers.check_pair(session.images, section, structure)
+    mask = np.zeros(session.images.inside.shape[1:], bool)
+    return _store(
+        session, section, structure, mask, question=question, how="absent", seconds=seconds
+    )
+
+
+def take_over(session: Session, labels: np.ndarray) -> int:
+    """Stores labels that were made before the session as answers: each structure that they show.
+
+    What is 0 in them may be background or not traced yet, so that it is no answer.
+
+    Args:
+      session: new.
+      labels: [N, H, W] classes; 0 and less say nothing.
+
+    Returns:
+      How many answers there are.
+
+    Raises:
+      InputError: a structure is shown out of its range, or a rest is left that is of no class.
+    """
+    events: list[Event] = []
+    for section, own in enumerate(labels):
+        shown = np.unique(own[np.asarray(session.images.inside[section])])
+        for structure in shown[shown > 0].tolist():
+            event = _pair_event(session, "answer", section, structure)
+            mask = ledger.store_mask(session.folder, np.asarray(own == structure))
+            events.append(event | {"how": "given", "mask": mask})
+    with session._lock:
+        _add(session, events)
+    return len(events)
+
+
+def traced(session: Session) -> np.ndarray:
+    """[N, H, W] int16, what is traced on all sections, else `UNLABELLED`."""
+    with session._lock:
+        now = session.annotations
+    return np.asarray(state_of.whole(now, session.images).labels)
+
+
+def segment_section(session: Session, section: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Segmentation [H, W] int16 (`UNLABELLED` outside) and confidence [H, W] float32 of a section.
+
+    What was traced is kept. None while there is no network.
+    """
+    with session._lock:
+        now, network = session.annotations, session.network
+    if not network.trained or network.learner is None:
+        return None
+    recipe, inside = session._trainer.lessons.recipe, np.asarray(session.images.inside[section])
+    seen = asking.look(network.learner.train.params, session.images, now, section, recipe)
+    return np.where(inside, seen.segmentation, UNLABELLED), np.asarray(seen.confidence)
+
+
+def skip(session: Session, section: int, structure: int, reason: str = "") -> Event:
+    """A pair is not asked for until nothing else is left.
+
+    Raises:
+      InputError: there is no such pair, or it has been answered.
+    """
+    where = answers.check_pair(session.images, section, structure)
+    with session._lock:
+        if session.annotations.state.annotated[section, structure]:
+            raise InputError(f"{where} has been answered; undo takes an answer back")
+        event = _pair_event(session, "skip", section, structure)
+        if reason:
+            event["reason"] = reason
+        return _add(session, [event])[0]
+
+
+def undo(session: Session) -> Event | None:
+    """Takes back the last answer, "absent", skip or range; again, the one before.
+
+    Returns:
+      The event that was taken back, or None if there is none.
+
+    Raises:
+      InputError: what came after it would contradict what is left.
+    """
+    with session._lock:
+        left = [event for event in ledger.standing(session.events) if event["event"] != "note"]
+        if not left:
+            return None
+        withdraw(session, left[-1]["number"])
+        return left[-1]
+
+
+def withdraw(session: Session, number: int) -> Event:
+    """Takes back any event by its number; answers after it get the pixels that it had taken.
+
+    Raises:
+      InputError: there is no such event, it was taken back already, or what is left contradicts.
+    """
+    with session._lock:
+        if number not in {event["number"] for event in ledger.standing(session.events)}:
+            raise InputError(f"there is no event {number} to take back")
+        return _add(session, [{"event": "withdraw", "withdrawn": number}])[0]
+
+
+def set_range(session: Session, structure: int, span: Span) -> Event:
+    """Another first and last section of a structure; None is an open end.
+
+    Raises:
+      InputError: as of `answers.set_range`.
+    """
+    if not 0 <= structure < session.images.num_classes:
+        raise InputError(f"there is no structure {structure}")
+    with session._lock:
+        return _add(session, [_range_event(session, structure, span)])[0]
+
+
+def note(session: Session, text: str) -> Event:
+    """Keeps a remark in the ledger."""
+    with session._lock:
+        return _add(session, [{"event": "note", "text": text}])[0]
+
+
+def behind(session: Session) -> int:
+    """Answers that the network has not seen yet."""
+    with session._lock:
+        return len(_unseen(session, ("answer", "absent")))
+
+
+def train_step(session: Session) -> Trained | None:
+    """One piece of training, if there is something to learn; for another thread.
+
+    Before the first query: a part of the long training, once no first example is left to ask. Then
+    one update, over all answers that are stored when it begins. One runs at a time.
+
+    Returns:
+      What was done, or None if there is nothing to learn now.
+
+    Raises:
+      InputError: a loss is not finite; the network stays as it was.
+    """
+    with session._training:
+        with session._lock:
+            now, network, through = session.annotations, session.network, len(session.events)
+            pairs = [
+                (event["section"], folder.structure_number(event["structure"], session.images))
+                for event in _unseen(session, ("answer", "absent"))
+            ]
+            if not (network.trained or network.begun):
+                if not now.labels or asking.wants_examples(now):
+                    return None
+            elif network.trained and not _unseen(session, _TEACH):
+                return None
+        newer, trained = session._trainer.step(network, now, through, pairs)
+        with session._lock:
+            session.network = newer
+        session._trainer.keep(newer)
+        return trained
+
+
+def warm_up(session: Session) -> None:
+    """Compiles what `train_step` and a question need, for another thread while nothing is lost."""
+    with session._training:
+        session._trainer.compile(session.annotations)
+
+
+def save_network(session: Session) -> None:
+    """Writes the newest network as a checkpoint, unless it is there."""
+    with session._training:
+        session._trainer.keep(session.network, always=True)
+
+
+_kept = jax.jit(kept_length, static_argnames="tolerance")
+_TEACH = ("answer", "absent", "withdraw", "range")
+
+
+def _unseen(session: Session, kinds: tuple[str, ...]) -> list[Event]:
+    """Events that the network has not seen, but for those that were withdrawn meanwhile."""
+    later = [e for e in session.events[session.network.through :] if e["event"] in kinds]
+    left = {event["number"] for event in ledger.standing(session.events)}
+    return [e for e in later if e["event"] == "withdraw" or e["number"] in left]
+
+
+def _store(
+    session: Session,
+    section: int,
+    structure: int,
+    mask: np.ndarray,
+    *,
+    question: Question | None,
+    how: str,
+    seconds: float | None,
+    widen: bool = False,
+) -> Stored:
+    if seconds is None and question is not None:
+        seconds = max(time.time() - question.asked, 0.0)
+    with session._lock:
+        before = session.annotations
+        events = []
+        old = _answer_of(session, section, structure)
+        if old is not None:
+            before = replay(session, [*session.events, {"event": "withdraw", "withdrawn": old}])
+        if widen and not before.state.in_range[section, structure]:
+            events.append(_range_event(session, structure, _widened(before, section, structure)))
+            before = state_of.set_range(before, session.images, structure, tuple(events[0]["span"]))
+        elif not before.state.in_range[section, structure]:
+            where = answers.check_pair(session.images, section, structure)
+            raise InputError(
+                f"{where} is outside the range of '{session.images.names[structure]}'; if it is "
+                "there, widen the range (--widen)"
+            )
+        _, report = state_of.answer(before, session.images, section, structure, mask)
+        event = _pair_event(session, "absent" if how == "absent" else "answer", section, structure)
+        predicted = asking.of_pair(
+            before, session.network.dice, session.settings.config, section, structure
+        )
+        if before.known(structure):
+            event["predicted"] = round(float(predicted.left), 2)
+        event["length"] = round(report.effort, 2)
+        if how != "absent":
+            event |= {"how": how, "mask": ledger.store_mask(session.folder, np.asarray(mask))}
+        if seconds is not None:
+            event["seconds"] = round(seconds, 2)
+        if question is not None and question.proposal is not None:
+            event |= _beside_proposal(session, before, question, mask)
+        if old is not None:
+            event["corrects"] = old
+        event = _add(session, [*events, event])[-1]
+    return Stored(event, report, _said(session, event, report))
+
+
+def _beside_proposal(
+    session: Session, before: Annotations, question: Question, mask: np.ndarray
+) -> dict[str, Any]:
+    """What an answer has in common with the proposal that was shown: see `docs` of the ledger."""
+    n, proposal = question.section, question.proposal
+    inside = np.asarray(session.images.inside[n])
+    free = inside & (before.labels_of(n, session.images) == UNLABELLED)
+    kept = [round(float(_kept(mask, proposal, free, tolerance=t)), 2) for t in TOLERANCES]
+    both, either = (mask & proposal & free).sum(), (mask & free).sum() + (proposal & free).sum()
+    return {
+        "kept": kept,
+        "proposal_dice": round(float(2 * both / either), 4) if either else 1.0,
+        "network": question.network,
+    }
+
+
+def _pair_event(session: Session, kind: str, section: int, structure: int) -> Event:
+    return {"event": kind, "section": section, "structure": session.images.names[structure]}
+
+
+def _range_event(session: Session, structure: int, span: Span) -> Event:
+    return {"event": "range", "structure": session.images.names[structure], "span": list(span)}
+
+
+def _widened(before: Annotations, section: int, structure: int) -> Span:
+    where = np.flatnonzero(before.state.in_range[:, structure])
+    ends = [section] if not len(where) else [where[0], where[-1], section]
+    return int(min(ends)), int(max(ends))
+
+
+def _answer_of(session: Session, section: int, structure: int) -> int | None:
+    """The number of the pair's answer, if it has been answered."""
+    name = session.images.names[structure]
+    for event in ledger.standing(session.events):
+        answered = event["event"] in ("answer", "absent")
+        if answered and (event["section"], event["structure"]) == (section, name):
+            return event["number"]
+    return None
+
+
+def _add(session: Session, events: Sequence[Event]) -> list[Event]:
+    """Checks events against all before them, then stores them; all or none."""
+    numbered: list[Event] = []
+    for event in events:
+        number = len(session.events) + len(numbered) + 1
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        numbered.append({"number": number, "time": when} | event)
+    takes_back = any(e["event"] == "withdraw" or "corrects" in e for e in numbered)
+    if takes_back:
+        after = replay(session, [*session.events, *numbered])
+    else:
+        after = session.annotations
+        for event in numbered:
+            after, report = _apply(session, after, event)
+            if report is not None:
+                event.setdefault("length", round(report.effort, 2))
+    ledger.append(session.folder, numbered)
+    session.events.extend(numbered)
+    session.annotations = after
+    return numbered
+
+
+def _apply(session: Session, now: Annotations, event: Event) -> tuple[Annotations, Report | None]:
+    images = session.images
+    if event["event"] == "note":
+        return now, None
+    structure = folder.structure_number(event["structure"], images)
+    match event["event"]:
+        case "answer":
+            mask = ledger.read_mask(session.folder, event["mask"])
+            return state_of.answer(now, images, event["section"], structure, mask)
+        case "absent":
+            mask = np.zeros(images.inside.shape[1:], bool)
+            return state_of.answer(now, images, event["section"], structure, mask)
+        case "skip":
+            return state_of.skip(now, images, event["section"], structure), None
+        case "range":
+            first, last = event["span"]
+            return state_of.set_range(now, images, structure, (first, last)), None
+    raise InputError(f"event {event['number']} is of no known kind")
+
+
+def _said(session: Session, event: Event, report: Report) -> str:
+    name = f"'{event['structure']}' on section {session.images.sections[event['section']]}"
+    if event["event"] == "absent":
+        return f"{name}: absent"
+    said = f"{name}: {report.effort:.0f} px of outline"
+    if "predicted" in event:
+        said += f", {event['predicted']:.0f} predicted"
+    lost = [f"{count} px of '{other}'" for other, count in report.clipped.items()]
+    lost += [f"{report.outside} px beyond the image"] if report.outside else []
+    return said + (f"; clipped: {', '.join(lost)}" if lost else "")

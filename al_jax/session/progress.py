@@ -1,0 +1,129 @@
+"""How far a session is. There is no truth: what is said is what people and the network showed."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from al_jax.session import asking, ledger
+from al_jax.session.answered import Answered
+from al_jax.session.ledger import Event
+from al_jax.session.loop import Session, behind
+
+LATEST = 2
+"""Answers of a structure, counted from its last, that its estimate of Dice is a mean of."""
+
+
+class Progress(NamedTuple):
+    """Where a session stands; None is what is not known yet.
+
+    Attributes:
+      answers, absent, skipped: how many; 'absent' are among the answers.
+      traced: outline traced so far, each crack once, pixels.
+      drawn: of it what was drawn by hand: without what was kept of proposals.
+      left: what B predicts is left of the whole stack, pixels.
+      dice: mean over structures (background left out) of the Dice of their latest proposals, each
+        made before the network had learnt from the answer that it is compared with.
+      predicted, actual: outlines that B predicted and that were traced, in all; first examples and
+        absent structures left out.
+      error: mean of their difference, as a share of the actual one.
+      seconds: median time of an answer.
+      seconds_left: that `left` would take, at the pace of what was drawn.
+      behind: answers that the network has not seen.
+      training: share of the long training that is done, 0 to 1.
+    """
+
+    answers: int
+    absent: int
+    skipped: int
+    traced: float
+    drawn: float
+    left: float
+    dice: float | None
+    predicted: float
+    actual: float
+    error: float | None
+    seconds: float | None
+    seconds_left: float | None
+    behind: int
+    training: float
+
+
+def progress(session: Session) -> Progress:
+    """Where the session stands."""
+    with session._lock:
+        now, network = session.annotations, session.network
+        events = _answers(session)
+    late = behind(session)
+    asked = [e for e in events if e["event"] == "answer" and e.get("predicted") is not None]
+    predicted = sum(e["predicted"] for e in asked)
+    actual = sum(e["length"] for e in asked)
+    errors = [abs(e["predicted"] - e["length"]) / e["length"] for e in asked if e["length"]]
+    timed = [e for e in events if "seconds" in e]
+    pace = sum(e["length"] for e in timed)
+    spent = sum(e["seconds"] for e in timed)
+    left = asking.outline_left(now)
+    total = session._trainer.lessons.initial_steps
+    return Progress(
+        answers=len(events),
+        absent=sum(e["event"] == "absent" for e in events),
+        skipped=int(now.skipped.sum()),
+        traced=float(now.state.traced.sum()),
+        drawn=float(now.state.traced.sum()) - sum(map(_kept, events)),
+        left=left,
+        dice=_estimates(session, events)[-1],
+        predicted=predicted,
+        actual=actual,
+        error=float(np.mean(errors)) if errors else None,
+        seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
+        seconds_left=left * spent / pace if pace else None,
+        behind=late,
+        training=1.0 if network.trained else network.steps / total,
+    )
+
+
+def answered(session: Session) -> list[Answered]:
+    """The answers that stand, in their order, in numbers: for tables and reports."""
+    with session._lock:
+        events = _answers(session)
+    estimates = _estimates(session, events)
+    effort = itertools.accumulate(e["length"] for e in events)
+    return [
+        Answered(
+            section=e["section"],
+            structure=session.images.names.index(e["structure"]),
+            kind=e.get("how", "absent"),
+            predicted=e.get("predicted"),
+            actual=e["length"],
+            kept=e["kept"][0] / e["length"] if "kept" in e and e["length"] else None,
+            seconds=e.get("seconds"),
+            effort=so_far,
+            dice=dice,
+        )
+        for e, so_far, dice in zip(events, effort, estimates[:-1], strict=True)
+    ]
+
+
+def _answers(session: Session) -> list[Event]:
+    standing = ledger.standing(session.events)
+    return [event for event in standing if event["event"] in ("answer", "absent")]
+
+
+def _kept(event: Event) -> float:
+    """Pixels of an answer that nobody had to draw."""
+    drawn_anew = event.get("how") not in ("accepted", "corrected")
+    return 0.0 if drawn_anew or "kept" not in event else event["kept"][0]
+
+
+def _estimates(session: Session, events: list[Event]) -> list[float | None]:
+    """The estimate of Dice before each of the answers, and after the last."""
+    of: dict[str, list[float]] = {}
+    found: list[float | None] = []
+    for event in [*events, None]:
+        means = [np.mean(values[-LATEST:]) for values in of.values()]
+        found.append(float(np.mean(means)) if means else None)
+        if event is None or event["event"] != "answer" or "proposal_dice" not in event:
+            continue
+        if event["structure"] != session.images.names[0]:
+            of.setdefault(event["structure"], []).append(event["proposal_dice"])
+    return found

@@ -1,0 +1,186 @@
+"""An export read back, by other libraries, gives the same arrays."""
+
+import csv
+import io
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from partitions import CLASSES, NAMES, partition
+from PIL import Image
+from test_exchange import needs
+
+from al_jax.files.inputs import read_labelled
+from al_jax.files.table_rows import read_rows
+from al_jax.session.answered import Answered
+from al_jax.session.classes import labels_of, make_classes, tables
+from al_jax.session.export import Export, export_stack, section_files
+from al_jax.session.formats import Grid, tiff
+from al_jax.session.placement import LPS
+from al_jax.session.polygons import read_geojson
+from al_jax.stack import InputError
+
+AFFINE = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
+SECTIONS = ("a/one 1.png", "two.png", "three.png")
+
+
+def stack(**changes) -> Export:
+    rng = np.random.default_rng(0)
+    every = np.maximum(np.stack([np.resize(partition(4 * n + 1), (9, 12)) for n in range(3)]), 0)
+    segmentation = every.astype(np.int16)
+    segmentation[:, :2, :3] = -1  # outside
+    traced = np.where(segmentation < 2, segmentation, -1).astype(np.int16)
+    traced[2] = -1
+    parts = dict(
+        traced=traced,
+        segmentation=segmentation,
+        confidence=rng.random(traced.shape, np.float32),
+        names=NAMES,
+        sections=SECTIONS,
+        answers=[
+            Answered(0, 1, "traced", None, 31.0, None, 12.5, 31.0, None),
+            Answered(1, 1, "corrected", 30.25, 28.0, 0.75, 4.0, 59.0, 0.5),
+        ],
+        affine=AFFINE,
+        downsample=4.0,
+    )
+    return Export(**(parts | changes))
+
+
+@pytest.fixture
+def exported(tmp_path):
+    export = stack()
+    paths = export_stack(tmp_path / "out", export, ("nifti", "tiff", "png"))
+    assert set(paths) == {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    return export, tmp_path / "out"
+
+
+def both(export):
+    return {"traced": export.traced, "labels": export.segmentation}.items()
+
+
+def test_nifti(exported):
+    export, folder = exported
+    for role, labels in both(export):
+        image = nibabel.load(folder / f"{role}.nii.gz")
+        np.testing.assert_array_equal(labels_of(np.asarray(image.dataobj).T), labels)
+        np.testing.assert_allclose(image.affine, AFFINE, atol=1e-6)
+        np.testing.assert_allclose(image.get_qform(), AFFINE, atol=1e-6)
+    confidence = np.asarray(nibabel.load(folder / "confidence.nii.gz").dataobj).T
+    np.testing.assert_array_equal(confidence, export.confidence)
+
+
+def test_tiff(exported):
+    export, folder = exported
+    for role, labels in both(export):
+        pages = tifffile.imread(folder / f"{role}.tif")
+        np.testing.assert_array_equal(labels_of(pages), labels)
+    np.testing.assert_array_equal(tifffile.imread(folder / "confidence.tif"), export.confidence)
+
+
+def test_png(exported):
+    export, folder = exported
+    files = section_files(SECTIONS)
+    assert files == ["0_one_1", "1_two", "2_three"]
+    for n, stem in enumerate(files):
+        for role, labels in both(export):
+            ids = np.array(Image.open(folder / f"{role}_png" / f"{stem}.png"))
+            np.testing.assert_array_equal(labels_of(ids), labels[n])
+        percent = np.array(Image.open(folder / "confidence_png" / f"{stem}.png"))
+        assert abs(percent / 100 - export.confidence[n]).max() <= 0.00501
+
+
+def test_seg_nrrd(tmp_path):
+    slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
+    export = stack(names=("background", "a", "b", "c", "d"))
+    export_stack(tmp_path, export, ["seg.nrrd"])
+    for role, labels in both(export):
+        found = slicerio.read_segmentation(str(tmp_path / f"{role}.seg.nrrd"))
+        np.testing.assert_allclose(found["ijkToLPS"], LPS @ AFFINE)
+        names = slicerio.segment_names(found)
+        shown = np.unique(labels[labels >= 0])
+        assert names == [export.names[c] for c in shown]
+        for c, name in zip(shown, names, strict=True):
+            mask = slicerio.segment_mask(found, name).T
+            np.testing.assert_array_equal(mask, labels == c)
+
+
+def test_simpleitk_finds_the_confidence_in_the_same_place(tmp_path):
+    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
+    needs("seg.nrrd")
+    export = stack()
+    export_stack(tmp_path, export, ["nifti", "seg.nrrd"])
+    for suffix in (".nii.gz", ".nrrd"):
+        image = sitk.ReadImage(str(tmp_path / f"confidence{suffix}"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image), export.confidence)
+        place = image.TransformIndexToPhysicalPoint((11, 8, 2))
+        np.testing.assert_allclose(place, (LPS @ AFFINE @ [11, 8, 2, 1])[:3], atol=1e-5)
+
+
+def test_geojson(tmp_path):
+    needs("geojson")
+    export = stack()
+    export_stack(tmp_path, export, ["geojson"])
+    for n, stem in enumerate(section_files(SECTIONS)):
+        for role, labels in both(export):
+            path = tmp_path / f"{role}_geojson" / f"{stem}.geojson"
+            masks = read_geojson(path, labels.shape[1:], downsample=4.0)
+            found = np.full(labels.shape[1:], -1)
+            for name, mask in masks.items():
+                found[mask] = NAMES.index(name)
+            np.testing.assert_array_equal(found, labels[n])
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "confidence.tif"), export.confidence)
+
+
+def test_al_jax_reads_its_own_export(exported, tmp_path):
+    """As a stack for a simulation, of ids with 0 outside."""
+    export, folder = exported
+    images = np.random.default_rng(1).integers(0, 255, export.traced.shape).astype(np.uint8)
+    (tmp_path / "images.tif").write_bytes(tiff(images, Grid(AFFINE)))
+    arguments = tmp_path / "images.tif", folder / "labels.tif", folder / "classes.csv"
+    found = read_labelled(*arguments, outside_id=0)
+    np.testing.assert_array_equal(found.truth, export.segmentation)
+    assert found.names == NAMES and found.colours == make_classes(NAMES).colours
+
+
+def test_tables(exported):
+    _, folder = exported
+    rows = list(csv.DictReader(io.StringIO((folder / "answers.csv").read_text())))
+    assert [row["structure_name"] for row in rows] == ["outer", "outer"]
+    assert rows[0]["predicted"] == rows[0]["dice"] == "" and rows[0]["section_name"] == SECTIONS[0]
+    assert rows[1] | {"kept": "0.75", "seconds": "4.0", "kind": "corrected"} == rows[1]
+    sections = list(csv.DictReader(io.StringIO((folder / "sections.csv").read_text())))
+    assert [row["section"] for row in sections] == list(SECTIONS)
+
+
+def test_without_a_network_there_is_what_was_traced(tmp_path):
+    paths = export_stack(tmp_path, stack(segmentation=None, confidence=None), ["tiff"])
+    assert {path.name for path in paths if path.suffix == ".tif"} == {"traced.tif"}
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        export_stack(tmp_path / "file", stack(), ["tiff"])
+    with pytest.raises(InputError, match="unknown format 'dicom'"):
+        export_stack(tmp_path / "new", stack(), ["dicom"])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", tables(make_classes(NAMES)))
+def test_every_table_of_classes_can_be_read(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(tables(make_classes(NAMES))[name])
+    rows = {row.id: row for row in read_rows(path)}
+    assert set(rows) - {0} == set(range(1, CLASSES + 1))
+    for c, (own, colour) in enumerate(zip(*make_classes(NAMES), strict=True)):
+        spaced = own if "csv" in name or "itksnap" in name else own.replace(" ", "_")
+        assert (rows[c + 1].cells["name"], rows[c + 1].colour) == (spaced, colour)
+
+
+def test_opacity_is_as_each_tool_counts_it():
+    lines = {name: data.decode().splitlines() for name, data in tables(make_classes(NAMES)).items()}
+    assert lines["classes_freesurfer.txt"][2] == "2 outer 230 159 0 0"
+    assert lines["classes_slicer.ctbl"][3] == "2 outer 230 159 0 255"
+    assert lines["classes_itksnap.txt"][1].split() == [*"0000000", '"Clear', 'Label"']

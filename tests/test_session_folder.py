@@ -1,0 +1,110 @@
+"""A session on disk: what is written is what is read, whole or not at all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tiny_session as ts
+
+from al_jax.augment import Augmentation
+from al_jax.session import folder
+from al_jax.session.folder import Settings
+from al_jax.stack import InputError, make_images
+from al_jax.training import Training
+
+
+def test_what_was_created_is_read(tmp_path):
+    training = Training(crop=64, augmentation=Augmentation(field="paper"))
+    settings = Settings(7, dataclasses.replace(ts.CONFIG, alpha=0.25, training=training))
+    weights = {"a": np.arange(3.0)}
+    place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)
+    found = folder.read(place)
+    assert found.settings == settings and hash(found.settings.config) == hash(settings.config)
+    np.testing.assert_array_equal(found.images.images, ts.IMAGES.images)
+    np.testing.assert_array_equal(found.images.inside, ts.IMAGES.inside)
+    np.testing.assert_array_equal(found.in_range, ts.IN_RANGE)
+    assert found.images.names == ts.IMAGES.names and found.images.sections == ts.IMAGES.sections
+    assert found.images.colours is None and found.weights is not None
+    np.testing.assert_array_equal(found.weights["a"], weights["a"])
+    np.testing.assert_array_equal(folder.true_mask(place, 2, 1), ts.truth(2, 1))
+    assert isinstance(found.images.images, np.memmap)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is not empty; choose another folder"):
+        ts.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "_to_disk", full)
+    with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
+        ts.create(tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_session(tmp_path):
+    with pytest.raises(InputError, match="is no session; make one with init"):
+        folder.read(tmp_path)
+    place = ts.create(tmp_path / "s")
+    about = json.loads((place / "session.json").read_text())
+    (place / "session.json").write_text(json.dumps(about | {"form": 2}))
+    with pytest.raises(InputError, match="written by a newer version"):
+        folder.read(place)
+    (place / "session.json").write_text("{")
+    with pytest.raises(InputError, match="may be damaged"):
+        folder.read(place)
+    (place / "session.json").write_text(json.dumps(about))
+    np.save(place / "inside.npy", np.ones((2, 3, 4), bool))
+    with pytest.raises(InputError, match="does not fit the images"):
+        folder.read(place)
+
+
+def test_a_session_without_truth_has_none(tmp_path):
+    place = ts.create(tmp_path / "s", truth=None)
+    with pytest.raises(InputError, match="has no truth that could answer"):
+        folder.true_mask(place, 0, 1)
+
+
+NAMED = make_images(np.zeros((4, 8, 8), np.uint8), ("background", "a", "b"), sections="abcd")
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_ranges_by_name_and_number_with_open_ends(tmp_path, between):
+    path = tmp_path / "ranges.csv"
+    rows = [("Name", "First", "Last"), ("a", "b", "2"), ("b", "", "c")]
+    path.write_text("\n".join(between.join(row) for row in rows) + "\n\n")
+    found = folder.in_range_of(folder.read_ranges(path), NAMED)
+    assert found.astype(int).T.tolist() == [[1, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0]]
+    again = tmp_path / "again.csv"
+    again.write_bytes(folder.table_of_ranges(found, NAMED))
+    np.testing.assert_array_equal(folder.in_range_of(folder.read_ranges(again), NAMED), found)
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("name,first\na,1\n", "has the columns name, first; give name,first,last"),
+        ("name,first,last\na,1,2\na,1,2\n", "line 3 repeats 'a'; keep one"),
+        ("name,first,last\nc,1,2\n", "'c' is no class"),
+        ("name,first,last\na,1,9\n", "there is no section '9'; they go from a to d"),
+        ("name,first,last\na,d,b\n", "the last section 1 comes before the first, 3"),
+    ],
+)
+def test_ranges_that_are_wrong(tmp_path, text, says):
+    path = tmp_path / "ranges.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        folder.in_range_of(folder.read_ranges(path), NAMED)
+
+
+def test_numbers_are_names_where_sections_are_numbered():
+    numbered = make_images(np.zeros((3, 8, 8), np.uint8), ("background", "a"), sections="579")
+    assert folder.section_number("7", numbered) == 1
+    with pytest.raises(InputError, match="there is no section '1'; they go from 5 to 9"):
+        folder.section_number("1", numbered)

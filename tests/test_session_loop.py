@@ -1,0 +1,355 @@
+"""A person at work, who is the truth here: what is asked, what is stored, what is refused."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import tiny_session as ts
+
+from al_jax import session as sessions
+from al_jax.session import ledger
+from al_jax.stack import InputError
+
+
+@pytest.fixture(autouse=True)
+def pixelwise(monkeypatch):
+    ts.use_pixelwise(monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return ts.create(tmp_path / "s")
+
+
+@pytest.fixture
+def session(place):
+    with sessions.open_session(place) as opened:
+        yield opened
+
+
+def lines(session) -> int:
+    return (session.folder / ledger.LEDGER).read_bytes().count(b"\n")
+
+
+def learn(session) -> int:
+    pieces = 0
+    while sessions.train_step(session) is not None:
+        pieces += 1
+    return pieces
+
+
+def test_from_first_examples_to_proposals_and_back_from_disk(place):
+    with sessions.open_session(place) as session:
+        asked = []
+        assert sessions.next_question(session).proposal is None
+        while (question := sessions.next_question(session)).example:
+            assert sessions.train_step(session) is None  # examples come first
+            asked.append(question.structure)
+            ts.answer(session, question.section, question.structure, question=question)
+        assert sorted(asked) == [0, 1, 2, 3] and asked[-1] == 0
+        first = sessions.train_step(session)
+        assert first is not None and (first.first, first.fraction, first.through) == (True, 1, 4)
+        assert sessions.behind(session) == 0 and sessions.train_step(session) is None
+        question, stored = ts.answer_question(session)
+        free = question.labels == -1
+        assert question.proposal is not None and not question.proposal[~free].any()
+        assert question.network == stored.event["network"] == 4
+        assert sessions.behind(session) == 1
+        second = sessions.train_step(session)
+        assert second is not None and (second.first, second.through) == (False, 5)
+        before, said = session.annotations, sessions.next_question(session)
+    with sessions.open_session(place) as session:
+        assert ts.same(session.annotations, before) and session.notices == []
+        assert session.network.through == 5 and sessions.train_step(session) is None
+        again = sessions.next_question(session)
+        assert (again.why, again.runner_up) == (said.why, said.runner_up)
+        np.testing.assert_array_equal(again.proposal, said.proposal)
+
+
+def test_an_update_covers_all_answers_before_it(session):
+    while sessions.next_question(session).example:
+        ts.answer_question(session)
+    learn(session)
+    for _ in range(3):
+        ts.answer_question(session)
+    assert sessions.behind(session) == 3
+    trained = sessions.train_step(session)
+    assert trained is not None and trained.through == 7
+    assert sessions.behind(session) == 0 and sessions.train_step(session) is None
+
+
+def test_answers_are_stored_and_asked_while_a_training_runs(session, monkeypatch):
+    while sessions.next_question(session).example:
+        ts.answer_question(session)
+    learn(session)
+    ts.answer_question(session)
+    begun, go_on = threading.Event(), threading.Event()
+    step = session._trainer.step
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(60)
+        return step(*arguments)
+
+    monkeypatch.setattr(session._trainer, "step", slow)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(sessions.train_step(session)))
+    thread.start()
+    assert begun.wait(60)
+    ts.answer_question(session)  # nothing waits
+    ts.answer_question(session)
+    go_on.set()
+    thread.join()
+    assert found[0].through == 5 and sessions.behind(session) == 2
+
+
+def test_a_failed_training_is_said_and_the_network_stays(session, monkeypatch):
+    while sessions.next_question(session).example:
+        ts.answer_question(session)
+    learn(session)
+    ts.answer_question(session)
+    network = session.network
+
+    def broken(*_):
+        raise InputError("the loss is not finite")
+
+    monkeypatch.setattr(session._trainer, "step", broken)
+    with pytest.raises(InputError, match="not finite"):
+        sessions.train_step(session)
+    assert session.network is network
+    ts.answer_question(session)
+
+
+BAD = [
+    ({"mask": np.ones((3, 4), bool)}, r"the mask is bool of \[3, 4\]; give booleans of \[40, 48\]"),
+    ({"mask": ts.truth(2, 1).astype(np.uint8)}, "the mask is uint8"),
+    ({"mask": np.zeros((40, 48), bool)}, "the mask is empty; if it is absent there, say absent"),
+    ({"section": 6}, "there is no section 6"),
+    ({"structure": 4}, "there is no structure 4"),
+    ({"how": "guessed"}, "how 'guessed' is not of"),
+]
+
+
+@pytest.mark.parametrize("change, says", BAD)
+def test_bad_answers_have_a_line_each_and_store_nothing(session, change, says):
+    given = {"section": 2, "structure": 1, "mask": ts.truth(2, 1)} | change
+    with pytest.raises(InputError, match=says):
+        sessions.store_answer(session, **given)
+    assert lines(session) == 0 and not list((session.folder / ledger.MASKS).iterdir())
+    assert not session.annotations.labels
+
+
+def test_overlap_is_clipped_and_said(session):
+    ts.answer(session, 2, 2)
+    both = ts.truth(2, 1) | ts.truth(2, 2)
+    stored = sessions.store_answer(session, 2, 1, both)
+    assert f"clipped: {ts.truth(2, 2).sum()} px of 'middle'" in stored.said
+    np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
+    with pytest.raises(InputError, match="nothing is left of the mask"):
+        sessions.store_answer(session, 2, 3, both)
+
+
+def test_out_of_range_is_asked_then_widened_as_an_event(tmp_path):
+    narrow = ts.IN_RANGE.copy()
+    narrow[:, 3] = False
+    narrow[2, 3] = True
+    with sessions.open_session(ts.create(tmp_path / "s", in_range=narrow)) as session:
+        n = 3
+        with pytest.raises(InputError, match=r"outside the range of 'inner'.*--widen"):
+            ts.answer(session, n, 3)
+        assert lines(session) == 0
+        sessions.store_answer(session, n, 3, ts.truth(n, 3), widen=True)
+        kinds = [(e["event"], e.get("span")) for e in session.events]
+        assert kinds == [("range", [2, 3]), ("answer", None)]
+        after = session.annotations
+    with sessions.open_session(tmp_path / "s") as session:
+        assert ts.same(session.annotations, after)
+
+
+def test_a_correction_takes_the_old_answer_back_in_one_line(session):
+    ts.answer(session, 2, 1)
+    ts.answer(session, 2, 2)
+    small = ts.truth(2, 1) & (np.arange(48) < 24)
+    stored = sessions.store_answer(session, 2, 1, small)
+    assert (stored.event["number"], stored.event["corrects"]) == (3, 1)
+    np.testing.assert_array_equal(session.annotations.labels[2] == 1, small)
+    assert ts.same(session.annotations, sessions.replay(session, session.events))
+    sessions.undo(session)  # the old one stands again
+    np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
+
+
+def test_undo_goes_back_event_by_event(session):
+    states = [session.annotations]
+    ts.answer(session, 2, 1)
+    states.append(session.annotations)
+    sessions.skip(session, 3, 1, "torn")
+    states.append(session.annotations)
+    sessions.set_range(session, 3, (None, None))
+    states.append(session.annotations)
+    sessions.note(session, "lunch")
+    for expected, kind in zip(states[-2::-1], ("range", "skip", "answer"), strict=True):
+        event = sessions.undo(session)
+        assert event is not None and event["event"] == kind
+        assert ts.same(session.annotations, expected)
+    assert sessions.undo(session) is None
+    assert lines(session) == 7  # nothing is rewritten
+
+
+def test_an_undo_that_contradicts_is_refused(tmp_path):
+    narrow = ts.IN_RANGE.copy()
+    narrow[:, 3] = False
+    narrow[2, 3] = True
+    with sessions.open_session(ts.create(tmp_path / "s", in_range=narrow)) as session:
+        sessions.store_answer(session, 3, 3, ts.truth(3, 3), widen=True)
+        with pytest.raises(InputError, match="outside the range of 'inner'"):
+            sessions.withdraw(session, 1)
+        assert lines(session) == 2
+        with pytest.raises(InputError, match="there is no event 7"):
+            sessions.withdraw(session, 7)
+
+
+def test_skipped_pairs_come_back_when_nothing_else_is_left(session):
+    question = sessions.next_question(session)
+    sessions.skip(session, question.section, question.structure, "unclear")
+    other = sessions.next_question(session)
+    assert (other.section, other.structure) != (question.section, question.structure)
+    with session._lock:
+        everything = np.ones_like(session.annotations.skipped)
+        session.annotations = session.annotations._replace(skipped=everything)
+    back = sessions.next_question(session)
+    assert (back.section, back.structure) == (question.section, question.structure)
+
+
+def test_any_pair_may_be_asked_for(session):
+    question = sessions.next_question(session, section=4, structure=2)
+    assert (question.section, question.structure, question.runner_up) == (4, 2, None)
+    ts.answer(session, 4, 2, question=question)
+    again = sessions.next_question(session, section=4, structure=2)  # to correct it
+    assert (again.labels == 2).sum() == ts.truth(4, 2).sum()
+    with pytest.raises(InputError, match="has been answered"):
+        sessions.skip(session, 4, 2)
+
+
+def test_what_was_kept_of_a_proposal(session):
+    for n, c in ((2, 1), (2, 2), (2, 3), (2, 0)):
+        ts.answer(session, n, c)
+    learn(session)
+    question = sessions.next_question(session, section=3, structure=1)
+    proposal = question.proposal
+    assert proposal is not None and proposal.any()
+    accepted = sessions.store_answer(
+        session, 3, 1, proposal, question=question, how="accepted"
+    ).event
+    assert accepted["kept"] == [accepted["length"]] * 3
+    assert accepted["proposal_dice"] == 1
+    now = sessions.progress(session)
+    assert now.drawn == pytest.approx(now.traced - accepted["length"])
+    anew = sessions.store_answer(session, 3, 1, proposal, question=question).event
+    assert anew["corrects"] == accepted["number"]
+    assert sessions.progress(session).drawn == sessions.progress(session).traced  # all drawn
+
+
+def test_labels_from_before_are_answers(session):
+    given = np.where(ts.STACK.truth >= 2, ts.STACK.truth, 0)
+    given[3:] = 0
+    assert sessions.take_over(session, given) == len({(n, c) for n, c in _shown(given)})
+    for n in range(3):
+        expected = np.where(given[n] > 0, given[n], -1)
+        np.testing.assert_array_equal(session.annotations.labels[n], expected)
+    assert {e["how"] for e in session.events} == {"given"}
+    assert sessions.next_question(session).structure == 1  # no outline of it is known
+
+
+def _shown(labels):
+    return [(n, c) for n in range(len(labels)) for c in np.unique(labels[n]) if c > 0]
+
+
+def test_one_program_at_a_time(place):
+    with (
+        sessions.open_session(place),
+        pytest.raises(InputError, match="another process is at work in it"),
+        sessions.open_session(place),
+    ):
+        pass
+    with sessions.open_session(place):
+        assert sessions.read_session(place).events == []  # whoever holds it
+
+
+def test_a_damaged_or_missing_checkpoint_costs_training_alone(place):
+    with sessions.open_session(place) as session:
+        while sessions.next_question(session).example:
+            ts.answer_question(session)
+        learn(session)
+    answers = (place / ledger.LEDGER).read_bytes()
+    for file in (place / "network").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with sessions.open_session(place) as session:
+        assert len(session.notices) == 1 and "learns again" in session.notices[0]
+        assert not session.network.trained and learn(session) == 1
+    shutil.rmtree(place / "network")
+    with sessions.open_session(place) as session:
+        assert session.notices == [] and learn(session) == 1
+    assert (place / ledger.LEDGER).read_bytes() == answers
+
+
+def test_a_mask_that_is_missing_or_changed_is_one_line(place):
+    with sessions.open_session(place) as session:
+        name = ts.answer(session, 2, 1).event["mask"]
+    (place / ledger.MASKS / f"{name}.png").unlink()
+    with pytest.raises(InputError, match=f"{name}.png: there is no such file"):
+        sessions.read_session(place)
+
+
+def test_a_ledger_cut_in_a_line_loses_that_line_alone(place):
+    with sessions.open_session(place) as session:
+        ts.answer(session, 2, 1)
+        before = session.annotations
+        ts.answer(session, 2, 2)
+    path = place / ledger.LEDGER
+    path.write_bytes(path.read_bytes()[:-9])
+    with sessions.open_session(place) as session:
+        assert ts.same(session.annotations, before)
+        ts.answer(session, 2, 2)
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [event["number"] for event in events] == [1, 2]
+
+
+def test_progress_and_answers_in_numbers(session):
+    empty = sessions.progress(session)
+    assert (empty.answers, empty.dice, empty.error, empty.seconds_left) == (0, None, None, None)
+    ts.answer(session, 2, 1, seconds=10.0)
+    ts.answer(session, 3, 1, seconds=30.0)
+    sessions.skip(session, 4, 1)
+    now = sessions.progress(session)
+    first, second = (event["length"] for event in session.events[:2])
+    assert (now.answers, now.absent, now.skipped, now.behind) == (2, 0, 1, 2)
+    assert now.traced == now.drawn == first + second
+    assert (now.predicted, now.actual) == (first, second)  # B is the first outline
+    assert now.error == pytest.approx(abs(first - second) / second)
+    assert now.seconds == 20 and now.training == 0
+    assert now.seconds_left == pytest.approx(now.left * 40 / (first + second))
+    rows = sessions.answered(session)
+    assert [row.effort for row in rows] == [first, first + second]
+    assert [row.predicted for row in rows] == [None, first]
+    assert {row.kind for row in rows} == {"traced"}
+
+
+def test_outline_left_counts_each_crack_once(session):
+    # Of section 2 all is known but one pair: then B of the others predicts what is left elsewhere.
+    for c in range(4):
+        ts.answer(session, 2, c)
+    state = session.annotations.state
+    total = float(state.traced.sum())
+    candidates = ts.IN_RANGE.copy()
+    candidates[2] = False
+    boundary = state.length_sum / np.maximum(state.length_count, 1)
+    expected = 0.0
+    for n in range(6):
+        left = np.flatnonzero(candidates[n])
+        pairs = boundary[np.ix_(left, left)]
+        expected += max(np.trace(pairs) - (pairs.sum() - np.trace(pairs)) / 2, 0)
+    assert sessions.progress(session).left == pytest.approx(expected)
+    assert expected <= 5 * total  # five sections as that one
