@@ -9,7 +9,6 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -54,35 +53,27 @@ def define_config_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
-
-    def integer(name: str, text: str, least: int, most: int | None = None) -> None:
-        flags.DEFINE_integer(name, None, text, least, most)
-
-    def number(name: str, text: str, least: float, most: float | None = None) -> None:
-        flags.DEFINE_float(name, None, text, least, most)
-
-    def enum(name: str, known: Sequence[str], text: str) -> None:
-        flags.DEFINE_enum(name, None, list(known), text)
-
-    enum("network", list(NETWORKS), "FCN-8s, or an eighth of it.")
-    integer("initial_steps", "Training steps before the first query.", 1)
-    integer("query_steps", "Training steps after each answer.", 1)
-    number("learning_rate", "Learning rate at the start.", 0)
-    number("query_learning_rate", "The same after each answer.", 0)
-    enum("schedule", SCHEDULES, "How the learning rate at the start changes.")
-    enum("optimiser", OPTIMISERS, "What makes steps of gradients.")
-    number("balanced", "Share of crops that show a class drawn among the traced ones.", 0, 1)
-    integer("crop", "Side of a training crop, pixels.", 16, 2048)
-    integer("batch", "Crops in a training step.", 1)
-    number("clip", "Largest global norm of a gradient.", 1e-6)
-    enum("field", list(FIELDS), "Non-linear field.")
-    number("alpha", "Weight of D(T-1) in Eq. 6.", 0, 1)
-    enum("dice_estimate", ESTIMATES, "D of Eq. 6.")
-    number("min_effort", "Least predicted effort, pixels.", 1e-3)
-    enum("length", list(DIRECTIONS), "How outlines are measured.")
-    integer("margin", "Sections added to a structure's range.", 0)
-    integer("dropout_samples", "S of Eq. 9.", 1)
-    enum("dice_over", DICE_OVER, "Reported Dice.")
+    flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_integer("initial_steps", None, "Training steps before the first query.", 1)
+    flags.DEFINE_integer("query_steps", None, "Training steps after each answer.", 1)
+    flags.DEFINE_float("learning_rate", None, "Learning rate at the start.", 0)
+    flags.DEFINE_float("query_learning_rate", None, "The same after each answer.", 0)
+    flags.DEFINE_enum("schedule", None, SCHEDULES, "How the learning rate at the start changes.")
+    flags.DEFINE_enum("optimiser", None, OPTIMISERS, "What makes steps of gradients.")
+    flags.DEFINE_float(
+        "balanced", None, "Share of crops that show a class drawn among the traced ones.", 0, 1
+    )
+    flags.DEFINE_integer("crop", None, "Side of a training crop, pixels.", 16, 2048)
+    flags.DEFINE_integer("batch", None, "Crops in a training step.", 1)
+    flags.DEFINE_float("clip", None, "Largest global norm of a gradient.", 1e-6)
+    flags.DEFINE_enum("field", None, list(FIELDS), "Non-linear field.")
+    flags.DEFINE_float("alpha", None, "Weight of D(T-1) in Eq. 6.", 0, 1)
+    flags.DEFINE_enum("dice_estimate", None, ESTIMATES, "D of Eq. 6.")
+    flags.DEFINE_float("min_effort", None, "Least predicted effort, pixels.", 1e-3)
+    flags.DEFINE_enum("length", None, list(DIRECTIONS), "How outlines are measured.")
+    flags.DEFINE_integer("margin", None, "Sections added to a structure's range.", 0)
+    flags.DEFINE_integer("dropout_samples", None, "S of Eq. 9.", 1)
+    flags.DEFINE_enum("dice_over", None, DICE_OVER, "Reported Dice.")
     flags.DEFINE_bool("count_background", None, "Background in reported Dice.")
 
 
