@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -214,7 +215,13 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 
 
-def test_a_folder_that_may_not_be_written_or_read(folder):
+def test_a_folder_that_may_not_be_written_or_read():
+    # Not in pytest's own folder, which pytest keeps from other users.
+    with tempfile.TemporaryDirectory() as folder:
+        refused_to_others(pathlib.Path(folder))
+
+
+def refused_to_others(folder):
     session = ts.create(folder / "s")
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -224,8 +231,7 @@ def test_a_folder_that_may_not_be_written_or_read(folder):
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("root may write anywhere, and there is no setpriv to be another user")
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
+        folder.chmod(0o755)
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
     for path in session.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -238,6 +244,8 @@ def test_a_folder_that_may_not_be_written_or_read(folder):
         session.chmod(mode)
         ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
         assert ran.returncode == 2, ran.stderr
-        assert ran.stderr.startswith(f"error: {session}: {says}") and ran.stderr.count("\n") == 1
+        # A slow machine says first that matplotlib looks for fonts, in its new home.
+        assert ran.stderr.splitlines()[-1].startswith(f"error: {session}: {says}"), ran.stderr
+        assert "Traceback" not in ran.stderr
     session.chmod(0o755)
     assert (session / "ledger.jsonl").read_bytes() == b""
