@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from al_jax import canvas
 from al_jax.canvas import INK, LINES, PALE, literal
-from al_jax.stack import Stack
+from al_jax.stack import Images, Stack
 from al_jax.statistics import effort_at
 
 HALO = [withStroke(linewidth=2.2, foreground="white")]
@@ -167,33 +167,53 @@ def annotations(
 ) -> None:
     """What had been traced on which section, below the ground truth (the paper's Fig. 4).
 
-    Columns are sections, evenly chosen and titled by their name without its ending. A 'B' marks
-    those whose background was traced; the background itself is left uncoloured.
-
     Args:
-      stack: what was annotated; what lies outside is white. A legend lists the names of the classes
-        where there are at most 20 beside the background.
+      stack: what was annotated.
       rows: (title, labels [N, H, W] with -1 where nothing was traced, annotated [N, C]) each.
       path: of the PNG, written whole.
       max_sections: number of columns at most.
     """
-    count = stack.num_sections
-    shown = np.unique(np.linspace(0, count - 1, min(count, max_sections)).round().astype(int))
     truth = np.where(stack.inside, stack.truth, -1)
-    rows_used, columns_used = _window(truth > 0)
-    box = (shown, rows_used, columns_used)
-    colours = colours_of(stack)
-    grey = grey_levels(stack.images[box], stack.inside[box])
-    titled = [("ground\ntruth", truth, None), *rows]
+    labelled_sections(stack, [("ground\ntruth", truth, None), *rows], path, max_sections)
+
+
+def labelled_sections(
+    images: Images,
+    rows: Sequence[tuple[str, np.ndarray, np.ndarray | None]],
+    path: str | os.PathLike,
+    max_sections: int = 12,
+) -> None:
+    """Sections in columns, their labels in rows.
+
+    The sections are evenly chosen and titled by their names without endings. A 'B' marks those
+    whose background was traced; the background itself is left uncoloured.
+
+    Args:
+      images: the sections; what lies outside is white. A legend lists the names of the classes
+        where there are at most 20 beside the background.
+      rows: (title, labels [N, H, W] with -1 where there is none, annotated [N, C]) each; without
+        the last, the image is not dimmed.
+      path: of the PNG, written whole.
+      max_sections: number of columns at most.
+    """
+    count = images.num_sections
+    shown = np.unique(np.linspace(0, count - 1, min(count, max_sections)).round().astype(int))
+    drawn = np.zeros(images.inside.shape[1:], bool)
+    for _, labels, _ in rows:
+        for section in labels:
+            drawn |= section > 0
+    box = (shown, *_window(drawn[None]))
+    colours = colours_of(images)
+    grey = grey_levels(images.images[box], images.inside[box])
 
     pictures = []
-    for title, labels, annotated in titled:
+    for title, labels, annotated in rows:
         brightness = 1.0 if annotated is None else DIMMED
-        row = zip(grey * brightness, labels[box], stack.inside[box], strict=True)
+        row = zip(grey * brightness, labels[box], images.inside[box], strict=True)
         pictures.append((title, [overlay(*section, colours) for section in row]))
-    titles = [pathlib.PurePath(stack.sections[n]).stem for n in shown]
-    figure, panels = _sheet(titles, pictures, _legend(stack))
-    for (_, _, annotated), row_of_panels in zip(titled, panels, strict=True):
+    titles = [pathlib.PurePath(images.sections[n]).stem for n in shown]
+    figure, panels = _sheet(titles, pictures, _legend(images))
+    for (_, _, annotated), row_of_panels in zip(rows, panels, strict=True):
         for n, axes in zip(shown, row_of_panels, strict=True):
             if annotated is not None and annotated[n, 0]:
                 axes.text(
@@ -240,7 +260,7 @@ def contact_sheet(
     canvas.save(_sheet(titles, pictures, legend)[0], path)
 
 
-def _legend(stack: Stack) -> dict[str, tuple[float, float, float]]:
+def _legend(stack: Images) -> dict[str, tuple[float, float, float]]:
     """Colours [3] in 0..1 by the names of the classes beside background, none if there are many."""
     if stack.num_classes > 21:
         return {}
@@ -303,7 +323,7 @@ def _sheet(
     return figure, panels
 
 
-def colours_of(stack: Stack) -> np.ndarray:
+def colours_of(stack: Images) -> np.ndarray:
     """The colours that came with the classes, or else ours; [C, 3] uint8."""
     if stack.colours is None:
         return class_colours(stack.num_classes)

@@ -184,6 +184,24 @@ def lengths(
     canvas.save(figure, path)
 
 
+def progress(outline: np.ndarray, dice: np.ndarray, path: str | os.PathLike) -> None:
+    """A learner's estimate of its Dice against the outline traced so far.
+
+    Args:
+      outline: [n] pixels, ascending.
+      dice: [n] %, NaN where there is no estimate yet.
+      path: of the PNG, written whole.
+    """
+    figure = canvas.new_figure(7.2, 3.6)
+    axes = figure.add_axes((0.1, 0.16, 0.87, 0.8))
+    axes.step(outline, dice, where="post", color=LINES[0], linewidth=1.8)
+    axes.plot(outline, dice, ".", color=LINES[0], markersize=4)
+    axes.set_xlim(0, max(1.0, 1.03 * outline.max(initial=0)))
+    axes.set_ylim(0, 101)
+    canvas.label_axes(axes, "Outline traced (px)", "Mean Dice, as estimated (%)")
+    canvas.save(figure, path)
+
+
 def growth(
     panels: dict[str, tuple[list[int], dict[str, list[float]], dict[str, list[float]]]],
     path: str | os.PathLike,

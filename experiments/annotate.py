@@ -53,6 +53,7 @@ from al_jax.session.folder import (
     structure_number,
     table_of_ranges,
 )
+from al_jax.session.report import write_report
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images
 from al_jax.state import ranges
 from experiments import command, simulate, stack_flags
@@ -451,9 +452,6 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     """Writes what was traced, what the network adds, and tables."""
     images = session.images
     out = session.folder / "export" if FLAGS.out is None else pathlib.Path(FLAGS.out)
-    traced = np.full(images.inside.shape, UNLABELLED, np.int16)
-    for section, labels in session.annotations.labels.items():
-        traced[section] = labels
     segmentation = confidence = None
     if session.network.trained:
         segmentation = np.empty(images.inside.shape, np.int16)
@@ -462,25 +460,24 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
             found = sessions.segment_section(session, section)
             assert found is not None
             segmentation[section], confidence[section] = found
-    written = export_stack(
-        out,
-        Export(
-            traced=traced,
-            segmentation=segmentation,
-            confidence=confidence,
-            names=images.names,
-            sections=images.sections,
-            colours=images.colours,
-            answers=sessions.answered(session),
-        ),
-        FLAGS.formats,
+    content = Export(
+        traced=sessions.traced(session),
+        segmentation=segmentation,
+        confidence=confidence,
+        names=images.names,
+        sections=images.sections,
+        colours=images.colours,
+        answers=sessions.answered(session),
     )
+    written = export_stack(out, content, FLAGS.formats)
+    write_report(out / "report.html", images, content, left=sessions.progress(session).left)
     write_whole(
         out / "ranges.csv", table_of_ranges(np.asarray(session.annotations.state.in_range), images)
     )
     what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
-    return f"{out}: {len(written) + 1} files, {what}", {
-        "files": [str(path) for path in (*written, out / "ranges.csv")],
+    written += [out / "ranges.csv", out / "report.html"]
+    return f"{out}: {len(written)} files, {what}; report.html tells how it went", {
+        "files": [str(path) for path in written],
         "segmented": segmentation is not None,
     }
 

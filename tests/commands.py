@@ -40,7 +40,7 @@ def caller(module, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [module.__name__.rpartition(".")[2], *arguments])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            command.run(module.main)
+            command.run(module.main, getattr(module, "COMMANDS", ()))
         said = capsys.readouterr()
         return int(stop.value.code or 0), said.out, said.err
 

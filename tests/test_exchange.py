@@ -91,7 +91,8 @@ def refusal(path, manifest):
     with pytest.raises(InputError) as caught:
         read_answer(path, manifest)
     line = str(caught.value)
-    assert "\n" not in line and str(path) in line
+    assert "\n" not in line and line.startswith(f"{path}: {manifest.pair}: ")
+    assert line.count(str(path)) == 1
     return line
 
 
@@ -173,6 +174,8 @@ def test_an_unfilled_template_is_empty(asked, tmp_path):
     manifest, ids = asked
     line = refusal(saved(tmp_path, ids), manifest)
     assert "'Pütamen, left' on section section_3.png" in line and "answer 'absent'" in line
+    assert "shows 'background', 'outer' and no pixel of it (id 3)" in line
+    assert "shows no pixel of it" in refusal(saved(tmp_path, 0 * ids), manifest)
 
 
 def test_a_file_of_the_structure_alone_is_an_answer(asked, tmp_path):

@@ -130,11 +130,27 @@ def test_files_of_qupath(kind, tmp_path):
     np.testing.assert_array_equal(found["inner: x"], expected)
 
 
+def test_a_colon_makes_two_names_in_qupath(tmp_path):
+    one = feature(polygon(box(0, 0, 2, 2)), name=None)
+    one["properties"]["classification"] = {"names": ["inner", "x"], "color": [1, 2, 3]}
+    assert read_geojson(saved(tmp_path, one), (6, 9))["inner: x"].sum() == 4
+
+
+def test_what_is_to_be_traced_is_not_locked(tmp_path):
+    question, _ = ask(11)
+    write_question(tmp_path, question, TABLE, ["geojson"])
+    found = json.loads((tmp_path / "proposal.geojson").read_text())["features"]
+    locked = {f["properties"]["classification"]["name"]: f["properties"]["isLocked"] for f in found}
+    assert locked == {"background": True, "outer": True, NAMES[2]: False}
+
+
 def test_parts_on_each_other_are_joined(tmp_path):
     twice = {"type": "MultiPolygon", "coordinates": [[box(0, 0, 3, 3)], [box(1, 1, 4, 4)]]}
     deep = {"type": "GeometryCollection", "geometries": [twice, polygon(box(5, 5, 6, 6))]}
     found = read_geojson(saved(tmp_path, feature(deep)), (7, 7))["outer"]
     assert found.sum() == 9 + 9 - 4 + 1 and found[1, 1]
+    nothing = read_geojson(saved(tmp_path, feature(polygon())), (7, 7))["outer"]
+    assert nothing.shape == (7, 7) and not nothing.any()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +161,7 @@ def test_parts_on_each_other_are_joined(tmp_path):
         (feature(polygon([[0, 0], [1, 1]])), "no valid coordinates"),
         (feature(polygon([[0, 0], [1, "a"], [2, 2], [0, 0]])), "no valid coordinates"),
         (feature(None), "no valid coordinates"),
+        (feature(polygon(box(0, 0, 1, 1), [])), "no valid coordinates"),
         (polygon(box(0, 0, 1, 1)), "no GeoJSON of features"),
         ({"type": "FeatureCollection"}, "no GeoJSON of features"),
         (feature(polygon(box(0, 0, 99, 1))), "reaches from (0, 0) to (99, 1)"),

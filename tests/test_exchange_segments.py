@@ -184,3 +184,19 @@ class TestAnswers:
         manifest, mask, _ = asked
         path = self.answered(tmp_path, [("putamen", 0 * mask)])
         assert "answer 'absent'" in refusal(path, manifest)
+
+    def test_what_itk_crops_and_writes(self, asked, tmp_path):
+        """ITK keeps the names of segments and moves the origin, as 3D Slicer does."""
+        sitk = pytest.importorskip("SimpleITK", reason="the oracle: pip install '.[test]'")
+        manifest, mask, _ = asked
+        whole = sitk.ReadImage(str(manifest.path.with_name("proposal.seg.nrrd")))
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        low = [int(columns[0]), int(rows[0]), 0]
+        size = [int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1, 1]
+        part = sitk.RegionOfInterest(sitk.Mask(whole, whole == manifest.id), size, low)
+        for key in whole.GetMetaDataKeys():
+            part.SetMetaData(key, whole.GetMetaData(key))
+        assert 0 < part.GetNumberOfPixels() < mask.size
+        path = tmp_path / "itk.seg.nrrd"
+        sitk.WriteImage(part, str(path), useCompression=True)
+        np.testing.assert_array_equal(read_answer(path, manifest), mask)

@@ -14,7 +14,7 @@ import al_jax
 ROOT = pathlib.Path(al_jax.__file__).parent
 # From the bottom up: a module imports from rows above its own alone. `files` is one module here.
 ROWS = (
-    ("stack", "xla"),
+    ("stack", "xla", "page"),
     ("files", "checkpoints", "boundary", "losses", "metrics", "statistics", "_winograd"),
     ("canvas", "posterior", "state", "convolution"),
     ("figures", "plots", "strategies"),

@@ -101,3 +101,20 @@ def test_what_stands():
         {"number": 5, "event": "answer", "corrects": 1},
     ]
     assert [event["number"] for event in ledger.standing(events)] == [3, 5]
+
+
+def test_what_a_withdrawn_correction_had_replaced_stands_again():
+    events = [
+        {"number": 1, "event": "answer"},
+        {"number": 2, "event": "answer", "corrects": 1},
+        {"number": 3, "event": "answer", "corrects": 2},
+    ]
+
+    def left():
+        return [event["number"] for event in ledger.standing(events)]
+
+    assert left() == [3]
+    events.append({"number": 4, "event": "withdraw", "withdrawn": 3})
+    assert left() == [2]
+    events.append({"number": 5, "event": "withdraw", "withdrawn": 2})
+    assert left() == [1]

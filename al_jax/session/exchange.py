@@ -261,19 +261,24 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
     """
     traced = read_traced(manifest)
     asked = manifest.names[manifest.structure]
-    saved = read_saved(
-        path, manifest.classes, manifest.grid, manifest.shape, asked=manifest.structure
-    )
     where = f"{path}: {manifest.pair}"
+    try:
+        saved = read_saved(
+            path, manifest.classes, manifest.grid, manifest.shape, asked=manifest.structure
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}") from error
     own = [mask for name, mask in saved.layers if name == asked]
     if len(own) > 1:
         raise InputError(f"{where}: has {len(own)} segments of that name; merge them into one")
     mask = own[0] if own else np.zeros(manifest.shape, bool)
     _check_others(where, manifest, saved, mask, traced)
     if not mask.any():
+        shown = [f"'{name}'" for name, layer in saved.layers if layer.any()]
+        others = f"{listed(shown)} and " if shown else ""
         raise InputError(
-            f"{where}: shows no pixel of it (id {manifest.id}); if it is absent there, answer "
-            "'absent', else trace it and save again"
+            f"{where}: shows {others}no pixel of it (id {manifest.id}); if it is absent there, "
+            "answer 'absent', else trace it and save again"
         )
     return mask
 

@@ -45,8 +45,8 @@ class Format(NamedTuple):
 
     Attributes:
       suffix: of files with classes.
-      labels: ids [N, H, W], classes, grid, classes to list even if empty -> bytes; N is 1 if
-        `single`.
+      labels: ids [N, H, W], classes, grid, classes that are to be traced -> bytes; N is 1 if
+        `single`. Segments list these even if they are empty; polygons leave them unlocked.
       pixels_suffix: of files with intensities or confidences.
       pixels: [N, H, W] or [N, H, W, 3], grid -> bytes.
       single: whether a file holds one section alone.
@@ -135,7 +135,7 @@ FORMATS: dict[str, Format] = {
     ),
     "geojson": Format(
         ".geojson",
-        lambda ids, classes, grid, some: to_geojson(ids[0], classes, grid.downsample),
+        lambda ids, classes, grid, some: to_geojson(ids[0], classes, grid.downsample, some),
         ".png",
         png,
         single=True,

@@ -118,11 +118,14 @@ def digest(mask: np.ndarray) -> str:
 
 
 def standing(events: Sequence[Event]) -> list[Event]:
-    """The events that were not taken back: not withdrawn, nor corrected by a later answer."""
-    gone = {event.get("withdrawn") for event in events} | {
-        event.get("corrects") for event in events
-    }
-    return [e for e in events if e["event"] != "withdraw" and e["number"] not in gone]
+    """The events that were not taken back: not withdrawn, nor corrected by a later answer.
+
+    What a withdrawn answer had corrected stands again.
+    """
+    withdrawn = {event.get("withdrawn") for event in events}
+    left = [e for e in events if e["event"] != "withdraw" and e["number"] not in withdrawn]
+    corrected = {event.get("corrects") for event in left}
+    return [event for event in left if event["number"] not in corrected]
 
 
 def _mask_path(folder: pathlib.Path, name: str) -> pathlib.Path:

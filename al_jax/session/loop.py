@@ -311,6 +311,13 @@ def take_over(session: Session, labels: np.ndarray) -> int:
     return len(events)
 
 
+def traced(session: Session) -> np.ndarray:
+    """[N, H, W] int16, what is traced on all sections, else `UNLABELLED`."""
+    with session._lock:
+        now = session.annotations
+    return np.asarray(state_of.whole(now, session.images).labels)
+
+
 def segment_section(session: Session, section: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Segmentation [H, W] int16 (`UNLABELLED` outside) and confidence [H, W] float32 of a section.
 

@@ -15,8 +15,11 @@ from al_jax.stack import InputError
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns mm in RAS order into LPS order, and back."""
 
-TOLERANCE = 0.1
-"""Farthest, in pixels, that a voxel of an answer may be from the middle of a pixel."""
+TOLERANCE = 0.25
+"""Farthest, in pixels, that a voxel may be from the middle of a pixel.
+
+Headers of NIfTI are float32; half a pixel would be a mistake.
+"""
 
 
 def stack_affine(pixel: float = 1.0, spacing: float = 1.0) -> np.ndarray:

@@ -8,7 +8,7 @@ does, so neighbours that share an outline have neither gaps nor pixels in common
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,16 @@ from al_jax.stack import InputError
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
-def to_geojson(ids: np.ndarray, classes: Classes, downsample: float = 1.0) -> bytes:
-    """A feature collection as QuPath imports it: an annotation a class, locked.
+def to_geojson(
+    ids: np.ndarray, classes: Classes, downsample: float = 1.0, unlocked: Sequence[int] = ()
+) -> bytes:
+    """A feature collection as QuPath imports it: an annotation a class.
 
     Args:
       ids: [H, W], 0 where there is nothing, else the class + 1.
       classes: their names and colours.
       downsample: pixels of the full-resolution image along a pixel of the section.
+      unlocked: classes that may be edited at once; the others are locked.
     """
     features = needed("rasterio.features", "GeoJSON")
     transform = needed("rasterio", "GeoJSON").Affine.scale(downsample)
@@ -48,7 +51,7 @@ def to_geojson(ids: np.ndarray, classes: Classes, downsample: float = 1.0) -> by
                     "name": classes.names[number - 1],
                     "color": list(classes.colours[number - 1]),
                 },
-                "isLocked": True,
+                "isLocked": number - 1 not in unlocked,
             },
         }
         for number in sorted(parts)
@@ -83,13 +86,13 @@ def read_geojson(
         try:
             polygons = list(_polygons(feature.get("geometry"), where))
             _check_place(polygons, shape, downsample, f"{where} ('{name}')")
+            mask = rasterise(polygons, shape, downsample)
         except (TypeError, ValueError, KeyError, IndexError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{where} has no valid coordinates ({error}); export it again") from (
                 error
             )
-        mask = rasterise(polygons, shape, downsample)
         masks[name] = masks[name] | mask if name in masks else mask
     return masks
 
@@ -107,10 +110,10 @@ def rasterise(polygons: list[list], shape: tuple[int, int], downsample: float = 
     """
     features = needed("rasterio.features", "GeoJSON")
     transform = needed("rasterio", "GeoJSON").Affine.scale(downsample)
-    if not polygons:
-        return np.zeros(shape, bool)
     # One at a time: in one multipolygon, parts that lie on each other would cancel out.
-    shapes = [{"type": "Polygon", "coordinates": polygon} for polygon in polygons]
+    shapes = [{"type": "Polygon", "coordinates": polygon} for polygon in polygons if polygon]
+    if not shapes:
+        return np.zeros(shape, bool)
     return features.rasterize(shapes, shape, transform=transform, dtype=np.uint8).astype(bool)
 
 
@@ -131,6 +134,8 @@ def _class_name(feature: dict, where: str) -> str:
     properties = feature.get("properties")
     given = properties.get("classification") if isinstance(properties, dict) else None
     name = given.get("name") if isinstance(given, dict) else given
+    if isinstance(given, dict) and isinstance(given.get("names"), list):
+        name = ": ".join(map(str, given["names"]))  # QuPath takes a colon for a class within one
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where} has no class; set its class in QuPath and export it again")
     return name.strip()

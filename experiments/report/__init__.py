@@ -13,6 +13,7 @@ from absl import flags
 
 from al_jax import plots
 from al_jax.files.whole import write_whole
+from al_jax.page import Block, Heading, as_html, as_markdown
 from al_jax.stack import InputError
 from experiments.report import comparisons, details, files
 from experiments.report.comparison_tables import area_section, order_section, paper_table
@@ -23,7 +24,6 @@ from experiments.report.detail_sections import (
     start_section,
     structure_section,
 )
-from experiments.report.page import Block, Heading, as_html, as_markdown
 from experiments.report.pictures import curves, snapshots
 from experiments.report.runs import (
     ORDER,

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 
 from al_jax import plots
+from al_jax.page import Block, Heading, Lines, Picture, Table
 from experiments.report.details import varied
-from experiments.report.page import Block, Heading, Lines, Picture, Table
 from experiments.report.runs import FinishedRun, Setting, methods
 from experiments.report.values import TARGETS, Record, average, comparable, effort_of, summarise
 from experiments.report.words import label, mean_std, plain

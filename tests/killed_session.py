@@ -1,0 +1,54 @@
+"""A process that works on a session until it is killed; it says what is stored, and what that is.
+
+Each line that it writes to its file is the number of events, and a digest of what they say.
+"""
+
+import hashlib
+import os
+import pathlib
+
+import tiny
+import tiny_session as ts
+
+from al_jax import session as sessions
+from al_jax.session import updates
+from al_jax.session.export import Export, export_stack
+
+
+def digest(session: sessions.Session) -> str:
+    """Names what a session's events say."""
+    now, total = session.annotations, hashlib.sha256()
+    state = now.state
+    for array in (state.annotated, state.seen, state.in_range, state.unlabelled, state.length_sum):
+        total.update(array.tobytes())
+    for section in sorted(now.labels):
+        total.update(now.labels[section].tobytes())
+    total.update(now.skipped.tobytes())
+    return total.hexdigest()[:16]
+
+
+def work(folder: pathlib.Path, said: pathlib.Path, quick: bool) -> None:
+    """Answers, corrects, takes back, trains, keeps checkpoints and exports, without end."""
+    updates.make_network = tiny.make
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def say(session: sessions.Session) -> None:
+        os.write(file, f"{len(session.events)} {digest(session)}\n".encode())
+
+    with sessions.open_session(folder) as session:
+        say(session)
+        while (question := sessions.next_question(session, look=not quick)) is not None:
+            ts.answer(session, question.section, question.structure, question=question)
+            say(session)
+            number = len(session.events)
+            if number % 5 == 0:
+                sessions.undo(session)
+                say(session)
+            if not quick:
+                sessions.train_step(session)
+                sessions.save_network(session)
+            images = session.images
+            export = Export(
+                traced=sessions.traced(session), names=images.names, sections=images.sections
+            )
+            export_stack(folder / "export", export, ["png"])

@@ -1,0 +1,232 @@
+"""Sessions by commands: each does its part and prints a line; what is wrong is one line too."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+import tiny_session as ts
+from commands import caller, compiled_in, flags_of
+from PIL import Image
+
+from al_jax import driver, simulation
+from al_jax import session as sessions
+from al_jax.files.stacks import write_stack
+from al_jax.session import updates
+from experiments import annotate, rehearse
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = ("--initial_epochs=4", "--query_epochs=1", "--crop=32", "--batch=4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_flags(tmp_path_factory):
+    """The flags of the command, and a compilation cache, for the tests of this module only."""
+    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(annotate):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory, with a stack in it."""
+    monkeypatch.chdir(tmp_path)
+    for module in (updates, simulation):
+        monkeypatch.setattr(module, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    write_stack("stack.npz", ts.STACK)
+    return tmp_path
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    """Runs the command in this process; its line, or its JSON."""
+    run = caller(annotate, monkeypatch, capsys)
+
+    def good(*arguments: str):
+        status, out, err = run(*arguments, "--workdir=s")
+        assert status == 0, err
+        assert out.count("\n") == 1, out
+        return json.loads(out) if "--json" in arguments else out.strip()
+
+    return good
+
+
+@pytest.fixture
+def refused(folder, monkeypatch, capsys):
+    """Asserts that the command refuses, and stores nothing; its line."""
+    run = caller(annotate, monkeypatch, capsys)
+
+    def bad(*arguments: str) -> str:
+        path = folder / "s" / "ledger.jsonl"
+        before = path.read_bytes() if path.exists() else None
+        status, out, err = run(*arguments, "--workdir=s")
+        assert (status, out) == (2, ""), err
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+        assert (path.read_bytes() if path.exists() else None) == before
+        return err.removeprefix("error: ").strip()
+
+    return bad
+
+
+def test_from_init_to_export(call, folder):
+    line = call("init", "--stack=stack.npz", "--truth", *QUICK)
+    assert line == "s: 6 sections of 40x48, 4 classes, 0 answers so far; its truth can answer"
+    assert call("train") == "there is nothing to learn from yet: answer the first examples"
+    for _ in range(4):
+        asked = call("suggest", "--json")
+        assert asked["example"] and asked["files"]
+        stored = call("ingest", "--truth", "--json")
+        assert (stored["section"], stored["structure"]) == (asked["section"], asked["structure"])
+    assert "network 4 answers behind" in call("status")
+    assert call("train").startswith("learnt from event 4: loss ")
+    assert call("train") == "the network has learnt from every answer"
+    assert "expected Dice" in call("suggest")
+    assert "px of outline" in call("ingest", "--accept")
+    assert call("undo").startswith("took back the answer of '")
+    assert call("skip", "--section=0", "--structure=inner", "--reason=torn").endswith("skipped")
+    assert call("absent", "--section=0", "--structure=outer") == "'outer' on section 0: absent"
+    assert call("undo") == "took back the absent of 'outer' on section 0"
+    assert call("range", "--structure=inner", "--first=") == "'inner': from section 0 to 5"
+    now = call("status", "--json")
+    assert (now["answers"], now["skipped"], now["training"]) == (4, 1, 1)
+    assert call("export", "--formats=png,tiff").endswith("report.html tells how it went")
+    made = {path.name for path in (folder / "s" / "export").iterdir()}
+    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels"} <= made
+    kinds = [event["event"] for event in sessions.read_session(folder / "s").events]
+    assert kinds == ["answer"] * 5 + ["withdraw", "skip", "absent", "withdraw", "range"]
+
+
+def test_an_answer_comes_back_as_a_file(call, refused, folder):
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    asked = call("suggest", "--section=2", "--structure=outer", "--json")
+    assert (asked["section"], asked["structure"]) == (2, "outer")
+    template = next(path for path in asked["files"] if path.endswith("template.png"))
+    with Image.open(template) as image:
+        ids = np.asarray(image)
+    traced = np.where(ts.truth(2, 1), 2, ids).astype(np.uint8)  # ids count from 1
+    Image.fromarray(traced).save("traced.png")
+    call("ingest", "--answer=traced.png")
+    np.testing.assert_array_equal(
+        sessions.read_session("s").annotations.labels[2] == 1, ts.truth(2, 1)
+    )
+    call("suggest", "--section=2", "--structure=middle")
+    Image.fromarray(traced[:-1]).save("small.png")
+    assert "small.png" in refused("ingest", "--answer=small.png")
+    other = traced.copy()
+    other[ts.truth(2, 1)] = 4
+    Image.fromarray(np.where(ts.truth(2, 2), 3, other).astype(np.uint8)).save("other.png")
+    assert "outer" in refused("ingest", "--answer=other.png")
+    Image.fromarray(ids).save("empty.png")
+    assert "absent" in refused("ingest", "--answer=empty.png")
+
+
+def test_what_is_wrong_is_one_line(call, refused):
+    assert refused("paint") == (f"'paint' is not one of {', '.join(annotate.COMMANDS)}; see --help")
+    assert refused("status") == "s: is no session; make one with init"
+    assert "--images and --names go together" in refused("init", "--images=x")
+    call("init", "--stack=stack.npz", *QUICK)
+    assert "is not empty" in refused("init", "--stack=stack.npz")
+    assert refused("ingest") == "give one of --answer=FILE, --accept and --truth"
+    assert "nothing was asked yet" in refused("ingest", "--accept")
+    call("suggest")
+    assert "has no proposal to accept" in refused("ingest", "--accept")
+    assert "has no truth that could answer" in refused("ingest", "--truth")
+    assert "there is no structure 'nose'" in refused("skip", "--section=1", "--structure=nose")
+    assert "give both or none" in refused("suggest", "--section=1")
+    assert "--structure, and --first" in refused("range", "--structure=inner")
+    assert "--images has no effect with status" in refused("status", "--images=x")
+
+
+def test_labels_from_before_and_ranges_from_a_table(call, folder):
+    for name, arrays in (("images", ts.STACK.images[..., 0]), ("labels", None)):
+        (folder / name).mkdir()
+        for n in range(6):
+            # The innermost structure has not been traced; 0 says nothing.
+            known = np.where((ts.STACK.truth[n] == 3) | (n > 2), 0, ts.STACK.truth[n].clip(0))
+            own = known.astype(np.uint8) if arrays is None else arrays[n]
+            Image.fromarray(own).save(folder / name / f"{n}.png")
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,1,4\n")
+    files = ("--images=images", "--labels=labels", "--names=names.csv", "--ranges=ranges.csv")
+    made = call("init", *files, "--json", *QUICK)
+    assert (made["answers"], made["truth"], made["classes"][3]) == (6, False, "inner")
+    session = sessions.read_session("s")
+    assert {e["how"] for e in session.events} == {"given"}
+    assert session.annotations.state.in_range[:, 3].tolist() == [False, *[True] * 4, False]
+
+
+def test_commands_ask_what_a_simulation_asks(call, folder):
+    """With the truth as the person and --wait; the start is the simulation's too."""
+    call("init", "--stack=stack.npz", "--truth", "--simulated_start", "--seed=3", *QUICK)
+    pairs = []
+    for _ in range(3):
+        asked = call("suggest", "--wait", "--json")
+        pairs.append((asked["section"], ts.STACK.names.index(asked["structure"])))
+        call("ingest", "--truth")
+    config = sessions.read_session("s").settings.config
+    assert pairs == simulated(folder, config, 3)[: len(pairs)]
+
+
+def simulated(folder, config, seed) -> list[tuple[int, int]]:
+    """The pairs that a simulation asks, to its end."""
+    keep = driver.Checkpointing(folder / "simulated")
+    prepared = driver.prepare(ts.STACK, config, seed)
+    network = driver.train_network(prepared, config, keep=keep.at("network"))
+    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    pairs = zip(records.section[1:], records.structure[1:], strict=True)
+    return [(int(section), int(structure)) for section, structure in pairs]
+
+
+def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(folder):
+    judge = rehearse.Judge(ts.STACK, ts.CONFIG)
+    rehearse.begin(folder / "start", judge, 1)
+    shutil.copytree(folder / "start", folder / "late")
+    with sessions.open_session(folder / "start") as session:
+        trace = rehearse.rehearse(session, judge, wait=True)
+    expected = simulated(folder, ts.CONFIG, 1)
+    assert [tuple(pair) for pair in trace.pairs.tolist()] == expected
+    assert len(expected) > 5
+    with sessions.open_session(folder / "late") as session:
+        late = rehearse.rehearse(session, judge, wait=False)
+    # Both begin with one network: the first question is the same, and the last Dice is not asked.
+    assert late.pairs[0].tolist() == trace.pairs[0].tolist()
+    assert late.dice[-1] == pytest.approx(1, abs=0.02) or len(late.pairs) > 5
+
+
+@pytest.mark.slow
+def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monkeypatch):
+    monkeypatch.undo()
+    stack, config = annotate.load_default(), annotate.Settings().config
+    judge = rehearse.Judge(stack, config)
+    rehearse.begin(folder / "session", judge, 0)
+    with sessions.open_session(folder / "session") as session:
+        trace = rehearse.rehearse(session, judge, wait=True)
+    keep = driver.Checkpointing(folder / "simulated")
+    prepared = driver.prepare(stack, config, 0)
+    network = driver.train_network(prepared, config, keep=keep.at("network"))
+    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])
+    np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
+
+
+def test_a_folder_that_may_not_be_written(folder):
+    ts.create(folder / "s")
+    command = [sys.executable, "-m", "experiments.annotate", "skip", f"--workdir={folder / 's'}"]
+    command += ["--section=1", "--structure=outer"]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write anywhere, and there is no setpriv to be another user")
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+    else:
+        (folder / "s").chmod(0o555)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr == f"error: {folder / 's'}: Permission denied; choose another --workdir\n"
+    assert (folder / "s" / "ledger.jsonl").read_bytes() == b""
