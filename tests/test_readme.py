@@ -28,6 +28,7 @@ PAGES = (
     "README.md",
     "al_jax/README.md",
     "al_jax/files/README.md",
+    "al_jax/window/README.md",
     "experiments/README.md",
     "experiments/results/README.md",
 )
@@ -177,5 +178,7 @@ def test_every_module_has_its_line():
     table = LIBRARY[LIBRARY.index("| modules | what they are |") :].split("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     named = [name for cell in cells for name in re.findall(r"`(\w+)/?`", cell)]
-    there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {"files"}
+    there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "al_jax").glob("*/__init__.py")
+    }
     assert sorted(named) == sorted(there - {"__init__"})

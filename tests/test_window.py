@@ -22,6 +22,7 @@ from al_jax import window
 from al_jax.session import updates
 from al_jax.stack import InputError
 from al_jax.window.drafts import latest_draft, read_draft
+from al_jax.window.scene import TRACE
 from al_jax.window.tracing import held
 
 TESTS = pathlib.Path(__file__).parent
@@ -191,3 +192,32 @@ def test_without_a_display_it_is_said(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(InputError, match="no display"):
         window.run("anywhere")
+
+
+def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
+    import napari
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])
+    done = []
+
+    def draw_and_close():
+        viewer = napari.current_viewer()
+        if viewer is None or TRACE not in viewer.layers:
+            return
+        timer.stop()
+        try:
+            hands.Hand(viewer).stroke([(12, 12), (20, 30)])
+            done.append(viewer.title)
+        finally:
+            viewer.close()
+
+    timer = QTimer(application)
+    timer.timeout.connect(draw_and_close)
+    timer.start(200)
+    window.run(folder)
+    assert str(folder) in done[0]
+    assert read_draft(folder, *latest_draft(folder)).mask.any()
+    with desks.at_desk(folder) as desk:  # nobody holds the session any more
+        assert held(desk.layer).any()

@@ -6,7 +6,7 @@ napari's history of strokes is not tied to a section. Only that one may be chang
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from napari.components import ViewerModel
@@ -98,8 +98,9 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
     nothing = np.zeros(image.shape[:2], np.uint8 if len(colours) < 255 else np.int16)
     lines = np.zeros((0, 2, 2), np.float32)
     drawn = {"vector_style": "line", "edge_width": LINE, "ndim": 2}
-    of_classes = {c + 1: np.array(rgb) / 255 for c, rgb in enumerate(colours)}
-    look = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **of_classes})
+    of_classes: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+    of_classes |= {c + 1: np.array(rgb) / 255 for c, rgb in enumerate(colours)}
+    look = DirectLabelColormap(color_dict=of_classes)
     return (
         Image(image[..., 0] if grey else image, name=IMAGE, rgb=not grey),
         Labels(nothing, name=PROPOSAL, opacity=0.25, colormap=look),

@@ -27,7 +27,7 @@ class Tracing(Labels):
           mask: [H, W] bool, what the layer holds then.
           colour: red, green, blue, 0-1.
         """
-        tool = self.mode
+        tool: str = self.mode
         self.editable = False  # napari forgets history and corners with it
         self.data = mask.astype(np.uint8)
         colours = {None: colour, 0: "transparent", 1: colour}
@@ -38,7 +38,7 @@ class Tracing(Labels):
     def paint_polygon(self, points: npt.ArrayLike, new_label: int) -> None:
         """Gives the pixels in a polygon [K, 2] of pixel numbers a label; one step of undo."""
         corners = np.floor(np.asarray(points, float)) + _BESIDE
-        rows, columns = polygon(*corners.T, shape=self.data.shape)
+        rows, columns = polygon(corners[:, 0], corners[:, 1], shape=self.data.shape)
         self.data_setitem((rows, columns), new_label)
 
 
