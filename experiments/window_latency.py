@@ -81,17 +81,15 @@ def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
     from qtpy.QtCore import Qt, QTimer
     from qtpy.QtWidgets import QApplication
 
-    from al_jax.window.widget import Annotate
+    from al_jax.window.widget import in_window
 
     failures: list[str] = []
     found: dict[str, list[float]] = {name: [] for name in (*DOING, "answers", "updates")}
     doing: str | None = None
     last = time.perf_counter()
     viewer = napari.Viewer(show=False)
-    widget = Annotate(viewer)
-    viewer.window.add_dock_widget(widget, name="al_jax")
+    widget = in_window(viewer)
     widget.open(workdir)
-    viewer.window.show()
     desk = widget.desk
     assert desk is not None
     brush = np.random.default_rng(0)
@@ -136,7 +134,7 @@ def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
 
     def turn() -> None:
         if next(turns, turns) is turns:
-            QApplication.instance().quit()
+            QApplication.quit()
 
     timers = []
     for period, call in ((int(BEAT), beat), (FRAME, dab), (50, turn)):

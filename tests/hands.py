@@ -65,6 +65,10 @@ class Hand:
         (self._canvas,) = canvases
         self._canvas.setFocus()
 
+    def room(self) -> int:
+        """Width of the canvas."""
+        return self._canvas.width()
+
     def wait(self, seconds: float) -> None:
         """Lets the window work."""
         end = time.monotonic() + seconds

@@ -49,15 +49,14 @@ def opened(folder):
     """A window on a session: its widget, and a hand."""
     import napari
 
-    from al_jax.window.widget import Annotate
+    from al_jax.window.widget import in_window
 
     viewer = napari.Viewer(show=False)
-    widget = Annotate(viewer)
-    viewer.window.add_dock_widget(widget, name="al_jax")
+    widget = in_window(viewer)
     widget.open(folder)
-    viewer.window.show()
     hand = hands.Hand(viewer)
     hand.wait(0.3)
+    assert hand.room() > 300
     yield widget, hand
     widget.close_session()
     viewer.close()
@@ -208,7 +207,9 @@ def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
             return
         timer.stop()
         try:
-            hands.Hand(viewer).stroke([(12, 12), (20, 30)])
+            hand = hands.Hand(viewer)
+            hand.wait(0.5)  # until it is laid out
+            hand.stroke([(12, 12), (20, 30)])
             done.append(viewer.title)
         finally:
             viewer.close()

@@ -35,13 +35,11 @@ def _answer(workdir: pathlib.Path, truth: np.ndarray, count: int, picture: pathl
     """Opens the window, answers `count` questions by mouse and keys, and closes it."""
     import napari
 
-    from al_jax.window.widget import Annotate
+    from al_jax.window.widget import in_window
 
     viewer = napari.Viewer(show=False)
-    widget = Annotate(viewer)
-    viewer.window.add_dock_widget(widget, name="al_jax")
+    widget = in_window(viewer)
     widget.open(workdir)
-    viewer.window.show()
     hand = hands.Hand(viewer)
     hand.wait(0.5)
     widget.desk.layer.brush_size = 1

@@ -26,13 +26,11 @@ def main(folder: pathlib.Path) -> None:
     from hands import Hand
 
     from al_jax.window.tracing import held
-    from al_jax.window.widget import Annotate
+    from al_jax.window.widget import in_window
 
     viewer = napari.Viewer(show=False)
-    widget = Annotate(viewer)
-    viewer.window.add_dock_widget(widget, name="al_jax")
+    widget = in_window(viewer)
     widget.open(folder)
-    viewer.window.show()
     hand = Hand(viewer)
     hand.wait(0.3)
     hand.press((8, 8))

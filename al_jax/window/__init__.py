@@ -24,19 +24,20 @@ def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
     try:
         import napari
 
-        from al_jax.window.widget import Annotate
+        from al_jax.window.widget import in_window
     except ImportError as error:
         raise InputError(
             f"the window needs napari and Qt ({error}); pip install 'al_jax[window]', or answer "
             "with suggest and ingest"
         ) from error
     viewer = napari.Viewer(title=f"al_jax - {os.fspath(workdir)}", show=False)
+    widget = in_window(viewer)
     try:
-        widget = Annotate(viewer)
-        viewer.window.add_dock_widget(widget, name="al_jax")
         widget.open(workdir)
-        viewer.window.show()
         napari.run()
+    except InputError:
+        viewer.close()
+        raise
     finally:
         widget.close_session()
 

@@ -112,8 +112,8 @@ class Desk:
         self._looked = self._moved = self._saved = clock()
         self._seconds, self._pointer = 0.0, viewer.cursor.position
         self._touched = self._from_proposal = False
-        self._known = np.zeros((0, 0), bool)  # what the layer held at the last look
-        self._kept = self._known  # and what its draft holds
+        self._known: np.ndarray = np.zeros((0, 0), bool)  # what the layer held at the last look
+        self._kept: np.ndarray = self._known  # and what its draft holds
         self._sure: tuple[str, int, int] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="drafts")
         self._writing: Future[None] | None = None
@@ -507,9 +507,9 @@ def in_words(event: dict[str, Any], sections: tuple[str, ...]) -> str:
     """An event of the ledger, one line."""
     if event["event"] == "range":
         first, last = event["span"]
-        ends = (sections[0] if first is None else sections[first],)
-        ends += (sections[-1] if last is None else sections[last],)
-        return f"'{event['structure']}' is on sections {ends[0]} to {ends[1]}"
+        begins = sections[0 if first is None else first]
+        ends = sections[-1 if last is None else last]
+        return f"'{event['structure']}' is on sections {begins} to {ends}"
     said = {"answer": event.get("how", "traced"), "absent": "absent", "skip": "to be asked later"}
     where = f"'{event['structure']}' on section {sections[event['section']]}"
     return f"{where}, {said[event['event']]}"

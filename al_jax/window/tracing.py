@@ -27,7 +27,7 @@ class Tracing(Labels):
           mask: [H, W] bool, what the layer holds then.
           colour: red, green, blue, 0-1.
         """
-        tool: str = self.mode
+        tool: str = getattr(self, "mode")  # noqa: B009  (mypy cannot type napari's property)
         self.editable = False  # napari forgets history and corners with it
         self.data = mask.astype(np.uint8)
         colours = {None: colour, 0: "transparent", 1: colour}

@@ -1,7 +1,7 @@
 """The dock beside the canvas: the question in words, the buttons, and how far it is."""
 
 import contextlib
-import pathlib
+import os
 
 import napari
 from qtpy.QtCore import Qt, QTimer
@@ -19,13 +19,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from al_jax.session import open_session
+from al_jax.session import Question, open_session
 from al_jax.stack import InputError
 from al_jax.window import scene, words
 from al_jax.window.desk import Action, Desk
 
 TICK = 100  # milliseconds between two looks at the training and at the stroke under way
 WIDTH = 380  # pixels
+SIZE = (1300, 820)  # of the window, where the screen has room
 
 
 class Annotate(QWidget):
@@ -34,6 +35,22 @@ class Annotate(QWidget):
     Args:
       viewer: napari's; a session brings its own layers.
     """
+
+    # Of an open session.
+    _swatch: QLabel
+    _headline: QLabel
+    _reasons: QLabel
+    _progress: QLabel
+    _network: QLabel
+    _said: QLabel
+    _bar: QProgressBar
+    _retry: QPushButton
+    _section: QComboBox
+    _structure: QComboBox
+    _first: QComboBox
+    _last: QComboBox
+    _events: int
+    _shown: Question | None
 
     def __init__(self, viewer: "napari.Viewer") -> None:
         """Nothing is open yet."""
@@ -50,9 +67,11 @@ class Annotate(QWidget):
         self._start.clicked.connect(self._choose)
         self._layout.addWidget(self._start, 0, Qt.AlignmentFlag.AlignTop)
         self._layout.addWidget(self._refused, 0, Qt.AlignmentFlag.AlignTop)
-        QApplication.instance().aboutToQuit.connect(self.close_session)
+        application = QApplication.instance()
+        assert application is not None
+        application.aboutToQuit.connect(self.close_session)
 
-    def open(self, folder: str | pathlib.Path, *, wait: bool = False) -> None:
+    def open(self, folder: str | os.PathLike, *, wait: bool = False) -> None:
         """Opens a session in the window, in place of the one before.
 
         Args:
@@ -180,6 +199,17 @@ class Annotate(QWidget):
     def _tick(self) -> None:
         if self.desk is not None and self.desk.tick():
             self.refresh()
+
+
+def in_window(viewer: "napari.Viewer") -> Annotate:
+    """The widget beside the canvas of a viewer, in a window that has room for both."""
+    widget = Annotate(viewer)
+    viewer.window.add_dock_widget(widget, name="al_jax")
+    viewer.window.show()
+    room = QApplication.primaryScreen().availableSize()
+    # Napari's own size leaves nothing of the canvas between its docks and this one.
+    viewer.window.resize(min(SIZE[0], room.width()), min(SIZE[1], room.height()))
+    return widget
 
 
 def _label(text: str = "", size: int = 0) -> QLabel:
