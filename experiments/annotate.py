@@ -19,6 +19,7 @@ import dataclasses
 import importlib
 import io
 import json
+import os
 import pathlib
 import re
 import sys
@@ -151,7 +152,7 @@ def window(folder: pathlib.Path) -> None:
             f"the window needs napari ({error}); pip install 'al_jax[window]', or use the commands "
             f"{', '.join(COMMANDS)}"
         ) from error
-    if not (folder / SETTINGS).exists():
+    if not os.path.exists(folder / SETTINGS):
         say(*init(folder))
     module.run(folder, wait=FLAGS.wait)
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 
+import jax
 import tiny
 import tiny_session as ts
 
@@ -30,6 +31,9 @@ def digest(session: sessions.Session) -> str:
 def work(folder: pathlib.Path, said: pathlib.Path, quick: bool) -> None:
     """Answers, corrects, takes back, trains, keeps checkpoints and exports, without end."""
     updates.make_network = tiny.make
+    # Each process compiles what the one before it did.
+    jax.config.update("jax_compilation_cache_dir", str(folder.with_suffix(".cache")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def say(session: sessions.Session) -> None:

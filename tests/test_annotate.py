@@ -85,6 +85,7 @@ def test_from_init_to_export(call, folder):
     assert call("train").startswith("learnt from event 4: loss ")
     assert call("train") == "the network has learnt from every answer"
     assert "expected Dice" in call("suggest")
+    call("suggest", "--section=3", "--structure=outer")  # large, so that the proposal is not empty
     assert "px of outline" in call("ingest", "--accept")
     assert call("undo").startswith("took back the answer of '")
     assert call("skip", "--section=0", "--structure=inner", "--reason=torn").endswith("skipped")
@@ -95,7 +96,7 @@ def test_from_init_to_export(call, folder):
     assert (now["answers"], now["skipped"], now["training"]) == (4, 1, 1)
     assert call("export", "--formats=png,tiff").endswith("report.html tells how it went")
     made = {path.name for path in (folder / "s" / "export").iterdir()}
-    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels"} <= made
+    assert {"ranges.csv", "report.html", "answers.csv", "labels.tif", "labels_png"} <= made
     kinds = [event["event"] for event in sessions.read_session(folder / "s").events]
     assert kinds == ["answer"] * 5 + ["withdraw", "skip", "absent", "withdraw", "range"]
 
@@ -213,9 +214,12 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 
 
-def test_a_folder_that_may_not_be_written(folder):
-    ts.create(folder / "s")
-    command = [sys.executable, "-m", "experiments.annotate", "skip", f"--workdir={folder / 's'}"]
+def test_a_folder_that_may_not_be_written_or_read(folder):
+    session = ts.create(folder / "s")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o777)
+    command = [sys.executable, "-m", "experiments.annotate", "skip", f"--workdir={session}"]
     command += ["--section=1", "--structure=outer"]
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -223,10 +227,17 @@ def test_a_folder_that_may_not_be_written(folder):
         for path in (folder, *folder.parents[:2]):
             path.chmod(0o755)
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-    else:
-        (folder / "s").chmod(0o555)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert ran.returncode == 2, ran.stderr
-    assert ran.stderr == f"error: {folder / 's'}: Permission denied; choose another --workdir\n"
-    assert (folder / "s" / "ledger.jsonl").read_bytes() == b""
+    for path in session.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    places = dict.fromkeys(("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME"), str(scratch))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | places
+    for mode, says in (
+        (0o555, "Permission denied; choose another --workdir"),
+        (0, "may not be read"),
+    ):
+        session.chmod(mode)
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        assert ran.returncode == 2, ran.stderr
+        assert ran.stderr.startswith(f"error: {session}: {says}") and ran.stderr.count("\n") == 1
+    session.chmod(0o755)
+    assert (session / "ledger.jsonl").read_bytes() == b""

@@ -168,3 +168,25 @@ def test_prediction_where_nothing_is_compatible_is_finite():
         found = _predict(PIXELWISE, True, samples)(jax.random.key(0), params, partial)
         jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), found)
         assert not np.asarray(found.entropy).any()
+
+
+def test_sections_that_are_not_wanted_are_zero_and_the_others_the_same():
+    params = tiny.weights(PIXELWISE, 1, heads=True)
+    sections, partial, _ = _stack()
+    where = jnp.array([True, False, True, False, False])
+
+    def run(where):
+        return prediction.predict(
+            jax.random.key(8),
+            params,
+            sections,
+            partial,
+            Recipe(PIXELWISE),
+            keep=lambda found, _: (found.segmentation, found.fit),
+            where=where,
+        )
+
+    whole, some = quick(lambda: run(None))(), quick(run)(where)
+    for one, other in zip(some, whole, strict=True):
+        np.testing.assert_array_equal(one[where], other[where])
+        assert not one[~where].any() and other[~where].any()

@@ -43,6 +43,8 @@ def learn(session) -> int:
 def test_from_first_examples_to_proposals_and_back_from_disk(place):
     with sessions.open_session(place) as session:
         asked = []
+        sessions.warm_up(session)
+        programs = dict(session._trainer._programs)
         assert sessions.next_question(session).proposal is None
         while (question := sessions.next_question(session)).example:
             assert sessions.train_step(session) is None  # examples come first
@@ -59,6 +61,7 @@ def test_from_first_examples_to_proposals_and_back_from_disk(place):
         assert sessions.behind(session) == 1
         second = sessions.train_step(session)
         assert second is not None and (second.first, second.through) == (False, 5)
+        assert session._trainer._programs == programs  # all were compiled early
         before, said = session.annotations, sessions.next_question(session)
     with sessions.open_session(place) as session:
         assert ts.same(session.annotations, before) and session.notices == []
@@ -176,6 +179,12 @@ def test_a_correction_takes_the_old_answer_back_in_one_line(session):
     assert (stored.event["number"], stored.event["corrects"]) == (3, 1)
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, small)
     assert ts.same(session.annotations, sessions.replay(session, session.events))
+    less = small & (np.arange(48) < 20)
+    again = sessions.store_answer(session, 2, 1, less)  # a correction is corrected
+    assert again.event["corrects"] == 3
+    assert ts.same(session.annotations, sessions.replay(session, session.events))
+    sessions.undo(session)
+    np.testing.assert_array_equal(session.annotations.labels[2] == 1, small)
     sessions.undo(session)  # the old one stands again
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
 

@@ -429,3 +429,14 @@ def test_arrays_that_would_broadcast_are_refused(given):
     for array in (ENTROPY[:1], ENTROPY[:, :1], ENTROPY[0]):
         with pytest.raises(AssertionError):
             strategies.make_evidence(_state(), jnp.asarray(DICE), **{given: array})
+
+
+def test_a_query_is_explained_as_any_pair_is():
+    s = _state()
+    evidence = strategies.make_evidence(s, jnp.array([[0.9, 0.2, 0.4]] * 2))
+    query = strategies.suggest(s, evidence)
+    same = strategies.explain(s, evidence, query.section, query.structure)
+    for name in ("section", "structure", "dice", "left", "whole", "shared", "example"):
+        np.testing.assert_array_equal(getattr(same, name), getattr(query, name), name)
+    answered = strategies.explain(s, evidence, 0, 1)  # whether it may be asked for or not
+    assert bool(answered.found) and float(answered.whole) == float(B[1][1])

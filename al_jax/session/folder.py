@@ -119,15 +119,24 @@ def create(
         ) from error
 
 
+def check(folder: pathlib.Path) -> None:
+    """Raises InputError if the folder is no session, or may not be read."""
+    try:
+        (folder / SETTINGS).stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: is no session; make one with init") from error
+    except OSError as error:
+        raise InputError(f"{folder}: may not be read ({error.strerror}); mend that") from error
+
+
 def read(folder: pathlib.Path) -> Content:
     """What `create` wrote.
 
     Raises:
       InputError: it is no session, or damaged.
     """
+    check(folder)
     path = folder / SETTINGS
-    if not path.exists():
-        raise InputError(f"{folder}: is no session; make one with init")
     with reading(path, "the settings of a session"):
         about = json.loads(path.read_text())
         if about["form"] > FORM:

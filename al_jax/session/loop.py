@@ -135,8 +135,7 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
       InputError: it is none, damaged, in use, or cannot be written.
     """
     place = pathlib.Path(path).expanduser()
-    if not (place / folder.SETTINGS).exists():
-        raise InputError(f"{path}: is no session; make one with init")
+    folder.check(place)
     with hold(place):
         session = Session(place, folder.read(place))
         try:
@@ -416,12 +415,16 @@ def train_step(session: Session) -> Trained | None:
     with session._training:
         with session._lock:
             now, network, through = session.annotations, session.network, len(session.events)
+            pairs = [
+                (event["section"], folder.structure_number(event["structure"], session.images))
+                for event in _unseen(session, ("answer", "absent"))
+            ]
             if not (network.trained or network.begun):
                 if not now.labels or asking.wants_examples(now):
                     return None
             elif network.trained and not _unseen(session, _TEACH):
                 return None
-        newer, trained = session._trainer.step(network, now, through)
+        newer, trained = session._trainer.step(network, now, through, pairs)
         with session._lock:
             session.network = newer
         session._trainer.keep(newer)
@@ -469,7 +472,8 @@ def _store(
         events = []
         old = _answer_of(session, section, structure)
         if old is not None:
-            before = replay(session, [*session.events, {"event": "withdraw", "withdrawn": old}])
+            corrected = {"event": "note", "number": 0, "corrects": old}
+            before = replay(session, [*session.events, corrected])
         if widen and not before.state.in_range[section, structure]:
             events.append(_range_event(session, structure, _widened(before, section, structure)))
             before = state_of.set_range(before, session.images, structure, tuple(events[0]["span"]))
@@ -479,7 +483,7 @@ def _store(
                 f"{where} is outside the range of '{session.images.names[structure]}'; if it is "
                 "there, widen the range (--widen)"
             )
-        _, report = state_of.answer(before, session.images, section, structure, mask)
+        after, report = state_of.answer(before, session.images, section, structure, mask)
         event = _pair_event(session, "absent" if how == "absent" else "answer", section, structure)
         predicted = asking.of_pair(
             before, session.network.dice, session.settings.config, section, structure
@@ -495,7 +499,7 @@ def _store(
             event |= _beside_proposal(session, before, question, mask)
         if old is not None:
             event["corrects"] = old
-        event = _add(session, [*events, event])[-1]
+        event = _add(session, [*events, event], after)[-1]
     return Stored(event, report, _said(session, event, report))
 
 
@@ -539,17 +543,21 @@ def _answer_of(session: Session, section: int, structure: int) -> int | None:
     return None
 
 
-def _add(session: Session, events: Sequence[Event]) -> list[Event]:
-    """Checks events against all before them, then stores them; all or none."""
+def _add(
+    session: Session, events: Sequence[Event], after: Annotations | None = None
+) -> list[Event]:
+    """Stores events, all or none, once they agree with all before them.
+
+    `after` is what all of them say then, where that is known.
+    """
     numbered: list[Event] = []
     for event in events:
         number = len(session.events) + len(numbered) + 1
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         numbered.append({"number": number, "time": when} | event)
-    takes_back = any(e["event"] == "withdraw" or "corrects" in e for e in numbered)
-    if takes_back:
+    if after is None and any(event["event"] == "withdraw" for event in numbered):
         after = replay(session, [*session.events, *numbered])
-    else:
+    elif after is None:
         after = session.annotations
         for event in numbered:
             after, report = _apply(session, after, event)

@@ -5,7 +5,7 @@ import functools
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -137,13 +137,16 @@ class Trainer:
             saved.close()
         self._kept, self._when = _mark(network), time.monotonic()
 
-    def step(self, network: Network, now: Annotations, through: int) -> tuple[Network, Trained]:
+    def step(
+        self, network: Network, now: Annotations, through: int, pairs: Sequence[tuple[int, int]]
+    ) -> tuple[Network, Trained]:
         """The next piece of the long training, or an update.
 
         Args:
           network: the newest.
           now: what it learns from.
           through: number of the last event in `now`.
+          pairs: the answers in it that the network has not seen, in their order.
 
         Raises:
           InputError: a loss is not finite.
@@ -154,7 +157,8 @@ class Trainer:
             learner = self._new_learner()
         inputs = self._inputs(now)
         if network.trained:
-            learner, losses, _ = self._run("update", learner, *inputs)
+            answered = np.array(pairs[-1] if pairs else _unseen_pair(now), np.int32)
+            learner, losses, _ = self._run("update", learner, answered, *inputs)
             epochs, rate = network.epochs, self.config.query_learning_rate
         else:
             first, rate = np.int32(network.epochs), self.config.learning_rate
@@ -183,7 +187,7 @@ class Trainer:
         inputs = self._inputs(now)
         self._program("piece", learner.train, np.int32(0), *inputs[:2])
         self._program("assess", learner.train, *inputs)
-        self._program("update", learner, *inputs)
+        self._program("update", learner, np.zeros(2, np.int32), *inputs)
 
     def _inputs(self, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
@@ -223,9 +227,15 @@ class Trainer:
         return self._programs[name]
 
     def _update(
-        self, learner: Learner, state: ALState, sections: Sections, where: jax.Array
+        self,
+        learner: Learner,
+        answered: jax.Array,
+        state: ALState,
+        sections: Sections,
+        where: jax.Array,
     ) -> tuple:
-        return relearn(learner, state, sections, self.lessons, where=where)
+        pair = (answered[0], answered[1])
+        return relearn(learner, state, sections, self.lessons, answered=pair, where=where)
 
     def _assess(
         self, train_state: TrainState, state: ALState, sections: Sections, where: jax.Array
@@ -256,6 +266,11 @@ def lessons_of(config: Config, num_classes: int) -> Lessons:
     names = {field.name for field in dataclasses.fields(Lessons)} & shared - {"dropout_samples"}
     recipe = Recipe(make_network(config.network, num_classes), config.training)
     return Lessons(recipe=recipe, **{name: getattr(config, name) for name in names})
+
+
+def _unseen_pair(now: Annotations) -> np.ndarray:
+    """A pair of which no Dice is known: an update after a withdrawal alone learns none."""
+    return np.argwhere(~now.state.seen)[0]
 
 
 @functools.partial(jax.jit, donate_argnums=0)
