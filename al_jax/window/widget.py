@@ -4,6 +4,7 @@ import contextlib
 import os
 
 import napari
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
@@ -37,6 +38,7 @@ class Annotate(QWidget):
     """
 
     # Of an open session.
+    _body: QScrollArea
     _swatch: QLabel
     _headline: QLabel
     _reasons: QLabel
@@ -84,7 +86,7 @@ class Annotate(QWidget):
         self.close_session()
         session = self._open.enter_context(open_session(folder))
         self.desk = Desk(session, self._viewer, wait=wait, changed=self.refresh)
-        self._open.callback(scene.clear, self._viewer)
+        self._open.callback(self._clear)
         self._open.callback(self.desk.close)
         self._start.hide()
         self._refused.setText("")
@@ -94,10 +96,17 @@ class Annotate(QWidget):
 
     def close_session(self) -> None:
         """Keeps the stroke under way, lets the network finish its piece, and closes the folder."""
-        self._timer.stop()
+        if isalive(self):  # a window that was closed has taken its widgets with it
+            self._timer.stop()
         self._open.close()
         self.desk = None
-        self._start.show()
+
+    def _clear(self) -> None:
+        """Takes what belongs to a session out of the window, if there still is one."""
+        if isalive(self):
+            self._body.deleteLater()
+            scene.clear(self._viewer)
+            self._start.show()
 
     def refresh(self) -> None:
         """Says anew what the desk has to say."""
@@ -179,7 +188,7 @@ class Annotate(QWidget):
         inner.addWidget(self._said)
         inner.addStretch(1)
         self._layout.insertWidget(0, scroll, 1)
-        self._open.callback(scroll.deleteLater)
+        self._body = scroll
 
     def _show_range(self) -> None:
         """The range of the structure that is chosen."""
