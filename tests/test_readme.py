@@ -12,6 +12,7 @@ import tiny
 
 import al_jax
 from experiments import (
+    annotate,
     benchmark,
     command,
     lengths,
@@ -35,6 +36,7 @@ PAGES = (
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 LIBRARY = TEXT["al_jax/README.md"]
 COMMANDS = (
+    annotate,
     benchmark,
     command,
     lengths,
