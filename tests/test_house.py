@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import pkgutil
@@ -26,6 +27,7 @@ ROWS = (
     ("simulation",),
     ("driver",),
     ("session",),
+    ("window",),
 )
 RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
 KNOW_THE_TRUTH = {"stack", "files", "synthesis", "oracle", "simulation", "driver", "figures"}
@@ -70,8 +72,18 @@ def test_the_truth_is_known_to_few(path):
     assert not [node.lineno for node in reads if node.attr == "truth"]
 
 
+def test_only_the_window_needs_a_window():
+    for path in FILES:
+        text = path.read_text()
+        used = [name for name in ("napari", "qtpy", "PySide6") if f"import {name}" in text]
+        used += [name for name in ("napari", "qtpy", "PySide6") if f"from {name}" in text]
+        assert not used or _module(path) == "window", path
+
+
 def _functions():
     names = [name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "al_jax.")]
+    if importlib.util.find_spec("napari") is None:
+        names = [name for name in names if not name.startswith("al_jax.window.")]
     for module in map(importlib.import_module, names):
         for owner in [module, *(c for _, c in inspect.getmembers(module, inspect.isclass))]:
             for name, function in inspect.getmembers(owner, inspect.isfunction):

@@ -12,6 +12,7 @@ import tiny
 
 import al_jax
 from experiments import (
+    annotate,
     benchmark,
     command,
     lengths,
@@ -28,12 +29,14 @@ PAGES = (
     "README.md",
     "al_jax/README.md",
     "al_jax/files/README.md",
+    "al_jax/window/README.md",
     "experiments/README.md",
     "experiments/results/README.md",
 )
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 LIBRARY = TEXT["al_jax/README.md"]
 COMMANDS = (
+    annotate,
     benchmark,
     command,
     lengths,
@@ -177,5 +180,7 @@ def test_every_module_has_its_line():
     table = LIBRARY[LIBRARY.index("| modules | what they are |") :].split("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     named = [name for cell in cells for name in re.findall(r"`(\w+)/?`", cell)]
-    there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {"files", "session"}
+    there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "al_jax").glob("*/__init__.py")
+    }
     assert sorted(named) == sorted(there - {"__init__"})

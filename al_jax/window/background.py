@@ -1,0 +1,100 @@
+"""Training behind the window: on a thread of its own, which never touches a layer."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Outcome(NamedTuple, Generic[Result]):
+    """How a piece of work ended: with a result, or with an error."""
+
+    result: Result | None
+    error: Exception | None
+
+
+class Background(Generic[Result]):
+    """Does one piece of work after the other, as long as there is some.
+
+    `step` does a piece and returns what came of it, or None if there is nothing to do; it is called
+    again after `wake`. An error ends the work until then. The thread of the window calls `collect`
+    now and then: what was done arrives there, and only there.
+
+    Example:
+      training = Background(lambda: train_step(session), first=lambda: warm_up(session))
+      training.wake()
+      for outcome in training.collect(): ...
+      training.end()
+    """
+
+    def __init__(
+        self, step: Callable[[], Result | None], first: Callable[[], None] | None = None
+    ) -> None:
+        """Begins with `first`, at once."""
+        self._step, self._first = step, first
+        self._changed = threading.Condition()
+        self._woken = self._busy = first is not None
+        self._ended = False
+        self._outcomes: list[Outcome[Result]] = []
+        # A daemon: a window that crashes must not leave a process that trains on.
+        self._thread = threading.Thread(target=self._run, name="training", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done, or is about to be."""
+        with self._changed:
+            return self._busy or self._woken
+
+    def wake(self) -> None:
+        """Says that there may be something to do."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def collect(self) -> list[Outcome[Result]]:
+        """What was finished since the last call."""
+        with self._changed:
+            found, self._outcomes = self._outcomes, []
+            return found
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Waits until there is nothing left to do; whether that came about in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._busy or self._woken), seconds)
+
+    def end(self) -> None:
+        """Begins nothing more, and waits for the piece that is being done."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self._first is not None:
+            self._attempt(self._first)
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._woken or self._ended)
+                if self._ended:
+                    return
+                self._woken, self._busy = False, True
+            while not self._ended and self._attempt(self._step):
+                pass
+
+    def _attempt(self, work: Callable[[], Result | None]) -> bool:
+        """Whether there may be more to do."""
+        try:
+            result = work()
+        except Exception as error:  # whatever it is: the window says it, and the questions go on
+            with self._changed:
+                self._outcomes.append(Outcome(None, error))
+            return False
+        if result is None:
+            return False
+        with self._changed:
+            self._outcomes.append(Outcome(result, None))
+        return True

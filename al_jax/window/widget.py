@@ -1,0 +1,256 @@
+"""The dock beside the canvas: the question in words, the buttons, and how far it is."""
+
+import contextlib
+import os
+
+import napari
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from al_jax.session import Question, open_session
+from al_jax.stack import InputError
+from al_jax.window import scene, words
+from al_jax.window.desk import Action, Desk
+
+TICK = 100  # milliseconds between two looks at the training and at the stroke under way
+WIDTH = 380  # pixels
+SIZE = (1300, 820)  # of the window, where the screen has room
+
+
+class Annotate(QWidget):
+    """The widget of the plugin; without a session it offers to open one.
+
+    Args:
+      viewer: napari's; a session brings its own layers.
+    """
+
+    # Of an open session.
+    _body: QScrollArea
+    _swatch: QLabel
+    _headline: QLabel
+    _reasons: QLabel
+    _progress: QLabel
+    _network: QLabel
+    _said: QLabel
+    _bar: QProgressBar
+    _retry: QPushButton
+    _section: QComboBox
+    _structure: QComboBox
+    _first: QComboBox
+    _last: QComboBox
+    _events: int
+    _shown: Question | None
+
+    def __init__(self, viewer: "napari.Viewer") -> None:
+        """Nothing is open yet."""
+        super().__init__()
+        self._viewer = viewer
+        self.desk: Desk | None = None
+        self._open = contextlib.ExitStack()
+        self._timer = QTimer(self)
+        self._timer.setInterval(TICK)
+        self._timer.timeout.connect(self._tick)
+        self.setMinimumWidth(WIDTH)
+        self._layout = QVBoxLayout(self)
+        self._start, self._refused = _button("Open a session ..."), _label()
+        self._start.clicked.connect(self._choose)
+        self._layout.addWidget(self._start, 0, Qt.AlignmentFlag.AlignTop)
+        self._layout.addWidget(self._refused, 0, Qt.AlignmentFlag.AlignTop)
+        application = QApplication.instance()
+        assert application is not None
+        application.aboutToQuit.connect(self.close_session)
+
+    def open(self, folder: str | os.PathLike, *, wait: bool = False) -> None:
+        """Opens a session in the window, in place of the one before.
+
+        Args:
+          folder: of the session.
+          wait: ask only when the network has learnt from all answers.
+
+        Raises:
+          InputError: there is none, it is damaged, or it is in use.
+        """
+        self.close_session()
+        session = self._open.enter_context(open_session(folder))
+        self.desk = Desk(session, self._viewer, wait=wait, changed=self.refresh)
+        self._open.callback(self._clear)
+        self._open.callback(self.desk.close)
+        self._start.hide()
+        self._refused.setText("")
+        self._build(self.desk)
+        self.refresh()
+        self._timer.start()
+
+    def close_session(self) -> None:
+        """Keeps the stroke under way, lets the network finish its piece, and closes the folder."""
+        if isalive(self):  # a window that was closed has taken its widgets with it
+            self._timer.stop()
+        self._open.close()
+        self.desk = None
+
+    def _clear(self) -> None:
+        """Takes what belongs to a session out of the window, if there still is one."""
+        if isalive(self):
+            self._body.deleteLater()
+            scene.clear(self._viewer)
+            self._start.show()
+
+    def refresh(self) -> None:
+        """Says anew what the desk has to say."""
+        desk = self.desk
+        if desk is None:
+            return
+        self._headline.setText(words.headline(desk))
+        self._reasons.setText(words.reasons(desk))
+        self._said.setText(desk.said)
+        self._network.setText(words.network_in_words(desk))
+        self._retry.setVisible(desk.failure is not None)
+        events = len(desk.session.events)
+        if events != self._events:
+            found = words.progress(desk.session)
+            self._progress.setText(words.progress_in_words(found))
+            self._bar.setValue(round(1000 * found.traced / max(found.traced + found.left, 1)))
+            self._events = events
+        if desk.question is not None and desk.question is not self._shown:
+            self._shown = desk.question
+            red, green, blue = desk.colours[desk.question.structure]
+            self._swatch.setStyleSheet(f"background-color: rgb({red}, {green}, {blue})")
+            self._section.setCurrentIndex(desk.question.section)
+            self._structure.setCurrentIndex(desk.question.structure)
+            self._show_range()
+
+    def _build(self, desk: Desk) -> None:
+        """The parts that need a session."""
+        images = desk.session.images
+        self._events, self._shown = -1, None
+        self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
+        self._headline.setObjectName("headline")
+        self._swatch.setFixedWidth(14)
+        self._progress, self._network, self._said = _label(), _label(), _label()
+        self._bar = QProgressBar()
+        self._bar.setRange(0, 1000)
+        self._bar.setFormat("%p% of the outlines")
+        self._retry = _button("Try again")
+        self._retry.clicked.connect(lambda: desk.do("retry"))
+        self._section, self._structure = _choice(images.sections), _choice(images.names)
+        self._first, self._last = _choice(images.sections), _choice(images.sections)
+        self._structure.activated.connect(self._show_range)
+        go, change = _button("Go"), _button("Set range")
+        go.clicked.connect(
+            lambda: desk.do("go", self._section.currentIndex(), self._structure.currentIndex())
+        )
+        change.clicked.connect(
+            lambda: desk.do(
+                "set_range",
+                self._structure.currentIndex(),
+                (self._first.currentIndex(), self._last.currentIndex()),
+            )
+        )
+        head = QHBoxLayout()
+        head.addWidget(self._swatch)
+        head.addWidget(self._headline, 1)
+        buttons = QGridLayout()
+        for place, action in enumerate(desk.actions):
+            buttons.addWidget(_action_button(desk, action), place // 2, place % 2)
+        pairs = QGridLayout()
+        for column, part in enumerate((_label("Section"), self._section, self._structure, go)):
+            pairs.addWidget(part, 0, column)
+        for column, part in enumerate((_label("Range"), self._first, self._last, change)):
+            pairs.addWidget(part, 1, column)
+        body, scroll = QWidget(), QScrollArea()
+        scroll.setWidget(body)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inner = QVBoxLayout(body)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addLayout(head)
+        inner.addWidget(self._reasons)
+        inner.addLayout(buttons)
+        inner.addLayout(pairs)
+        inner.addWidget(self._bar)
+        inner.addWidget(self._progress)
+        inner.addWidget(self._network)
+        inner.addWidget(self._retry)
+        inner.addWidget(self._said)
+        inner.addStretch(1)
+        self._layout.insertWidget(0, scroll, 1)
+        self._body = scroll
+
+    def _show_range(self) -> None:
+        """The range of the structure that is chosen."""
+        if self.desk is not None:
+            first, last = self.desk.span(self._structure.currentIndex())
+            self._first.setCurrentIndex(first)
+            self._last.setCurrentIndex(last)
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "The folder of a session")
+        if folder:
+            try:
+                self.open(folder)
+            except InputError as error:
+                self._refused.setText(str(error))
+
+    def _tick(self) -> None:
+        if self.desk is not None and self.desk.tick():
+            self.refresh()
+
+
+def in_window(viewer: "napari.Viewer") -> Annotate:
+    """The widget beside the canvas of a viewer, in a window that has room for both."""
+    widget = Annotate(viewer)
+    viewer.window.add_dock_widget(widget, name="al_jax")
+    viewer.window.show()
+    room = QApplication.primaryScreen().availableSize()
+    # Napari's own size leaves nothing of the canvas between its docks and this one.
+    viewer.window.resize(min(SIZE[0], room.width()), min(SIZE[1], room.height()))
+    return widget
+
+
+def _label(text: str = "", size: int = 0) -> QLabel:
+    """Text as it is, whatever a class is called; `size` points larger than the rest."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    font = label.font()
+    font.setPointSize(font.pointSize() + size)
+    font.setBold(size > 0)
+    label.setFont(font)
+    return label
+
+
+def _button(text: str) -> QPushButton:
+    """A button that leaves the keys to the canvas."""
+    button = QPushButton(text)
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return button
+
+
+def _action_button(desk: Desk, action: Action) -> QPushButton:
+    button = _button(f"{action.says}  [{action.key}]")
+    button.setObjectName(action.name)
+    button.clicked.connect(lambda: desk.do(action.name))
+    return button
+
+
+def _choice(names: tuple[str, ...]) -> QComboBox:
+    choice = QComboBox()
+    choice.addItems(names)
+    choice.setMaxVisibleItems(20)
+    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    choice.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    return choice

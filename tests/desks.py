@@ -1,0 +1,85 @@
+"""What tests of the window share: a session that needs no training, and a desk at it."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tiny
+from napari.components import ViewerModel
+
+from al_jax import session as core
+from al_jax.oracle import Config
+from al_jax.session import Settings
+from al_jax.stack import Images, make_images
+from al_jax.training import Training
+from al_jax.window.desk import Desk
+
+QUICK = Config(
+    network="pixelwise",
+    initial_epochs=2,
+    query_epochs=1,
+    training=Training(crop=16, batch=2),
+)
+SPANS = np.array([[True] * 6, [True] * 6, [True] * 6, [False, *[True] * 4, False]]).T
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def images() -> Images:
+    stack = tiny.stack()
+    return make_images(stack.images, stack.names, stack.inside)
+
+
+def make_session(folder: pathlib.Path) -> pathlib.Path:
+    """A demonstration on the tiny stack; 'inner' is on sections 1 to 4."""
+    settings = Settings(seed=0, config=QUICK)
+    core.create(folder, images(), SPANS, settings, truth=tiny.stack().truth)
+    return folder
+
+
+def no_training(monkeypatch) -> None:
+    monkeypatch.setattr(core, "train_step", lambda session: None)
+    monkeypatch.setattr(core, "warm_up", lambda session: None)
+
+
+def proposing(monkeypatch, propose) -> None:
+    """Questions come with the proposal [H, W] that `propose` makes of each."""
+    ask = core.next_question
+
+    def with_proposal(session, **pair):
+        question = ask(session, **pair)
+        return question and dataclasses.replace(question, proposal=propose(question))
+
+    monkeypatch.setattr(core, "next_question", with_proposal)
+
+
+@contextlib.contextmanager
+def at_desk(folder: pathlib.Path, **options) -> Iterator[Desk]:
+    """A desk without a window, closed at the end of the block."""
+    with core.open_session(folder) as session:
+        desk = Desk(session, ViewerModel(), **options)
+        try:
+            yield desk
+        finally:
+            desk.close()
+
+
+def true_mask(desk: Desk) -> np.ndarray:
+    """What should be traced now."""
+    question = desk.question
+    return (tiny.stack().truth[question.section] == question.structure) & question.inside
+
+
+def trace(desk: Desk, mask: np.ndarray) -> None:
+    """Fills the layer to trace in, as any tool of napari may."""
+    desk.layer.data_setitem(np.nonzero(mask), 1)

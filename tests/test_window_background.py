@@ -1,0 +1,127 @@
+"""Work behind the window, and drafts of answers."""
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from al_jax.stack import InputError
+from al_jax.window.background import Background, Outcome
+from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
+
+
+def test_pieces_are_done_until_none_is_left():
+    left = [3]
+
+    def step():
+        left[0] -= 1
+        return left[0] if left[0] > 0 else None
+
+    work = Background(step)
+    assert not work.busy and not work.collect()
+    work.wake()
+    assert work.wait(5)
+    assert work.collect() == [Outcome(2, None), Outcome(1, None)] and not work.collect()
+    work.end()
+
+
+def test_one_piece_at_a_time_and_never_on_the_callers_thread():
+    inside, most, threads = [0], [0], set()
+
+    def step():
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        inside[0] -= 1
+
+    work = Background(step)
+    for _ in range(5):
+        work.wake()
+        time.sleep(0.004)
+    assert work.wait(5)
+    work.end()
+    assert most == [1] and len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_an_error_is_an_outcome_and_the_next_call_tries_again():
+    attempts = []
+
+    def step():
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise InputError("the loss is not finite")
+        return "done" if len(attempts) == 2 else None
+
+    work = Background(step)
+    work.wake()
+    assert work.wait(5) and len(attempts) == 1
+    (outcome,) = work.collect()
+    assert outcome.result is None and str(outcome.error) == "the loss is not finite"
+    work.wake()
+    assert work.wait(5) and work.collect() == [Outcome("done", None)]
+    work.end()
+
+
+def test_what_comes_first_is_done_before_the_steps_even_if_it_fails():
+    order = []
+
+    def first():
+        order.append("first")
+        raise MemoryError
+
+    def step():
+        order.append("step")
+
+    work = Background(step, first)
+    assert work.wait(5) and order == ["first", "step"]
+    assert isinstance(work.collect()[0].error, MemoryError)
+    work.end()
+
+
+def test_the_end_waits_for_the_piece_and_begins_no_other():
+    begun, go_on = threading.Event(), threading.Event()
+    done = []
+
+    def step():
+        begun.set()
+        go_on.wait(5)
+        done.append(1)
+        return 1
+
+    work = Background(step)
+    work.wake()
+    assert begun.wait(5)
+    threading.Timer(0.05, go_on.set).start()
+    work.end()
+    assert done == [1]
+
+
+def test_a_draft_comes_back(tmp_path):
+    mask = np.eye(5, dtype=bool)
+    assert read_draft(tmp_path, 3, 1) is None and latest_draft(tmp_path) is None
+    write_draft(tmp_path, 3, 1, Draft(mask, True, 2.5))
+    found = read_draft(tmp_path, 3, 1)
+    np.testing.assert_array_equal(found.mask, mask)
+    assert found[1:] == (True, 2.5) and read_draft(tmp_path, 1, 3) is None
+    drop_draft(tmp_path, 3, 1)
+    drop_draft(tmp_path, 3, 1)
+    assert read_draft(tmp_path, 3, 1) is None
+
+
+def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):
+    for number, (section, structure) in enumerate([(1, 2), (12, 0), (3, 3)]):
+        write_draft(tmp_path, section, structure, Draft(np.ones((2, 2), bool), False, 0.0))
+        place = tmp_path / "drafts" / f"{section}_{structure}.npz"
+        os.utime(place, (100 - number, 100 - number))
+    (tmp_path / "drafts" / ".0123456789abcdef.tmp").write_bytes(b"half of one")
+    assert latest_draft(tmp_path) == (1, 2)
+
+
+def test_a_damaged_draft_is_said(tmp_path):
+    (tmp_path / "drafts").mkdir()
+    (tmp_path / "drafts" / "3_1.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"3_1\.npz"):
+        read_draft(tmp_path, 3, 1)

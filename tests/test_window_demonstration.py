@@ -1,0 +1,76 @@
+"""As a new user would: the demonstration, ten structures by mouse, closed, reopened, exported."""
+
+import csv
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+pytest.importorskip("napari", reason="napari is not installed")
+
+import hands
+
+import al_jax
+from al_jax.window.tracing import held
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[1]
+ANSWERS = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def display():
+    yield from hands.display()
+
+
+def _command(*arguments: str) -> str:
+    call = [sys.executable, "-m", "experiments.annotate", *arguments]
+    return subprocess.run(call, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def _answer(workdir: pathlib.Path, truth: np.ndarray, count: int, picture: pathlib.Path) -> None:
+    """Opens the window, answers `count` questions by mouse and keys, and closes it."""
+    import napari
+
+    from al_jax.window.widget import in_window
+
+    viewer = napari.Viewer(show=False)
+    widget = in_window(viewer)
+    widget.open(workdir)
+    hand = hands.Hand(viewer)
+    hand.wait(0.5)
+    widget.desk.layer.brush_size = 1
+    for _ in range(count):
+        question = widget.desk.question
+        mask = (truth[question.section] == question.structure) & question.inside
+        hand.colour_in(mask)
+        np.testing.assert_array_equal(held(widget.desk.layer), mask)
+        viewer.screenshot(str(picture), canvas_only=False)
+        hand.key("s" if mask.any() else "n")
+        assert widget.desk.question is not question, widget.desk.said
+    widget.close_session()
+    viewer.close()
+
+
+def test_ten_structures_of_the_demonstration(tmp_path):
+    workdir = tmp_path / "my_stack"
+    _command("init", f"--workdir={workdir}")
+    stack = al_jax.load_default()
+    for part in range(2):
+        picture = tmp_path / f"{part}.png"
+        _answer(workdir, stack.truth, ANSWERS // 2, picture)
+        assert picture.stat().st_size > 20_000
+    _command("export", f"--workdir={workdir}", "--formats=tiff")
+    (traced,) = (workdir / "export").glob("traced.tif*")
+    ids = tifffile.imread(traced)
+    with open(workdir / "export" / "answers.csv", newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert len(answers) == ANSWERS
+    expected = np.zeros(stack.truth.shape, int)
+    for answer in answers:
+        n, c = int(answer["section"]), int(answer["structure"])
+        expected[n][(stack.truth[n] == c) & stack.inside[n]] = c + 1
+    np.testing.assert_array_equal(ids, expected)
