@@ -193,6 +193,7 @@ def test_without_a_display_it_is_said(monkeypatch):
         window.run("anywhere")
 
 
+@pytest.mark.slow
 def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
     import napari
     from qtpy.QtCore import QTimer
