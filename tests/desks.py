@@ -18,8 +18,8 @@ from al_jax.window.desk import Desk
 
 QUICK = Config(
     network="pixelwise",
-    initial_epochs=2,
-    query_epochs=1,
+    initial_steps=4,
+    query_steps=2,
     training=Training(crop=16, batch=2),
 )
 SPANS = np.array([[True] * 6, [True] * 6, [True] * 6, [False, *[True] * 4, False]]).T
