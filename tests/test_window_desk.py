@@ -269,8 +269,7 @@ def test_a_draft_outlives_the_window(folder, untrained):
         trace(desk, mask)
         clock.now = 7.0
         desk.tick()
-        files = list((folder / "drafts").iterdir())
-    assert len(files) == 1
+    assert len(list((folder / "drafts").iterdir())) == 1
     with at_desk(folder, clock=desks.Clock()) as desk:
         assert _pair(desk) == pair and desk.seconds == 7.0
         np.testing.assert_array_equal(held(desk.layer), mask)
