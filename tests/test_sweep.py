@@ -7,7 +7,6 @@ only pretend (`pretend_worker`).
 import contextlib
 import csv
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -203,7 +202,7 @@ def test_a_file_with_two_grids(folder):
         (["--jobs=0"], None, "flag --jobs=0: "),
         (["--config=none.toml"], None, "none.toml: cannot be read (No such file or directory)"),
         ([], "alpha = ", "bad.toml: cannot be read (Invalid value"),
-        ([], "alhpa = 1", "bad.toml: 'alhpa' is no setting; use stack, strategies, seed"),
+        ([], "alhpa = 1", "bad.toml: 'alhpa' is no setting; use stack, seed, weights, preset"),
         ([], "alpha = [0, 2]", "bad.toml: flag --alpha=2: "),
         ([], "[[grid]]\nseed = 0.5", "bad.toml: flag --seed=0.5: "),
         ([], "[alpha]\na = 1", "bad.toml: 'alpha' is neither a value nor a list of values"),
@@ -432,45 +431,6 @@ def test_places(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
     assert [p.environment["CUDA_VISIBLE_DEVICES"] for p in find_places(3)] == ["5", "3", "5"]
     assert all("XLA_PYTHON_CLIENT_PREALLOCATE" in p.environment for p in find_places(3))
-
-
-def digest_of_schema_1(configuration: dict) -> str:
-    """The name that the former version gave a run, in its words."""
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def test_runs_of_the_former_version_are_known(call, folder, pretending):
-    """Rand was run once an alpha then; one of them is enough. What was unfinished goes on."""
-    arguments = ("--stack=a.npz", "--strategies=BDa,Rand", "--alpha=0.5,0.1,0.9")
-    (folder / "out").mkdir()
-    planned = planned_by(folder / "out", *arguments)
-    assert len(planned) == 4
-    template = next(run.configuration for run in planned if run.configuration["alpha"] == 0.5)
-    finished = []
-    for strategy, alpha in (("BDa", 0.5), ("BDa", 0.1), ("Rand", 0.1), ("Rand", 0.9)):
-        old = {**template, "strategy": strategy, "alpha": alpha}
-        place = folder / "out" / "runs" / digest_of_schema_1(old)
-        place.mkdir(parents=True)
-        (place / "config.json").write_text(json.dumps(old, indent=2))
-        (place / ".lock").touch()
-        if (strategy, alpha) != ("BDa", 0.1):
-            (place / "result.json").write_text("{}")
-            finished.append(place.name)
-        else:
-            (place / "checkpoints").mkdir()
-            unfinished = place
-    again = planned_by(folder / "out", *arguments)
-    names = {pathlib.Path(run.folder).name for run in again if run.done}
-    assert len(again) == 4 and len(names) == 2 and names < set(finished)
-    status, out, err = call("--workdir=out", *arguments)
-    assert (status, out.split("; ")[0]) == (0, "out: 4 runs: 2 ran, 2 were there, 0 failed"), err
-    assert (unfinished / "result.json").exists()
-    # A network that was trained then is not trained again.
-    network = again[0].network
-    first = folder / "out" / "networks" / str(identity.first_digest(network.configuration))
-    pathlib.Path(network.folder).rename(first)
-    (run,) = planned_by(folder / "out", "--stack=a.npz", "--strategies=Da")
-    assert run.network.folder == str(first) and run.network.done
 
 
 # Real sweeps.
