@@ -38,7 +38,6 @@ from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
-from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
 from al_jax.metrics import presence
 from al_jax.oracle import initial_queries
@@ -163,10 +162,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     truth = labels if FLAGS.truth or _is_demonstration() else None
     if truth is None and FLAGS.simulated_start:
         raise InputError("--simulated_start needs a truth that answers; give --truth")
-    weights, convention = None, "plain"
-    if FLAGS.weights is not None:
-        weights, convention = read_weights(FLAGS.weights)
-    config = simulate.read_config(convention, images.num_sections)
+    weights, config = simulate.read_setting(images)
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
     if FLAGS.ranges is not None:

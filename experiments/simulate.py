@@ -26,7 +26,7 @@ from al_jax.learner import ESTIMATES, SCHEDULES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
 from al_jax.oracle import DICE_OVER, PRESETS, Config, preset
 from al_jax.simulation import Record
-from al_jax.stack import InputError, Stack
+from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import OPTIMISERS, TrainState
 from experiments import command, folders, runs, stack_flags
@@ -100,7 +100,7 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
     return dataclasses.replace(usual, **changed(usual) | {"training": training})
 
 
-def read_setting(stack: Stack) -> tuple[dict[str, np.ndarray] | None, Config]:
+def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
     """The weights that the flags name, and the settings; InputError if they do not fit."""
     weights, convention = None, "plain"
     if FLAGS.weights is not None:
