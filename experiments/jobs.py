@@ -50,14 +50,12 @@ class NetworkUnit:
       folder: where its checkpoints go.
       configuration: all that it depends on.
       stack, weights: files.
-      sections: how many the stack has.
     """
 
     folder: str
     configuration: dict[str, Any]
     stack: str
     weights: str | None
-    sections: int
 
     @property
     def key(self) -> str:

@@ -49,7 +49,7 @@ def wait(run: RunUnit, seconds: float, show: Show) -> None:
 
 def make_units(workdir: pathlib.Path, count: int, seconds: float) -> list[RunUnit]:
     """Runs that wait, from one network that is there."""
-    network = NetworkUnit(str(workdir / "network"), {"initial_steps": 1}, "", None, 1)
+    network = NetworkUnit(str(workdir / "network"), {"initial_steps": 1}, "", None)
     (network.checkpoints / "1").mkdir(parents=True)
     return [
         RunUnit(

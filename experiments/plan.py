@@ -95,7 +95,6 @@ def _plan_run(
             network,
             str(stack),
             grid.weights_file(values),
-            sections,
         ),
     )
 

@@ -378,7 +378,7 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
         except Exception as reason:
             raise InputError("in our words") from reason
 
-    unit = jobs.NetworkUnit(str(tmp_path), {"initial_steps": 3}, "", None, 1)
+    unit = jobs.NetworkUnit(str(tmp_path), {"initial_steps": 3}, "", None)
     monkeypatch.setattr(jobs, "train", perform)
     assert jobs.attempt(unit, 0, print) == (how, "in our words")
     jobs.forget_failure(unit)
