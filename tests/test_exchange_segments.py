@@ -40,6 +40,13 @@ def ascii_names():
     return ["background", "outer", "putamen", "inner: x", "fourth"]
 
 
+def assert_read(path, labels):
+    """A file holds every class of `labels` [H, W], in order, at its place."""
+    found = read_seg_nrrd(path, PLACE, labels.shape)
+    for (_, mask), c in zip(found, masks_of(labels), strict=True):
+        np.testing.assert_array_equal(mask, labels == c)
+
+
 def test_slicerio_reads_the_same(tmp_path):
     labels = np.stack([partition(8), partition(8)[::-1]])
     path = tmp_path / "ours.seg.nrrd"
@@ -63,10 +70,7 @@ def test_a_cropped_file_lies_where_its_origin_says(tmp_path):
         made["voxels"] = made["voxels"][tuple(map(slice, low, high))]
         made["ijkToLPS"][:3, 3] += made["ijkToLPS"][:3, :3] @ low
         path = write(tmp_path / f"{seed}.seg.nrrd", made)
-        for (_, mask), c in zip(
-            read_seg_nrrd(path, PLACE, labels.shape), masks_of(labels), strict=True
-        ):
-            np.testing.assert_array_equal(mask, labels == c)
+        assert_read(path, labels)
 
 
 def test_a_padded_file_is_read(tmp_path):
@@ -75,10 +79,7 @@ def test_a_padded_file_is_read(tmp_path):
     made["voxels"] = np.pad(made["voxels"], 3)
     made["ijkToLPS"][:3, 3] -= made["ijkToLPS"][:3, :3] @ [3, 3, 3]
     path = write(tmp_path / "padded.seg.nrrd", made)
-    for (_, mask), c in zip(
-        read_seg_nrrd(path, PLACE, labels.shape), masks_of(labels), strict=True
-    ):
-        np.testing.assert_array_equal(mask, labels == c)
+    assert_read(path, labels)
 
 
 def test_flipped_axes_and_ras_headers_are_read(tmp_path):
@@ -92,10 +93,7 @@ def test_flipped_axes_and_ras_headers_are_read(tmp_path):
     path = write(tmp_path / "flipped.seg.nrrd", made)
     content = path.read_bytes().replace(b"left-posterior-superior", b"right-anterior-superior")
     path.write_bytes(content)
-    for (_, mask), c in zip(
-        read_seg_nrrd(path, PLACE, labels.shape), masks_of(labels), strict=True
-    ):
-        np.testing.assert_array_equal(mask, labels == c)
+    assert_read(path, labels)
 
 
 def test_segments_may_overlap(tmp_path):
