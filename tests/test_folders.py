@@ -137,18 +137,22 @@ def test_an_owner_elsewhere_lives_as_long_as_it_counts(tmp_path, quick):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_owner_elsewhere_that_was_cut_off_ends_when_it_wakes(tmp_path, quick):
-    """Its folder has gone to another by then, who keeps it."""
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_an_owner_elsewhere_that_was_cut_off_ends_when_it_wakes(tmp_path, quick, ends_at_once):
+    """Its folder has gone to another by then, who keeps it; even if its work ended just then."""
     process = holder(tmp_path, "another")
     process.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
     with leases.hold(tmp_path):
         assert time.monotonic() - begun >= 0.5
         lease = (tmp_path / leases.LEASE).read_bytes()
+        if ends_at_once:
+            process.stdin.close()
         process.send_signal(signal.SIGCONT)
-        out, err = process.communicate(timeout=30)
-        assert (process.returncode, out) == (3, "")
-        assert err == f"error: {tmp_path}: another process has taken it over; this one ends\n"
+        assert process.wait(30) == 3
+        assert process.stdout.read() == ""
+        line = f"error: {tmp_path}: another process has taken it over; this one ends\n"
+        assert process.stderr.read() == line
         assert leases._holds((tmp_path / leases.LEASE).read_bytes(), json.loads(lease)["token"])
 
 

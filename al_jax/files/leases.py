@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import psutil
 
@@ -61,8 +62,11 @@ def hold(path: str | os.PathLike, patience: float = 0.0) -> Iterator[pathlib.Pat
     finally:
         released.set()
         beating.join()
-        if _holds(_read(folder / LEASE), token):
+        held = _read(folder / LEASE)
+        if _holds(held, token):
             (folder / LEASE).unlink(missing_ok=True)
+        elif held:  # it woke so late that the block ended before the next sign of life was due
+            _end(folder)
 
 
 def _take(lease: pathlib.Path, token: str, patience: float) -> bool:
@@ -112,9 +116,16 @@ def _beat(lease: pathlib.Path, token: str, released: threading.Event) -> None:
                         continue
             last = -EXPIRY
         if time.monotonic() - last >= EXPIRY and not released.is_set():
-            line = f"error: {lease.parent}: another process has taken it over; this one ends"
-            print(line, file=sys.stderr, flush=True)
-            os._exit(3)
+            _end(lease.parent)
+
+
+def _end(folder: pathlib.Path) -> NoReturn:
+    print(
+        f"error: {folder}: another process has taken it over; this one ends",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(3)
 
 
 def _content(token: str, count: int) -> bytes:
