@@ -151,6 +151,7 @@ def window(folder: pathlib.Path) -> None:
             f"the window needs napari ({error}); pip install 'al_jax[window]', or use the commands "
             f"{', '.join(COMMANDS)}"
         ) from error
+    module.start_computing()  # before a new session computes anything
     if not os.path.exists(folder / SETTINGS):
         say(*init(folder))
     module.run(folder, wait=FLAGS.wait)

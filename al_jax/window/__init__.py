@@ -7,6 +7,7 @@ import os
 import sys
 
 from al_jax.stack import InputError
+from al_jax.window.background import start_computing as start_computing
 
 
 def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:

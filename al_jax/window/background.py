@@ -1,10 +1,18 @@
 """Training behind the window: on a thread of its own, which never touches a layer."""
 
+import gc
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import jax
+
 Result = TypeVar("Result")
+
+
+STEP_BACK = 10  # niceness of the threads that compute
 
 
 class Outcome(NamedTuple, Generic[Result]):
@@ -72,8 +80,10 @@ class Background(Generic[Result]):
         self._thread.join()
 
     def _run(self) -> None:
+        _step_back()
         if self._first is not None:
             self._attempt(self._first)
+            gc.freeze()  # looking through what JAX and Qt keep for good takes a third of a second
         while True:
             with self._changed:
                 self._busy = False
@@ -98,3 +108,21 @@ class Background(Generic[Result]):
         with self._changed:
             self._outcomes.append(Outcome(result, None))
         return True
+
+
+def start_computing() -> None:
+    """Starts JAX, unless it runs, on threads that let the window's go first where cores are few."""
+
+    def start() -> None:
+        _step_back()
+        jax.devices()  # makes threads, which inherit the niceness of the one that makes them
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+
+
+def _step_back() -> None:
+    """Lets others go first before the thread that calls; only Linux has a niceness for each."""
+    if sys.platform.startswith("linux"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STEP_BACK)

@@ -111,7 +111,7 @@ class Desk:
         self._wait, self._clock, self._changed = wait, clock, changed
         self._looked = self._moved = self._saved = clock()
         self._seconds, self._pointer = 0.0, viewer.cursor.position
-        self._touched = self._from_proposal = False
+        self._touched = self._from_proposal = self._due = False
         self._known: np.ndarray = np.zeros((0, 0), bool)  # what the layer held at the last look
         self._kept: np.ndarray = self._known  # and what its draft holds
         self._sure: tuple[str, int, int] | None = None
@@ -134,6 +134,9 @@ class Desk:
         except InputError as error:
             self.said, done = str(error), False
         self._changed()
+        if self._due:  # not before the next question is there, as both want all cores
+            self._due = False
+            self._behind.wake()
         return done
 
     # What a person does. All of it may raise InputError, which `do` says.
@@ -343,8 +346,8 @@ class Desk:
 
     @property
     def busy(self) -> bool:
-        """Whether the network learns."""
-        return self._behind.busy
+        """Whether the network learns, or is about to."""
+        return self._due or self._behind.busy
 
     @property
     def in_range(self) -> bool:
@@ -437,8 +440,7 @@ class Desk:
         self._written()
         drop_draft(self.session.folder, question.section, question.structure)
         self._kept = held(self.layer)
-        self.failure = None
-        self._behind.wake()
+        self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
         else:

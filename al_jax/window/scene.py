@@ -62,10 +62,10 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     colour = bright(np.array(colours[view.structure]) / 255)
     _show_image(layers[IMAGE], view)
     kind = layers[TRACED].data.dtype
-    layers[PROPOSAL].data = (view.proposal * (view.structure + 1)).astype(kind)
-    layers[TRACED].data = (view.labels - UNLABELLED).astype(kind)
-    layers[OUTLINE].data = traced_outline(view.labels, view.inside)
-    layers[LEFT].data = outline_left(view.proposal, view.labels, view.inside)
+    _update(layers[PROPOSAL], (view.proposal * (view.structure + 1)).astype(kind))
+    _update(layers[TRACED], (view.labels - UNLABELLED).astype(kind))
+    _update(layers[OUTLINE], traced_outline(view.labels, view.inside))
+    _update(layers[LEFT], outline_left(view.proposal, view.labels, view.inside))
     layers[LEFT].edge_color = colour
     tracing = layers[TRACE]
     tracing.restart(view.begun, colour)
@@ -111,11 +111,19 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
     )
 
 
+def _update(layer: Layer, data: np.ndarray) -> None:
+    """Gives a layer other data, if they are; napari draws anew whatever it is given."""
+    if not np.array_equal(layer.data, data):
+        layer.data = data
+
+
 def _show_image(layer: Image, view: View) -> None:
-    pixels = view.image[..., 0] if view.image.shape[-1] == 1 else view.image
-    layer.data = np.asarray(pixels)
+    pixels = np.asarray(view.image[..., 0] if view.image.shape[-1] == 1 else view.image)
+    _update(layer, pixels)
     if not layer.rgb:  # as for the network: each section by its own darkest and brightest pixel
         seen = pixels[view.inside]
-        low, high = float(seen.min()), float(seen.max())
-        layer.contrast_limits_range = (low, max(high, low + 1e-6))
-        layer.contrast_limits = (low, max(high, low + 1e-6))
+        low = float(seen.min())
+        limits = [low, max(float(seen.max()), low + 1e-6)]
+        if layer.contrast_limits != limits:
+            layer.contrast_limits_range = limits
+            layer.contrast_limits = limits

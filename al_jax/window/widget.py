@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from al_jax.session import Question, open_session
 from al_jax.stack import InputError
 from al_jax.window import scene, words
+from al_jax.window.background import start_computing
 from al_jax.window.desk import Action, Desk
 
 TICK = 100  # milliseconds between two looks at the training and at the stroke under way
@@ -57,6 +58,7 @@ class Annotate(QWidget):
     def __init__(self, viewer: "napari.Viewer") -> None:
         """Nothing is open yet."""
         super().__init__()
+        start_computing()
         self._viewer = viewer
         self.desk: Desk | None = None
         self._open = contextlib.ExitStack()
