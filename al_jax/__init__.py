@@ -17,6 +17,14 @@ from al_jax.answers import (
     set_range,
 )
 from al_jax.boundary import remaining_effort, shared_lengths, total_length
+from al_jax.experience import (
+    Experience,
+    experience_of,
+    fit_to,
+    read_experience,
+    with_experience,
+    write_experience,
+)
 from al_jax.files.cuts import Cut, read_volume
 from al_jax.files.inputs import read_images, read_labelled
 from al_jax.files.sections import read_sections
@@ -77,6 +85,7 @@ __all__ = [
     "Config",
     "Cut",
     "Evidence",
+    "Experience",
     "Images",
     "InputError",
     "Learner",
@@ -109,6 +118,8 @@ __all__ = [
     "dice",
     "dice_at",
     "effort_at",
+    "experience_of",
+    "fit_to",
     "given_ranges",
     "implied",
     "init_learner",
@@ -131,6 +142,7 @@ __all__ = [
     "predicted_dice",
     "presence",
     "ranges",
+    "read_experience",
     "read_images",
     "read_labelled",
     "read_sections",
@@ -148,5 +160,7 @@ __all__ = [
     "suggestions",
     "synthesise",
     "total_length",
+    "with_experience",
+    "write_experience",
     "write_stack",
 ]

@@ -24,7 +24,7 @@ class Report(NamedTuple):
     """What became of a mask.
 
     Attributes:
-      effort: pixels of outline traced for it, without what was traced before.
+      effort: pixels of outline that were left of it, without what was traced before.
       pixels: of the mask that were taken.
       clipped: pixels of the mask that others had been traced on before, by their class name.
       outside: pixels of the mask beyond the image domain.
@@ -78,6 +78,7 @@ def answer(
     mask: npt.ArrayLike,
     *,
     length: str = "crack",
+    drawn: float | None = None,
 ) -> tuple[ALState, Report]:
     """A person's answer, checked; use it outside jit.
 
@@ -90,6 +91,7 @@ def answer(
       section, structure: n and c.
       mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
       length: 'crack' or 'crofton'.
+      drawn: pixels of outline that had to be drawn, beside a proposal; None: all, without one.
 
     Returns:
       The state after the answer, and what became of the mask.
@@ -128,7 +130,7 @@ def answer(
             f"{where}: nothing is left of the mask, which lies on {', '.join(lost)}; correct those "
             "answers first, or give an empty mask if the structure is absent"
         )
-    after, effort = _annotate(state, section, structure, mask, domain, length)
+    after, effort = _annotate(state, section, structure, mask, domain, length, drawn)
     if contradictions(after)[section]:
         raise InputError(
             f"{where}: {after.unlabelled[section]} px of the section would be of no class, as all "

@@ -120,10 +120,40 @@ def kept_length(
       >>> float(kept_length(row, jnp.array([[1, 1, 1, 0]], bool), jnp.ones((1, 4), bool)))
       1.0
     """
+    return jnp.sum(_kept(mask, proposal, free, tolerance), dtype=jnp.float32)
+
+
+def corrected(
+    mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int = 0
+) -> jax.Array:
+    """The answer of a person who corrects a proposal, and leaves what is near enough as it was.
+
+    Args:
+      mask, proposal, free, tolerance: as of `kept_length`.
+
+    Returns:
+      [H, W] bool: `mask`, but for pixels of `free` as near to a kept part of its outline as the
+      tolerance, which are as in the proposal. With a tolerance of 0 that is `mask`.
+
+    Example:
+      >>> row, shifted = jnp.array([[0, 1, 1, 0, 0]], bool), jnp.array([[0, 1, 1, 1, 0]], bool)
+      >>> corrected(row, shifted, jnp.ones((1, 5), bool), tolerance=1).astype(int).tolist()
+      [[0, 1, 1, 1, 0]]
+    """
+    near = _near(_kept(mask, proposal, free, tolerance), 2 * tolerance)[::2, ::2]
+    return jnp.where(near & free, proposal, mask)
+
+
+def _kept(mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int) -> jax.Array:
+    """The cracks of `mask` that are near one of the proposal's, as of `_crack_grid`."""
     chex.assert_rank([mask, proposal, free], 2)
     chex.assert_equal_shape([mask, proposal, free])
-    drawn, there = _crack_grid(mask, free), _crack_grid(proposal, free)
-    reach = 2 * tolerance  # the grid has two steps a pixel
+    there = _crack_grid(proposal, free)
+    return _crack_grid(mask, free) & _near(there, 2 * tolerance)  # the grid has two steps a pixel
+
+
+def _near(there: jax.Array, reach: int) -> jax.Array:
+    """Places of a grid [H, W] bool at most `reach` steps from one that is True."""
     height, width = there.shape
     padded = jnp.pad(there, reach)
     near = jnp.zeros(there.shape, bool)
@@ -132,7 +162,7 @@ def kept_length(
             if down**2 + right**2 <= reach**2:
                 y, x = reach + down, reach + right
                 near |= padded[y : y + height, x : x + width]
-    return jnp.sum(drawn & near, dtype=jnp.float32)
+    return near
 
 
 def _crack_grid(mask: jax.Array, free: jax.Array) -> jax.Array:

@@ -17,9 +17,10 @@ import io
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from al_jax import checkpoints, oracle, simulation
-from al_jax.networks import with_weights
+from al_jax.experience import Known
 from al_jax.oracle import Config, Task
 from al_jax.simulation import Keys, Record, Run
 from al_jax.stack import InputError, Stack
@@ -44,6 +45,9 @@ Tree = TypeVar("Tree")
 
 Show = Callable[..., None]
 """Called with the fraction of a stage that is done, and by name with what to show beside it."""
+
+Adapt = Callable[[chex.ArrayTree], chex.ArrayTree]
+"""Makes other weights of a network's."""
 
 
 class Prepared(NamedTuple):
@@ -105,8 +109,16 @@ def place(tree: Tree, mesh: Mesh | None) -> Tree:
     return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def prepare(stack: Stack, config: Config, seed: int, mesh: Mesh | None = None) -> Prepared:
+def prepare(
+    stack: Stack,
+    config: Config,
+    seed: int,
+    mesh: Mesh | None = None,
+    known: Known | None = None,
+) -> Prepared:
     """Keys, task and start of the run that `seed` names, which the devices of `mesh` share.
+
+    What is `known` from earlier stacks (`experience.fit_to`) is where it begins.
 
     Raises:
       InputError: the stack has no outline.
@@ -115,10 +127,12 @@ def prepare(stack: Stack, config: Config, seed: int, mesh: Mesh | None = None) -
     bare = dataclasses.replace(stack, sections=(), colours=None)
     # A copy that becomes the task, which would be a second one else.
     task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
+    task = task.replace(known=known)
+    keys = simulation.make_keys(jax.random.key(seed))
+    task = oracle.meet(keys.person, task, config.person)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
-    keys = simulation.make_keys(jax.random.key(seed))
     return Prepared(keys, task, _compiled(oracle.start)(keys.start, task, config=config))
 
 
@@ -128,7 +142,7 @@ def train_network(
     loss: str = "partial",
     *,
     keep: Checkpointing,
-    weights: Mapping[str, np.ndarray] | None = None,
+    adapt: Adapt | None = None,
     show: Show = silent,
 ) -> TrainState:
     """The initial network, from its latest checkpoint on.
@@ -137,7 +151,8 @@ def train_network(
       prepared, config: the run.
       loss: of `training.Recipe`.
       keep: its checkpoints.
-      weights: published ones to begin with, as of `networks.with_weights`.
+      adapt: makes of drawn weights those to begin with: published ones (`networks.with_weights`),
+        or those of earlier stacks (`experience.with_experience`).
       show: called with how far it is.
 
     Raises:
@@ -148,15 +163,15 @@ def train_network(
     saved = checkpoints.open_checkpoints(keep.folder)
     train_state = _compiled(simulation.initial_train_state)(keys.weights, task, config=config)
     step = 0
-    if weights is not None:
-        train_state = train_state.replace(params=with_weights(train_state.params, weights))
+    if adapt is not None:
+        train_state = train_state.replace(params=adapt(train_state.params))
     mark = _mark(prepared, config, loss)
     if (latest := checkpoints.restore(saved, (train_state, mark))) is not None:
         step, (train_state, found) = latest
         _check_mark(found, mark, keep)
     train_state = place(train_state, task.mesh)
     written = time.monotonic()
-    show(step / config.initial_steps, step=str(step))
+    show(step / max(config.initial_steps, 1), step=str(step))
     while step < config.initial_steps:
         count = min(STEPS, config.initial_steps - step)
         train_state, losses = _compiled(simulation.train_initial)(

@@ -170,6 +170,7 @@ def assess(
     keep: Keep = _nothing,
     beside: chex.ArrayTree = None,
     where: jax.Array | None = None,
+    known: jax.Array | None = None,
 ) -> tuple[Learner, chex.ArrayTree]:
     """The learner before its first query: D(T-2) is D(T-1).
 
@@ -179,13 +180,14 @@ def assess(
       lessons: static.
       keep, beside, where: as of `prediction.predict`, of the same prediction. Of Eq. 6 only the
         sections with answers count (`state.seen.any(1)`).
+      known: [C], D of structures that were not traced here, from earlier stacks; NaN: not known.
 
     Returns:
       The learner, and what `keep` made of its prediction.
     """
     key = jax.random.fold_in(state.key, 0)
     seen, kept = _look(key, train_state, state, sections, lessons, (keep, beside, where))
-    now = estimated_dice(seen["fit"], seen["traced"])
+    now = estimated_dice(seen["fit"], seen["traced"], known)
     trials = jnp.zeros((3, now.shape[0]))
     return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **seen), kept
 
@@ -245,9 +247,9 @@ def relearn(
     seen, kept = _look(key_predict, train_state, state, sections, lessons, (keep, beside, where))
     history = learner.dice
     if lessons.dice_estimate != "prospective":
-        now = estimated_dice(seen["fit"], seen["traced"])
+        now = estimated_dice(seen["fit"], seen["traced"], history[0])
         if lessons.dice_estimate == "shrunk":
-            now = shrunk_dice(now, learner.trials)
+            now = jnp.where(seen["traced"].any(0), shrunk_dice(now, learner.trials), now)
         history = jnp.stack([now, _or(history[0], now)])
     return learner.replace(train=train_state, dice=history, **seen), losses, kept
 
@@ -268,7 +270,7 @@ def remember(
     if lessons.dice_estimate == "fit":
         return learner
     score = prospective_dice(learner, state, sections, lessons, pair)
-    fit, there = estimated_dice(learner.fit, learner.traced), state.seen[pair]
+    fit, there = estimated_dice(learner.fit, learner.traced, learner.dice[0]), state.seen[pair]
     trials = add_trial(learner.trials, pair[1], score, fit, there=there)
     history = learner.dice
     if lessons.dice_estimate == "prospective":
@@ -314,17 +316,16 @@ def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
     return (scores + fit * flattery) / (count + 1)
 
 
-def estimated_dice(fit: jax.Array, traced: jax.Array) -> jax.Array:
+def estimated_dice(fit: jax.Array, traced: jax.Array, known: jax.Array | None = None) -> jax.Array:
     """D of Eq. 6 [C]: how well the network alone redraws each structure where it was traced.
 
     Args:
       fit: [N, C], its Dice.
       traced: [N, C] bool, where that counts.
-
-    Returns:
-      [C] float32; zero for a structure without a traced pixel.
+      known: [C], of a structure without a traced pixel; NaN, and without it: zero.
     """
-    return jnp.nan_to_num(mean_dice(fit, traced))
+    found = mean_dice(fit, traced)
+    return jnp.nan_to_num(found if known is None else _or(found, known))
 
 
 def prospective_dice(
@@ -346,6 +347,19 @@ def prospective_dice(
     num_classes = state.annotated.shape[1]
     # Only the answered structure's Dice is read: the other classes' labels play no part in it.
     return dice(prediction.segmentation, labels, own.inside, num_classes)[structure]
+
+
+def propose(
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    lessons: Lessons,
+    section: jax.Array | int,
+) -> Prediction:
+    """What the network says of a section beside what was traced there, before an answer."""
+    own, partial = _at(sections, section), _at(partial_labels(state), section)
+    # The key is of dropout, which is not asked for.
+    return predict_section(state.key, learner.train.params, own, partial, lessons.recipe)
 
 
 def segment_stack(

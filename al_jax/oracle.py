@@ -12,15 +12,48 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
-from al_jax.boundary import DIRECTIONS, shared_lengths, total_length
+from al_jax.augment import FIELDS, random_displacement, sample_nearest, source_points
+from al_jax.boundary import DIRECTIONS, corrected, kept_length, shared_lengths, total_length
+from al_jax.experience import Known, with_known
 from al_jax.learner import ESTIMATES, SCHEDULES, Lessons
 from al_jax.metrics import dice_of, mean_dice, overlap, pooled, presence
 from al_jax.prediction import Prediction
-from al_jax.stack import Stack
+from al_jax.stack import UNLABELLED, Stack
 from al_jax.state import ALState, annotate, init_state, ranges
 from al_jax.training import Sections, Training, make_sections, steps_per_epoch
 
 DICE_OVER = ("sections", "stack")
+STARTS = ("central", "needed", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """Who answers in a simulation; hashable, static under jit.
+
+    Attributes:
+      correct: the person sees the network's proposal, and corrects it where that is less to draw.
+      tolerance: pixels; outline of the answer that is as near to the proposal's is kept as it is.
+      look: what it costs to look at a proposal that is corrected or accepted, pixels of outline.
+      tremor: standard deviation in pixels of the smooth field by which outlines are displaced. A
+        section has one field, so that structures stay side by side.
+      skips: share of the pairs that are answered only when nothing else is left to ask.
+      range_errors: share of the ends of structures' ranges that are said a section too far out or,
+        as often, too far in.
+    """
+
+    correct: bool = False
+    tolerance: int = 1
+    look: float = 5.0
+    tremor: float = 0.0
+    skips: float = 0.0
+    range_errors: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses negative numbers, and shares above 1."""
+        if min(self.tolerance, self.look, self.tremor, self.skips, self.range_errors) < 0:
+            raise ValueError("what a person does is told by numbers of at least 0")
+        if max(self.skips, self.range_errors) > 1:
+            raise ValueError("skips and range_errors are shares, at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +71,10 @@ class Config:
       dropout_samples: S of Eq. 9.
       dice_over: the reported Dice of a class is a mean over 'sections' or pooled over the 'stack'.
       count_background: whether the reported Dice averages over the background too.
+      person: who answers.
+      start: what is traced before the first query, of `STARTS`: a 'central' section of each
+        structure, that of structures of which nothing is known from earlier stacks ('needed'), or
+        'none'.
       training: of the network.
     """
 
@@ -55,20 +92,25 @@ class Config:
     dropout_samples: int = 20
     dice_over: str = "sections"
     count_background: bool = False
+    person: Person = Person()
+    start: str = "central"
     training: Training = dataclasses.field(default_factory=Training)
 
     def __post_init__(self) -> None:
         """Refuses unknown names, and trainings without a step."""
-        if min(self.initial_steps, self.query_steps) < 1:
-            raise ValueError("initial_steps and query_steps must be at least 1")
+        if self.initial_steps < 0 or self.query_steps < 1:
+            raise ValueError("initial_steps must be at least 0 and query_steps at least 1")
         for field, known in (
             ("dice_estimate", ESTIMATES),
             ("schedule", SCHEDULES),
             ("dice_over", DICE_OVER),
             ("length", tuple(DIRECTIONS)),
+            ("start", STARTS),
         ):
             if getattr(self, field) not in known:
                 raise ValueError(f"{field} '{getattr(self, field)}' is not of {', '.join(known)}")
+        if self.person.correct and self.length != "crack":
+            raise ValueError("what is kept of a proposal is counted in cracks; set length='crack'")
 
 
 DEFAULT = Config()
@@ -120,6 +162,9 @@ class Task(struct.PyTreeNode):
       truth: [N, H, W] int16.
       present: [N, C] bool, the class has a pixel on the section.
       total: [] float32, the stack's outlines, pixels.
+      traced: [N, H, W] int16, what the person would trace, or None: the truth.
+      late: [N, C] bool, what the person answers only when nothing else is left, or None.
+      known: from earlier stacks, or None.
       mesh: devices that share the work on the sections, or None.
     """
 
@@ -127,15 +172,21 @@ class Task(struct.PyTreeNode):
     truth: chex.Array
     present: jax.Array
     total: jax.Array
+    traced: chex.Array | None = None
+    late: jax.Array | None = None
+    known: Known | None = None
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
 
-def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
+def make_task(
+    stack: Stack, config: Config, mesh: Mesh | None = None, known: Known | None = None
+) -> Task:
     """Presence and lengths of a stack's truth, section by section.
 
     Args:
       stack, config: the simulation.
       mesh: devices that share the sections; the numbers agree to rounding.
+      known: from earlier stacks.
     """
     stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
     lengths = jax.lax.map(
@@ -146,6 +197,7 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),
+        known=known,
         mesh=xla.without_axes_types(mesh),
     )
 
@@ -171,6 +223,56 @@ def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
     return jnp.where(count > 0, chosen, -1).astype(jnp.int32)
 
 
+def meet(key: jax.Array, task: Task, person: Person) -> Task:
+    """The task with what an imperfect person makes of it: `traced` and `late`.
+
+    Args:
+      key: draws what the person does; the same for every strategy.
+      task: the stack.
+      person: who answers.
+      start: what is traced before the first query, of `STARTS`: a 'central' section of each
+        structure, that of structures of which nothing is known from earlier stacks ('needed'), or
+        'none'.
+    """
+    key_late, key_field = jax.random.split(key)
+    if person.skips:
+        late = jax.random.uniform(key_late, task.present.shape) < person.skips
+        task = task.replace(late=late)
+    if person.tremor:
+        keys = jax.random.split(key_field, task.truth.shape[0])
+        sections = (keys, task.truth, task.sections.inside)
+        traced = jax.lax.map(lambda x: trembling(x[0], x[1], x[2], person.tremor), sections)
+        task = task.replace(traced=traced)
+    return task
+
+
+def trembling(key: jax.Array, labels: jax.Array, inside: jax.Array, size: float) -> jax.Array:
+    """Classes [H, W] of a section, displaced by a smooth field of standard deviation `size` px."""
+    height, width = labels.shape
+    field = random_displacement(key, height, width) * (size / FIELDS["smooth"][1])
+    middle = jnp.array([(length - 1) / 2 for length in labels.shape])
+    points = source_points(jnp.eye(2), middle, field)
+    moved = sample_nearest(labels, points, UNLABELLED)
+    whole = sample_nearest(inside, points, False)
+    return jnp.where(inside & whole, moved, labels)
+
+
+def said_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) -> jax.Array:
+    """The ranges [N, C] that a person gives, a share of whose ends are a section off."""
+    right = ranges(present, margin)
+    if not errors:
+        return right
+    unit = jax.random.uniform(key, (2, present.shape[1]))
+    out, into = unit < errors / 2, (unit >= errors / 2) & (unit < errors)
+    before = jnp.pad(right, ((1, 0), (0, 0)))[:-1]  # the row of the section before
+    after = jnp.pad(right, ((0, 1), (0, 0)))[1:]
+    said = right | (after & out[0]) | (before & out[1])
+    first, last = right & ~before, right & ~after
+    said &= ~((first & into[0]) | (last & into[1]))
+    # A structure of one section or two is not said to be nowhere.
+    return jnp.where(said.any(0), said, right)
+
+
 def true_answer(
     state: ALState,
     section: jax.Array,
@@ -178,9 +280,44 @@ def true_answer(
     task: Task,
     length: str = "crack",
 ) -> tuple[ALState, jax.Array]:
-    """The true outline, as `state.annotate` takes it; a section of -1 changes nothing."""
-    mask = task.truth[section] == structure
+    """The person's outline, as `state.annotate` takes it; a section of -1 changes nothing."""
+    mask = _traced(task)[section] == structure
     return annotate(state, section, structure, mask, task.sections.inside[section], length)
+
+
+def corrected_answer(
+    state: ALState,
+    section: jax.Array,
+    structure: jax.Array,
+    proposal: jax.Array,
+    task: Task,
+    person: Person,
+) -> tuple[ALState, jax.Array, jax.Array]:
+    """As `true_answer`, beside a proposal that is corrected, or accepted, where that is cheaper.
+
+    Args:
+      state: before the answer.
+      section, structure: n and c; a section of -1 changes nothing.
+      proposal: [H, W] bool.
+      task, person: the simulation.
+
+    Returns:
+      The state after the answer, the outline that was left and what of it was drawn, pixels.
+    """
+    inside = task.sections.inside[section]
+    mask = (_traced(task)[section] == structure) & inside
+    free = inside & (state.labels[section] == UNLABELLED)
+    kept = kept_length(mask, proposal, free, person.tolerance)
+    left = total_length(mask & free, free)
+    corrects = kept > person.look
+    drawn = jnp.where(corrects, left - kept + person.look, left)
+    mask = jnp.where(corrects, corrected(mask, proposal, free, person.tolerance), mask)
+    state, left = annotate(state, section, structure, mask, inside, drawn=drawn)
+    return state, left, drawn
+
+
+def _traced(task: Task) -> chex.Array:
+    return task.truth if task.traced is None else task.traced
 
 
 def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
@@ -197,14 +334,26 @@ def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Arr
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:
-    """One annotation per class on a central section (paper, 3.2.1): the same for all strategies."""
+    """One annotation per class on a central section (paper, 3.2.1): the same for all strategies.
+
+    Not of all, or none, where the configuration's `start` says so.
+    """
     key_queries, key_state = jax.random.split(key)
     chosen = initial_queries(key_queries, task.present)
+    if config.start == "none":
+        chosen = jnp.full_like(chosen, -1)
+    elif config.start == "needed" and task.known is not None:
+        chosen = jnp.where(jnp.diagonal(task.known.lengths[1]) > 0, -1, chosen)
 
     def one(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
         return true_answer(state, chosen[structure], structure, task, config.length)[0], None
 
-    state = init_state(key_state, task.sections.inside, ranges(task.present, config.margin))
+    # Folded in, so that a person without errors starts as always.
+    key_ranges = jax.random.fold_in(key, 2)
+    in_range = said_ranges(key_ranges, task.present, config.margin, config.person.range_errors)
+    state = init_state(key_state, task.sections.inside, in_range)
+    if task.known is not None:
+        state = with_known(state, task.known)
     state = jax.lax.scan(one, state, jnp.arange(task.present.shape[1]))[0]
     return state.replace(step=jnp.int32(0))
 

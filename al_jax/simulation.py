@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import Mesh
 
-from al_jax.learner import Learner, Lessons, assess, learn_first, relearn
+from al_jax.experience import Known
+from al_jax.learner import Learner, Lessons, assess, learn_first, propose, relearn
 from al_jax.metrics import dice_of
 from al_jax.networks import make_network
 from al_jax.oracle import (
@@ -23,7 +24,9 @@ from al_jax.oracle import (
     Scores,
     Task,
     beside,
+    corrected_answer,
     make_task,
+    meet,
     score,
     standing,
     start,
@@ -57,7 +60,8 @@ class Record(struct.PyTreeNode):
       done: [] bool, True if no query was made: a target had been reached, or nothing was left.
       section, structure: [] int32, the query; -1 for the start.
       predicted_dice, predicted_length: [] what Eqs. 6 and 5 said of it.
-      length: [] float32, the outline actually traced, pixels.
+      length: [] float32, the outline that was left to trace, pixels.
+      drawn: [] float32, what of it had to be drawn, pixels: less, where a proposal was corrected.
       effort: [] float32, all outlines traced so far, a fraction of the stack's total: each crack
         once, over all cracks once.
       effort_own: [] float32, whole outlines of the answered structures over the whole outlines of
@@ -73,6 +77,7 @@ class Record(struct.PyTreeNode):
     predicted_dice: chex.Array
     predicted_length: chex.Array
     length: chex.Array
+    drawn: chex.Array
     effort: chex.Array
     effort_own: chex.Array
     dice: chex.Array
@@ -89,9 +94,15 @@ def recipe_of(task: Task, config: Config, loss: str = "partial") -> Recipe:
 
 def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
     """What the strategy's network learns and is asked."""
+    lessons = lessons_for(task.present.shape[1], config, strategy)
+    return dataclasses.replace(lessons, mesh=task.mesh)
+
+
+def lessons_for(num_classes: int, config: Config, strategy: str = "BDa") -> Lessons:
+    """The same of any stack of so many classes."""
     method = STRATEGIES[strategy]
     return Lessons(
-        recipe=recipe_of(task, config, method.loss),
+        recipe=Recipe(make_network(config.network, num_classes), config.training, method.loss),
         initial_steps=config.initial_steps,
         query_steps=config.query_steps,
         learning_rate=config.learning_rate,
@@ -100,7 +111,6 @@ def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
         dice_estimate=config.dice_estimate,
         entropy=method.entropy,
         dropout_samples=config.dropout_samples if method.dropout else 0,
-        mesh=task.mesh,
     )
 
 
@@ -135,7 +145,13 @@ def begin(
     """The run before its first query, from the trained network, and its record as step 0."""
     lessons = lessons_of(task, config, strategy)
     learner, scores = assess(
-        train_state, state, task.sections, lessons, keep=score, beside=beside(task)
+        train_state,
+        state,
+        task.sections,
+        lessons,
+        keep=score,
+        beside=beside(task),
+        known=None if task.known is None else task.known.dice,
     )
     nothing = jnp.float32(jnp.nan)
     record = Record(
@@ -145,6 +161,7 @@ def begin(
         predicted_dice=nothing,
         predicted_length=nothing,
         length=state.traced.sum(),
+        drawn=state.traced.sum(),
         loss=jnp.float32(0),
         **standing(state, scores, task, config),
     )
@@ -191,7 +208,31 @@ def ask(
         min_effort=config.min_effort,
         hindsight=hindsight,
     )
-    return jax.lax.switch(which, [lambda s=s: suggest(run.state, evidence, s) for s in strategies])
+    exclude = None
+    if task.late is not None:
+        exclude = task.late & (candidates(run.state) & ~task.late).any()
+    return jax.lax.switch(
+        which,
+        [lambda s=s: suggest(run.state, evidence, s, exclude=exclude) for s in strategies],
+    )
+
+
+def answer(
+    run: Run,
+    section: jax.Array,
+    structure: jax.Array,
+    task: Task,
+    config: Config,
+    lessons: Lessons,
+) -> tuple[ALState, jax.Array, jax.Array]:
+    """The person's answer: the state after it, the outline that was left and what was drawn."""
+    if not config.person.correct:
+        state, left = true_answer(run.state, section, structure, task, config.length)
+        return state, left, left
+    seen = propose(run.learner, run.state, task.sections, lessons, section)
+    inside = task.sections.inside[section]
+    proposal = (seen.segmentation == structure) & inside
+    return corrected_answer(run.state, section, structure, proposal, task, config.person)
 
 
 def finished(
@@ -245,7 +286,7 @@ def run_queries(
         stop = finished(run, task, config, target_dice=target_dice, max_effort=max_effort)
         query = ask(run, priority, task, config, strategies=strategies, which=which)
         section = jnp.where(stop, -1, query.section)
-        state, length = true_answer(run.state, section, query.structure, task, config.length)
+        state, length, drawn = answer(run, section, query.structure, task, config, lessons)
 
         def work(learner: Learner, _: Scores) -> tuple[Learner, Scores, Record]:
             learner, losses, scores = relearn(
@@ -264,6 +305,7 @@ def run_queries(
                 predicted_dice=query.dice,
                 predicted_length=query.left,
                 length=length,
+                drawn=drawn,
                 loss=losses.mean(),
                 **standing(state, scores, task, config),
             )
@@ -288,12 +330,16 @@ class Keys(struct.PyTreeNode):
     weights: jax.Array
     training: jax.Array
     priority: jax.Array
+    person: jax.Array
 
 
 def make_keys(key: jax.Array) -> Keys:
     """All keys of the run that `key` names."""
     start_key, weights, training, priority = jax.random.split(key, 4)
-    return Keys(start=start_key, weights=weights, training=training, priority=priority)
+    person = jax.random.fold_in(key, 4)
+    return Keys(
+        start=start_key, weights=weights, training=training, priority=priority, person=person
+    )
 
 
 def draw_priority(key: jax.Array, present: jax.Array, strategy: str) -> jax.Array:
@@ -313,6 +359,7 @@ def simulate(
     max_effort: jax.Array | float = 1.0,
     params: chex.ArrayTree | None = None,
     mesh: Mesh | None = None,
+    known: Known | None = None,
 ) -> tuple[Run, Record]:
     """Simulates the annotation of a stack: start, initial training, then up to `queries` answers.
 
@@ -329,6 +376,7 @@ def simulate(
       target_dice, max_effort: fractions at which to stop asking.
       params: initial weights instead of drawn ones.
       mesh: devices that share the sections, static; the numbers agree to rounding.
+      known: from earlier stacks (`experience.fit_to`), whose weights are `params`.
 
     Returns:
       The run after the last query, and records with a leading axis of `queries + 1`: the start,
@@ -342,12 +390,14 @@ def simulate(
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     keys = make_keys(key)
-    task = make_task(stack, config, mesh)
+    task = meet(keys.person, make_task(stack, config, mesh, known), config.person)
     state = start(keys.start, task, config)
     train_state = initial_train_state(keys.weights, task, config, params)
-    train_state, losses = train_initial(
-        keys.training, train_state, state, task, config, loss=STRATEGIES[strategy].loss
-    )
+    losses = jnp.zeros(1)
+    if config.initial_steps:
+        train_state, losses = train_initial(
+            keys.training, train_state, state, task, config, loss=STRATEGIES[strategy].loss
+        )
     run, first = begin(train_state, state, task, config, strategy)
     first = first.replace(loss=losses.mean())
     run, records = run_queries(

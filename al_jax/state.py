@@ -25,8 +25,11 @@ class ALState(struct.PyTreeNode):
       unlabelled: [N] int32, inside pixels not traced yet.
       length_sum: [C, C] float32, sums behind B, pixels.
       length_count: [C, C] float32, the number of sections in each sum.
-      traced: [N] float32, outline traced so far on each section, each crack once, pixels.
-      outlined: [N] float32, whole outlines of the structures answered on each section, pixels.
+      traced: [N] float32, outline drawn so far on each section, each crack once, pixels.
+      outlined: [N] float32, whole outlines of the structures answered on each section, pixels; of
+        one that was corrected, the share that was drawn.
+      offered: [2, C] float32, over the answers of each structure that were made beside a proposal:
+        the outline that was left, and what of it was drawn, pixels.
       step: [] int32, answers so far.
       key: the key that later randomness is folded from.
     """
@@ -40,6 +43,7 @@ class ALState(struct.PyTreeNode):
     length_count: jax.Array
     traced: jax.Array
     outlined: jax.Array
+    offered: jax.Array
     step: jax.Array
     key: jax.Array
 
@@ -82,6 +86,7 @@ def init_state(key: jax.Array, inside: chex.Array, in_range: chex.Array) -> ALSt
         length_count=jnp.zeros((num_classes, num_classes), jnp.float32),
         traced=jnp.zeros(num_sections, jnp.float32),
         outlined=jnp.zeros(num_sections, jnp.float32),
+        offered=jnp.zeros((2, num_classes), jnp.float32),
         step=jnp.int32(0),
         key=key,
     )
@@ -94,6 +99,7 @@ def annotate(
     mask: jax.Array,
     domain: jax.Array,
     length: str = "crack",
+    drawn: jax.Array | float | None = None,
 ) -> tuple[ALState, jax.Array]:
     """An answer: the outline of one structure on one section.
 
@@ -108,10 +114,12 @@ def annotate(
       mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
       domain: [H, W] bool, the section's image domain.
       length: 'crack' or 'crofton'.
+      drawn: [] pixels, what of the outline had to be drawn beside a proposal; None if there was no
+        proposal, so that all of it was.
 
     Returns:
-      The state after the answer, and the effort in pixels: the structure's outline without what it
-      shares with structures annotated on the section before.
+      The state after the answer, and the outline that was left in pixels: the structure's without
+      what it shares with structures annotated on the section before.
     """
     chex.assert_rank([state.labels, mask, domain], [3, 2, 2])
     chex.assert_shape([mask, domain], state.labels.shape[1:])
@@ -131,11 +139,15 @@ def annotate(
     this = (jnp.arange(num_classes) == structure) & exists
     before = state.annotated[near] & ~this
     whole = jnp.sum(this * jnp.diagonal(lengths))
-    effort = jnp.sum(this * (jnp.diagonal(lengths) - jnp.sum(lengths * before, 1)))
+    left = jnp.sum(this * (jnp.diagonal(lengths) - jnp.sum(lengths * before, 1)))
     # A structure that was answered but has no pixel is absent: it stays out of the averages.
     there = this & (pixels > 0)
     seen = state.seen[near] | there
     pairs = (there[:, None] & seen[None, :]) | (seen[:, None] & there[None, :])
+    offered, share = state.offered, jnp.float32(1)
+    if drawn is not None:
+        offered += this * jnp.stack([left, drawn])[:, None]
+        share = jnp.where(left > 0, drawn / jnp.maximum(left, 1), 1)
     return (
         state.replace(
             labels=xla.write_row(state.labels, place, new, read=(lengths, pixels)),
@@ -144,11 +156,12 @@ def annotate(
             unlabelled=state.unlabelled.at[place].add(-pixels, mode="drop"),
             length_sum=state.length_sum + pairs * lengths,
             length_count=state.length_count + pairs,
-            traced=state.traced.at[place].add(effort, mode="drop"),
-            outlined=state.outlined.at[place].add(whole, mode="drop"),
+            traced=state.traced.at[place].add(left * share, mode="drop"),
+            outlined=state.outlined.at[place].add(whole * share, mode="drop"),
+            offered=offered,
             step=state.step + exists,
         ),
-        effort,
+        left,
     )
 
 
@@ -158,6 +171,17 @@ def boundary_matrix(state: ALState) -> jax.Array:
     Zero for pairs never seen together: the paper's weak prior.
     """
     return state.length_sum / jnp.maximum(state.length_count, 1)
+
+
+def redrawn_share(state: ALState) -> jax.Array:
+    """The part of an outline that is drawn in spite of a proposal, [C]: a mean, as B is.
+
+    Of a structure that was never answered beside a proposal it is that of all together; 1 before
+    any was.
+    """
+    left, drawn = state.offered
+    together = jnp.where(left.sum() > 0, drawn.sum() / jnp.maximum(left.sum(), 1), 1.0)
+    return jnp.where(left > 0, drawn / jnp.maximum(left, 1), together)
 
 
 def compatible(state: ALState) -> jax.Array:

@@ -14,7 +14,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from al_jax.boundary import remaining_effort
-from al_jax.state import ALState, boundary_matrix, candidates, compatible, first_examples
+from al_jax.state import (
+    ALState,
+    boundary_matrix,
+    candidates,
+    compatible,
+    first_examples,
+    redrawn_share,
+)
 
 HELP = 1.0
 NEAR = 4  # sections to both sides that learn from an answer
@@ -26,6 +33,7 @@ class Evidence(struct.PyTreeNode):
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.
       boundary: [C, C], B in pixels.
+      redrawn: [C], the part of an outline that is drawn in spite of a proposal.
       seen: [N, C] bool, the structure was answered on the section and is there.
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
       entropy: [N, C], H of Eq. 8, or None.
@@ -36,6 +44,7 @@ class Evidence(struct.PyTreeNode):
 
     dice: jax.Array
     boundary: jax.Array
+    redrawn: jax.Array
     seen: jax.Array
     possible: jax.Array
     entropy: jax.Array | None
@@ -164,6 +173,11 @@ def remaining(evidence: Evidence) -> jax.Array:
     return per_section(evidence.boundary, evidence.seen, evidence.min_effort)
 
 
+def drawing(evidence: Evidence) -> jax.Array:
+    """What of R_nc has to be drawn where the network's proposal is corrected, [N, C]."""
+    return jnp.maximum(remaining(evidence) * evidence.redrawn, evidence.min_effort)
+
+
 def perimeter(evidence: Evidence) -> jax.Array:
     """R_nc with B_cc' = 0 for c' != c: whole outlines, [N, C]."""
     return remaining(evidence.replace(boundary=jnp.diag(jnp.diagonal(evidence.boundary))))
@@ -259,8 +273,10 @@ STRATEGIES = {
     "H_dropout": Strategy(uncertainty, unit, entropy=True, dropout=True),
     "Rand": Strategy(drawn, unit, draw=random_priority),
     "Uniform": Strategy(drawn, unit, draw=uniform_priority),
-    # Beyond the paper: a gain that knows sections, and what brackets it.
+    # Beyond the paper: a gain that knows sections, costs of correcting, and what brackets them.
     "BDr": Strategy(rise, remaining),
+    "KBDa": Strategy(room, drawing),
+    "KBDr": Strategy(rise, drawing),
     "Oracle": Strategy(true_rise, true_remaining, hindsight=True),
     "Lengths": Strategy(room, true_remaining, hindsight=True),
     "RandC": Strategy(fewest, unit, draw=uniform_score),
@@ -298,6 +314,7 @@ def make_evidence(
     return Evidence(
         dice=jnp.nan_to_num(predicted_dice(jnp.asarray(dice), alpha)),
         boundary=boundary_matrix(state),
+        redrawn=redrawn_share(state),
         seen=state.seen,
         possible=state.seen | compatible(state),
         entropy=entropy,

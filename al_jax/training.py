@@ -236,16 +236,29 @@ def steps_per_epoch(num_sections: int, batch: int) -> int:
 
 
 def random_batch(
-    key: jax.Array, sections: Sections, partial: PartialLabels, chosen: jax.Array, setting: Training
+    key: jax.Array,
+    sections: Sections,
+    partial: PartialLabels,
+    chosen: jax.Array,
+    setting: Training,
+    stacks: jax.Array | None = None,
 ) -> Batch:
-    """Random crops of the `chosen` [B] sections, of which a share gives way to balanced ones."""
+    """Random crops of the `chosen` [B] sections, of which a share gives way to balanced ones.
+
+    With `stacks` [N] int32, the number of the stack that each section is of, a balanced crop is of
+    a stack drawn uniformly.
+    """
 
     def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         own_key, n = inputs
         key_middle, key_share, key_traced, key_crop = jax.random.split(own_key, 4)
         middle = random_middle(key_middle, partial.labels.shape[1:], setting.crop)
         if setting.balanced:
-            traced = random_traced(key_traced, partial, setting.crop)
+            among = partial
+            if stacks is not None:
+                own = stacks == jax.random.randint(key_share, (), 0, stacks.max() + 1)
+                among = partial.replace(seen=partial.seen & own[:, None])
+            traced = random_traced(key_traced, among, setting.crop)
             balanced = jax.random.uniform(key_share) < setting.balanced
             n, middle = (jnp.where(balanced, *x) for x in zip(traced, (n, middle), strict=True))
         section = jax.tree.map(lambda leaf: leaf[n], sections)
@@ -266,6 +279,7 @@ def train(
     steps: int,
     learning_rate: float | optax.Schedule,
     first_step: jax.Array | int = 0,
+    stacks: jax.Array | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """Steps on batches of crops; every ceil(N / batch) of them pass over all sections once.
 
@@ -277,6 +291,7 @@ def train(
       recipe: static.
       steps, first_step: how many (static), and the number of the first.
       learning_rate: or a function of the step's number.
+      stacks: [N] int32, where the sections are of several stacks (`random_batch`).
 
     Returns:
       The new state, and the loss of every step [steps] float32.
@@ -290,7 +305,7 @@ def train(
         epoch, place = jnp.divmod(number, per_epoch)
         order = jax.random.permutation(jax.random.fold_in(key_order, epoch), num_sections)
         chosen = order[(place * batch + jnp.arange(batch)) % num_sections]
-        crops = random_batch(key_crop, sections, partial, chosen, recipe.training)
+        crops = random_batch(key_crop, sections, partial, chosen, recipe.training, stacks)
         rate = learning_rate(number) if callable(learning_rate) else learning_rate
         return train_step(key_dropout, state, crops, recipe, rate)
 

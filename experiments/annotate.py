@@ -34,6 +34,7 @@ from absl import flags
 
 from al_jax import session as sessions
 from al_jax import simulation
+from al_jax.experience import EXPERIENCE, write_experience
 from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
@@ -173,7 +174,15 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     else:
         in_range = np.ones((images.num_sections, images.num_classes), bool)
     settings = Settings(FLAGS.seed, config)
-    sessions.create(folder, images, in_range, settings, truth=truth, weights=weights)
+    sessions.create(
+        folder,
+        images,
+        in_range,
+        settings,
+        truth=truth,
+        weights=weights,
+        earlier=simulate.read_earlier(FLAGS["from"].value),
+    )
     given = 0
     if labels is not None and truth is None:
         with sessions.open_session(folder) as session:
@@ -474,6 +483,9 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     )
     what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
     written += [out / "ranges.csv", out / "report.html"]
+    if segmentation is not None:
+        write_experience(out / EXPERIENCE, sessions.taught(session))
+        written.append(out / EXPERIENCE)
     return f"{out}: {len(written)} files, {what}; report.html tells how it went", {
         "files": [str(path) for path in written],
         "segmented": segmentation is not None,

@@ -7,6 +7,7 @@ a folder; one that is done is not done again, one that was stopped goes on from 
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -27,7 +28,8 @@ from al_jax.augment import Augmentation
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
-from al_jax.oracle import Config
+from al_jax.networks import with_weights
+from al_jax.oracle import Config, Person
 from al_jax.simulation import Record
 from al_jax.stack import InputError
 from al_jax.training import Training, TrainState
@@ -156,7 +158,8 @@ def config_of(configuration: dict[str, Any]) -> Config:
     training = configuration["training"]
     augmentation = Augmentation(**fields(Augmentation, training["augmentation"]))
     training = Training(**fields(Training, training) | {"augmentation": augmentation})
-    return Config(**fields(Config, configuration) | {"training": training})
+    person = Person(**fields(Person, configuration["person"]))
+    return Config(**fields(Config, configuration) | {"training": training, "person": person})
 
 
 # The two kinds of unit.
@@ -193,7 +196,7 @@ def train(
             config,
             setting["loss"],
             keep=driver.Checkpointing(folder, seconds),
-            weights=weights,
+            adapt=None if weights is None else functools.partial(with_weights, weights=weights),
             show=show,
         )
 

@@ -27,7 +27,7 @@ from al_jax.oracle import Config, Task
 from al_jax.prediction import predict
 from al_jax.session import Question, Session, Settings
 from al_jax.session.annotations import whole
-from al_jax.session.updates import lessons_of
+from al_jax.simulation import lessons_for
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState, partial_labels, ranges
 from al_jax.statistics import effort_at
@@ -61,7 +61,7 @@ class Judge:
         bare = dataclasses.replace(stack, sections=(), colours=None)
         self.stack, self.config = stack, config
         self.task: Task = jax.jit(oracle.make_task, static_argnames="config")(bare, config=config)
-        self._recipe = lessons_of(config, stack.num_classes).recipe
+        self._recipe = lessons_for(stack.num_classes, config).recipe
         self._standing = jax.jit(self._score)
 
     def __call__(self, session: Session) -> tuple[float, ...]:

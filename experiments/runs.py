@@ -14,6 +14,7 @@ import jax
 import jaxlib
 import numpy as np
 
+from al_jax.experience import Experience
 from al_jax.oracle import Config
 from al_jax.simulation import Record
 from al_jax.stack import Images, Stack
@@ -38,6 +39,12 @@ def digest_stack(stack: Stack) -> str:
 def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
     """Names published weights by their content."""
     return None if weights is None else digest(*weights.values())
+
+
+def digest_experience(earlier: Experience) -> str:
+    """Names what is carried over by its content."""
+    weights = [value for _, value in sorted(earlier.weights.items())]
+    return digest(np.array(earlier.names), *weights, *earlier[4:])
 
 
 def contents(stack: Images) -> dict[str, list[str]]:
@@ -67,7 +74,7 @@ def table_of_queries(traces: dict[str, Record], stack: Images) -> bytes:
     rows = [
         _row(strategy, step, jax.tree.map(lambda leaf, step=step: leaf[step], records), px, stack)
         for strategy, records in traces.items()
-        for step, px in enumerate(np.cumsum(records.length, dtype=np.float64))
+        for step, px in enumerate(np.cumsum(records.drawn, dtype=np.float64))
     ]
     file = text_io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -101,6 +108,7 @@ def _row(
         ("predicted_dice", figure(record.predicted_dice)),
         ("predicted_length", figure(record.predicted_length)),
         ("actual_length", figure(record.length)),
+        ("drawn_length", figure(record.drawn)),
         ("effort_px", f"{traced:.9g}"),
         ("effort_percent", figure(100 * float(record.effort))),
         ("effort_own_percent", figure(100 * float(record.effort_own))),

@@ -7,6 +7,7 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -17,14 +18,27 @@ from absl import flags
 from jax.sharding import Mesh
 
 from al_jax import driver, figures
+from al_jax import session as sessions
 from al_jax.augment import FIELDS
 from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
+from al_jax.experience import (
+    EXPERIENCE,
+    Experience,
+    combine,
+    experience_of,
+    fit_to,
+    read_experience,
+    with_experience,
+    write_experience,
+)
+from al_jax.files.reading import full_path
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
 from al_jax.learner import ESTIMATES, SCHEDULES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.oracle import DICE_OVER, PRESETS, Config, preset
+from al_jax.oracle import DICE_OVER, PRESETS, STARTS, Config, preset
+from al_jax.session.folder import SETTINGS
 from al_jax.simulation import Record
 from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
@@ -33,6 +47,8 @@ from experiments import command, folders, runs, stack_flags
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
+CARRIED_RATE = 3e-5
+"""After each answer, of a network that was carried over: a higher one forgets what it knew."""
 
 
 def define_flags() -> None:
@@ -52,9 +68,12 @@ def define_config_flags() -> None:
     """The flags that `read_config` reads, and those of its randomness and weights."""
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
+    flags.DEFINE_list("from", None, "What earlier stacks taught: folders of runs, or files.")
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
     flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or an eighth of it.")
-    flags.DEFINE_integer("initial_steps", None, "Training steps before the first query.", 1)
+    flags.DEFINE_integer(
+        "initial_steps", None, "Training steps before the first query; none with --from.", 0
+    )
     flags.DEFINE_integer("query_steps", None, "Training steps after each answer.", 1)
     flags.DEFINE_float("learning_rate", None, "Learning rate at the start.", 0)
     flags.DEFINE_float("query_learning_rate", None, "The same after each answer.", 0)
@@ -75,6 +94,15 @@ def define_config_flags() -> None:
     flags.DEFINE_integer("dropout_samples", None, "S of Eq. 9.", 1)
     flags.DEFINE_enum("dice_over", None, DICE_OVER, "Reported Dice.")
     flags.DEFINE_bool("count_background", None, "Background in reported Dice.")
+    flags.DEFINE_enum(
+        "start", None, STARTS, "What is traced before the first query; default: with --from needed."
+    )
+    flags.DEFINE_bool("correct", None, "Proposals are corrected where that is less to draw.")
+    flags.DEFINE_integer("tolerance", None, "Outline as near to a proposal's is kept, pixels.", 0)
+    flags.DEFINE_float("look", None, "Cost of looking at a proposal, pixels of outline.", 0)
+    flags.DEFINE_float("tremor", None, "How far outlines are off, standard deviation in pixels.", 0)
+    flags.DEFINE_float("skips", None, "Share of questions that are put off.", 0, 1)
+    flags.DEFINE_float("range_errors", None, "Share of ranges' ends a section off.", 0, 1)
 
 
 def read_config(convention: str, num_sections: int, values: flags.FlagValues = FLAGS) -> Config:
@@ -86,6 +114,10 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
       values: the flags.
     """
     usual = preset(values.preset, num_sections)
+    if values["from"].value:  # the network has learnt
+        usual = dataclasses.replace(
+            usual, initial_steps=0, start="needed", query_learning_rate=CARRIED_RATE
+        )
 
     def changed(settings: Any) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(settings)} & set(values)
@@ -97,7 +129,8 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
         usual.training,
         **changed(usual.training) | {"convention": convention, "augmentation": augmentation},
     )
-    return dataclasses.replace(usual, **changed(usual) | {"training": training})
+    person = dataclasses.replace(usual.person, **changed(usual.person))
+    return dataclasses.replace(usual, **changed(usual) | {"training": training, "person": person})
 
 
 def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
@@ -105,12 +138,41 @@ def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
     weights, convention = None, "plain"
     if FLAGS.weights is not None:
         weights, convention = read_weights(FLAGS.weights)
+    if (earlier := read_earlier(FLAGS["from"].value)) is not None:
+        if weights is not None:
+            raise InputError("--weights and --from both name a network's weights; leave one out")
+        convention = earlier.convention
     config = read_config(convention, stack.num_sections)
+    if earlier is not None and earlier.network != config.network:
+        raise InputError(
+            f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
+        )
     if weights is not None:
         network = make_network(config.network, stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
         with_weights(shapes, weights)  # refuses other shapes
     return weights, config
+
+
+def read_earlier(paths: list[str] | None) -> Experience | None:
+    """What `--from` names: files, or folders of runs or sessions; None without it.
+
+    Raises:
+      InputError: there is none, or they are of different networks.
+    """
+    if not paths:
+        return None
+    found = []
+    for path in paths:
+        place = full_path(path)
+        if (place / SETTINGS).exists():
+            found.append(sessions.taught(sessions.read_session(place)))
+        else:
+            found.append(read_experience(place / EXPERIENCE if place.is_dir() else place))
+    for path, one in zip(paths, found, strict=True):
+        if (one.network, one.convention) != (found[0].network, found[0].convention):
+            raise InputError(f"--from: {path} is of another network than {paths[0]}; leave one out")
+    return combine(found)
 
 
 def check_strategies(names: list[str]) -> None:
@@ -149,20 +211,34 @@ def main() -> None:
     mesh = make_mesh(FLAGS.devices)
     stack = stack_flags.load_stack()
     weights, config = read_setting(stack)
+    earlier = read_earlier(FLAGS["from"].value)
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
+    if earlier is not None:
+        chosen["from"] = runs.digest_experience(earlier)
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
-    prepared = driver.prepare(stack, config, FLAGS.seed, mesh)
+    known = None if earlier is None else fit_to(earlier, stack.names)
+    prepared = driver.prepare(stack, config, FLAGS.seed, mesh, known)
+    adapt = beginning(weights, earlier, stack.names)
     with folders.open_workdir(FLAGS.workdir, configuration) as workdir:
-        simulate_into(workdir, stack, prepared, weights, config, configuration)
+        simulate_into(workdir, stack, prepared, adapt, config, configuration)
+
+
+def beginning(
+    weights: dict[str, np.ndarray] | None, earlier: Experience | None, names: tuple[str, ...]
+) -> driver.Adapt | None:
+    """What makes of drawn weights those that a network begins with; None: they stay."""
+    if earlier is not None:
+        return functools.partial(with_experience, experience=earlier, names=names)
+    return None if weights is None else functools.partial(with_weights, weights=weights)
 
 
 def simulate_into(
     workdir: pathlib.Path,
     stack: Stack,
     prepared: Prepared,
-    weights: dict[str, np.ndarray] | None,
+    adapt: driver.Adapt | None,
     config: Config,
     configuration: dict,
 ) -> None:
@@ -192,7 +268,7 @@ def simulate_into(
                     config,
                     loss,
                     keep=keep.at(f"initial_{loss}"),
-                    weights=weights,
+                    adapt=adapt,
                     show=bar.show,
                 )
         with Progress(strategy) as bar:
@@ -210,6 +286,11 @@ def simulate_into(
         traces[strategy] = records
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
+        if strategy == FLAGS.strategies[0]:
+            learnt = experience_of(
+                run.state, run.learner, stack.names, config.network, config.training.convention
+            )
+            write_experience(workdir / EXPERIENCE, learnt)
 
     write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}

@@ -18,7 +18,6 @@ from PIL import Image
 from al_jax import driver, simulation
 from al_jax import session as sessions
 from al_jax.files.stacks import write_stack
-from al_jax.session import updates
 from experiments import annotate, rehearse
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,8 +35,7 @@ def own_flags(tmp_path_factory):
 def folder(tmp_path, monkeypatch):
     """The working directory, with a stack in it."""
     monkeypatch.chdir(tmp_path)
-    for module in (updates, simulation):
-        monkeypatch.setattr(module, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    monkeypatch.setattr(simulation, "make_network", lambda _, classes: tiny.Pixelwise(classes))
     write_stack("stack.npz", ts.STACK)
     return tmp_path
 

@@ -295,6 +295,28 @@ def test_kept_length_counts_cracks_near_those_of_the_proposal(seed, tolerance):
     assert float(kept(mask, proposal, free, tolerance=tolerance)) == expected
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_correction_without_tolerance_is_the_answer(seed):
+    odds = np.array([0.3, 0.3, 0.9])[:, None, None]
+    mask, proposal, free = np.random.default_rng(seed).random((3, 6, 9)) < odds
+    np.testing.assert_array_equal(boundary.corrected(mask, proposal, free, 0), mask)
+
+
+def test_a_correction_leaves_what_is_near_enough():
+    """A bar of rows 2 to 5; the proposal is a row too high on the left, and three on the right."""
+    mask, proposal = np.zeros((2, 9, 12), bool)
+    mask[2:6, 1:11] = True
+    proposal[1:6, 1:6] = proposal[5:6, 6:11] = True
+    free = np.ones(mask.shape, bool)
+    found = np.asarray(boundary.corrected(mask, proposal, free, 1))
+    expected = mask.copy()
+    expected[1, 1:6] = True  # a row too high, and left so
+    np.testing.assert_array_equal(found[:, :5], expected[:, :5])
+    np.testing.assert_array_equal(found[:, 8:10], mask[:, 8:10])  # three rows off: drawn
+    # What was traced before stays out of it.
+    np.testing.assert_array_equal(boundary.corrected(mask, proposal, ~free, 1), mask)
+
+
 def test_an_answer_keeps_all_of_itself_and_no_more_than_its_effort():
     mask = PLAIN == 1
     free = PLAIN != 2

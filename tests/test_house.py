@@ -23,6 +23,8 @@ ROWS = (
     ("training", "synthesis"),
     ("prediction",),
     ("learner",),
+    ("experience",),
+    ("pretraining",),
     ("oracle",),
     ("simulation",),
     ("driver",),
@@ -31,6 +33,7 @@ ROWS = (
 )
 RANK = {module: row for row, modules in enumerate(ROWS) for module in modules}
 KNOW_THE_TRUTH = {"stack", "files", "synthesis", "oracle", "simulation", "driver", "figures"}
+KNOW_THE_TRUTH |= {"pretraining"}  # of stacks that were annotated before
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -17,12 +17,14 @@ from experiments import (
     command,
     learning,
     lengths,
+    pretrain,
     report,
     scale,
     simulate,
     stack_flags,
     sweep,
     synthesise,
+    window_latency,
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -42,12 +44,14 @@ COMMANDS = (
     command,
     learning,
     lengths,
+    pretrain,
     report,
     scale,
     simulate,
     stack_flags,
     sweep,
     synthesise,
+    window_latency,
 )
 OTHERS_FLAGS = {
     "help",

@@ -1,15 +1,18 @@
 """A person at work, who is the truth here: what is asked, what is stored, what is refused."""
 
+import dataclasses
 import json
 import shutil
 import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_session as ts
 
+from al_jax import driver, experience, simulation
 from al_jax import session as sessions
-from al_jax.session import ledger
+from al_jax.session import Settings, ledger
 from al_jax.stack import InputError
 
 
@@ -31,6 +34,11 @@ def session(place):
 
 def lines(session) -> int:
     return (session.folder / ledger.LEDGER).read_bytes().count(b"\n")
+
+
+def answer_examples(session) -> None:
+    while sessions.next_question(session).example:
+        ts.answer_question(session)
 
 
 def learn(session) -> int:
@@ -362,3 +370,48 @@ def test_outline_left_counts_each_crack_once(session):
         expected += max(np.trace(pairs) - (pairs.sum() - np.trace(pairs)) / 2, 0)
     assert sessions.progress(session).left == pytest.approx(expected)
     assert expected <= 5 * total  # five sections as that one
+
+
+def test_a_session_goes_on_from_what_another_taught(tmp_path):
+    """It proposes before anything was traced, and asks what a simulation asks."""
+    first = ts.create(tmp_path / "first")
+    with sessions.open_session(first) as session:
+        with pytest.raises(InputError, match="has learnt nothing yet"):
+            sessions.taught(session)
+        answer_examples(session)
+        learn(session)
+        earlier = sessions.taught(session)
+    config = dataclasses.replace(ts.CONFIG, initial_steps=0, start="needed")
+    second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=earlier)
+    known = experience.fit_to(earlier, ts.STACK.names)
+    prepared = driver.prepare(ts.STACK, config, 0, known=known)
+    network = simulation.initial_train_state(prepared.keys.weights, prepared.task, config)
+    params = experience.with_experience(network.params, earlier, ts.STACK.names)
+    run, _ = simulation.begin(
+        network.replace(params=params), prepared.state, prepared.task, config, "BDa"
+    )
+    nothing = jnp.zeros(prepared.task.present.shape)
+    query = simulation.ask(run, nothing, prepared.task, config, strategies=("BDa",), which=0)
+    with sessions.open_session(second) as session:
+        question = sessions.next_question(session)
+        assert not question.example and question.proposal is not None
+        assert (question.section, question.structure) == (query.section, query.structure)
+        np.testing.assert_allclose(question.dice, query.dice, rtol=1e-5)
+        assert sessions.train_step(session) is None  # nothing was said yet
+
+
+def test_a_corrected_answer_costs_what_was_drawn(session):
+    answer_examples(session)
+    learn(session)
+    question = sessions.next_question(session)
+    mask = ts.truth(question.section, question.structure)
+    made = dataclasses.replace(question, proposal=mask.copy())
+    before = float(session.annotations.state.traced.sum())
+    stored = sessions.store_answer(
+        session, question.section, question.structure, mask, question=made, how="accepted"
+    )
+    assert stored.report.effort > 0 and stored.event["kept"][0] == stored.event["length"]
+    assert float(session.annotations.state.traced.sum()) == before
+    progress = sessions.progress(session)
+    assert progress.traced - progress.drawn == pytest.approx(stored.report.effort)
+    assert sessions.replay(session, session.events).state.traced.sum() == before

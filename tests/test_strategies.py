@@ -22,7 +22,7 @@ DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at
 ENTROPY = np.array([[0.12, 0.9, 0.02], [0.2, 0.19, 0.15]], np.float32)
 PRIORITY = np.array([[0.3, 0.99, 0.1], [0.2, 0.6, 0.5]], np.float32)
 PAPER = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
-BEYOND = ("BDr", "Oracle", "Lengths", "RandC", "RandR", "Neighbour")
+BEYOND = ("BDr", "KBDa", "KBDr", "Oracle", "Lengths", "RandC", "RandR", "Neighbour")
 ALL = PAPER + BEYOND
 HINDSIGHT = strategies.Hindsight(
     dice=np.array([[0.9, 1.0, 0.8], [0.5, 0.9, 0.7]], np.float32),
@@ -108,6 +108,9 @@ BY_HAND = {
     # (1-D)/2/R, and what the other section gains, 1/2 of it if it is open and farther from an
     # answer: 1/32 1.5, 1/16 1.5 | 1/64 1.5, 1/48, 3/256 1.5
     "BDr": ((0, 2), 0.0625 * 1.5),
+    # Nothing was corrected yet, so that all of R is expected to be drawn.
+    "KBDa": ((0, 2), 0.125),
+    "KBDr": ((0, 2), 0.0625 * 1.5),
     # (1 - true Dice)/2 over true lengths: 1/80, 1/100 | 1/32, 1/200, 1/200
     "Oracle": ((1, 0), 1 / 32),
     # (1-D) over true lengths: 1/16, 3/40 | 1/32, 1/20, 1/40
@@ -119,6 +122,15 @@ BY_HAND = {
     # Structure 1 on the section beside the one where it was traced.
     "Neighbour": ((1, 1), 1.0),
 }
+
+
+def test_costs_of_correcting_by_hand():
+    s = _state(np.diag([8.0, 20.0, 4.0]), np.zeros((1, 3), bool))
+    # Of 40 px of structure 0 were 10 drawn, of 10 px of structure 2 all; 20 of 50 together.
+    s = s.replace(offered=jnp.asarray([[40.0, 0, 10], [10, 0, 10]]))
+    evidence = strategies.make_evidence(s, jnp.zeros((2, 3)), min_effort=3.0)
+    np.testing.assert_allclose(evidence.redrawn, [0.25, 0.4, 1], rtol=1e-6)
+    np.testing.assert_allclose(strategies.drawing(evidence), [[3, 8, 4]], rtol=1e-6)
 
 
 def test_rise_by_hand():

@@ -18,8 +18,7 @@ import desks
 import hands
 import tiny
 
-from al_jax import window
-from al_jax.session import updates
+from al_jax import simulation, window
 from al_jax.stack import InputError
 from al_jax.window.drafts import latest_draft, read_draft
 from al_jax.window.scene import TRACE
@@ -35,7 +34,7 @@ def display():
 
 @pytest.fixture(autouse=True)
 def _untrained(monkeypatch):
-    monkeypatch.setattr(updates, "make_network", tiny.make)
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
     desks.no_training(monkeypatch)
 
 

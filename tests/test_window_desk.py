@@ -14,7 +14,7 @@ from napari.utils.key_bindings import KeymapHandler
 from napari.utils.shortcuts import default_shortcuts
 
 from al_jax import session as core
-from al_jax.session import updates
+from al_jax import simulation
 from al_jax.stack import UNLABELLED, InputError
 from al_jax.window import scene, words
 from al_jax.window.desk import ACTIONS, DEMONSTRATION, IDLE
@@ -23,7 +23,7 @@ from al_jax.window.tracing import held
 
 @pytest.fixture(autouse=True)
 def _pixelwise(monkeypatch):
-    monkeypatch.setattr(updates, "make_network", tiny.make)
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
 
 
 @pytest.fixture

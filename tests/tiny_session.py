@@ -8,7 +8,7 @@ import tiny
 from al_jax import session as sessions
 from al_jax import simulation
 from al_jax.oracle import Config
-from al_jax.session import Question, Session, Settings, Stored, updates
+from al_jax.session import Question, Session, Settings, Stored
 from al_jax.stack import make_images
 from al_jax.training import Training
 
@@ -24,8 +24,7 @@ CONFIG = Config(
 
 def use_pixelwise(monkeypatch) -> None:
     """Lets sessions and simulations name the network 'pixelwise'."""
-    for module in (updates, simulation):
-        monkeypatch.setattr(module, "make_network", tiny.make)
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
 
 
 def create(folder: pathlib.Path, **changes) -> pathlib.Path:

@@ -11,7 +11,7 @@ import sys
 import desks
 import tiny
 
-from al_jax.session import updates
+from al_jax import simulation
 
 
 class _Patch:
@@ -19,7 +19,7 @@ class _Patch:
 
 
 def main(folder: pathlib.Path) -> None:
-    updates.make_network = tiny.make
+    simulation.make_network = tiny.make
     desks.no_training(_Patch)
 
     import napari

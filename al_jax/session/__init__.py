@@ -31,6 +31,7 @@ from al_jax.session.loop import (
     withdraw,
 )
 from al_jax.session.progress import Progress, answered, progress
+from al_jax.session.taught import taught
 from al_jax.session.updates import Trained
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "store_absent",
     "store_answer",
     "take_over",
+    "taught",
     "traced",
     "train_step",
     "true_mask",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from al_jax import answers
 from al_jax.answers import Report, Span
+from al_jax.experience import Known, with_known
 from al_jax.stack import UNLABELLED, Images
 from al_jax.state import ALState, init_state
 
@@ -48,7 +49,11 @@ class Annotations(NamedTuple):
 
 
 def begin(
-    key: jax.Array, images: Images, in_range: npt.ArrayLike, pixels: np.ndarray
+    key: jax.Array,
+    images: Images,
+    in_range: npt.ArrayLike,
+    pixels: np.ndarray,
+    known: Known | None = None,
 ) -> Annotations:
     """Nothing has been answered yet.
 
@@ -57,31 +62,40 @@ def begin(
       images: what is annotated.
       in_range: [N, C] bool.
       pixels: [N] int32, how many of each section are inside.
+      known: from earlier stacks.
 
     Raises:
       InputError: a section is in the range of no class.
     """
     bare = _without_pixels(images)
-    state = _on_host(init_state(key, bare.inside, np.asarray(in_range)))
+    state = init_state(key, bare.inside, np.asarray(in_range))
+    state = _on_host(state if known is None else with_known(state, known))
     state = state.replace(unlabelled=np.asarray(pixels, np.int32))
     answers.check_state(state, bare)
     return Annotations(state, {}, np.zeros(state.annotated.shape, bool))
 
 
 def answer(
-    annotations: Annotations, images: Images, section: int, structure: int, mask: np.ndarray
+    annotations: Annotations,
+    images: Images,
+    section: int,
+    structure: int,
+    mask: np.ndarray,
+    drawn: float | None = None,
 ) -> tuple[Annotations, Report]:
     """`answers.answer`, which says what is refused; a skipped pair is no longer one."""
     answers.check_pair(images, section, structure)
     state, skipped = annotations.state, annotations.skipped
     example = not annotations.known(structure)
     alone = alone_on(annotations, images, section)
-    after, report = answers.answer(alone, one_section(images, section), 0, structure, mask)
+    one = one_section(images, section)
+    after, report = answers.answer(alone, one, 0, structure, mask, drawn=drawn)
     after = _on_host(after)
     changed = {k: _with_row(getattr(state, k), section, getattr(after, k)[0]) for k in _BY_SECTION}
     state = state.replace(
         length_sum=after.length_sum,
         length_count=after.length_count,
+        offered=after.offered,
         step=state.step if example else after.step,
         **changed,
     )

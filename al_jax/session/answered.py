@@ -13,7 +13,7 @@ class Answered(NamedTuple):
       actual: pixels of outline that the answer added.
       kept: share of the proposal's outline that was kept, from 0 to 1.
       seconds: from the question to the answer.
-      effort: pixels of outline traced by then, this answer included.
+      effort: pixels of outline drawn by then, this answer included.
       dice: the learner's estimate of its mean Dice when the pair was asked, from 0 to 1.
     """
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from al_jax.answers import Span, given_ranges
+from al_jax.experience import Experience, read_experience, write_experience
 from al_jax.files.reading import reading
 from al_jax.files.whole import temporary_beside
 from al_jax.oracle import Config
@@ -27,6 +28,7 @@ FORM = 1
 """Number of the folder's form; a later one is not read by this version."""
 
 SETTINGS, CLASSES = "session.json", "classes.csv"
+EARLIER = "earlier.npz"
 IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
 
 
@@ -51,12 +53,14 @@ class Content(NamedTuple):
       in_range: [N, C] bool, the ranges that it began with.
       settings: its settings.
       weights: of a published network to begin with, by name, or None.
+      earlier: what earlier stacks taught, or None.
     """
 
     images: Images
     in_range: np.ndarray
     settings: Settings
     weights: dict[str, np.ndarray] | None
+    earlier: Experience | None
 
 
 def create(
@@ -67,6 +71,7 @@ def create(
     *,
     truth: np.ndarray | None = None,
     weights: Mapping[str, np.ndarray] | None = None,
+    earlier: Experience | None = None,
 ) -> None:
     """Makes the folder of a new session, whole.
 
@@ -77,6 +82,8 @@ def create(
       settings: None takes the defaults.
       truth: [N, H, W] int16, of a demonstration whose truth can answer.
       weights: of a published network, as of `files.weights.read_weights`.
+      earlier: what earlier stacks taught, in place of weights; the settings begin without training
+        then (`initial_steps` of 0).
 
     Raises:
       InputError: the folder holds something, or cannot be written.
@@ -96,6 +103,8 @@ def create(
                 np.save(aside / TRUTH, truth)
             if weights is not None:
                 np.savez(aside / WEIGHTS, allow_pickle=False, **weights)
+            if earlier is not None:
+                write_experience(aside / EARLIER, earlier)
             (aside / CLASSES).write_bytes(table_of_classes(images))
             (aside / ledger.LEDGER).touch()
             about = {
@@ -162,7 +171,8 @@ def read(folder: pathlib.Path) -> Content:
     if (folder / WEIGHTS).exists():
         with reading(folder / WEIGHTS, "an npz of weights"), np.load(folder / WEIGHTS) as archive:
             weights = dict(archive)
-    return Content(images, in_range, settings, weights)
+    earlier = read_experience(folder / EARLIER) if (folder / EARLIER).exists() else None
+    return Content(images, in_range, settings, weights, earlier)
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:

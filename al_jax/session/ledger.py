@@ -128,5 +128,16 @@ def standing(events: Sequence[Event]) -> list[Event]:
     return [event for event in left if event["number"] not in corrected]
 
 
+def drawn(event: Event) -> float | None:
+    """Pixels of an answer's outline that were drawn; None where no proposal was shown.
+
+    What a person leaves of a proposal is where it was, to the pixel: kept within 0 pixels.
+    """
+    if "kept" not in event:
+        return None
+    kept = event["kept"][0] if event.get("how") in ("accepted", "corrected") else 0.0
+    return event["length"] - kept
+
+
 def _mask_path(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / MASKS / f"{name}.png"

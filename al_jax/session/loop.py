@@ -27,7 +27,8 @@ import numpy as np
 
 from al_jax import answers, simulation
 from al_jax.answers import Report, Span
-from al_jax.boundary import kept_length
+from al_jax.boundary import kept_length, total_length
+from al_jax.experience import fit_to
 from al_jax.files.leases import hold
 from al_jax.session import annotations as state_of
 from al_jax.session import asking, folder, ledger
@@ -118,10 +119,13 @@ class Session:
         pixels = np.array([np.count_nonzero(inside) for inside in content.images.inside])
         # The key of the state is the one that `oracle.start` gives it.
         key = jax.random.split(keys.start)[1]
-        self._empty = state_of.begin(key, content.images, content.in_range, pixels)
+        known = None
+        if content.earlier is not None:
+            known = fit_to(content.earlier, content.images.names)
+        self._empty = state_of.begin(key, content.images, content.in_range, pixels, known)
         self.events = ledger.read_ledger(path)
         self.annotations = replay(self, self.events)
-        self._trainer = Trainer(path, content, keys, self._empty.state)
+        self._trainer = Trainer(path, content, keys, self._empty.state, known)
         self.network, self.notices = self._trainer.latest(len(self.events))
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
@@ -444,6 +448,7 @@ def save_network(session: Session) -> None:
 
 
 _kept = jax.jit(kept_length, static_argnames="tolerance")
+_left = jax.jit(total_length)
 _TEACH = ("answer", "absent", "withdraw", "range")
 
 
@@ -483,8 +488,14 @@ def _store(
                 f"{where} is outside the range of '{session.images.names[structure]}'; if it is "
                 "there, widen the range (--widen)"
             )
-        after, report = state_of.answer(before, session.images, section, structure, mask)
         event = _pair_event(session, "absent" if how == "absent" else "answer", section, structure)
+        if how != "absent":
+            event["how"] = how
+        beside = {}
+        if question is not None and question.proposal is not None:
+            beside = _beside_proposal(session, before, question, mask)
+        drawn = ledger.drawn(event | beside)
+        after, report = state_of.answer(before, session.images, section, structure, mask, drawn)
         predicted = asking.of_pair(
             before, session.network.dice, session.settings.config, section, structure
         )
@@ -492,11 +503,10 @@ def _store(
             event["predicted"] = round(float(predicted.left), 2)
         event["length"] = round(report.effort, 2)
         if how != "absent":
-            event |= {"how": how, "mask": ledger.store_mask(session.folder, np.asarray(mask))}
+            event["mask"] = ledger.store_mask(session.folder, np.asarray(mask))
         if seconds is not None:
             event["seconds"] = round(seconds, 2)
-        if question is not None and question.proposal is not None:
-            event |= _beside_proposal(session, before, question, mask)
+        event |= beside
         if old is not None:
             event["corrects"] = old
         event = _add(session, [*events, event], after)[-1]
@@ -506,13 +516,14 @@ def _store(
 def _beside_proposal(
     session: Session, before: Annotations, question: Question, mask: np.ndarray
 ) -> dict[str, Any]:
-    """What an answer has in common with the proposal that was shown: see `docs` of the ledger."""
+    """What an answer has in common with the proposal that was shown, by keys of its event."""
     n, proposal = question.section, question.proposal
     inside = np.asarray(session.images.inside[n])
     free = inside & (before.labels_of(n, session.images) == UNLABELLED)
     kept = [round(float(_kept(mask, proposal, free, tolerance=t)), 2) for t in TOLERANCES]
     both, either = (mask & proposal & free).sum(), (mask & free).sum() + (proposal & free).sum()
     return {
+        "length": round(float(_left(mask & free, free)), 2),
         "kept": kept,
         "proposal_dice": round(float(2 * both / either), 4) if either else 1.0,
         "network": question.network,
@@ -576,11 +587,13 @@ def _apply(session: Session, now: Annotations, event: Event) -> tuple[Annotation
     structure = folder.structure_number(event["structure"], images)
     match event["event"]:
         case "answer":
-            mask = ledger.read_mask(session.folder, event["mask"])
-            return state_of.answer(now, images, event["section"], structure, mask)
+            mask, drawn = ledger.read_mask(session.folder, event["mask"]), ledger.drawn(event)
+            return state_of.answer(now, images, event["section"], structure, mask, drawn)
         case "absent":
             mask = np.zeros(images.inside.shape[1:], bool)
-            return state_of.answer(now, images, event["section"], structure, mask)
+            return state_of.answer(
+                now, images, event["section"], structure, mask, ledger.drawn(event)
+            )
         case "skip":
             return state_of.skip(now, images, event["section"], structure), None
         case "range":

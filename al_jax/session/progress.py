@@ -68,8 +68,8 @@ def progress(session: Session) -> Progress:
         answers=len(events),
         absent=sum(e["event"] == "absent" for e in events),
         skipped=int(now.skipped.sum()),
-        traced=float(now.state.traced.sum()),
-        drawn=float(now.state.traced.sum()) - sum(map(_kept, events)),
+        traced=float(now.state.traced.sum()) + sum(e["length"] - _drawn(e) for e in events),
+        drawn=float(now.state.traced.sum()),
         left=left,
         dice=_estimates(session, events)[-1],
         predicted=predicted,
@@ -87,7 +87,7 @@ def answered(session: Session) -> list[Answered]:
     with session._lock:
         events = _answers(session)
     estimates = _estimates(session, events)
-    effort = itertools.accumulate(e["length"] for e in events)
+    effort = itertools.accumulate(map(_drawn, events))
     return [
         Answered(
             section=e["section"],
@@ -109,10 +109,9 @@ def _answers(session: Session) -> list[Event]:
     return [event for event in standing if event["event"] in ("answer", "absent")]
 
 
-def _kept(event: Event) -> float:
-    """Pixels of an answer that nobody had to draw."""
-    drawn_anew = event.get("how") not in ("accepted", "corrected")
-    return 0.0 if drawn_anew or "kept" not in event else event["kept"][0]
+def _drawn(event: Event) -> float:
+    drawn = ledger.drawn(event)
+    return event["length"] if drawn is None else drawn
 
 
 def _estimates(session: Session, events: list[Event]) -> list[float | None]:

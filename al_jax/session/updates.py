@@ -15,23 +15,22 @@ import optax
 
 from al_jax import checkpoints
 from al_jax.driver import check_loss
+from al_jax.experience import Known, with_experience
 from al_jax.learner import (
     Learner,
-    Lessons,
     assess,
     init_learner,
     learn_first,
     relearn,
     remember,
 )
-from al_jax.networks import make_network, with_weights
-from al_jax.oracle import Config
+from al_jax.networks import with_weights
 from al_jax.session.annotations import Annotations
 from al_jax.session.folder import Content
-from al_jax.simulation import Keys
+from al_jax.simulation import Keys, lessons_for
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import ALState
-from al_jax.training import Recipe, Sections, TrainState, make_sections
+from al_jax.training import Sections, TrainState, make_sections
 from al_jax.xla import compiler_options
 
 PIECE = 45  # most steps of the long training between two looks
@@ -86,12 +85,20 @@ class Trained(NamedTuple):
 class Trainer:
     """Keeps what training needs on the device; for one thread at a time."""
 
-    def __init__(self, folder: pathlib.Path, content: Content, keys: Keys, empty: ALState):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        content: Content,
+        keys: Keys,
+        empty: ALState,
+        known: Known | None = None,
+    ):
         """Reads nothing of the images yet; `empty` is the state before any answer."""
+        self._earlier, self._known = content.earlier, known
         self._folder, self._images, self._keys = folder / NETWORK, content.images, keys
         self._weights, self._empty = content.weights, empty
         self.config = content.settings.config
-        self.lessons = lessons_of(self.config, content.images.num_classes)
+        self.lessons = lessons_for(content.images.num_classes, self.config)
         total = self.lessons.initial_steps
         # Pieces of one length: each other length would be another program.
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
@@ -104,6 +111,8 @@ class Trainer:
     def latest(self, events: int) -> tuple[Network, list[str]]:
         """The newest network of the folder that can be read, and what was wrong with newer ones."""
         nothing, notices = Network(None, 0, False, 0), list[str]()
+        if not self.lessons.initial_steps:  # what it has learnt from earlier stacks is enough
+            nothing = Network(self._new_learner(), 0, True, 0)
         if not self._folder.exists():
             return nothing, notices
         like = (jax.eval_shape(self._new_learner), _counts(nothing))
@@ -196,8 +205,9 @@ class Trainer:
         """Compiles all that `step` will run."""
         learner = jax.eval_shape(self._new_learner)
         inputs = self._inputs(now)
-        self._program("piece", learner.train, np.int32(0), *inputs[:2])
-        self._program("assess", learner.train, *inputs)
+        if self.lessons.initial_steps:
+            self._program("piece", learner.train, np.int32(0), *inputs[:2])
+            self._program("assess", learner.train, *inputs)
         if self.lessons.dice_estimate != "fit":
             self._program("remember", learner, np.zeros(2, np.int32), *inputs[:2])
         self._program("update", learner, *inputs)
@@ -218,11 +228,15 @@ class Trainer:
     def _new_learner(self) -> Learner:
         draw = jax.jit(init_learner, static_argnames="lessons")
         learner = draw(self._keys.weights, self._empty, lessons=self.lessons)
-        if self._weights is None:
-            return learner
-        train_state = learner.train
-        params = with_weights(train_state.params, self._weights)
-        return learner.replace(train=train_state.replace(params=params))
+        train_state, params = learner.train, learner.train.params
+        if self._earlier is not None:
+            params = with_experience(params, self._earlier, self._images.names)
+        elif self._weights is not None:
+            params = with_weights(params, self._weights)
+        learner = learner.replace(train=train_state.replace(params=params))
+        if self._known is not None:
+            learner = learner.replace(dice=jnp.stack([self._known.dice] * 2))
+        return learner
 
     def _run(self, name: str, *arguments: Any) -> Any:
         return self._program(name, *arguments)(*arguments)
@@ -271,14 +285,6 @@ class Trainer:
             first_step=first,
             steps=self._steps,
         )
-
-
-def lessons_of(config: Config, num_classes: int) -> Lessons:
-    """What the network of a session learns: the settings of a simulation by BDa."""
-    shared = {field.name for field in dataclasses.fields(Config)}
-    names = {field.name for field in dataclasses.fields(Lessons)} & shared - {"dropout_samples"}
-    recipe = Recipe(make_network(config.network, num_classes), config.training)
-    return Lessons(recipe=recipe, **{name: getattr(config, name) for name in names})
 
 
 @functools.partial(jax.jit, donate_argnums=0)

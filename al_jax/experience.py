@@ -1,0 +1,234 @@
+"""What earlier stacks teach about the next one (the paper's outlook): carried over by class name.
+
+An `Experience` holds a network's weights, the sums behind B and how well each structure was drawn.
+`fit_to` puts it into the order of another stack's classes; what is new starts as the paper's do.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct, traverse_util
+
+from al_jax.files.reading import full_path, reading
+from al_jax.files.whole import write_whole
+from al_jax.learner import Learner
+from al_jax.stack import InputError
+from al_jax.state import ALState
+
+SECTIONS = 3.0
+"""So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
+
+EXPERIENCE = "experience.npz"
+"""What runs and sessions call the file of theirs, in their folder."""
+
+_SCORE = "score"  # layers of a network with an output for each class
+
+
+class Experience(NamedTuple):
+    """What is carried over; C classes.
+
+    Attributes:
+      names: of the classes, in the order of the arrays.
+      weights: of the network, by layer and part with a `/` between.
+      network: a key of `networks.NETWORKS`.
+      convention: of `networks.network_input`.
+      lengths: [2, C, C] float32, sums and counts behind B, pixels.
+      offered: [2, C] float32, as of `state.ALState`.
+      dice: [C] float32, of the network's drawings of what had not been traced; NaN: not known.
+    """
+
+    names: tuple[str, ...]
+    weights: Mapping[str, np.ndarray]
+    network: str
+    convention: str
+    lengths: np.ndarray
+    offered: np.ndarray
+    dice: np.ndarray
+
+
+class Known(struct.PyTreeNode):
+    """Of an experience, what the method asks for, in the order of a stack's classes.
+
+    Attributes:
+      lengths: [2, C, C] float32, sums and counts behind B, of at most `SECTIONS` each.
+      offered: [2, C] float32, pixels of at most `SECTIONS` outlines.
+      dice: [C] float32, NaN where it is not known.
+    """
+
+    lengths: jax.Array
+    offered: jax.Array
+    dice: jax.Array
+
+
+def experience_of(
+    state: ALState, learner: Learner, names: Sequence[str], network: str, convention: str
+) -> Experience:
+    """What a run or a session has taught, for the next one.
+
+    Args:
+      state, learner: at its end.
+      names: of its classes.
+      network, convention: of its settings.
+    """
+    return Experience(
+        names=tuple(names),
+        weights=flat_weights(learner.train.params),
+        network=network,
+        convention=convention,
+        lengths=np.stack([state.length_sum, state.length_count]),
+        offered=np.asarray(state.offered),
+        dice=np.asarray(learner.dice[0]),
+    )
+
+
+def fit_to(experience: Experience, names: Sequence[str]) -> Known:
+    """What is known of the classes `names`; zero, and NaN of their Dice, for those that are new.
+
+    Lengths are means: earlier stacks count for so few sections that the stack at hand wins soon.
+    """
+    old = _places(experience.names, names)
+    both = np.ix_(old, old)
+    sums, counts = (
+        np.where((old[:, None] >= 0) & (old >= 0), x[both], 0) for x in experience.lengths
+    )
+    bounded = np.minimum(counts, SECTIONS)
+    mean = sums / np.maximum(counts, 1)
+    offered = np.where(old >= 0, experience.offered[:, old], 0)
+    most = SECTIONS * np.diagonal(mean)
+    offered *= np.minimum(most / np.maximum(offered[0], 1), 1)
+    dice = np.where(old >= 0, experience.dice[old], np.nan)
+    return Known(
+        lengths=jnp.asarray(np.stack([mean * bounded, bounded]), jnp.float32),
+        offered=jnp.asarray(offered, jnp.float32),
+        dice=jnp.asarray(dice, jnp.float32),
+    )
+
+
+def with_known(state: ALState, known: Known) -> ALState:
+    """A state that begins with what earlier stacks say of outlines."""
+    sums, counts = known.lengths
+    return state.replace(length_sum=sums, length_count=counts, offered=known.offered)
+
+
+def with_experience(
+    params: chex.ArrayTree, experience: Experience, names: Sequence[str]
+) -> chex.ArrayTree:
+    """The weights of an experience, in a network for the classes `names`.
+
+    Args:
+      params: of such a network; the outputs of classes that are new stay as they are here.
+      experience: what is carried over.
+      names: C classes.
+
+    Raises:
+      InputError: it is of another network.
+    """
+    old, flat = _places(experience.names, names), traverse_util.flatten_dict(params, sep="/")
+    found = {}
+    for path, current in flat.items():
+        if path not in experience.weights:
+            raise InputError(f"the weights have no '{path}'; they are of another network")
+        value = np.asarray(experience.weights[path])
+        if path.startswith(_SCORE):
+            value = value[..., old]
+        if value.shape != current.shape:
+            raise InputError(
+                f"'{path}' of the weights has shape {list(value.shape)}, the network "
+                f"{list(current.shape)}; take the network that they are of"
+            )
+        if path.startswith(_SCORE):
+            value = np.where(old >= 0, value, current)
+        found[path] = jnp.asarray(value, current.dtype)
+    return traverse_util.unflatten_dict(found, sep="/")
+
+
+def combine(several: Sequence[Experience]) -> Experience:
+    """One experience: the network of the first, all lengths, mean Dice.
+
+    `pretraining.pretrain` trains one network on several stacks.
+    """
+    first = several[0]
+    names = tuple(dict.fromkeys(name for one in several for name in one.names))
+    lengths = np.zeros((2, len(names), len(names)), np.float32)
+    offered = np.zeros((2, len(names)), np.float32)
+    dice = []
+    for one in several:
+        own = np.array([names.index(name) for name in one.names])
+        lengths[:, own[:, None], own] += one.lengths
+        offered[:, own] += one.offered
+        dice.append(np.full(len(names), np.nan, np.float32))
+        dice[-1][own] = one.dice
+    known = ~np.isnan(dice)
+    mean = np.nansum(dice, 0) / np.maximum(known.sum(0), 1)
+    old = _places(first.names, names)
+    weights = dict(first.weights)
+    for path, value in weights.items():
+        if path.startswith(_SCORE):  # the first network does not know the others' classes
+            weights[path] = np.where(old >= 0, value[..., old], 0).astype(value.dtype)
+    return first._replace(
+        names=names,
+        weights=weights,
+        lengths=lengths,
+        offered=offered,
+        dice=np.where(known.any(0), mean, np.nan).astype(np.float32),
+    )
+
+
+def flat_weights(params: chex.ArrayTree) -> dict[str, np.ndarray]:
+    """A network's weights as an experience keeps them."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return {path: np.asarray(value) for path, value in flat.items()}
+
+
+def write_experience(path: str | os.PathLike, experience: Experience) -> None:
+    """Writes an npz, whole; equal ones give equal bytes."""
+    arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
+    fields = experience._asdict()
+    del fields["weights"]
+    arrays |= {key: np.asarray(value) for key, value in fields.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def read_experience(path: str | os.PathLike) -> Experience:
+    """Reads what `write_experience` wrote.
+
+    Raises:
+      InputError: the file is missing, damaged, or holds something else.
+    """
+    with reading(path, "an experience"), np.load(full_path(path), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    prefix = "weights/"
+    weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    missing = set(Experience._fields) - {"weights"} - set(arrays)
+    if missing or not weights:
+        raise InputError(f"{path}: holds no experience of an earlier stack; name one")
+    names = tuple(arrays["names"].tolist())
+    shapes = {"lengths": (2, len(names), len(names)), "offered": (2, len(names))}
+    shapes["dice"] = (len(names),)
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or np.isinf(arrays[name]).any():
+            raise InputError(f"{path}: '{name}' is damaged; export it again")
+    if not all(np.isfinite(value).all() for value in weights.values()):
+        raise InputError(f"{path}: its weights are not finite; export it again")
+    return Experience(
+        names=names,
+        weights=weights,
+        network=str(arrays["network"]),
+        convention=str(arrays["convention"]),
+        lengths=arrays["lengths"],
+        offered=arrays["offered"],
+        dice=arrays["dice"],
+    )
+
+
+def _places(earlier: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Where each of `names` is among the earlier ones, -1 if it is not; [C]."""
+    return np.array([earlier.index(name) if name in earlier else -1 for name in names])

@@ -1,0 +1,25 @@
+"""What a session teaches the next one."""
+
+from al_jax.experience import Experience, experience_of
+from al_jax.session.loop import Session
+from al_jax.stack import InputError
+
+
+def taught(session: Session) -> Experience:
+    """Weights, outlines and Dice by class name, for `session.create` of another stack.
+
+    Raises:
+      InputError: its network has not learnt anything yet.
+    """
+    with session._lock:
+        now, network = session.annotations, session.network
+    if not network.trained or network.learner is None:
+        raise InputError(f"{session.folder}: its network has learnt nothing yet; train it first")
+    config = session.settings.config
+    return experience_of(
+        now.state,
+        network.learner,
+        session.images.names,
+        config.network,
+        config.training.convention,
+    )

@@ -1,0 +1,121 @@
+"""Trains a starting point for a new stack, from a folder of stacks that are labelled whole.
+
+    python -m experiments.pretrain --stacks=stacks --held_out=mri_1012_nine --out=start.npz
+    python -m experiments.simulate --stack=new.npz --from=start.npz
+
+One network learns from all stacks but the one that is held out, as much from each; the Dice of its
+drawings of that one is printed, and is what a simulation or a session expects of them at first.
+Outlines of all stacks but that one are the sums behind B.
+"""
+
+import pathlib
+import time
+
+import jax
+import numpy as np
+from absl import flags
+
+from al_jax import oracle, pretraining, simulation
+from al_jax.driver import STEPS, Progress, check_loss
+from al_jax.experience import Experience, with_experience, write_experience
+from al_jax.files.reading import full_path
+from al_jax.files.stacks import read_stack
+from al_jax.learner import assess
+from al_jax.oracle import Config
+from al_jax.stack import InputError, Stack
+from al_jax.state import init_state, ranges
+from al_jax.training import TrainState, init_train_state
+from al_jax.xla import compiler_options
+from experiments import command, simulate
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """All flags of the command."""
+    simulate.define_config_flags()
+    flags.adopt_module_key_flags(simulate)
+    flags.DEFINE_string("stacks", None, "Folder of npz files written by al_jax.write_stack.")
+    flags.DEFINE_list("leave_out", [], "Stacks of it that are not read; names without .npz.")
+    flags.DEFINE_string("held_out", None, "The stack to judge by; default: the last one by name.")
+    flags.DEFINE_string("out", "start.npz", "Where the starting point goes.")
+
+
+def find_stacks() -> dict[str, pathlib.Path]:
+    """The files that the flags name, by their names without ending."""
+    if FLAGS.stacks is None:
+        raise InputError("--stacks is missing; name a folder of labelled stacks")
+    paths = {path.stem: path for path in sorted(full_path(FLAGS.stacks).glob("*.npz"))}
+    named = [*FLAGS.leave_out, *([FLAGS.held_out] if FLAGS.held_out else [])]
+    for name in named:
+        if name not in paths:
+            raise InputError(
+                f"{FLAGS.stacks}: has no {name}.npz; it has {', '.join(paths) or 'none'}"
+            )
+    left = {name: path for name, path in paths.items() if name not in FLAGS.leave_out}
+    if len(left) < 2:
+        raise InputError(f"{FLAGS.stacks}: leaves {len(left)} stacks; two at least are needed")
+    return left
+
+
+def drawn_alone(learnt: Experience, stack: Stack, config: Config) -> dict:
+    """Dice of the network's own drawings of a stack, by class name."""
+    task = oracle.make_task(stack, config)
+    lessons = simulation.lessons_of(task, config)
+    fresh = init_train_state(jax.random.key(0), lessons.recipe)
+    params = with_experience(fresh.params, learnt, stack.names)
+    state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
+
+    def look(train_state: TrainState) -> jax.Array:
+        keep, beside = oracle.score, oracle.beside(task)
+        _, scores = assess(train_state, state, task.sections, lessons, keep=keep, beside=beside)
+        return oracle.class_dice(scores.unclamped, task.present, config.dice_over)
+
+    found = np.asarray(jax.jit(look)(fresh.replace(params=params)))
+    return dict(zip(stack.names, found.tolist(), strict=True))
+
+
+def main() -> None:
+    """Trains, judges, and writes."""
+    paths = find_stacks()
+    judge = FLAGS.held_out or list(paths)[-1]
+    stacks = {name: read_stack(path) for name, path in paths.items()}
+    library = pretraining.make_library([s for name, s in stacks.items() if name != judge])
+    config = simulate.read_config("plain", len(library.stacks))
+    lessons = simulation.lessons_for(len(library.names), config)
+    keys = simulation.make_keys(jax.random.key(FLAGS.seed))
+    train_state = init_train_state(keys.weights, lessons.recipe)
+
+    def piece(train_state: TrainState, first: jax.Array, steps: int) -> tuple:
+        return pretraining.pretrain(
+            keys.training, train_state, library, lessons, first_step=first, steps=steps
+        )
+
+    program = jax.jit(
+        piece, static_argnums=2, donate_argnums=0, compiler_options=compiler_options()
+    )
+    begun = time.monotonic()
+    with Progress("network") as bar:
+        for step in range(0, config.initial_steps, STEPS):
+            count = min(STEPS, config.initial_steps - step)
+            train_state, losses = program(train_state, step, count)
+            rate = f"training step {{}} with learning_rate={config.learning_rate:g}"
+            check_loss(np.asarray(losses), rate, step + 1)
+            bar.show((step + count) / config.initial_steps, loss=f"{losses.mean():.4f}")
+    unknown = np.full(len(library.names), np.nan, np.float32)
+    setting = (config.network, config.training.convention)
+    learnt = pretraining.experience_from(train_state, library, unknown, *setting)
+    found = drawn_alone(learnt, stacks[judge], config)
+    dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
+    write_experience(FLAGS.out, learnt._replace(dice=dice))
+    mean = np.nanmean(dice[0 if config.count_background else 1 :])
+    each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    print(
+        f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps in "
+        f"{time.monotonic() - begun:.0f} s; Dice on {judge} {mean:.3f} ({each})"
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

@@ -1,0 +1,246 @@
+"""What is carried over from earlier stacks: by class name, bounded, and nothing of the truth."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from al_jax import driver, experience, oracle, pretraining, simulation, state
+from al_jax.experience import Experience
+from al_jax.learner import Lessons
+from al_jax.oracle import Config
+from al_jax.stack import UNLABELLED, InputError, make_stack
+from al_jax.training import Recipe, Training, init_train_state
+
+TRAINING = Training(crop=32, batch=4)
+CONFIG = Config(network="pixelwise", initial_steps=0, query_steps=2, training=TRAINING)
+NAMES = ("background", "a", "b")
+EARLIER = Experience(
+    names=NAMES,
+    weights={"score/kernel": np.arange(6.0).reshape(2, 3), "score/bias": np.array([1.0, 2.0, 3.0])},
+    network="pixelwise",
+    convention="plain",
+    # Outlines of 20, 10 and 8 px on ten sections, one and none; a and b share 2 px on two.
+    lengths=np.array(
+        [
+            [[200.0, 0, 0], [0, 10, 4], [0, 4, 0]],
+            [[10.0, 0, 0], [0, 1, 2], [0, 2, 0]],
+        ],
+        np.float32,
+    ),
+    offered=np.array([[100.0, 30, 0], [50, 3, 0]], np.float32),
+    dice=np.array([0.9, 0.5, np.nan], np.float32),
+)
+
+
+@pytest.fixture(autouse=True)
+def _pixelwise(monkeypatch):
+    monkeypatch.setattr(simulation, "make_network", tiny.make)
+
+
+def test_known_by_name_and_bounded():
+    known = experience.fit_to(EARLIER, ("b", "new", "a", "background"))
+    np.testing.assert_allclose(np.diagonal(known.lengths[1]), [0, 0, 1, 3])  # at most 3 sections
+    np.testing.assert_allclose(np.diagonal(known.lengths[0]), [0, 0, 10, 60])  # the means stay
+    np.testing.assert_allclose([known.lengths[0, 0, 2], known.lengths[1, 0, 2]], [4, 2])
+    assert not known.lengths[:, 1].any() and not known.lengths[:, :, 1].any()
+    np.testing.assert_allclose(known.dice, [np.nan, np.nan, 0.5, 0.9], rtol=1e-6)
+    # 30 px of a are one outline of 10 px, three times; 100 px of background are less than 60 px.
+    np.testing.assert_allclose(known.offered, [[0, 0, 30, 60], [0, 0, 3, 30]], rtol=1e-6)
+
+
+def test_weights_by_name_and_new_classes_as_they_were():
+    params = {"score": {"kernel": jnp.full((2, 3), 7.0), "bias": jnp.full(3, 7.0)}}
+    found = experience.with_experience(params, EARLIER, ("b", "new", "background"))
+    np.testing.assert_allclose(found["score"]["kernel"], [[2, 7, 0], [5, 7, 3]])
+    np.testing.assert_allclose(found["score"]["bias"], [3, 7, 1])
+
+
+@pytest.mark.parametrize(
+    "params, line",
+    [
+        ({"other": {"kernel": jnp.zeros((2, 3))}}, "have no 'other/kernel'"),
+        ({"score": {"kernel": jnp.zeros((5, 3))}}, "has shape [2, 3], the network [5, 3]"),
+    ],
+)
+def test_weights_of_another_network_are_refused(params, line):
+    with pytest.raises(InputError) as refusal:
+        experience.with_experience(params, EARLIER, NAMES)
+    assert line in str(refusal.value)
+
+
+def test_a_file_holds_it_all(tmp_path):
+    path = tmp_path / "start.npz"
+    experience.write_experience(path, EARLIER)
+    found = experience.read_experience(path)
+    jax.tree.map(np.testing.assert_array_equal, found._asdict(), EARLIER._asdict())
+    first = path.read_bytes()
+    experience.write_experience(path, found)
+    assert path.read_bytes() == first
+
+
+def test_bad_files_are_refused_by_name(tmp_path):
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04nothing")
+    experience.write_experience(
+        tmp_path / "nan.npz", EARLIER._replace(weights={"score/bias": np.full(3, np.nan)})
+    )
+    experience.write_experience(
+        tmp_path / "shape.npz", EARLIER._replace(dice=np.zeros(2, np.float32))
+    )
+    for name, line in {
+        "missing.npz": "missing.npz",
+        "other.npz": "holds no experience",
+        "cut.npz": "cut.npz",
+        "nan.npz": "not finite",
+        "shape.npz": "'dice' is damaged",
+    }.items():
+        with pytest.raises(InputError, match=line):
+            experience.read_experience(tmp_path / name)
+
+
+def test_several_add_up():
+    other = EARLIER._replace(
+        names=("background", "b", "c"), dice=np.array([0.7, 0.4, 0.2], np.float32)
+    )
+    both = experience.combine([EARLIER, other])
+    assert both.names == ("background", "a", "b", "c")
+    np.testing.assert_allclose(both.dice, [0.8, 0.5, 0.4, 0.2], rtol=1e-6)
+    assert both.lengths[1, 0, 0] == 20 and both.lengths[1, 2, 2] == 0 + 1
+    np.testing.assert_allclose(both.weights["score/bias"], [1, 2, 3, 0])
+
+
+def _library():
+    return pretraining.make_library([tiny.stack(1), tiny.stack(2)])
+
+
+@functools.cache
+def _start():
+    library = _library()
+    lessons = Lessons(Recipe(tiny.Pixelwise(tiny.CLASSES), TRAINING), initial_steps=200)
+    begun = init_train_state(
+        jax.random.key(0), lessons.recipe, tiny.weights(lessons.recipe.network)
+    )
+    trained, losses = jax.jit(
+        lambda s: pretraining.pretrain(jax.random.key(1), s, library, lessons)
+    )(begun)
+    assert losses[-20:].mean() < losses[:20].mean()
+    dice = np.full(tiny.CLASSES, 0.5, np.float32)
+    return pretraining.experience_from(trained, library, dice, "pixelwise", "plain")
+
+
+def test_a_library_is_its_stacks_by_class_name():
+    one, other = tiny.stack(1), tiny.stack(2)
+    smaller = make_stack(
+        other.images[:3, :36, :40],
+        np.zeros((3, 36, 40), int) + (other.truth[:3, :36, :40] == 3),
+        ("background", "inner"),
+        other.inside[:3, :36, :40],
+    )
+    library = pretraining.make_library([one, smaller])
+    assert library.names == one.names and library.sections.images.shape == (9, 40, 48, 1)
+    np.testing.assert_array_equal(library.stacks, [0] * 6 + [1] * 3)
+    inner = np.asarray(library.labels.labels[6:]) == 3
+    np.testing.assert_array_equal(
+        inner[:, :36, :40], (other.truth[:3] == 3)[:, :36, :40] & other.inside[:3, :36, :40]
+    )
+    assert not library.sections.inside[6:, 36:].any() and not library.labels.seen[6:, 1].any()
+    # B of the whole library is that of annotating everything.
+    alone = pretraining.library_lengths(pretraining.make_library([one]))
+    task = oracle.make_task(one, CONFIG)
+    traced = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
+    answer = jax.jit(oracle.true_answer)
+    for section, structure in np.argwhere(np.asarray(task.present)):
+        traced, _ = answer(traced, section, structure, task)
+    np.testing.assert_allclose(alone[1], traced.length_count)
+    np.testing.assert_allclose(np.diagonal(alone[0]).sum() / 2, task.total, rtol=0.2)
+
+
+def test_stacks_count_alike_however_long_they_are():
+    """Of crops about traced pixels as many are of a stack of two sections as of one of six."""
+    one = tiny.stack(1)
+    short = make_stack(one.images[:2], one.truth[:2], one.names, one.inside[:2])
+    library = pretraining.make_library([one, short])
+    from al_jax.training import random_batch
+
+    setting = dataclasses.replace(TRAINING, balanced=1.0, batch=400)
+
+    def watch(key):
+        among = library.labels
+        batch = random_batch(
+            key, library.sections, among, jnp.zeros(400, jnp.int32), setting, library.stacks
+        )
+        return batch.labels
+
+    # The labels of the short stack are made unlike any other's: all 3.
+    own = library.labels.labels.at[6:].set(3)
+    library = library._replace(labels=library.labels.replace(labels=own))
+    labels = np.asarray(jax.jit(watch)(jax.random.key(3)))
+    seen = ((labels == 3) | (labels == UNLABELLED)).all((1, 2)).mean()
+    assert 0.4 < seen < 0.6
+
+
+@pytest.mark.parametrize("start, answers", [("none", 0), ("needed", 1), ("central", 4)])
+def test_a_start_traces_what_is_not_known(start, answers):
+    learnt = _start()
+    lengths = learnt.lengths.copy()
+    lengths[:, 3] = lengths[:, :, 3] = 0  # nothing is known of the last class
+    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start=start)
+    known = experience.fit_to(learnt._replace(lengths=lengths), stack.names)
+    prepared = driver.prepare(stack, config, 0, known=known)
+    assert int(prepared.state.annotated.sum()) == answers
+    assert float(prepared.state.length_count[1, 1]) == 3 + (start == "central")
+
+
+def test_nothing_of_the_truth_is_known_before_an_answer():
+    """Weights, B, Dice, the proposal and the first query: the same whatever the truth is."""
+    learnt = _start()
+    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start="none")
+    truth = np.asarray(stack.truth)
+    turned = dataclasses.replace(stack, truth=truth[:, ::-1, ::-1].copy())
+    ranges_alike = [s.truth for s in (stack, turned)]
+    assert not np.array_equal(*ranges_alike)
+    known = experience.fit_to(learnt, stack.names)
+    params = experience.with_experience(
+        tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
+    )
+    found = []
+    for one in (stack, turned):
+        prepared = driver.prepare(one, config, 0, known=known)
+        network = simulation.initial_train_state(
+            prepared.keys.weights, prepared.task, config, params
+        )
+        run, _ = simulation.begin(network, prepared.state, prepared.task, config, "KBDr")
+        nothing = jnp.zeros(prepared.task.present.shape)
+        query = simulation.ask(run, nothing, prepared.task, config, strategies=("KBDr",), which=0)
+        found.append((prepared.state.replace(key=None), run.learner, query))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_a_run_goes_on_from_what_is_known():
+    learnt = _start()
+    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start="needed")
+    known = experience.fit_to(learnt, stack.names)
+    params = experience.with_experience(
+        tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
+    )
+    static = ("strategy", "config", "queries")
+    run = jax.jit(simulation.simulate, static_argnames=static)
+    last, records = run(
+        jax.random.key(0),
+        stack,
+        strategy="BDa",
+        config=config,
+        queries=3,
+        params=params,
+        known=known,
+    )
+    assert records.effort[0] == 0 and records.length[0] == 0
+    np.testing.assert_allclose(records.predicted_dice[1], 0.5)  # as the library says
+    assert np.isfinite(records.dice).all() and int(last.state.annotated.sum()) == 3
+    left = experience.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain")
+    assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
