@@ -170,6 +170,8 @@ def train_network(
         step, (train_state, found) = latest
         _check_mark(found, mark, keep)
     train_state = place(train_state, task.mesh)
+    if latest is None and not config.initial_steps:
+        checkpoints.save(saved, 0, (train_state, mark))
     written = time.monotonic()
     show(step / max(config.initial_steps, 1), step=str(step))
     while step < config.initial_steps:

@@ -58,6 +58,7 @@ from al_jax.session.report import write_report
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images
 from al_jax.state import ranges
 from experiments import command, simulate, stack_flags
+from experiments.earlier import read_earlier
 
 FLAGS = flags.FLAGS
 COMMANDS = (
@@ -181,7 +182,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         settings,
         truth=truth,
         weights=weights,
-        earlier=simulate.read_earlier(FLAGS["from"].value),
+        earlier=read_earlier(FLAGS["from"].value),
     )
     given = 0
     if labels is not None and truth is None:

@@ -112,10 +112,19 @@ def weights_file(values: flags.FlagValues) -> str | None:
     return None if values.weights is None else str(full_path(values.weights).absolute())
 
 
+def earlier_paths(values: flags.FlagValues) -> tuple[str, ...]:
+    """What `--from` names, wherever a worker runs; `{stack}` stands for the stack's own name."""
+    name = "colin27" if values.stack is None else pathlib.Path(values.stack).stem
+    given = values["from"].value or ()
+    return tuple(str(full_path(path.replace("{stack}", name)).absolute()) for path in given)
+
+
 def arguments(values: flags.FlagValues) -> list[str]:
     """The flags that repeat a run from within its folder."""
     given = {name: values[name].value for name in lists() if values[name].present}
     given |= {"stack": "stack.npz", "strategies": values.strategies[0]}
     if (weights := weights_file(values)) is not None:
         given["weights"] = weights
+    if earlier := earlier_paths(values):
+        given["from"] = ",".join(earlier)
     return [f"--{name}={value}" for name, value in given.items()]

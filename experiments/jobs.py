@@ -7,7 +7,6 @@ a folder; one that is done is not done again, one that was stopped goes on from 
 import contextlib
 import dataclasses
 import errno
-import functools
 import hashlib
 import json
 import logging
@@ -25,15 +24,16 @@ from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax import driver
 from al_jax.augment import Augmentation
+from al_jax.experience import Known, fit_to
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
-from al_jax.networks import with_weights
 from al_jax.oracle import Config, Person
 from al_jax.simulation import Record
-from al_jax.stack import InputError
+from al_jax.stack import InputError, Stack
 from al_jax.training import Training, TrainState
 from experiments import command, folders, runs
+from experiments.earlier import beginning, read_earlier
 from experiments.identity import identity
 
 PROGRESS = "al_jax"  # the topic under which workers say how far they are
@@ -52,12 +52,14 @@ class NetworkUnit:
       folder: where its checkpoints go.
       configuration: all that it depends on.
       stack, weights: files.
+      earlier: paths of what earlier stacks taught.
     """
 
     folder: str
     configuration: dict[str, Any]
     stack: str
     weights: str | None
+    earlier: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -183,11 +185,14 @@ def train(
       InputError: what `driver.prepare` and `driver.train_network` refuse.
     """
     setting, trained = network.configuration, network.done
-    config, weights = config_of(setting), None
-    if network.weights is not None and not trained:
-        weights = read_weights(network.weights).arrays
+    config, adapt = config_of(setting), None
+    if not trained:
+        weights = None if network.weights is None else read_weights(network.weights).arrays
+        names = read_stack(network.stack).names
+        adapt = beginning(weights, read_earlier(network.earlier), names)
     if prepared is None:
-        prepared = driver.prepare(read_stack(network.stack), config, setting["seed"])
+        stack = read_stack(network.stack)
+        prepared = driver.prepare(stack, config, setting["seed"], known=known(network, stack))
     # Many runs may read a trained network at once.
     place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
     with place as folder:
@@ -196,9 +201,15 @@ def train(
             config,
             setting["loss"],
             keep=driver.Checkpointing(folder, seconds),
-            adapt=None if weights is None else functools.partial(with_weights, weights=weights),
+            adapt=adapt,
             show=show,
         )
+
+
+def known(network: NetworkUnit, stack: Stack) -> Known | None:
+    """What earlier stacks say of a stack's classes."""
+    earlier = read_earlier(network.earlier)
+    return None if earlier is None else fit_to(earlier, stack.names)
 
 
 def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
@@ -209,7 +220,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
             return
         place_stack(run.network, folder)
         stack = read_stack(folder / "stack.npz")
-        prepared = driver.prepare(stack, config, setting["seed"])
+        prepared = driver.prepare(stack, config, setting["seed"], known=known(run.network, stack))
         initial = train(run.network, seconds, driver.silent, prepared)
 
         def report(strategy: str, records: Record) -> None:

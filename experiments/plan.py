@@ -14,6 +14,7 @@ from al_jax.oracle import Config
 from al_jax.stack import InputError
 from al_jax.strategies import STRATEGIES
 from experiments import grid, runs, simulate
+from experiments.earlier import read_earlier
 from experiments.identity import AFTERWARDS, digest
 from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full
 
@@ -27,9 +28,10 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Plann
     workdir = workdir.absolute()
     stack_of = functools.cache(functools.partial(keep_stack, workdir))
     weights_of = functools.cache(digest_weights)
+    earlier_of = functools.cache(digest_earlier)
     planned: dict[str, PlannedRun] = {}
     for values in grid.points(grids):
-        run = _plan_run(workdir, values, stack_of, weights_of)
+        run = _plan_run(workdir, values, stack_of, weights_of, earlier_of)
         planned.setdefault(digest(run.configuration), run)
     return list(planned.values())
 
@@ -60,11 +62,19 @@ def digest_weights(path: str | None) -> tuple[str | None, str]:
     return runs.digest_weights(weights), convention
 
 
+def digest_earlier(paths: tuple[str, ...]) -> tuple[str, str]:
+    """Names what earlier stacks taught by its content, and the convention of the input."""
+    earlier = read_earlier(paths)
+    assert earlier is not None
+    return runs.digest_experience(earlier), earlier.convention
+
+
 def _plan_run(
     workdir: pathlib.Path,
     values: flags.FlagValues,
     stack_of: Callable[[str | None], tuple[pathlib.Path, int]],
     weights_of: Callable[[str | None], tuple[str | None, str]],
+    earlier_of: Callable[[tuple[str, ...]], tuple[str, str]],
 ) -> PlannedRun:
     """The run of one point of a grid."""
     strategy, path = values.strategies[0], values.stack
@@ -73,6 +83,11 @@ def _plan_run(
     try:
         stack, sections = stack_of(path)
         weights, convention = weights_of(values.weights)
+        earlier = grid.earlier_paths(values)
+        if earlier and weights:
+            raise InputError("--weights and --from both name a network's weights; leave one out")
+        if earlier:
+            chosen["from"], convention = earlier_of(earlier)
     except InputError as error:
         if is_full(error):
             raise
@@ -84,6 +99,8 @@ def _plan_run(
     config = simulate.read_config(convention, sections, values)
     configuration = runs.describe(stack.stem, weights, chosen, config)
     trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
+    if earlier:
+        trained["from"] = chosen["from"]
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
     return RunUnit(
         folder=_folder(workdir / "runs", configuration),
@@ -95,6 +112,7 @@ def _plan_run(
             network,
             str(stack),
             grid.weights_file(values),
+            earlier,
         ),
     )
 

@@ -7,7 +7,6 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 from typing import Any
@@ -18,32 +17,26 @@ from absl import flags
 from jax.sharding import Mesh
 
 from al_jax import driver, figures
-from al_jax import session as sessions
 from al_jax.augment import FIELDS
 from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
 from al_jax.experience import (
     EXPERIENCE,
-    Experience,
-    combine,
     experience_of,
     fit_to,
-    read_experience,
-    with_experience,
     write_experience,
 )
-from al_jax.files.reading import full_path
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
 from al_jax.learner import ESTIMATES, SCHEDULES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
 from al_jax.oracle import DICE_OVER, PRESETS, STARTS, Config, preset
-from al_jax.session.folder import SETTINGS
 from al_jax.simulation import Record
 from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import OPTIMISERS, TrainState
 from experiments import command, folders, runs, stack_flags
+from experiments.earlier import beginning, read_earlier
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
@@ -154,27 +147,6 @@ def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
     return weights, config
 
 
-def read_earlier(paths: list[str] | None) -> Experience | None:
-    """What `--from` names: files, or folders of runs or sessions; None without it.
-
-    Raises:
-      InputError: there is none, or they are of different networks.
-    """
-    if not paths:
-        return None
-    found = []
-    for path in paths:
-        place = full_path(path)
-        if (place / SETTINGS).exists():
-            found.append(sessions.taught(sessions.read_session(place)))
-        else:
-            found.append(read_experience(place / EXPERIENCE if place.is_dir() else place))
-    for path, one in zip(paths, found, strict=True):
-        if (one.network, one.convention) != (found[0].network, found[0].convention):
-            raise InputError(f"--from: {path} is of another network than {paths[0]}; leave one out")
-    return combine(found)
-
-
 def check_strategies(names: list[str]) -> None:
     """Raises InputError for unknown and repeated names."""
     for index, name in enumerate(names):
@@ -223,15 +195,6 @@ def main() -> None:
     adapt = beginning(weights, earlier, stack.names)
     with folders.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, adapt, config, configuration)
-
-
-def beginning(
-    weights: dict[str, np.ndarray] | None, earlier: Experience | None, names: tuple[str, ...]
-) -> driver.Adapt | None:
-    """What makes of drawn weights those that a network begins with; None: they stay."""
-    if earlier is not None:
-        return functools.partial(with_experience, experience=earlier, names=names)
-    return None if weights is None else functools.partial(with_weights, weights=weights)
 
 
 def simulate_into(

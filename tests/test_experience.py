@@ -2,19 +2,24 @@
 
 import dataclasses
 import functools
+import pathlib
+import shlex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from commands import flags_of
 
 from al_jax import driver, experience, oracle, pretraining, simulation, state
 from al_jax.experience import Experience
+from al_jax.files.stacks import write_stack
 from al_jax.learner import Lessons
 from al_jax.oracle import Config
 from al_jax.stack import UNLABELLED, InputError, make_stack
 from al_jax.training import Recipe, Training, init_train_state
+from experiments import grid, jobs, plan, sweep
 
 TRAINING = Training(crop=32, batch=4)
 CONFIG = Config(network="pixelwise", initial_steps=0, query_steps=2, training=TRAINING)
@@ -244,3 +249,36 @@ def test_a_run_goes_on_from_what_is_known():
     assert np.isfinite(records.dice).all() and int(last.state.annotated.sum()) == 3
     left = experience.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain")
     assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
+
+
+def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch):
+    """`{stack}` is its name; a run begins without training, where it was left."""
+    monkeypatch.setattr(simulation, "make_network", lambda _, n: tiny.make("pixelwise", n))
+    for name in ("one", "three"):
+        write_stack(tmp_path / f"{name}.npz", tiny.stack(len(name)))
+        learnt = _start()._replace(network="small", dice=np.full(4, 0.1 * len(name), np.float32))
+        experience.write_experience(tmp_path / f"from_{name}.npz", learnt)
+    with flags_of(sweep):
+        grids = grid.read_grids(
+            None,
+            {
+                "stack": [str(tmp_path / f"{name}.npz") for name in ("one", "three")],
+                "from": [str(tmp_path / "from_{stack}.npz")],
+                "strategies": ["BDa"],
+                "crop": ["32"],
+                "query_steps": ["1"],
+                "target_dice": ["0.3"],
+            },
+        )
+        workdir = tmp_path / "out"
+        workdir.mkdir()
+        planned = plan.plan(workdir, grids)
+    assert [run.network.earlier[0].rsplit("_")[-1] for run in planned] == ["one.npz", "three.npz"]
+    assert len({run.folder for run in planned} | {run.network.folder for run in planned}) == 4
+    for run in planned:
+        jobs.perform(run, 10.0, driver.silent)
+        assert run.done and run.network.done
+        rows = (pathlib.Path(run.folder) / "queries.csv").read_text().splitlines()
+        first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+        assert float(first["effort_percent"]) == 0
+    assert "--from=" in shlex.join(planned[0].arguments)
