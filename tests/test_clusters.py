@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 import tiny
 from commands import caller, flags_of
@@ -259,9 +260,9 @@ def test_a_scheduler_that_is_killed_ends_the_sweep_and_the_next_goes_on(folder):
 @pytest.mark.slow
 def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
     """Which goes on from the checkpoint; no step is made twice."""
-    made = Dask(folder, PRETEND, ("--lifetime", "25s"))
+    made = Dask(folder, PRETEND, ("--lifetime", "20s"))
     arguments = ("--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}")
-    status, out, err = sweep(folder, *arguments, PRETEND_STEP="0.25", **made.environment)
+    status, out, err = sweep(folder, *arguments, PRETEND_STEP="0.4", **made.environment)
     made.end()
     assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
     workers = []
@@ -337,8 +338,6 @@ def test_another_user_cannot_connect(folder, monkeypatch, keys):
         )
         assert intruder.stdout.startswith("kept out: "), intruder.stderr
         assert client.submit(abs, -1).result() == 1  # who has the keys may
-        import psutil
-
         own = psutil.Process()
         for process in (own, *own.children(recursive=True)):
             hosts = {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"}
@@ -418,6 +417,7 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
     step = "0.1" if lost == "worker" else "0.8"  # it takes SLURM half a minute to see it
     process = start_sweep(folder, *arguments, PRETEND_STEP=step, **slurm)
     ((_, worker), *_) = begun(folder, process)
+    above = psutil.Process(worker).parents()
     if lost == "worker":
         os.kill(worker, signal.SIGKILL)
     else:
@@ -431,6 +431,8 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert_made_once(steps(folder), 2 if lost == "worker" else 1)
+    for left in (one for one in above if one.name() == "slurmstepd"):  # of a node that is no more
+        left.kill()
 
 
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
