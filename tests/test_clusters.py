@@ -121,7 +121,10 @@ def csv_files(folder: pathlib.Path, workdir: str) -> dict[str, bytes]:
 class Dask:
     """A scheduler and two workers that others started, over TLS."""
 
-    def __init__(self, folder: pathlib.Path, preload: str, first: tuple[str, ...] = ()):
+    def __init__(
+        self, folder: pathlib.Path, preload: str, first: tuple[str, ...] = (), **environment: str
+    ):
+        """The first worker has more arguments; `environment` is both workers'."""
         security = Security.temporary()
         pems = security.get_tls_config_for_role("scheduler")
         for name, content in (("key.pem", pems["key"]), ("cert.pem", pems["cert"])):
@@ -169,6 +172,7 @@ class Dask:
                 "127.0.0.1:0",
                 *more,
                 **self.environment,
+                **environment,
             )
             for more in (first, ())
         ]
@@ -260,9 +264,9 @@ def test_a_scheduler_that_is_killed_ends_the_sweep_and_the_next_goes_on(folder):
 @pytest.mark.slow
 def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
     """Which goes on from the checkpoint; no step is made twice."""
-    made = Dask(folder, PRETEND, ("--lifetime", "20s"))
+    made = Dask(folder, PRETEND, ("--lifetime", "20s"), PRETEND_STEP="0.4")
     arguments = ("--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}")
-    status, out, err = sweep(folder, *arguments, PRETEND_STEP="0.4", **made.environment)
+    status, out, err = sweep(folder, *arguments, **made.environment)
     made.end()
     assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
     workers = []
