@@ -1,5 +1,6 @@
 """Checkpoints of pytrees with Orbax: written whole, the latest one found again after any stop."""
 
+import errno
 import os
 import pathlib
 
@@ -41,7 +42,8 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
         checkpoints.save(step, args=ocp.args.StandardSave(jax.device_get(_plain(tree))))
         checkpoints.wait_until_finished()
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
-        reason = str(error).splitlines()[0]
+        full = os.strerror(errno.ENOSPC)  # which is at the end of a long line
+        reason = full if full in str(error) else str(error).splitlines()[0]
         raise InputError(
             f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room and "
             "run the same command again"

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
@@ -105,8 +106,30 @@ def _compiled(function: Callable) -> Callable:
 
 
 def place(tree: Tree, mesh: Mesh | None) -> Tree:
-    """The arrays on every device of a mesh, once for all calls; without a mesh where they are."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The arrays on every device of a mesh, once for all calls; without a mesh where they are.
+
+    The devices may be of several processes, which all have the same arrays.
+    """
+    if mesh is None:
+        return tree
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def put(leaf: Any) -> Any:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) and leaf.is_fully_addressable:
+            # Keys of one process alone are not put on the devices of others.
+            data = jax.device_put(jax.random.key_data(leaf), everywhere)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jax.device_put(leaf, everywhere)
+
+    return jax.tree.map(put, tree)
+
+
+def _is_due(written: float, seconds: float) -> bool:
+    """Whether a checkpoint's time has come; of several processes the first one's clock counts."""
+    due = time.monotonic() - written >= seconds
+    if jax.process_count() == 1:
+        return due
+    return bool(multihost_utils.broadcast_one_to_all(np.array(due)))
 
 
 def prepare(
@@ -192,7 +215,7 @@ def train_network(
         check_loss(seen, where, step + 1)
         step += count
         done = step == config.initial_steps
-        if done or time.monotonic() - written >= keep.seconds:
+        if done or _is_due(written, keep.seconds):
             checkpoints.save(saved, step, (train_state, mark))
             written = time.monotonic()
         show(step / config.initial_steps, step=str(step), loss=f"{losses.mean():.4f}")
@@ -274,7 +297,7 @@ def run_strategy(
         more = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], more)
         records = jax.tree.map(lambda *leaves: np.concatenate(leaves), records, more)
         finished = np.asarray(kept < QUERIES)
-        if finished or time.monotonic() - written >= keep.seconds:
+        if finished or _is_due(written, keep.seconds):
             report(strategy, records)
             # One more than the queries, as the finished run may have as many as the one before.
             step = len(records.dice) - 1 + int(finished)

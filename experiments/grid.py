@@ -12,10 +12,11 @@ from absl import flags
 
 from al_jax.files.reading import full_path
 from al_jax.stack import InputError
-from experiments import command, simulate, stack_flags
+from experiments import command, processes, simulate, stack_flags
 
 FLAGS = flags.FLAGS
-WHOLE = ("workdir", "checkpoint_seconds", "devices")  # no part of what a run is
+# No part of what a run is.
+WHOLE = ("workdir", "checkpoint_seconds", "devices", *processes.NAMES)
 FILES = stack_flags.FILE_FLAGS  # stacks are npz here
 
 

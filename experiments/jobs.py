@@ -7,6 +7,7 @@ a folder; one that is done is not done again, one that was stopped goes on from 
 import contextlib
 import dataclasses
 import errno
+import filecmp
 import hashlib
 import json
 import logging
@@ -218,7 +219,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
     with own(run) as folder:
         if run.done:
             return
-        place_stack(run.network, folder)
+        place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
         prepared = driver.prepare(stack, config, setting["seed"], known=known(run.network, stack))
         initial = train(run.network, seconds, driver.silent, prepared)
@@ -286,15 +287,19 @@ def latest(checkpoints: pathlib.Path) -> int:
     return -1
 
 
-def place_stack(network: NetworkUnit, folder: pathlib.Path) -> None:
-    """stack.npz: the stack once more under another name, or a copy where there are no links."""
+def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
+    """stack.npz: the stack once more under another name, or a copy where there are no links.
+
+    One that is there and differs is a copy of a damaged stack.
+    """
     place = folder / "stack.npz"
-    if place.exists():
+    if place.exists() and filecmp.cmp(stack, place, shallow=False):
         return
+    place.unlink(missing_ok=True)
     try:
-        os.link(network.stack, place)
+        os.link(stack, place)
     except OSError:
-        write_whole(place, pathlib.Path(network.stack).read_bytes())
+        write_whole(place, pathlib.Path(stack).read_bytes())
 
 
 def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
@@ -306,7 +311,7 @@ def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
     try:
         with folders.open_workdir(unit.folder, unit.configuration, 60, identity) as folder:
             if isinstance(unit, RunUnit):
-                place_stack(unit.network, folder)
+                place_stack(unit.network.stack, folder)
             text = json.dumps({"error": line}, indent=2) + "\n"
             write_whole(folder / "error.json", text.encode())
     except (InputError, OSError) as error:

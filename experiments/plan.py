@@ -16,7 +16,7 @@ from al_jax.strategies import STRATEGIES
 from experiments import grid, runs, simulate
 from experiments.earlier import read_earlier
 from experiments.identity import AFTERWARDS, digest
-from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full
+from experiments.jobs import NetworkUnit, RefusedUnit, RunUnit, is_full, place_stack
 
 COLIN27 = "colin27.npz"  # what the shipped stack is called
 
@@ -39,19 +39,32 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Plann
 def keep_stack(workdir: pathlib.Path, path: str | None) -> tuple[pathlib.Path, int]:
     """A copy of a stack in the folder of the sweep, called by its content, and its sections.
 
-    Without a path it is the shipped stack.
+    Without a path it is the shipped stack. A copy that was damaged is written again, for the runs
+    that have it under another name too.
     """
     stack = load_default() if path is None else read_stack(path)
     kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
-    if not kept.exists():
+    if not _is_whole(kept):
         try:
             kept.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"{kept.parent}: {error.strerror}; choose another --workdir"
             ) from error
+        names = workdir.glob("runs/*/stack.npz") if kept.exists() else ()
+        damaged = [name for name in names if name.samefile(kept)]
         write_stack(kept, stack)
+        for name in damaged:
+            place_stack(kept, name.parent)
     return kept, stack.num_sections
+
+
+def _is_whole(kept: pathlib.Path) -> bool:
+    """Whether a copy is there and is the stack whose content names it."""
+    try:
+        return runs.digest_stack(read_stack(kept)) == kept.stem
+    except InputError:
+        return False
 
 
 def digest_weights(path: str | None) -> tuple[str | None, str]:

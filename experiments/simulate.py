@@ -35,7 +35,7 @@ from al_jax.simulation import Record
 from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import OPTIMISERS, TrainState
-from experiments import command, folders, runs, stack_flags
+from experiments import command, processes, runs, stack_flags
 from experiments.earlier import beginning, read_earlier
 from experiments.runs import TARGETS
 
@@ -55,6 +55,8 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
     flags.DEFINE_float("checkpoint_seconds", 10.0, "Least time between two checkpoints.", 0)
     flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
+    processes.define_flags()
+    flags.adopt_module_key_flags(processes)
 
 
 def define_config_flags() -> None:
@@ -163,6 +165,8 @@ def make_mesh(count: int) -> Mesh | None:
     devices = jax.devices()
     if count > len(devices):
         raise InputError(f"--devices={count}: JAX finds {len(devices)}; ask for no more")
+    if count < len(devices) and jax.process_count() > 1:
+        raise InputError(f"--devices={count}: several processes share all {len(devices)}")
     return None if count == 1 else Mesh(np.array(devices[:count]), ("sections",))
 
 
@@ -180,6 +184,7 @@ def print_table(summary: dict[str, dict]) -> None:
 def main() -> None:
     """Simulates every strategy on one stack."""
     check_strategies(FLAGS.strategies)
+    processes.join()
     mesh = make_mesh(FLAGS.devices)
     stack = stack_flags.load_stack()
     weights, config = read_setting(stack)
@@ -193,7 +198,7 @@ def main() -> None:
     known = None if earlier is None else fit_to(earlier, stack.names)
     prepared = driver.prepare(stack, config, FLAGS.seed, mesh, known)
     adapt = beginning(weights, earlier, stack.names)
-    with folders.open_workdir(FLAGS.workdir, configuration) as workdir:
+    with processes.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, adapt, config, configuration)
 
 
@@ -207,7 +212,8 @@ def simulate_into(
 ) -> None:
     """The run itself; everything it writes goes into `workdir`."""
     state, total = prepared.state, float(prepared.task.total)
-    keep = Checkpointing(workdir / "checkpoints", FLAGS.checkpoint_seconds)
+    # Of several processes all read the checkpoints.
+    keep = Checkpointing(pathlib.Path(FLAGS.workdir, "checkpoints"), FLAGS.checkpoint_seconds)
     print(
         f"{stack.num_sections} sections of {stack.images.shape[1]}x{stack.images.shape[2]}, "
         f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}",

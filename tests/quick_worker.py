@@ -3,7 +3,7 @@
 It compiles at once, so that a sweep on a real cluster takes seconds.
 """
 
-import tiny  # in this file's folder
+import tiny
 
 from al_jax import simulation
 from experiments.jobs import dask_setup

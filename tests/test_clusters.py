@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 import tiny
 from commands import caller, flags_of
@@ -21,9 +22,12 @@ from experiments import clusters, report
 from experiments import sweep as sweep_command
 from experiments.report.runs import read_sweep
 
-ROOT = pathlib.Path(__file__).parents[1]
-PRETEND = str(ROOT / "tests" / "pretend_worker.py")
-QUICK = str(ROOT / "tests" / "quick_worker.py")
+TESTS = pathlib.Path(__file__).parent
+ROOT = TESTS.parent
+PRETEND = str(TESTS / "pretend_worker.py")
+QUICK = str(TESTS / "quick_worker.py")
+# Dask copies what a worker loads, so what that imports is not beside it.
+MODULES = f"{ROOT}{os.pathsep}{TESTS}"
 PATIENCE = 120
 # One core a worker, whatever the machine has, so that all round alike.
 CORE = str(min(os.sched_getaffinity(0)))
@@ -65,7 +69,7 @@ def start(folder: pathlib.Path, *command: str, **environment: str) -> subprocess
     return subprocess.Popen(
         ["taskset", "-c", CORE, sys.executable, *command],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": MODULES} | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -79,7 +83,7 @@ def start_sweep(folder: pathlib.Path, *arguments: str, **environment: str) -> su
 
 def sweep(folder: pathlib.Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
     process = start_sweep(folder, *arguments, **environment)
-    out, err = process.communicate(timeout=PATIENCE * 5)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
@@ -117,7 +121,10 @@ def csv_files(folder: pathlib.Path, workdir: str) -> dict[str, bytes]:
 class Dask:
     """A scheduler and two workers that others started, over TLS."""
 
-    def __init__(self, folder: pathlib.Path, preload: str, first: tuple[str, ...] = ()):
+    def __init__(
+        self, folder: pathlib.Path, preload: str, first: tuple[str, ...] = (), **environment: str
+    ):
+        """The first worker has more arguments; `environment` is both workers'."""
         security = Security.temporary()
         pems = security.get_tls_config_for_role("scheduler")
         for name, content in (("key.pem", pems["key"]), ("cert.pem", pems["cert"])):
@@ -165,6 +172,7 @@ class Dask:
                 "127.0.0.1:0",
                 *more,
                 **self.environment,
+                **environment,
             )
             for more in (first, ())
         ]
@@ -256,9 +264,9 @@ def test_a_scheduler_that_is_killed_ends_the_sweep_and_the_next_goes_on(folder):
 @pytest.mark.slow
 def test_a_worker_at_its_wall_time_leaves_its_run_to_another(folder):
     """Which goes on from the checkpoint; no step is made twice."""
-    made = Dask(folder, PRETEND, ("--lifetime", "25s"))
+    made = Dask(folder, PRETEND, ("--lifetime", "20s"), PRETEND_STEP="0.4")
     arguments = ("--strategies=BDa_CE", "--seed=0,1", f"--cluster={made.file}")
-    status, out, err = sweep(folder, *arguments, PRETEND_STEP="0.25", **made.environment)
+    status, out, err = sweep(folder, *arguments, **made.environment)
     made.end()
     assert (status, out.split("; ")[0]) == (0, "out: 2 runs: 2 ran, 0 were there, 0 failed"), err
     workers = []
@@ -334,8 +342,6 @@ def test_another_user_cannot_connect(folder, monkeypatch, keys):
         )
         assert intruder.stdout.startswith("kept out: "), intruder.stderr
         assert client.submit(abs, -1).result() == 1  # who has the keys may
-        import psutil
-
         own = psutil.Process()
         for process in (own, *own.children(recursive=True)):
             hosts = {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"}
@@ -367,7 +373,7 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         "walltime": "00:10:00",
         "python": sys.executable,
         "log-directory": str(base / "log"),
-        "job-script-prologue": [f"export PYTHONPATH={ROOT}"],
+        "job-script-prologue": [f"export PYTHONPATH={MODULES}"],
     }
     (base / "jobqueue.yaml").write_text(json.dumps({"jobqueue": {"slurm": settings}}))
     yield {"SLURM_CONF": str(base / "slurm.conf"), "DASK_CONFIG": str(base / "jobqueue.yaml")}
@@ -388,7 +394,6 @@ def preloading(slurm: dict[str, str], file: str) -> None:
     pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
 
 
-@pytest.mark.slow
 def test_every_cluster_gives_the_same_bytes(here, folder, slurm):
     """Here, by a TLS scheduler with two workers, and by SLURM."""
     status, _, err = here(*REAL, "--workdir=local")
@@ -416,6 +421,7 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
     step = "0.1" if lost == "worker" else "0.8"  # it takes SLURM half a minute to see it
     process = start_sweep(folder, *arguments, PRETEND_STEP=step, **slurm)
     ((_, worker), *_) = begun(folder, process)
+    above = psutil.Process(worker).parents()
     if lost == "worker":
         os.kill(worker, signal.SIGKILL)
     else:
@@ -429,6 +435,8 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert_made_once(steps(folder), 2 if lost == "worker" else 1)
+    for left in (one for one in above if one.name() == "slurmstepd"):  # of a node that is no more
+        left.kill()
 
 
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):

@@ -7,6 +7,7 @@ only pretend (`pretend_worker`).
 import contextlib
 import csv
 import dataclasses
+import io
 import itertools
 import json
 import os
@@ -397,6 +398,27 @@ def test_a_stack_that_a_worker_cannot_read_is_a_failure_with_a_line(folder):
         assert not list(pathlib.Path(unit.folder).glob(".*"))
 
 
+def test_a_copy_of_a_stack_that_was_damaged_is_written_again(folder):
+    """For runs that share it by a link, and for those that have a copy of it."""
+    (run,) = planned_by(folder, "--stack=a.npz", "--strategies=Da")
+    kept = pathlib.Path(run.network.stack)
+    whole = kept.read_bytes()
+    linked, copied = (folder / "runs" / name for name in ("linked", "copied"))
+    for place in (linked, copied):
+        place.mkdir(parents=True)
+    jobs.place_stack(kept, linked)
+    for damage in (whole[:-100], (folder / "b.npz").read_bytes()):
+        with open(kept, "r+b") as file:  # as a disk does: every name of it is damaged
+            file.write(damage)
+            file.truncate()
+        (copied / "stack.npz").write_bytes(damage)
+        assert planned_by(folder, "--stack=a.npz", "--strategies=Da") == [run]
+        assert kept.read_bytes() == (linked / "stack.npz").read_bytes() == whole
+        assert kept.samefile(linked / "stack.npz")
+        jobs.place_stack(kept, copied)  # as a run does when it begins
+        assert (copied / "stack.npz").read_bytes() == whole
+
+
 def test_units_and_settings_survive_as_plain_data(folder):
     (run,) = planned_by(
         folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0.25", "--crop=32", "--field=paper"
@@ -587,6 +609,24 @@ def test_its_report_is_of_the_runs_that_ended(undisturbed, tmp_path):
     }
     with open(tmp_path / "problems.csv", newline="") as file:
         assert {row["kind"] for row in csv.DictReader(file)} == {"failed"}
+
+
+def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed):
+    workdir = bench.folder / "running"
+    shutil.copytree(undisturbed[0], workdir)
+    process = bench.start(workdir, "--strategies=Da", "--seed=2", "--query_steps=1000000")
+    begun = time.monotonic()
+    while len(list(workdir.glob("runs/*/queries.csv"))) < 5:  # one that does not end has begun
+        assert time.monotonic() - begun < PATIENCE and process.poll() is None
+        time.sleep(0.05)
+    found = reported(bench, workdir, 0)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    rows = csv.DictReader(io.StringIO(found["problems.csv"].decode()))
+    assert "has not ended; go on with the sweep" in {row["why"] for row in rows}
+    before = reported(bench, undisturbed[0], 0)
+    assert all(found[name] == before[name] for name in before if name != "problems.csv")
 
 
 def test_the_same_sweep_again_repeats_nothing(bench, undisturbed):

@@ -1,0 +1,15 @@
+"""One of two processes that share a run; `test_processes.py` starts both.
+
+    python two_processes.py FLAGS OF EXPERIMENTS.SIMULATE
+
+The network compiles at once.
+"""
+
+import tiny
+
+from al_jax import simulation
+from experiments import command, simulate
+
+simulation.make_network = lambda _, num_classes: tiny.make("pixelwise", num_classes)
+simulate.define_flags()
+command.run(simulate.main)
