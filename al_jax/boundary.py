@@ -110,7 +110,8 @@ def kept_length(
       proposal: [H, W] bool, what it was made from.
       free: [H, W] bool, inside pixels that were not traced before; cracks count where both of
         their pixels are free, so that all of `mask` is its effort (`state.annotate`).
-      tolerance: static, pixels; a crack is kept if the middle of one of the proposal's is as near.
+      tolerance: static, pixels; a crack is kept if the middle of one of the proposal's is as near
+        that has the structure on the same side.
 
     Returns:
       Scalar float32, pixels, at most `total_length(mask, free)`.
@@ -145,11 +146,13 @@ def corrected(
 
 
 def _kept(mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int) -> jax.Array:
-    """The cracks of `mask` that are near one of the proposal's, as of `_crack_grid`."""
+    """The cracks of `mask` that are near one of the proposal's, as of `_crack_grids`, [2H, 2W]."""
     chex.assert_rank([mask, proposal, free], 2)
     chex.assert_equal_shape([mask, proposal, free])
-    there = _crack_grid(proposal, free)
-    return _crack_grid(mask, free) & _near(there, 2 * tolerance)  # the grid has two steps a pixel
+    kept = jnp.zeros((2 * mask.shape[0], 2 * mask.shape[1]), bool)
+    for own, there in zip(_crack_grids(mask, free), _crack_grids(proposal, free), strict=True):
+        kept |= own & _near(there, 2 * tolerance)  # the grid has two steps a pixel
+    return kept
 
 
 def _near(there: jax.Array, reach: int) -> jax.Array:
@@ -165,16 +168,21 @@ def _near(there: jax.Array, reach: int) -> jax.Array:
     return near
 
 
-def _crack_grid(mask: jax.Array, free: jax.Array) -> jax.Array:
-    """[2H, 2W] bool: pixels at even places, and between two of them whether there is a crack."""
+def _crack_grids(mask: jax.Array, free: jax.Array) -> list[jax.Array]:
+    """[2H, 2W] bool: pixels at even places, and between two of them whether there is a crack.
+
+    One for each side on which the mask is: outlines that meet from both sides are not alike.
+    """
     height, width = mask.shape
-    grid = jnp.zeros((2 * height, 2 * width), bool)
+    grids = []
     for down, right in ((0, 1), (1, 0)):
         first, second = _neighbours(mask, down, right)
-        counted = jnp.logical_and(*_neighbours(free, down, right)) & (first != second)
+        counted = jnp.logical_and(*_neighbours(free, down, right))
         rows, columns = counted.shape
-        grid = grid.at[down : down + 2 * rows : 2, right : right + 2 * columns : 2].set(counted)
-    return grid
+        place = (slice(down, down + 2 * rows, 2), slice(right, right + 2 * columns, 2))
+        for crack in (first & ~second, ~first & second):
+            grids.append(jnp.zeros((2 * height, 2 * width), bool).at[place].set(counted & crack))
+    return grids
 
 
 def remaining_effort(

@@ -316,9 +316,10 @@ def _mark(prepared: Prepared, config: Config, what: str) -> np.ndarray:
     """
     sections, state = prepared.task.sections, prepared.state
     known = (prepared.task.present, sections.low, sections.high, state.annotated, state.unlabelled)
-    keys = jax.tree.map(jax.random.key_data, prepared.keys)
+    # What the person's key does, the settings and the other keys say.
+    keys = jax.tree.map(jax.random.key_data, prepared.keys.replace(person=None))
     text = hashlib.sha256(f"{_changed(config, Config())}{what}".encode())
-    for leaf in jax.tree.leaves((known, keys)):
+    for leaf in jax.tree.leaves((known, keys, prepared.task.known)):
         text.update(np.asarray(leaf).tobytes())
     return np.frombuffer(text.digest(), np.uint32)
 

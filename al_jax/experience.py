@@ -83,7 +83,7 @@ def experience_of(
         convention=convention,
         lengths=np.stack([state.length_sum, state.length_count]),
         offered=np.asarray(state.offered),
-        dice=np.asarray(learner.dice[0]),
+        dice=np.where(np.diagonal(state.length_count) > 0, learner.dice[0], np.nan),
     )
 
 
@@ -149,35 +149,18 @@ def with_experience(
 
 
 def combine(several: Sequence[Experience]) -> Experience:
-    """One experience: the network of the first, all lengths, mean Dice.
+    """One experience: the first, with what the others know of the outlines of its classes.
 
     `pretraining.pretrain` trains one network on several stacks.
     """
     first = several[0]
-    names = tuple(dict.fromkeys(name for one in several for name in one.names))
-    lengths = np.zeros((2, len(names), len(names)), np.float32)
-    offered = np.zeros((2, len(names)), np.float32)
-    dice = []
+    lengths, offered = np.zeros_like(first.lengths), np.zeros_like(first.offered)
     for one in several:
-        own = np.array([names.index(name) for name in one.names])
-        lengths[:, own[:, None], own] += one.lengths
-        offered[:, own] += one.offered
-        dice.append(np.full(len(names), np.nan, np.float32))
-        dice[-1][own] = one.dice
-    known = ~np.isnan(dice)
-    mean = np.nansum(dice, 0) / np.maximum(known.sum(0), 1)
-    old = _places(first.names, names)
-    weights = dict(first.weights)
-    for path, value in weights.items():
-        if path.startswith(_SCORE):  # the first network does not know the others' classes
-            weights[path] = np.where(old >= 0, value[..., old], 0).astype(value.dtype)
-    return first._replace(
-        names=names,
-        weights=weights,
-        lengths=lengths,
-        offered=offered,
-        dice=np.where(known.any(0), mean, np.nan).astype(np.float32),
-    )
+        place = _places(one.names, first.names)
+        own = np.flatnonzero(place >= 0)
+        lengths[:, own[:, None], own] += one.lengths[:, place[own][:, None], place[own]]
+        offered[:, own] += one.offered[:, place[own]]
+    return first._replace(lengths=lengths, offered=offered)
 
 
 def flat_weights(params: chex.ArrayTree) -> dict[str, np.ndarray]:
@@ -214,9 +197,11 @@ def read_experience(path: str | os.PathLike) -> Experience:
     shapes = {"lengths": (2, len(names), len(names)), "offered": (2, len(names))}
     shapes["dice"] = (len(names),)
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or np.isinf(arrays[name]).any():
+        array, unknown = arrays[name], name == "dice"
+        whole = array.dtype.kind == "f" and array.shape == shape
+        if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
             raise InputError(f"{path}: '{name}' is damaged; export it again")
-    if not all(np.isfinite(value).all() for value in weights.values()):
+    if not all(v.dtype.kind == "f" and np.isfinite(v).all() for v in weights.values()):
         raise InputError(f"{path}: its weights are not finite; export it again")
     return Experience(
         names=names,

@@ -33,7 +33,7 @@ class Person:
     Attributes:
       correct: the person sees the network's proposal, and corrects it where that is less to draw.
       tolerance: pixels; outline of the answer that is as near to the proposal's is kept as it is.
-      look: what it costs to look at a proposal that is corrected or accepted, pixels of outline.
+      glance: cost of looking at a proposal that is corrected or accepted, pixels of outline.
       tremor: standard deviation in pixels of the smooth field by which outlines are displaced. A
         section has one field, so that structures stay side by side.
       skips: share of the pairs that are answered only when nothing else is left to ask.
@@ -43,14 +43,14 @@ class Person:
 
     correct: bool = False
     tolerance: int = 1
-    look: float = 5.0
+    glance: float = 5.0
     tremor: float = 0.0
     skips: float = 0.0
     range_errors: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses negative numbers, and shares above 1."""
-        if min(self.tolerance, self.look, self.tremor, self.skips, self.range_errors) < 0:
+        if min(self.tolerance, self.glance, self.tremor, self.skips, self.range_errors) < 0:
             raise ValueError("what a person does is told by numbers of at least 0")
         if max(self.skips, self.range_errors) > 1:
             raise ValueError("skips and range_errors are shares, at most 1")
@@ -269,6 +269,7 @@ def said_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) 
     said = right | (after & out[0]) | (before & out[1])
     first, last = right & ~before, right & ~after
     said &= ~((first & into[0]) | (last & into[1]))
+    said = said.at[:, 0].set(right[:, 0])  # what is left of a section is background
     # A structure of one section or two is not said to be nowhere.
     return jnp.where(said.any(0), said, right)
 
@@ -309,8 +310,8 @@ def corrected_answer(
     free = inside & (state.labels[section] == UNLABELLED)
     kept = kept_length(mask, proposal, free, person.tolerance)
     left = total_length(mask & free, free)
-    corrects = kept > person.look
-    drawn = jnp.where(corrects, left - kept + person.look, left)
+    corrects = kept > person.glance
+    drawn = jnp.where(corrects, left - kept + person.glance, left)
     mask = jnp.where(corrects, corrected(mask, proposal, free, person.tolerance), mask)
     state, left = annotate(state, section, structure, mask, inside, drawn=drawn)
     return state, left, drawn

@@ -145,19 +145,21 @@ def annotate(
     seen = state.seen[near] | there
     pairs = (there[:, None] & seen[None, :]) | (seen[:, None] & there[None, :])
     offered, share = state.offered, jnp.float32(1)
+    read: list[jax.Array | float] = [lengths, pixels]
     if drawn is not None:
         offered += this * jnp.stack([left, drawn])[:, None]
         share = jnp.where(left > 0, drawn / jnp.maximum(left, 1), 1)
+        read.append(drawn)
     return (
         state.replace(
-            labels=xla.write_row(state.labels, place, new, read=(lengths, pixels)),
+            labels=xla.write_row(state.labels, place, new, read=read),
             annotated=state.annotated.at[place].set(before | this, mode="drop"),
             seen=state.seen.at[place].set(seen, mode="drop"),
             unlabelled=state.unlabelled.at[place].add(-pixels, mode="drop"),
             length_sum=state.length_sum + pairs * lengths,
             length_count=state.length_count + pairs,
             traced=state.traced.at[place].add(left * share, mode="drop"),
-            outlined=state.outlined.at[place].add(whole * share, mode="drop"),
+            outlined=state.outlined.at[place].add(whole * jnp.minimum(share, 1), mode="drop"),
             offered=offered,
             step=state.step + exists,
         ),

@@ -41,7 +41,7 @@ from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
 from al_jax.files.whole import write_whole
 from al_jax.metrics import presence
-from al_jax.oracle import initial_queries
+from al_jax.oracle import Person, initial_queries
 from al_jax.session import Question, Session, Settings
 from al_jax.session.classes import make_classes
 from al_jax.session.exchange import MANIFEST, read_answer, read_manifest, write_question
@@ -61,6 +61,7 @@ from experiments import command, simulate, stack_flags
 from experiments.earlier import read_earlier
 
 FLAGS = flags.FLAGS
+PERSON = tuple(field.name for field in dataclasses.fields(Person))
 COMMANDS = (
     "init",
     "suggest",
@@ -168,6 +169,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     weights, config = simulate.read_setting(images)
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
+    command.refuse((*PERSON, "start"), "in a session, where a person answers")
     if FLAGS.ranges is not None:
         in_range = in_range_of(read_ranges(FLAGS.ranges), images)
     elif truth is not None:

@@ -60,7 +60,7 @@ class NetworkUnit:
     configuration: dict[str, Any]
     stack: str
     weights: str | None
-    earlier: tuple[str, ...] = ()
+    earlier: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def key(self) -> str:

@@ -125,7 +125,7 @@ def _plan_run(
             network,
             str(stack),
             grid.weights_file(values),
-            earlier,
+            list(earlier),
         ),
     )
 
@@ -133,7 +133,12 @@ def _plan_run(
 def initial_config(config: Config) -> Config:
     """What of a configuration the initial network depends on; the rest as it is by default."""
     default = Config()
-    return dataclasses.replace(config, **{name: getattr(default, name) for name in AFTERWARDS})
+    person = config.person  # what of it shapes the start
+    start = dataclasses.replace(
+        default.person, tremor=person.tremor, range_errors=person.range_errors
+    )
+    others = {name: getattr(default, name) for name in AFTERWARDS}
+    return dataclasses.replace(config, **others | {"person": start})
 
 
 def _folder(parent: pathlib.Path, configuration: dict[str, Any]) -> str:

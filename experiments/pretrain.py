@@ -52,6 +52,8 @@ def find_stacks() -> dict[str, pathlib.Path]:
             raise InputError(
                 f"{FLAGS.stacks}: has no {name}.npz; it has {', '.join(paths) or 'none'}"
             )
+    if FLAGS.held_out in FLAGS.leave_out:
+        raise InputError(f"--leave_out and --held_out both name {FLAGS.held_out}; leave one out")
     left = {name: path for name, path in paths.items() if name not in FLAGS.leave_out}
     if len(left) < 2:
         raise InputError(f"{FLAGS.stacks}: leaves {len(left)} stacks; two at least are needed")
@@ -77,8 +79,11 @@ def drawn_alone(learnt: Experience, stack: Stack, config: Config) -> dict:
 
 def main() -> None:
     """Trains, judges, and writes."""
+    command.refuse(("from", "weights"), "here, where a network begins from scratch")
     paths = find_stacks()
     judge = FLAGS.held_out or list(paths)[-1]
+    if not full_path(FLAGS.out).absolute().parent.is_dir():
+        raise InputError(f"--out={FLAGS.out}: its folder does not exist; make it")
     stacks = {name: read_stack(path) for name, path in paths.items()}
     library = pretraining.make_library([s for name, s in stacks.items() if name != judge])
     config = simulate.read_config("plain", len(library.stacks))

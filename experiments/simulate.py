@@ -94,7 +94,7 @@ def define_config_flags() -> None:
     )
     flags.DEFINE_bool("correct", None, "Proposals are corrected where that is less to draw.")
     flags.DEFINE_integer("tolerance", None, "Outline as near to a proposal's is kept, pixels.", 0)
-    flags.DEFINE_float("look", None, "Cost of looking at a proposal, pixels of outline.", 0)
+    flags.DEFINE_float("glance", None, "Cost of looking at a proposal, pixels of outline.", 0)
     flags.DEFINE_float("tremor", None, "How far outlines are off, standard deviation in pixels.", 0)
     flags.DEFINE_float("skips", None, "Share of questions that are put off.", 0, 1)
     flags.DEFINE_float("range_errors", None, "Share of ranges' ends a section off.", 0, 1)
@@ -110,9 +110,9 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
     """
     usual = preset(values.preset, num_sections)
     if values["from"].value:  # the network has learnt
-        usual = dataclasses.replace(
-            usual, initial_steps=0, start="needed", query_learning_rate=CARRIED_RATE
-        )
+        usual = dataclasses.replace(usual, initial_steps=0, start="needed")
+        if (values.optimiser or usual.training.optimiser) == "adamw":
+            usual = dataclasses.replace(usual, query_learning_rate=CARRIED_RATE)
 
     def changed(settings: Any) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(settings)} & set(values)
@@ -124,8 +124,15 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
         usual.training,
         **changed(usual.training) | {"convention": convention, "augmentation": augmentation},
     )
-    person = dataclasses.replace(usual.person, **changed(usual.person))
-    return dataclasses.replace(usual, **changed(usual) | {"training": training, "person": person})
+    try:
+        person = dataclasses.replace(usual.person, **changed(usual.person))
+        nested = {"training": training, "person": person}
+        config = dataclasses.replace(usual, **changed(usual) | nested)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if not config.initial_steps and not values["from"].value:
+        raise InputError("--initial_steps=0 leaves the network untrained; give --from as well")
+    return config
 
 
 def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:

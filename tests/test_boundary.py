@@ -273,14 +273,18 @@ def test_remaining_effort_is_no_product_of_rounded_lengths():
 
 
 def _cracks(mask, free):
-    """Middles (y, x) of the cracks of a mask between free pixels, one pixel pair at a time."""
+    """(y, x, side) of the cracks of a mask between free pixels, one pixel pair at a time.
+
+    Sides, of which there are four, are far from each other.
+    """
     found = []
     for (y, x), own in np.ndenumerate(mask):
         for dy, dx in ((0, 1), (1, 0)):
             v, u = y + dy, x + dx
             if v < mask.shape[0] and u < mask.shape[1] and free[y, x] and free[v, u]:
-                found += [(y + dy / 2, x + dx / 2)] if own != mask[v, u] else []
-    return np.array(found).reshape(-1, 2)
+                side = 100 * (2 * dy + own)
+                found += [(y + dy / 2, x + dx / 2, side)] if own != mask[v, u] else []
+    return np.array(found).reshape(-1, 3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -315,6 +319,16 @@ def test_a_correction_leaves_what_is_near_enough():
     np.testing.assert_array_equal(found[:, 8:10], mask[:, 8:10])  # three rows off: drawn
     # What was traced before stays out of it.
     np.testing.assert_array_equal(boundary.corrected(mask, proposal, ~free, 1), mask)
+
+
+def test_what_lies_on_the_other_side_of_an_outline_keeps_nothing_of_it():
+    """A square, and the ring around it as the proposal: all cracks lie together, none is alike."""
+    mask = np.zeros((11, 11), bool)
+    mask[3:8, 3:8] = True
+    ring = ~mask
+    free = np.ones(mask.shape, bool)
+    assert float(boundary.kept_length(mask, ring, free, 0)) == 0
+    np.testing.assert_array_equal(boundary.corrected(mask, ring, free, 0), mask)
 
 
 def test_an_answer_keeps_all_of_itself_and_no_more_than_its_effort():

@@ -124,10 +124,10 @@ def test_settings_count_where_they_are_not_at_their_defaults():
         np.testing.assert_array_equal(*same)
 
 
-@pytest.mark.parametrize("steps", ["initial_steps", "query_steps"])
-def test_a_training_has_a_step_at_least(steps):
-    with pytest.raises(ValueError, match="must be at least 1"):
-        Config(**{steps: 0})
+@pytest.mark.parametrize("steps", [{"initial_steps": -1}, {"query_steps": 0}])
+def test_an_update_has_a_step_at_least(steps):
+    with pytest.raises(ValueError, match="initial_steps must be at least 0 and query_steps at"):
+        Config(**steps)
     with pytest.raises(ValueError, match="strategy 'foo' is not one of"):
         simulation.alike("foo")
 

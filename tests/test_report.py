@@ -503,6 +503,7 @@ def test_a_table_as_a_run_writes_it_is_read(tmp_path):
         predicted_dice=np.array([np.nan, 0.5], np.float32),
         predicted_length=np.array([np.nan, 7], np.float32),
         length=np.array([30, 8], np.float32),
+        drawn=np.array([30, 8], np.float32),
         effort=np.array([0.15, 0.9], np.float32),
         effort_own=np.array([0.1, 0.7], np.float32),
         dice=np.array([0.2, 0.95], np.float32),

@@ -34,7 +34,14 @@ SETTINGS = (
     "--target_dice=1",
     "--checkpoint_seconds=0",
 )
-RESULTS = ("queries.csv", "result.json", "curve.png", "annotations.png", "config.json")
+RESULTS = (
+    "queries.csv",
+    "result.json",
+    "curve.png",
+    "annotations.png",
+    "config.json",
+    "experience.npz",
+)
 PATIENCE = 300  # seconds for one run on a busy machine
 
 
@@ -182,6 +189,7 @@ def test_columns_of_the_table_of_queries(rows):
         "predicted_dice",
         "predicted_length",
         "actual_length",
+        "drawn_length",
         "effort_px",
         "effort_percent",
         "effort_own_percent",

@@ -203,7 +203,11 @@ def test_a_file_with_two_grids(folder):
         (["--jobs=0"], None, "flag --jobs=0: "),
         (["--config=none.toml"], None, "none.toml: cannot be read (No such file or directory)"),
         ([], "alpha = ", "bad.toml: cannot be read (Invalid value"),
-        ([], "alhpa = 1", "bad.toml: 'alhpa' is no setting; use stack, seed, weights, preset"),
+        (
+            [],
+            "alhpa = 1",
+            "bad.toml: 'alhpa' is no setting; use stack, seed, weights, from, preset",
+        ),
         ([], "alpha = [0, 2]", "bad.toml: flag --alpha=2: "),
         ([], "[[grid]]\nseed = 0.5", "bad.toml: flag --seed=0.5: "),
         ([], "[alpha]\na = 1", "bad.toml: 'alpha' is neither a value nor a list of values"),

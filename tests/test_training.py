@@ -106,7 +106,7 @@ def test_the_loss_goes_down():
 
 @pytest.mark.parametrize(("count", "batch"), [(5, 2), (4, 2), (3, 8), (1, 8), (7, 7), (9, 8)])
 def test_every_epoch_visits_every_section(monkeypatch, count, batch):
-    def spy(key, sections, partial, chosen, setting):
+    def spy(key, sections, partial, chosen, *_):
         return chosen
 
     monkeypatch.setattr(training, "random_batch", spy)

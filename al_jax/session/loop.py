@@ -492,7 +492,8 @@ def _store(
         if how != "absent":
             event["how"] = how
         beside = {}
-        if question is not None and question.proposal is not None:
+        # Beside an answer that is corrected, the proposal is that answer.
+        if question is not None and question.proposal is not None and old is None:
             beside = _beside_proposal(session, before, question, mask)
         drawn = ledger.drawn(event | beside)
         after, report = state_of.answer(before, session.images, section, structure, mask, drawn)

@@ -267,7 +267,8 @@ class Trainer:
     def _assess(
         self, train_state: TrainState, state: ALState, sections: Sections, where: jax.Array
     ) -> tuple:
-        return assess(train_state, state, sections, self.lessons, where=where)
+        known = None if self._known is None else self._known.dice
+        return assess(train_state, state, sections, self.lessons, where=where, known=known)
 
     def _piece(
         self,
