@@ -1,8 +1,11 @@
-"""Where the tests find the scans that are not shipped."""
+"""Where the tests find the scans that are not shipped, and what they leave behind."""
 
+import gc
 import os
 import pathlib
+from collections.abc import Iterator
 
+import jax
 import pytest
 
 
@@ -14,3 +17,15 @@ def shared() -> pathlib.Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no scans at {folder}: set AL_JAX_DATA to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_forgotten() -> Iterator[None]:
+    """Compiled programs of a module go with it.
+
+    Each is some maps of memory, of which Linux gives a process 65,530: one that runs half of all
+    tests would come to more, and be aborted.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
