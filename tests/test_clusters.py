@@ -1,5 +1,6 @@
 """Sweeps on clusters: TLS scheduler and workers, a real SLURM, and who is kept out."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -435,8 +436,10 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert_made_once(steps(folder), 2 if lost == "worker" else 1)
-    for left in (one for one in above if one.name() == "slurmstepd"):  # of a node that is no more
-        left.kill()
+    for one in above:  # what a node that is no more leaves
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if one.name() == "slurmstepd":
+                one.kill()
 
 
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
