@@ -150,9 +150,8 @@ def prepare(
     bare = dataclasses.replace(stack, sections=(), colours=None)
     # A copy that becomes the task, which would be a second one else.
     task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
-    task = task.replace(known=known)
     keys = simulation.make_keys(jax.random.key(seed))
-    task = oracle.meet(keys.person, task, config.person)
+    task = oracle.meet(keys.person, task.replace(known=known), config.person)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")

@@ -4,7 +4,6 @@ An `Experience` holds a network's weights, the sums behind B and how well each s
 `fit_to` puts it into the order of another stack's classes; what is new starts as the paper's do.
 """
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from flax import struct, traverse_util
 
 from al_jax.files.reading import full_path, reading
-from al_jax.files.whole import write_whole
+from al_jax.files.whole import write_npz
 from al_jax.learner import Learner
 from al_jax.stack import InputError
 from al_jax.state import ALState
@@ -174,10 +173,7 @@ def write_experience(path: str | os.PathLike, experience: Experience) -> None:
     arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
     fields = experience._asdict()
     del fields["weights"]
-    arrays |= {key: np.asarray(value) for key, value in fields.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_npz(path, arrays | fields)
 
 
 def read_experience(path: str | os.PathLike) -> Experience:

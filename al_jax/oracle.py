@@ -178,15 +178,12 @@ class Task(struct.PyTreeNode):
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
 
-def make_task(
-    stack: Stack, config: Config, mesh: Mesh | None = None, known: Known | None = None
-) -> Task:
+def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
     """Presence and lengths of a stack's truth, section by section.
 
     Args:
       stack, config: the simulation.
       mesh: devices that share the sections; the numbers agree to rounding.
-      known: from earlier stacks.
     """
     stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
     lengths = jax.lax.map(
@@ -197,7 +194,6 @@ def make_task(
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),
-        known=known,
         mesh=xla.without_axes_types(mesh),
     )
 
@@ -230,9 +226,6 @@ def meet(key: jax.Array, task: Task, person: Person) -> Task:
       key: draws what the person does; the same for every strategy.
       task: the stack.
       person: who answers.
-      start: what is traced before the first query, of `STARTS`: a 'central' section of each
-        structure, that of structures of which nothing is known from earlier stacks ('needed'), or
-        'none'.
     """
     key_late, key_field = jax.random.split(key)
     if person.skips:

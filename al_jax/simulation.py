@@ -87,9 +87,9 @@ class Record(struct.PyTreeNode):
     loss: chex.Array
 
 
-def recipe_of(task: Task, config: Config, loss: str = "partial") -> Recipe:
-    """The network for the task's classes, and how it is trained."""
-    return Recipe(make_network(config.network, task.present.shape[1]), config.training, loss)
+def recipe_of(num_classes: int, config: Config, loss: str = "partial") -> Recipe:
+    """The network for so many classes, and how it is trained."""
+    return Recipe(make_network(config.network, num_classes), config.training, loss)
 
 
 def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
@@ -102,7 +102,7 @@ def lessons_for(num_classes: int, config: Config, strategy: str = "BDa") -> Less
     """The same of any stack of so many classes."""
     method = STRATEGIES[strategy]
     return Lessons(
-        recipe=Recipe(make_network(config.network, num_classes), config.training, method.loss),
+        recipe=recipe_of(num_classes, config, method.loss),
         initial_steps=config.initial_steps,
         query_steps=config.query_steps,
         learning_rate=config.learning_rate,
@@ -118,7 +118,7 @@ def initial_train_state(
     key: jax.Array, task: Task, config: Config, params: chex.ArrayTree | None = None
 ) -> TrainState:
     """The untrained network: weights drawn from `key`, or the published ones in `params`."""
-    return init_train_state(key, recipe_of(task, config), params)
+    return init_train_state(key, recipe_of(task.present.shape[1], config), params)
 
 
 def train_initial(
@@ -133,7 +133,8 @@ def train_initial(
     steps: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """The initial training on a strategy's loss; `learner.learn_first` says more."""
-    lessons = dataclasses.replace(lessons_of(task, config), recipe=recipe_of(task, config, loss))
+    recipe = recipe_of(task.present.shape[1], config, loss)
+    lessons = dataclasses.replace(lessons_of(task, config), recipe=recipe)
     return learn_first(
         key, train_state, state, task.sections, lessons, first_step=first_step, steps=steps
     )
@@ -390,7 +391,8 @@ def simulate(
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     keys = make_keys(key)
-    task = meet(keys.person, make_task(stack, config, mesh, known), config.person)
+    task = make_task(stack, config, mesh).replace(known=known)
+    task = meet(keys.person, task, config.person)
     state = start(keys.start, task, config)
     train_state = initial_train_state(keys.weights, task, config, params)
     losses = jnp.zeros(1)

@@ -17,7 +17,6 @@ of each.
 import contextlib
 import dataclasses
 import importlib
-import io
 import json
 import os
 import pathlib
@@ -39,7 +38,7 @@ from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
-from al_jax.files.whole import write_whole
+from al_jax.files.whole import write_npz, write_whole
 from al_jax.metrics import presence
 from al_jax.oracle import Person, initial_queries
 from al_jax.session import Question, Session, Settings
@@ -58,7 +57,6 @@ from al_jax.session.report import write_report
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images
 from al_jax.state import ranges
 from experiments import command, simulate, stack_flags
-from experiments.earlier import read_earlier
 
 FLAGS = flags.FLAGS
 PERSON = tuple(field.name for field in dataclasses.fields(Person))
@@ -166,7 +164,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     truth = labels if FLAGS.truth or _is_demonstration() else None
     if truth is None and FLAGS.simulated_start:
         raise InputError("--simulated_start needs a truth that answers; give --truth")
-    weights, config = simulate.read_setting(images)
+    weights, earlier, config = simulate.read_setting(images)
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
     command.refuse((*PERSON, "start"), "in a session, where a person answers")
@@ -184,7 +182,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         settings,
         truth=truth,
         weights=weights,
-        earlier=read_earlier(FLAGS["from"].value),
+        earlier=earlier,
     )
     given = 0
     if labels is not None and truth is None:
@@ -275,11 +273,9 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     folder = session.folder / QUESTIONS / name
     classes = make_classes(session.images.names, session.images.colours)
     written = write_question(folder, question, classes, FLAGS.formats)
-    buffer = io.BytesIO()
     shown: dict[str, Any] = {} if question.proposal is None else {"proposal": question.proposal}
     shown |= {"network": question.network, "asked": question.asked}
-    np.savez_compressed(buffer, allow_pickle=False, **shown)
-    write_whole(folder / SHOWN, buffer.getvalue())
+    write_npz(folder / SHOWN, shown)
     result = {
         "found": True,
         "section": question.section,

@@ -10,7 +10,9 @@ from al_jax.driver import Adapt
 from al_jax.experience import (
     EXPERIENCE,
     Experience,
+    Known,
     combine,
+    fit_to,
     read_experience,
     with_experience,
 )
@@ -39,6 +41,11 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
         if (one.network, one.convention) != (found[0].network, found[0].convention):
             raise InputError(f"--from: {path} is of another network than {paths[0]}; leave one out")
     return combine(found)
+
+
+def known_of(earlier: Experience | None, names: Sequence[str]) -> Known | None:
+    """What earlier stacks say of the classes `names`; None without any."""
+    return None if earlier is None else fit_to(earlier, names)
 
 
 def beginning(

@@ -25,16 +25,15 @@ from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax import driver
 from al_jax.augment import Augmentation
-from al_jax.experience import Known, fit_to
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
 from al_jax.oracle import Config, Person
 from al_jax.simulation import Record
-from al_jax.stack import InputError, Stack
+from al_jax.stack import InputError
 from al_jax.training import Training, TrainState
 from experiments import command, folders, runs
-from experiments.earlier import beginning, read_earlier
+from experiments.earlier import beginning, known_of, read_earlier
 from experiments.identity import identity
 
 PROGRESS = "al_jax"  # the topic under which workers say how far they are
@@ -187,13 +186,14 @@ def train(
     """
     setting, trained = network.configuration, network.done
     config, adapt = config_of(setting), None
-    if not trained:
-        weights = None if network.weights is None else read_weights(network.weights).arrays
-        names = read_stack(network.stack).names
-        adapt = beginning(weights, read_earlier(network.earlier), names)
-    if prepared is None:
-        stack = read_stack(network.stack)
-        prepared = driver.prepare(stack, config, setting["seed"], known=known(network, stack))
+    if prepared is None or not trained:
+        stack, earlier = read_stack(network.stack), read_earlier(network.earlier)
+        if not trained:
+            weights = None if network.weights is None else read_weights(network.weights).arrays
+            adapt = beginning(weights, earlier, stack.names)
+        if prepared is None:
+            known = known_of(earlier, stack.names)
+            prepared = driver.prepare(stack, config, setting["seed"], known=known)
     # Many runs may read a trained network at once.
     place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
     with place as folder:
@@ -207,12 +207,6 @@ def train(
         )
 
 
-def known(network: NetworkUnit, stack: Stack) -> Known | None:
-    """What earlier stacks say of a stack's classes."""
-    earlier = read_earlier(network.earlier)
-    return None if earlier is None else fit_to(earlier, stack.names)
-
-
 def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
     """The run, in its folder; arguments and errors as of `train`."""
     setting, config = run.configuration, config_of(run.configuration)
@@ -221,7 +215,8 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
             return
         place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
-        prepared = driver.prepare(stack, config, setting["seed"], known=known(run.network, stack))
+        known = known_of(read_earlier(run.network.earlier), stack.names)
+        prepared = driver.prepare(stack, config, setting["seed"], known=known)
         initial = train(run.network, seconds, driver.silent, prepared)
 
         def report(strategy: str, records: Record) -> None:
@@ -293,8 +288,10 @@ def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
     One that is there and differs is a copy of a damaged stack.
     """
     place = folder / "stack.npz"
-    if place.exists() and filecmp.cmp(stack, place, shallow=False):
-        return
+    if place.exists():
+        same = os.path.samefile(stack, place)  # of which nothing need be read
+        if same or filecmp.cmp(stack, place, shallow=False):
+            return
     place.unlink(missing_ok=True)
     try:
         os.link(stack, place)

@@ -18,13 +18,13 @@ from absl import flags
 
 from al_jax import driver, oracle, simulation
 from al_jax.learner import assess, learn_first
-from al_jax.networks import with_weights
 from al_jax.oracle import Config, Task
 from al_jax.stack import Stack
 from al_jax.state import ALState
 from al_jax.training import TrainState
 from al_jax.xla import compiler_options
 from experiments import command, simulate, stack_flags
+from experiments.earlier import beginning
 from experiments.lengths import whole_lengths
 
 FLAGS = flags.FLAGS
@@ -65,7 +65,8 @@ def unclamped_dice(
 def main() -> None:
     """Prints a row a look for both states."""
     stack = stack_flags.load_stack()
-    weights, config = simulate.read_setting(stack)
+    weights, earlier, config = simulate.read_setting(stack)
+    adapt = beginning(weights, earlier, stack.names)
     keys, task, state = driver.prepare(stack, config, FLAGS.seed)
     further = traced_further(state, stack, task, large=FLAGS.large, every=FLAGS.every)
     lessons = simulation.lessons_of(task, config)
@@ -94,8 +95,8 @@ def main() -> None:
     print(f"{'state':>6} {'steps':>6} {'seconds':>8} {'Dice':>6}  per structure")
     for name, what in (("start", state), ("third", further)):
         train_state = simulation.initial_train_state(keys.weights, task, config)
-        if weights is not None:
-            train_state = train_state.replace(params=with_weights(train_state.params, weights))
+        if adapt is not None:
+            train_state = train_state.replace(params=adapt(train_state.params))
         seconds = 0.0
         for done in range(0, config.initial_steps, FLAGS.look):
             count = min(FLAGS.look, config.initial_steps - done)

@@ -20,13 +20,13 @@ from al_jax.driver import STEPS, Progress, check_loss
 from al_jax.experience import Experience, with_experience, write_experience
 from al_jax.files.reading import full_path
 from al_jax.files.stacks import read_stack
-from al_jax.learner import assess
 from al_jax.oracle import Config
 from al_jax.stack import InputError, Stack
 from al_jax.state import init_state, ranges
 from al_jax.training import TrainState, init_train_state
 from al_jax.xla import compiler_options
 from experiments import command, simulate
+from experiments.learning import unclamped_dice
 
 FLAGS = flags.FLAGS
 
@@ -63,17 +63,11 @@ def find_stacks() -> dict[str, pathlib.Path]:
 def drawn_alone(learnt: Experience, stack: Stack, config: Config) -> dict:
     """Dice of the network's own drawings of a stack, by class name."""
     task = oracle.make_task(stack, config)
-    lessons = simulation.lessons_of(task, config)
-    fresh = init_train_state(jax.random.key(0), lessons.recipe)
+    fresh = simulation.initial_train_state(jax.random.key(0), task, config)
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
-
-    def look(train_state: TrainState) -> jax.Array:
-        keep, beside = oracle.score, oracle.beside(task)
-        _, scores = assess(train_state, state, task.sections, lessons, keep=keep, beside=beside)
-        return oracle.class_dice(scores.unclamped, task.present, config.dice_over)
-
-    found = np.asarray(jax.jit(look)(fresh.replace(params=params)))
+    look = jax.jit(unclamped_dice, static_argnames="config")
+    found = np.asarray(look(fresh.replace(params=params), state, task, config))
     return dict(zip(stack.names, found.tolist(), strict=True))
 
 

@@ -44,7 +44,8 @@ def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
 def digest_experience(earlier: Experience) -> str:
     """Names what is carried over by its content."""
     weights = [value for _, value in sorted(earlier.weights.items())]
-    return digest(np.array(earlier.names), *weights, *earlier[4:])
+    numbers = (earlier.lengths, earlier.offered, earlier.dice)
+    return digest(np.array(earlier.names), *weights, *numbers)
 
 
 def contents(stack: Images) -> dict[str, list[str]]:

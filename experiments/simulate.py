@@ -22,8 +22,8 @@ from al_jax.boundary import DIRECTIONS
 from al_jax.driver import Checkpointing, Prepared, Progress
 from al_jax.experience import (
     EXPERIENCE,
+    Experience,
     experience_of,
-    fit_to,
     write_experience,
 )
 from al_jax.files.weights import read_weights
@@ -36,7 +36,7 @@ from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import OPTIMISERS, TrainState
 from experiments import command, processes, runs, stack_flags
-from experiments.earlier import beginning, read_earlier
+from experiments.earlier import beginning, known_of, read_earlier
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
@@ -135,8 +135,14 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
     return config
 
 
-def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
-    """The weights that the flags name, and the settings; InputError if they do not fit."""
+def read_setting(
+    stack: Images,
+) -> tuple[dict[str, np.ndarray] | None, Experience | None, Config]:
+    """Weights and what earlier stacks taught, as the flags name them, and the settings.
+
+    Raises:
+      InputError: they do not fit.
+    """
     weights, convention = None, "plain"
     if FLAGS.weights is not None:
         weights, convention = read_weights(FLAGS.weights)
@@ -153,7 +159,7 @@ def read_setting(stack: Images) -> tuple[dict[str, np.ndarray] | None, Config]:
         network = make_network(config.network, stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
         with_weights(shapes, weights)  # refuses other shapes
-    return weights, config
+    return weights, earlier, config
 
 
 def check_strategies(names: list[str]) -> None:
@@ -194,15 +200,14 @@ def main() -> None:
     processes.join()
     mesh = make_mesh(FLAGS.devices)
     stack = stack_flags.load_stack()
-    weights, config = read_setting(stack)
-    earlier = read_earlier(FLAGS["from"].value)
+    weights, earlier, config = read_setting(stack)
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
     if earlier is not None:
         chosen["from"] = runs.digest_experience(earlier)
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
-    known = None if earlier is None else fit_to(earlier, stack.names)
+    known = known_of(earlier, stack.names)
     prepared = driver.prepare(stack, config, FLAGS.seed, mesh, known)
     adapt = beginning(weights, earlier, stack.names)
     with processes.open_workdir(FLAGS.workdir, configuration) as workdir:

@@ -1,14 +1,13 @@
 """Stacks as npz: the shipped example, and any that was written here."""
 
 import importlib.resources
-import io
 import os
 from typing import Any
 
 import numpy as np
 
 from al_jax.files.reading import full_path, naming, reading
-from al_jax.files.whole import write_whole
+from al_jax.files.whole import write_npz
 from al_jax.stack import Images, InputError, Stack, make_images, make_stack
 
 ARRAYS = ("images", "inside", "truth", "names", "sections", "colours")
@@ -53,10 +52,7 @@ def write_stack(path: str | os.PathLike, stack: Images) -> None:
     found = {name: getattr(stack, name, None) for name in ARRAYS}
     if stack.sections == tuple(map(str, range(stack.num_sections))):
         del found["sections"]  # their numbers, as they are without
-    arrays = {name: np.asarray(value) for name, value in found.items() if value is not None}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_npz(path, {name: value for name, value in found.items() if value is not None})
 
 
 def _read(

@@ -1,8 +1,13 @@
 """Files written whole: a reader sees the old one or the new one, never half of one."""
 
+import io
 import os
 import pathlib
 import secrets
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
 
 from al_jax.files.reading import full_path
 from al_jax.stack import InputError
@@ -40,3 +45,14 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    """Writes arrays as a compressed npz, whole; equal ones give equal bytes.
+
+    Raises:
+      InputError: as of `write_whole`.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
+    write_whole(path, buffer.getvalue())

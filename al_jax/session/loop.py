@@ -587,14 +587,12 @@ def _apply(session: Session, now: Annotations, event: Event) -> tuple[Annotation
         return now, None
     structure = folder.structure_number(event["structure"], images)
     match event["event"]:
-        case "answer":
-            mask, drawn = ledger.read_mask(session.folder, event["mask"]), ledger.drawn(event)
-            return state_of.answer(now, images, event["section"], structure, mask, drawn)
-        case "absent":
+        case "answer" | "absent" as kind:
             mask = np.zeros(images.inside.shape[1:], bool)
-            return state_of.answer(
-                now, images, event["section"], structure, mask, ledger.drawn(event)
-            )
+            if kind == "answer":
+                mask = ledger.read_mask(session.folder, event["mask"])
+            drawn = ledger.drawn(event)
+            return state_of.answer(now, images, event["section"], structure, mask, drawn)
         case "skip":
             return state_of.skip(now, images, event["section"], structure), None
         case "range":

@@ -225,7 +225,7 @@ class Desk:
         event = core.undo(self.session)
         if event is None:
             raise InputError("There is nothing to undo")
-        self._behind.wake()
+        self._due = True
         said = f"Taken back: {in_words(event, self.session.images.sections)}"
         if "section" in event:
             section = event["section"]
@@ -278,7 +278,7 @@ class Desk:
     def set_range(self, structure: int, span: Span) -> None:
         """Another first and last section of a structure; the strokes stay."""
         event = core.set_range(self.session, structure, span)
-        self._behind.wake()
+        self._due = True
         self._again()
         self.said = f"Changed: {in_words(event, self.session.images.sections)}"
 
@@ -330,7 +330,7 @@ class Desk:
     def retry(self) -> None:
         """Trains again after a failure."""
         self.failure = None
-        self._behind.wake()
+        self._due = True
 
     def wait(self, seconds: float | None = None) -> bool:
         """Waits until the network has learnt all there is; whether that came about in time."""

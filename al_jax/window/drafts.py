@@ -3,7 +3,6 @@
 One file for each pair that somebody has begun to trace; it goes when the pair is answered.
 """
 
-import io
 import pathlib
 import re
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from al_jax.files.reading import reading
-from al_jax.files.whole import write_whole
+from al_jax.files.whole import write_npz
 
 FOLDER = "drafts"
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
@@ -39,9 +38,7 @@ def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft
     """
     path = _path(folder, section, structure)
     path.parent.mkdir(exist_ok=True)
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **draft._asdict())
-    write_whole(path, file.getvalue())
+    write_npz(path, draft._asdict())
 
 
 def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | None:
