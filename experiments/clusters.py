@@ -82,6 +82,10 @@ def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> 
         "distributed.scheduler.allowed-failures": 1_000_000,  # `jobs` counts deaths by progress
         "distributed.scheduler.work-stealing-interval": "100ms",
         "distributed.admin.low-level-log-length": 0,
+        # Nobody looks at what these would tell, and they take time from the training.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
     }
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     own: dict[str, Any] = {

@@ -5,6 +5,7 @@ a folder; one that is done is not done again, one that was stopped goes on from 
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import filecmp
@@ -42,6 +43,7 @@ QUERIES = 50  # that a run is taken to need, for the time left
 DEATHS = 3  # of workers, at one place of a unit, before it is given up
 BEGUN = ".begun.json"  # in the folder of a unit that a process is at, or died at
 FOREVER = float("inf")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,12 +350,25 @@ def dask_setup(worker: Worker) -> None:
     Its cores are those that the environment names. Ctrl-C at the terminal of the sweep is for the
     sweep, which ends its workers.
     """
+    _keep_memory()
     if CORES in os.environ:
         cores = set(map(int, os.environ[CORES].split(",")))
         for thread in os.listdir("/proc/self/task"):
             os.sched_setaffinity(int(thread), cores)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def _keep_memory() -> None:
+    """Undoes Dask's MALLOC_TRIM_THRESHOLD_, by which glibc gives large arrays back at every step.
+
+    A training step then faults in all its pages anew. Both thresholds are set to what glibc, left
+    alone, comes to by itself; other C libraries do not have them.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 64 << 20)
 
 
 def work(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import shutil
 import signal
 import subprocess
@@ -222,6 +223,34 @@ def test_wall_times(text, seconds):
     assert clusters.wall_time(text) == seconds
     with pytest.raises(InputError, match="write hours:minutes:seconds"):
         clusters.wall_time("soon")
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries keep memory")
+def test_a_worker_keeps_its_memory_between_training_steps():
+    """Dask's MALLOC_TRIM_THRESHOLD_ gives every large array back: its pages fault in anew."""
+    code = """
+import resource, sys
+import numpy as np
+from experiments import jobs
+if "keep" in sys.argv:
+    jobs._keep_memory()
+for _ in range(3):
+    np.ones(2 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    np.ones(2 << 20)  # 16 MiB: 4096 pages, or 8 huge ones
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    dask_sets = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONPATH": str(ROOT)}
+
+    def faults(*arguments: str) -> int:
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(
+            command, env=os.environ | dask_sets, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert 10 * faults("keep") < faults()
 
 
 def test_a_sweep_on_a_cluster_of_others(folder, dask):
