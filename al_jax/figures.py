@@ -35,6 +35,10 @@ AREAS = (
     "#7fe0d0",
     "#a0622d",
 )
+EFFORTS = {
+    "effort_percent": "Outline traced (% of all outlines, each once)",
+    "effort_own_percent": "Structures traced (% of whole outlines)",
+}
 TRACED = 0.7  # how much of a traced pixel is its class' colour
 DARK = 0.05  # brightness of what counts as empty
 DIMMED = 0.55  # brightness of the image behind what had been traced
@@ -47,61 +51,24 @@ def curve(
 ) -> None:
     """Dice against effort, a line per strategy, with the effort at which each target is reached.
 
+    Effort in both kinds, side by side.
+
     Args:
-      traces: name of a strategy -> 'effort_percent' (% of the stack's outline), 'dice' and
-        'dice_unclamped' (fractions), each [T + 1]: the initial annotations, then one row a query.
+      traces: name of a strategy -> the efforts of `EFFORTS` (%), 'dice' and 'dice_unclamped'
+        (fractions), each [T + 1]: the initial annotations, then one row a query.
         Their lengths may differ between strategies.
       path: of the PNG, written whole.
       targets: Dice, fractions.
     """
-    figure = canvas.new_figure(8.4, 5.2)
-    axes = figure.add_axes((0.085, 0.115, 0.89, 0.85))
-    start = min(float(t["effort_percent"][0]) for t in traces.values())
-    stop = max(float(t["effort_percent"][-1]) for t in traces.values())
-    width = max(stop - start, 1.0)
-    left, right = start - 0.03 * width, start + 1.06 * width
+    figure = canvas.new_figure(12.6, 5.0)
+    colours = {name: LINES[i % len(LINES)] for i, name in enumerate(traces)}
     lows = [np.nanmin(t[k]) for t in traces.values() for k in ("dice", "dice_unclamped")]
     bottom = 100 * max(0.0, min([*lows, *targets]) - 0.03)
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, 101.5)
-
-    for target in targets:
-        axes.axhline(100 * target, color=PALE, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
-        axes.text(
-            right - 0.004 * width,
-            100 * target,
-            f"{100 * target:g}%",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color="#6a6a6a",
-            zorder=1,
-        )
-    colours = {name: LINES[i % len(LINES)] for i, name in enumerate(traces)}
-    for order, (name, trace) in enumerate(traces.items()):
-        above = 3 + (len(traces) - order) / 100  # the first strategy named lies on top
-        effort = trace["effort_percent"]
-        for key, thick, dash in (("dice_unclamped", 1.0, ":"), ("dice", 1.9, "-")):
-            axes.step(
-                effort,
-                100 * np.asarray(trace[key]),
-                where="post",
-                color=colours[name],
-                linewidth=thick,
-                linestyle=dash,
-                alpha=1.0 if key == "dice" else 0.7,
-                zorder=above if key == "dice" else above - 1,
-            )
-        axes.plot(
-            effort[0],
-            100 * trace["dice"][0],
-            marker=".",
-            markersize=7,
-            color=colours[name],
-            zorder=above,
-        )
-    for target in targets:
-        _mark(axes, target, traces, colours, width)
+    for left, (kind, label) in zip((0.06, 0.55), EFFORTS.items(), strict=True):
+        axes = figure.add_axes((left, 0.115, 0.435, 0.85))
+        axes.set_ylim(bottom, 101.5)
+        _curve(axes, kind, traces, colours, targets)
+        canvas.label_axes(axes, label, "Mean Dice over structures (%)", size=11)
 
     entries: dict[str, Artist] = {
         name: Line2D([], [], color=colour, linewidth=2) for name, colour in colours.items()
@@ -118,17 +85,66 @@ def curve(
         edgecolor="none",
     )
     legend.set_zorder(9)
-    x, y = "Outline traced (% of the stack's)", "Mean Dice over structures (%)"
-    canvas.label_axes(axes, x, y, size=11)
     canvas.save(figure, path)
 
 
-def _mark(axes: Axes, target: float, traces: dict, colours: dict[str, str], width: float) -> None:
+def _curve(
+    axes: Axes, kind: str, traces: dict, colours: dict[str, str], targets: tuple[float, ...]
+) -> None:
+    """The lines of all strategies against one kind of effort."""
+    start = min(float(t[kind][0]) for t in traces.values())
+    stop = max(float(t[kind][-1]) for t in traces.values())
+    width = max(stop - start, 1.0)
+    right = start + 1.06 * width
+    axes.set_xlim(start - 0.03 * width, right)
+    for target in targets:
+        axes.axhline(100 * target, color=PALE, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
+        axes.text(
+            right - 0.004 * width,
+            100 * target,
+            f"{100 * target:g}%",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="#6a6a6a",
+            zorder=1,
+        )
+    for order, (name, trace) in enumerate(traces.items()):
+        above = 3 + (len(traces) - order) / 100  # the first strategy named lies on top
+        for key, thick, dash in (("dice_unclamped", 1.0, ":"), ("dice", 1.9, "-")):
+            axes.step(
+                trace[kind],
+                100 * np.asarray(trace[key]),
+                where="post",
+                color=colours[name],
+                linewidth=thick,
+                linestyle=dash,
+                alpha=1.0 if key == "dice" else 0.7,
+                zorder=above if key == "dice" else above - 1,
+            )
+        axes.plot(
+            trace[kind][0],
+            100 * trace["dice"][0],
+            marker=".",
+            markersize=7,
+            color=colours[name],
+            zorder=above,
+        )
+    reached = {
+        target: {n: effort_at(t[kind], t["dice"], target) for n, t in traces.items()}
+        for target in targets
+    }
+    for target, efforts in reached.items():
+        _mark(axes, target, efforts, colours, width)
+
+
+def _mark(
+    axes: Axes, target: float, reached: dict[str, float], colours: dict[str, str], width: float
+) -> None:
     """A dot and the effort in figures where each strategy first reaches a target.
 
     Figures that would run into each other go one line further down.
     """
-    reached = {n: effort_at(t["effort_percent"], t["dice"], target) for n, t in traces.items()}
     ends: list[float] = []  # where the last figure of each line of text ends, in units of x
     for name, effort in sorted(reached.items(), key=lambda item: item[1]):
         if np.isnan(effort):

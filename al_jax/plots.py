@@ -64,7 +64,7 @@ def bands(
             )
         _legend(axes, {name: colours[name] for name in lines})
         axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
-        canvas.label_axes(axes, "Outline traced (% of the stack's)", "Mean Dice (%)")
+        canvas.label_axes(axes, "Outlines traced (% of whole outlines)", "Mean Dice (%)")
     canvas.save(figure, path)
 
 

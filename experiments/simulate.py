@@ -279,6 +279,7 @@ def simulate_into(
         {
             name: {
                 "effort_percent": 100 * records.effort,
+                "effort_own_percent": 100 * records.effort_own,
                 "dice": records.dice,
                 "dice_unclamped": records.dice_unclamped,
             }

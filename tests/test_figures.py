@@ -28,7 +28,8 @@ def _traces(names, seed=0):
     for i, name in enumerate(names):
         effort = 7.8 + np.concatenate([[0.0], np.cumsum(rng.exponential(0.5, 40))])
         dice = 1 - 0.4 * np.exp(-(effort - 7.8) / (3 + 2 * i))
-        traces[name] = {"effort_percent": effort, "dice": dice, "dice_unclamped": dice - 0.05}
+        traces[name] = {"dice": dice, "dice_unclamped": dice - 0.05}
+        traces[name] |= {"effort_percent": effort, "effort_own_percent": effort**0.9}
     return traces
 
 
@@ -102,7 +103,8 @@ def test_curve_is_a_picture_with_a_line_for_each_strategy(names, tmp_path):
 
 
 def test_curve_of_the_initial_annotations_alone(tmp_path):
-    trace = {"effort_percent": [7.8], "dice": [0.5], "dice_unclamped": [0.4]}
+    trace = {"dice": [0.5], "dice_unclamped": [0.4]}
+    trace |= {"effort_percent": [7.8], "effort_own_percent": [3.9]}
     path = tmp_path / "curve.png"
     figures.curve({"BDa": {k: np.array(v) for k, v in trace.items()}}, path)
     _picture(path)

@@ -29,15 +29,15 @@ ASKED = ((0, "outer"), (1, "middle"), (5, "background"), (4, "inner"))
 START = ((2, "background"), (3, "outer"), (2, "middle"), (1, "inner"))
 FIXED = (
     "strategy,step,section,structure,predicted_dice,predicted_length,actual_length,"
-    "effort_px,effort_percent,dice,dice_unclamped"
+    "effort_px,effort_percent,effort_own_percent,dice,dice_unclamped"
 )
 
 
 def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **settings):
-    """A run as `experiments.sweep` leaves it; `trace` is (effort %, Dice) per row.
+    """A run as `experiments.sweep` leaves it; `trace` is (own effort %, Dice) per row.
 
-    The structures have the Dice plus and minus 0.02; the network alone has half of it. Predicted
-    lengths are 10, 40, 10, ..., actual ones 20, 40, 20, ...
+    Each outline once is twice as many %. The structures have the Dice plus and minus 0.02; the
+    network alone has half of it. Predicted lengths are 10, 40, 10, ..., actual ones 20, 40, 20, ...
     """
     configuration = {
         "stack": hashlib.sha256(stack.encode()).hexdigest()[:16],
@@ -60,7 +60,7 @@ def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **set
         lengths = ((40, 40), (10, 20))[step % 2]
         asked = [*ASKED[step - 1], 0.5, *lengths] if step else ["", "", "", "", 60]
         classes = [0.99, dice + 0.02, *[dice] * (len(names) - 3), dice - 0.02]
-        cells = [strategy, step, *asked, effort, effort, dice, dice / 2, *classes]
+        cells = [strategy, step, *asked, effort, 2 * effort, effort, dice, dice / 2, *classes]
         cells += [0.1] * len(names)
         lines.append(",".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells))
     (folder / "queries.csv").write_text("\n".join(lines) + "\n")
@@ -151,6 +151,17 @@ def test_effort_at_dice(written, method, at, mean, std, stacks, runs, at_least, 
         at_most_runs=0,
         paper_mean_percent=paper,
     )
+
+
+def test_effort_with_each_outline_once(written):
+    own = table(written / "effort_at_dice.csv")
+    once = table(written / "effort_once_at_dice.csv")
+    assert len(own) == len(once) == 6
+    for mine, twice in zip(own, once, strict=True):
+        assert float(twice["mean_percent"]) == pytest.approx(2 * float(mine["mean_percent"]))
+        assert twice["paper_mean_percent"] == ""  # the paper has no such figure
+    page = (written / "report.md").read_text()
+    assert "26.00 ± 2.00" in page and "in % of all outlines, each once" in page
 
 
 @pytest.mark.parametrize(
@@ -326,7 +337,8 @@ def test_what_the_page_says(written):
     assert "- 14 finished runs; this report is about the 13 of the main setting: 3 methods" in page
     assert "- Not in it: 1 failed, 9 missing, 1 unreadable (listed below)." in page
     # Da needs less, but on one stack only.
-    best = "BDa, 13.00 ± 1.00% of all outlines (n = 3 stacks); next Rand, 45.00 ± 4.00%, 3.46 times"
+    best = "BDa, 13.00 ± 1.00% of whole outlines (n = 3 stacks); "
+    best += "next Rand, 45.00 ± 4.00%, 3.46 times"
     assert f"- Least effort for 90% Dice: {best} as much." in page
     assert "- 4 of 13 runs never reached 95% (Rand 4)" in page
     assert "- Rand needs ≥ 3.87 times as much as BDa for 95% (paper: 4.41 times)." in page
@@ -430,8 +442,9 @@ def test_a_run_that_is_there_twice(tmp_path):
         ("queries.csv", "0.5,", "half,", "cannot be read as a table of queries"),
         ("queries.csv", "strategy,step", "method,step", "is no table of queries"),
         ("queries.csv", "BDa,1", "Da,1", "is not of BDa alone"),
-        ("queries.csv", "20,20,0.95", "9,9,0.95", "effort_percent falls"),
-        ("queries.csv", "20,20,0.95", "20,20,", "dice lacks a number"),
+        ("queries.csv", "20,40,20,0.95", "20,40,9,0.95", "effort_own_percent falls"),
+        ("queries.csv", "20,40,20,0.95", "20,9,20,0.95", "effort_percent falls"),
+        ("queries.csv", "20,40,20,0.95", "20,40,20,", "dice lacks a number"),
         ("result.json", '"start"', '"begin"', "cannot be read"),
         ("result.json", "{", "", "cannot be read as a JSON object"),
         ("config.json", '"seed"', '"sead"', "has no 'seed'"),
@@ -504,8 +517,8 @@ def test_a_table_as_a_run_writes_it_is_read(tmp_path):
         predicted_length=np.array([np.nan, 7], np.float32),
         length=np.array([30, 8], np.float32),
         drawn=np.array([30, 8], np.float32),
-        effort=np.array([0.15, 0.9], np.float32),
-        effort_own=np.array([0.1, 0.7], np.float32),
+        effort=np.array([0.3, 0.95], np.float32),
+        effort_own=np.array([0.15, 0.9], np.float32),
         dice=np.array([0.2, 0.95], np.float32),
         dice_unclamped=np.array([0.1, 0.3], np.float32),
         class_dice=classes,

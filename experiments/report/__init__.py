@@ -42,6 +42,7 @@ from experiments.report.values import (
     average,
     dice_of,
     effort_of,
+    effort_once_of,
     windows_of,
 )
 from experiments.report.words import count, label
@@ -74,8 +75,10 @@ def report(
     settings = {run.setting: label(run.setting, main) for run in every}
 
     effort_averages = {at: average(runs, partial(effort_of, target=at)) for at in TARGETS}
+    once = {at: average(runs, partial(effort_once_of, target=at)) for at in TARGETS}
     dice_averages = {at: average(runs, partial(dice_of, budget=at)) for at in budgets}
     efforts = comparisons.columns("effort_at_dice", TARGETS, effort_averages, paper)
+    efforts_once = comparisons.columns("effort_once_at_dice", TARGETS, once, {})
     dices = comparisons.columns("dice_at_effort", budgets, dice_averages, paper)
     windows = windows_of(runs, until)
     within = [run for run in runs if (run.stack, run.seed) in windows]
@@ -90,6 +93,7 @@ def report(
     initial = details.starts(runs)
     per_stack = {
         **{("effort_at_dice", str(at)): found for at, found in effort_averages.items()},
+        **{("effort_once_at_dice", str(at)): found for at, found in once.items()},
         **{("dice_at_effort", str(at)): found for at, found in dice_averages.items()},
         ("area", ""): area_averages,
     }
@@ -97,6 +101,7 @@ def report(
         "runs": files.run_records(every, settings, budgets),
         "stacks": files.stack_records(per_stack),
         "effort_at_dice": efforts,
+        "effort_once_at_dice": efforts_once,
         "dice_at_effort": dices,
         "order": ranked,
         "agreement": agreement,
@@ -129,7 +134,7 @@ def report(
         Heading(f"Dice that a budget buys{heads[0]}"),
         *paper_table(
             dices,
-            f"Dice (%) at five budgets (% of all outlines), {unit} ≥: runs had stopped before at "
+            f"Dice (%) at five budgets (% of whole outlines), {unit} ≥: runs had stopped before at "
             "their last Dice; ≤: the initial annotations cost more than the budget.",
             budgets,
             runs,
@@ -137,8 +142,15 @@ def report(
         Heading(f"Effort that a Dice needs{heads[1]}"),
         *paper_table(
             efforts,
-            f"Effort (% of all outlines) to reach 90 and 95% Dice, {unit} ≥: runs ended without "
-            "reaching it, their last effort counts.",
+            "Effort to reach 90 and 95% Dice, in % of whole outlines (those of the structures "
+            f"traced over those of all), {unit} ≥: runs ended without reaching it, their last "
+            "effort counts.",
+            TARGETS,
+            runs,
+        ),
+        *paper_table(
+            efforts_once,
+            "The same in % of all outlines, each once: what two structures share is drawn once.",
             TARGETS,
             runs,
         ),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.report.runs import FinishedRun, Problem, Setting
-from experiments.report.values import TARGETS, Averages, Record, dice_of, effort_of
+from experiments.report.values import TARGETS, Averages, Record, dice_of, effort_of, effort_once_of
 from experiments.report.words import label
 
 
@@ -30,6 +30,8 @@ def run_records(
         for at in TARGETS:
             value, bound = effort_of(run, at)
             record |= {f"effort_at_dice_{at}": value, f"effort_at_dice_{at}_bound": bound}
+            once = effort_once_of(run, at).value
+            record |= {f"effort_once_at_dice_{at}": once}
         for at in budgets:
             value, bound = dice_of(run, at)
             record |= {f"dice_at_effort_{at}": value, f"dice_at_effort_{at}_bound": bound}

@@ -33,6 +33,7 @@ READ = (
     "predicted_length",
     "actual_length",
     "effort_percent",
+    "effort_own_percent",
     "dice",
     LAST,
 )
@@ -52,7 +53,8 @@ class FinishedRun:
       setting: everything else.
       start: (section, structure) of each initial annotation.
       asked: [T] (section, structure) of each query.
-      effort: [T + 1] % of the stack's outline; row 0 is the initial annotations.
+      effort: [T + 1] % of whole outlines, as the paper counts; row 0 is the initial annotations.
+      effort_once: [T + 1] % of all outlines, what two structures share counted once.
       dice, unclamped: [T + 1] mean Dice, fractions: what was traced kept, and of the network alone.
       names: C classes, background first.
       class_dice: [T + 1, C] fractions, NaN where a class is on no section.
@@ -67,6 +69,7 @@ class FinishedRun:
     start: list[tuple[int, str]]
     asked: list[tuple[int, str]]
     effort: np.ndarray
+    effort_once: np.ndarray
     dice: np.ndarray
     unclamped: np.ndarray
     names: tuple[str, ...]
@@ -271,9 +274,11 @@ def _read_run(
         def numbers(column: str) -> np.ndarray:
             return np.array([float(cell or "nan") for cell in columns[column]])
 
-        effort, dice = numbers("effort_percent"), numbers("dice")
-        if not (np.isfinite(effort).all() and (np.diff(effort) >= 0).all()):
-            raise InputError(f"{path}: effort_percent falls, or lacks a number; run it again")
+        effort, once = numbers("effort_own_percent"), numbers("effort_percent")
+        for name, values in (("effort_own_percent", effort), ("effort_percent", once)):
+            if not (np.isfinite(values).all() and (np.diff(values) >= 0).all()):
+                raise InputError(f"{path}: {name} falls, or lacks a number; run it again")
+        dice = numbers("dice")
         if not np.isfinite(dice).all():
             raise InputError(f"{path}: dice lacks a number; run it again")
         if {len(row) for row in rows} != {len(header)}:
@@ -289,6 +294,7 @@ def _read_run(
             start=start,
             asked=[(int(section), name) for section, name in asked],
             effort=effort,
+            effort_once=once,
             dice=dice,
             unclamped=numbers("dice_unclamped"),
             names=tuple(name.removeprefix("dice_") for name in header[first : first + count]),

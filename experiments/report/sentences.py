@@ -40,7 +40,7 @@ def summary(
         whole = [r for r in mine if r["stacks"] == len(stacks)] or mine
         best, *others = sorted(whole, key=lambda r: r["mean_percent"])
         text = f"Least effort for {at}% Dice: {best['method']}, "
-        text += f"{mean_std(best)}% of all outlines (n = {count(best['stacks'], 'stack')})"
+        text += f"{mean_std(best)}% of whole outlines (n = {count(best['stacks'], 'stack')})"
         if others:
             second = others[0]
             more = second["mean_percent"] / best["mean_percent"]

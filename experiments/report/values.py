@@ -46,8 +46,16 @@ def first_reached(run: FinishedRun, target: int) -> int | None:
 
 def effort_of(run: FinishedRun, target: int) -> Value:
     """Effort at a Dice; where it was never reached, the last effort, which is a lower bound."""
-    row = first_reached(run, target)
-    return Value(float(run.effort[-1]), 1) if row is None else Value(float(run.effort[row]))
+    return _at(run.effort, first_reached(run, target))
+
+
+def effort_once_of(run: FinishedRun, target: int) -> Value:
+    """The same with each outline once."""
+    return _at(run.effort_once, first_reached(run, target))
+
+
+def _at(effort: np.ndarray, row: int | None) -> Value:
+    return Value(float(effort[-1]), 1) if row is None else Value(float(effort[row]))
 
 
 def dice_of(run: FinishedRun, budget: float, dice: np.ndarray | None = None) -> Value:
