@@ -3,7 +3,8 @@
     python -m experiments.scale
 
 Measures an annotation's part of a query (the start, the prediction of the stack by a tiny network,
-a suggestion, an answer) on made-up stacks, each in a process of its own, up to 5,000 sections of
+a suggestion, an answer) and what a session learns from an answer (by the default network), on
+made-up stacks, each in a process of its own, up to 5,000 sections of
 300x400 and 266 classes. Writes `scale.json` and `scale.png` into --out. About twenty minutes, 6 GB.
 """
 
@@ -25,7 +26,7 @@ from absl import flags
 
 from al_jax import oracle, plots
 from al_jax.files.whole import write_whole
-from al_jax.learner import Lessons, assess
+from al_jax.learner import Learner, Lessons, assess, init_learner, make_lessons, relearn
 from al_jax.networks import FCN
 from al_jax.oracle import Config, Task
 from al_jax.stack import InputError, Stack, make_stack
@@ -38,7 +39,8 @@ from experiments.runs import machine, versions
 
 SHOWN = 70  # structures on a section of an atlas with many more (paper, 3.1.2)
 ANSWERS = 20
-PARTS = ("init_state", "start", "prediction", "suggestion", "answer")
+PARTS = ("init_state", "start", "prediction", "suggestion", "answer", "relearn")
+LESSONS = 5  # timed
 
 FLAGS = flags.FLAGS
 
@@ -108,6 +110,16 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
 
     def ask(state: ALState, dice: jax.Array) -> Suggestion:
         return suggest(state, make_evidence(state, dice))
+
+    usual = make_lessons(classes)
+    learner = jax.jit(init_learner, static_argnames="lessons")(key, state, lessons=usual)
+
+    def learn(learner: Learner, state: ALState, task: Task) -> Learner:
+        """As a session does, which looks at no section that has no answer."""
+        return relearn(learner, state, task.sections, usual, where=state.seen.any(1))[0]
+
+    learner, seconds["relearn"] = timed(learn, learner, state, task, repeats=LESSONS)
+    del learner
 
     query, seconds["suggestion"] = timed(ask, state, dice, repeats=ANSWERS)
     again = jax.jit(ask)
