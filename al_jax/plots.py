@@ -202,6 +202,60 @@ def progress(outline: np.ndarray, dice: np.ndarray, path: str | os.PathLike) -> 
     canvas.save(figure, path)
 
 
+def efforts(
+    rows: list[tuple[str, list[tuple[float, float, bool]]]],
+    targets: list[int],
+    path: str | os.PathLike,
+) -> None:
+    """Effort at two Dice of several ways to work, a row each (the paper's Tables 4 and 5).
+
+    Args:
+      rows: name, and for each target the mean effort, its standard deviation (NaN: none), and
+        whether the mean is only a lower bound.
+      targets: two Dice, %; dots of the first are filled.
+      path: of the PNG, written whole.
+    """
+    figure = canvas.new_figure(7.6, 0.9 + 0.42 * len(rows))
+    bottom = 0.62 / (0.9 + 0.42 * len(rows))
+    axes = figure.add_axes((0.33, bottom, 0.64, 0.97 - bottom))
+    for place, (_, values) in enumerate(reversed(rows)):
+        for (mean, std, bound), colour, aside in zip(values, LINES, (0.12, -0.12), strict=False):
+            filled = colour == LINES[0]
+            axes.errorbar(
+                [mean],
+                [place + aside],
+                xerr=[np.nan_to_num(std)],
+                color=colour,
+                marker="o",
+                markersize=6,
+                markerfacecolor=colour if filled else "white",
+                linewidth=1.2,
+                capsize=2.5,
+            )
+            axes.annotate(
+                f"{'≥ ' * bound}{mean:.1f}",
+                (mean + np.nan_to_num(std), place + aside),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=colour,
+            )
+    axes.set_yticks(range(len(rows)), [literal(name) for name, _ in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    ends = [mean + np.nan_to_num(std) for _, values in rows for mean, std, _ in values]
+    axes.set_xlim(0, 1.12 * max(ends))
+    marks = {
+        f"{target}% Dice": Line2D(
+            [], [], color=c, marker="o", markerfacecolor=c if c == LINES[0] else "white"
+        )
+        for target, c in zip(targets, LINES, strict=False)
+    }
+    canvas.legend(axes, marks, size=9, loc="lower right", frameon=False)
+    canvas.label_axes(axes, "Outline drawn (% of whole outlines)", "")
+    canvas.save(figure, path)
+
+
 def growth(
     panels: dict[str, tuple[list[int], dict[str, list[float]], dict[str, list[float]]]],
     path: str | os.PathLike,

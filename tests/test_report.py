@@ -461,6 +461,32 @@ def test_a_run_that_cannot_be_read_is_listed(tmp_path, file, old, new, why):
     assert why in unreadable.text and str(tmp_path) not in unreadable.text
 
 
+def test_what_earlier_stacks_and_corrections_save(tmp_path):
+    """Each stack has a starting point of its own; a run with another alpha does not count."""
+    person = {"correct": False, "tolerance": 1, "tremor": 0.0}
+    for i in range(3):
+        stack, usual = f"s{i}", {"from": None, "person": person}
+        write_run(tmp_path, stack, 0, "BDa", [(5, 0.5), (10 + i, 0.91), (14, 0.96)], **usual)
+        rows = [(0, 0.5), (4 + i, 0.91), (6, 0.96)]
+        write_run(tmp_path, stack, 0, "BDr", rows, **usual | {"from": f"digest {i}"})
+        both = {"from": f"digest {i}", "person": person | {"correct": True, "tolerance": 0}}
+        rows = [(0, 0.5), (2 + i, 0.91), (5, 0.93)]
+        write_run(tmp_path, stack, 0, "KBDr", rows, **both)
+    write_run(tmp_path, "s0", 0, "BDr", [(5, 0.5), (6, 0.96)], **usual, alpha=0.1)
+    report.report(*read_sweep(str(tmp_path)), "mri", None, tmp_path / "out")
+    found = table(tmp_path / "out" / "help.csv")
+    names = ["BDa", "BDr, carried over", "KBDr, both, 0 px"]
+    assert [row["method"] for row in found if row["at_percent"] == "90"] == names
+    means = [float(row["mean_percent"]) for row in found if row["at_percent"] == "90"]
+    assert means == pytest.approx([11, 5, 3])
+    close(pick(found, method=names[1], at_percent=90), p=0.25, p_holm=0.5, paper_mean_percent=NAN)
+    close(pick(found, method=names[2], at_percent=95), mean_percent=5, at_least_runs=3)
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "What earlier stacks and corrections save" in page
+    assert "KBDr, both, 0 px: its worst structure is at 89.0% Dice" in page
+    assert (tmp_path / "out" / "help.png").stat().st_size > 10_000
+
+
 def test_a_folder_that_is_no_sweep(tmp_path):
     done = command(f"--sweep={tmp_path}")
     assert (done.returncode, done.stdout) == (2, "")

@@ -24,6 +24,7 @@ from experiments.report.detail_sections import (
     start_section,
     structure_section,
 )
+from experiments.report.help import help_section
 from experiments.report.pictures import curves, snapshots
 from experiments.report.runs import (
     ORDER,
@@ -160,6 +161,7 @@ def report(
         *structure_section(structures, runs, budget, out),
         *length_section(lengths, points, colours, out),
         *start_section(initial),
+        *help_section(every, main, dataset, tables, out),
         *sensitivity(every, main, colours, tables, out),
         *runs_section(problems, main),
     ]
