@@ -17,7 +17,7 @@ from experiments.report.runs import PROPOSED, FinishedRun, Setting, methods
 from experiments.report.values import TARGETS, Record, Value, average, effort_of, first_reached
 
 ATS = (80, *TARGETS)
-CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}
+CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
 HELP = (
     CARRIED | {field.name for field in dataclasses.fields(Person)} | {"target_dice", "max_effort"}
 )
@@ -58,8 +58,8 @@ def help_section(
 ) -> list[Block]:
     """Own effort at 80, 90 and 95% Dice with each kind of help, tested against BDa without any."""
     runs = helped(every, main)
-    if len(methods(runs)) == len({run.strategy for run in every}):
-        return []  # nothing helped any
+    if set(methods(runs)) <= set(methods(every)):
+        return []  # nobody had help
     paper = comparisons.read_paper(dataset)
     averages = {at: average(runs, partial(effort_of, target=at)) for at in ATS}
     records = comparisons.columns("effort_at_dice", ATS, averages, paper)
