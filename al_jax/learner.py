@@ -46,7 +46,7 @@ class Lessons:
     recipe: Recipe
     initial_steps: int = 810
     query_steps: int = 18
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     query_learning_rate: float = 1e-3
     schedule: str = "cosine"
     dice_estimate: str = "shrunk"

@@ -128,7 +128,7 @@ def preset(name: str, num_sections: int) -> Config:
         return DEFAULT
     if name != "paper":
         raise ValueError(f"preset '{name}' is not one of {', '.join(PRESETS)}")
-    training = Training(crop=128, balanced=0.0, optimiser="sgd")
+    training = Training(crop=128, batch=8, balanced=0.0, optimiser="sgd")
     epoch = steps_per_epoch(num_sections, training.batch)
     return Config(
         network="full",

@@ -43,9 +43,9 @@ class Training:
       augmentation: Table 1.
     """
 
-    crop: int = 96
-    batch: int = 8
-    balanced: float = 0.8
+    crop: int = 64
+    batch: int = 16
+    balanced: float = 1.0
     optimiser: str = "adamw"
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -256,7 +256,8 @@ def random_batch(
         if setting.balanced:
             among = partial
             if stacks is not None:
-                own = stacks == jax.random.randint(key_share, (), 0, stacks.max() + 1)
+                key_stack = jax.random.fold_in(key_share, 1)
+                own = stacks == jax.random.randint(key_stack, (), 0, stacks.max() + 1)
                 among = partial.replace(seen=partial.seen & own[:, None])
             traced = random_traced(key_traced, among, setting.crop)
             balanced = jax.random.uniform(key_share) < setting.balanced
