@@ -50,6 +50,9 @@ Show = Callable[..., None]
 Adapt = Callable[[chex.ArrayTree], chex.ArrayTree]
 """Makes other weights of a network's."""
 
+Piece = Callable[[TrainState, int, int], tuple[TrainState, jax.Array]]
+"""Trains from the step of that number on, so many steps; the state after them, and their losses."""
+
 
 class Prepared(NamedTuple):
     """A run before its training: its keys, its task, and the state after the start."""
@@ -182,33 +185,63 @@ def train_network(
         is of another run.
     """
     keys, task, state = prepared
-    saved = checkpoints.open_checkpoints(keep.folder)
     train_state = _compiled(simulation.initial_train_state)(keys.weights, task, config=config)
-    step = 0
     if adapt is not None:
         train_state = train_state.replace(params=adapt(train_state.params))
-    mark = _mark(prepared, config, loss)
-    if (latest := checkpoints.restore(saved, (train_state, mark))) is not None:
-        step, (train_state, found) = latest
-        _check_mark(found, mark, keep)
-    train_state = place(train_state, task.mesh)
-    if latest is None and not config.initial_steps:
-        checkpoints.save(saved, 0, (train_state, mark))
-    written = time.monotonic()
-    show(step / max(config.initial_steps, 1), step=str(step))
-    while step < config.initial_steps:
-        count = min(STEPS, config.initial_steps - step)
-        train_state, losses = _compiled(simulation.train_initial)(
+
+    def piece(train_state: TrainState, first: int, count: int) -> tuple[TrainState, jax.Array]:
+        return _compiled(simulation.train_initial)(
             keys.training,
             train_state,
             state,
             task,
             config=config,
             loss=loss,
-            first_step=step,
+            first_step=first,
             steps=count,
         )
-        losses = np.asarray(losses)
+
+    mark = _mark(prepared, config, loss)
+    return train_pieces(piece, train_state, config, mark, keep=keep, mesh=task.mesh, show=show)
+
+
+def train_pieces(
+    piece: Piece,
+    train_state: TrainState,
+    config: Config,
+    mark: np.ndarray,
+    *,
+    keep: Checkpointing,
+    mesh: Mesh | None = None,
+    show: Show = silent,
+) -> TrainState:
+    """The `config.initial_steps` of a long training, a piece at a time, from its latest checkpoint.
+
+    Args:
+      piece: trains further; may overwrite the state that it is given.
+      train_state: before the first step.
+      config: of the training.
+      mark: of `make_mark`.
+      keep, show: as of `train_network`.
+      mesh: devices that share the work, or None.
+
+    Raises:
+      InputError: a loss is not finite, a checkpoint cannot be written, or is of another run.
+    """
+    saved = checkpoints.open_checkpoints(keep.folder)
+    step = 0
+    if (latest := checkpoints.restore(saved, (train_state, mark))) is not None:
+        step, (train_state, other) = latest
+        _check_mark(other, mark, keep)
+    train_state = place(train_state, mesh)
+    if latest is None and not config.initial_steps:
+        checkpoints.save(saved, 0, (train_state, mark))
+    written = time.monotonic()
+    show(step / max(config.initial_steps, 1), step=str(step))
+    while step < config.initial_steps:
+        count = min(STEPS, config.initial_steps - step)
+        train_state, found = piece(train_state, step, count)
+        losses = np.asarray(found)
         seen = _with_norm(losses, train_state)
         where = f"training step {{}} with learning_rate={config.learning_rate:g}"
         check_loss(seen, where, step + 1)
@@ -316,9 +349,15 @@ def _mark(prepared: Prepared, config: Config, what: str) -> np.ndarray:
     sections, state = prepared.task.sections, prepared.state
     known = (prepared.task.present, sections.low, sections.high, state.annotated, state.unlabelled)
     # What the person's key does, the settings and the other keys say.
-    keys = jax.tree.map(jax.random.key_data, prepared.keys.replace(person=None))
+    return make_mark(config, what, (known, prepared.keys.replace(person=None), prepared.task.known))
+
+
+def make_mark(config: Config, what: str, known: chex.ArrayTree) -> np.ndarray:
+    """Names a training in its checkpoints, [8] uint32: by its settings, a word, arrays and keys."""
     text = hashlib.sha256(f"{_changed(config, Config())}{what}".encode())
-    for leaf in jax.tree.leaves((known, keys, prepared.task.known)):
+    for leaf in jax.tree.leaves(known):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
         text.update(np.asarray(leaf).tobytes())
     return np.frombuffer(text.digest(), np.uint32)
 

@@ -5,19 +5,22 @@
 
 One network learns from all stacks but the one that is held out, as much from each; the Dice of its
 drawings of that one is printed, and is what a simulation or a session expects of them at first.
-Outlines of all stacks but that one are the sums behind B.
+Outlines of all stacks but that one are the sums behind B. The same command goes on where it was
+stopped; until it ends, its checkpoints are in a folder beside --out.
 """
 
+import functools
 import pathlib
-import time
+import shutil
 
 import jax
 import numpy as np
 from absl import flags
 
-from al_jax import oracle, pretraining, simulation
-from al_jax.driver import STEPS, Progress, check_loss
+from al_jax import driver, oracle, pretraining, simulation
+from al_jax.driver import Checkpointing, Progress
 from al_jax.experience import Experience, with_experience, write_experience
+from al_jax.files.leases import hold
 from al_jax.files.reading import full_path
 from al_jax.files.stacks import read_stack
 from al_jax.oracle import Config
@@ -85,33 +88,31 @@ def main() -> None:
     keys = simulation.make_keys(jax.random.key(FLAGS.seed))
     train_state = init_train_state(keys.weights, lessons.recipe)
 
+    @functools.partial(
+        jax.jit, static_argnums=2, donate_argnums=0, compiler_options=compiler_options()
+    )
     def piece(train_state: TrainState, first: jax.Array, steps: int) -> tuple:
         return pretraining.pretrain(
             keys.training, train_state, library, lessons, first_step=first, steps=steps
         )
 
-    program = jax.jit(
-        piece, static_argnums=2, donate_argnums=0, compiler_options=compiler_options()
-    )
-    begun = time.monotonic()
-    with Progress("network") as bar:
-        for step in range(0, config.initial_steps, STEPS):
-            count = min(STEPS, config.initial_steps - step)
-            train_state, losses = program(train_state, step, count)
-            rate = f"training step {{}} with learning_rate={config.learning_rate:g}"
-            check_loss(np.asarray(losses), rate, step + 1)
-            bar.show((step + count) / config.initial_steps, loss=f"{losses.mean():.4f}")
+    mark = driver.make_mark(config, "pretraining", (keys, library[1:]))
+    with hold(full_path(f"{FLAGS.out}.checkpoints")) as folder, Progress("network") as bar:
+        train_state = driver.train_pieces(
+            piece, train_state, config, mark, keep=Checkpointing(folder), show=bar.show
+        )
     unknown = np.full(len(library.names), np.nan, np.float32)
     setting = (config.network, config.training.convention)
     learnt = pretraining.experience_from(train_state, library, unknown, *setting)
     found = drawn_alone(learnt, stacks[judge], config)
     dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
     write_experience(FLAGS.out, learnt._replace(dice=dice))
+    shutil.rmtree(folder, ignore_errors=True)
     mean = np.nanmean(dice[0 if config.count_background else 1 :])
     each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     print(
-        f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps in "
-        f"{time.monotonic() - begun:.0f} s; Dice on {judge} {mean:.3f} ({each})"
+        f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps; "
+        f"Dice on {judge} {mean:.3f} ({each})"
     )
 
 
