@@ -23,6 +23,9 @@ from al_jax.state import ALState
 SECTIONS = 3.0
 """So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
 
+MOST = 12
+"""So many classes, at most, does a line name."""
+
 EXPERIENCE = "experience.npz"
 """What runs and sessions call the file of theirs, in their folder."""
 
@@ -109,6 +112,22 @@ def fit_to(experience: Experience, names: Sequence[str]) -> Known:
     )
 
 
+def outlined(experience: Experience) -> tuple[str, ...]:
+    """The classes of which it knows an outline; any other one is new to it."""
+    known = np.diagonal(experience.lengths[1]) > 0
+    return tuple(name for name, one in zip(experience.names, known, strict=True) if one)
+
+
+def in_words(experience: Experience, names: Sequence[str]) -> str:
+    """What is carried over to a stack of the classes `names`, one line."""
+    known = outlined(experience)
+    old = [name for name in names if name in known]
+    new = [name for name in names if name not in known]
+    sections = int(np.diagonal(experience.lengths[1]).max(initial=0))
+    said = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
+    return f"{said}; new: {_listed(new)}"
+
+
 def with_known(state: ALState, known: Known) -> ALState:
     """A state that begins with what earlier stacks say of outlines."""
     sums, counts = known.lengths
@@ -141,9 +160,8 @@ def with_experience(
                 f"'{path}' of the weights has shape {list(value.shape)}, the network "
                 f"{list(current.shape)}; take the network that they are of"
             )
-        if path.startswith(_SCORE):
-            value = np.where(old >= 0, value, current)
-        found[path] = jnp.asarray(value, current.dtype)
+        whole = jnp.where(old >= 0, value, current) if path.startswith(_SCORE) else value
+        found[path] = jnp.asarray(whole, current.dtype)
     return traverse_util.unflatten_dict(found, sep="/")
 
 
@@ -208,6 +226,11 @@ def read_experience(path: str | os.PathLike) -> Experience:
         offered=arrays["offered"],
         dice=arrays["dice"],
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"{len(names) - MOST} more"] if len(names) > MOST else []
+    return ", ".join([*names[:MOST], *more]) or "none"
 
 
 def _places(earlier: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -33,7 +33,7 @@ from absl import flags
 
 from al_jax import session as sessions
 from al_jax import simulation
-from al_jax.experience import EXPERIENCE, write_experience
+from al_jax.experience import EXPERIENCE, in_words, write_experience
 from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
@@ -191,10 +191,11 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     elif truth is not None and FLAGS.simulated_start:
         given = simulated_start(folder, truth)
     size = "x".join(map(str, images.inside.shape[1:]))
+    begun = "" if earlier is None else f"; {in_words(earlier, images.names)}"
     line = (
         f"{folder}: {images.num_sections} sections of {size}, {images.num_classes} classes, "
         f"{given} answers so far" + ("; its truth can answer" if truth is not None else "")
-    )
+    ) + begun
     result = {
         "workdir": str(folder),
         "sections": list(images.sections),
@@ -234,14 +235,15 @@ def load() -> tuple[Images, np.ndarray | None]:
 
 
 def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
-    """The first answers of the simulation of the same seed; how many."""
+    """The first answers of the simulation of the same seed, of what is not known; how many."""
     with sessions.open_session(folder) as session:
         keys = simulation.make_keys(jax.random.key(session.settings.seed))
         key = jax.random.split(keys.start)[0]
         present = _present(truth, session.images)
         chosen = np.asarray(initial_queries(key, jnp.asarray(present)))
         for structure in np.flatnonzero(chosen >= 0).tolist():
-            answer_truly(session, int(chosen[structure]), structure)
+            if not session.annotations.known(structure):
+                answer_truly(session, int(chosen[structure]), structure)
         return len(session.events)
 
 
@@ -459,7 +461,7 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     images = session.images
     out = session.folder / "export" if FLAGS.out is None else pathlib.Path(FLAGS.out)
     segmentation = confidence = None
-    if session.network.trained:
+    if session.network.draws:
         segmentation = np.empty(images.inside.shape, np.int16)
         confidence = np.empty(images.inside.shape, np.float32)
         for section in range(images.num_sections):

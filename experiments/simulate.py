@@ -67,7 +67,10 @@ def define_config_flags() -> None:
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
     flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or an eighth of it.")
     flags.DEFINE_integer(
-        "initial_steps", None, "Training steps before the first query; none with --from.", 0
+        "initial_steps",
+        None,
+        "Training steps before the first query; with --from none, unless --start=central.",
+        0,
     )
     flags.DEFINE_integer("query_steps", None, "Training steps after each answer.", 1)
     flags.DEFINE_float("learning_rate", None, "Learning rate at the start.", 0)
@@ -109,7 +112,7 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
       values: the flags.
     """
     usual = preset(values.preset, num_sections)
-    if values["from"].value:  # the network has learnt
+    if values["from"].value and values.start != "central":  # the network has learnt
         usual = dataclasses.replace(usual, initial_steps=0, start="needed")
         if (values.optimiser or usual.training.optimiser) == "adamw":
             usual = dataclasses.replace(usual, query_learning_rate=CARRIED_RATE)

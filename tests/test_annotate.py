@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from PIL import Image
 
 from al_jax import driver, simulation
 from al_jax import session as sessions
+from al_jax.experience import Experience, flat_weights, write_experience
 from al_jax.files.stacks import write_stack
 from experiments import annotate, rehearse
+from experiments.earlier import beginning, known_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--initial_steps=8", "--query_steps=2", "--crop=32", "--batch=4")
@@ -171,11 +174,66 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
     assert pairs == simulated(folder, config, 3)[: len(pairs)]
 
 
-def simulated(folder, config, seed) -> list[tuple[int, int]]:
+@pytest.mark.parametrize("knows, first, steps", [(4, [], 0), (3, ["inner"], 0), (3, ["inner"], 8)])
+def test_a_carried_session_asks_what_a_simulation_asks(call, folder, knows, first, steps):
+    """Examples are of classes alone that earlier stacks did not show; a training may follow."""
+    earlier = carried(knows)
+    write_experience(folder / "earlier.npz", earlier)
+    start = ("--truth", "--simulated_start", "--seed=3", "--from=earlier.npz")
+    line = call("init", "--stack=stack.npz", *start, *QUICK[1:], f"--initial_steps={steps}")
+    known = ", ".join(ts.STACK.names[:knows])
+    assert line.endswith(
+        f"; begun from earlier stacks (outlines on 2 sections): classes {known}; "
+        f"new: {', '.join(first) or 'none'}"
+    )
+    config = sessions.read_session("s").settings.config
+    events = sessions.read_session("s").events
+    assert [event["structure"] for event in events] == first
+    assert "proposal" in str(call("suggest", "--json")["files"])  # before anything is learnt here
+    pairs = []
+    for _ in range(5):
+        asked = call("suggest", "--wait", "--json")
+        pairs.append((asked["section"], ts.STACK.names.index(asked["structure"])))
+        call("ingest", "--truth")
+    assert pairs == simulated(folder, config, 3, earlier)[: len(pairs)]
+
+
+def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, monkeypatch):
+    """The flags of `init` go without the word, too; then the window opens on what they made."""
+    opened = []
+    stand_in = types.SimpleNamespace(
+        start_computing=lambda: None, run=lambda place, wait: opened.append((str(place), wait))
+    )
+    monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
+    write_experience(folder / "earlier.npz", carried(3))
+    line = call("--stack=stack.npz", "--from=earlier.npz", *QUICK)
+    assert line.endswith("(outlines on 2 sections): classes background, outer, middle; new: inner")
+    assert opened == [("s", False)]
+    assert sessions.read_session("s").earlier.names[-1] == "another"
+
+
+def carried(knows: int) -> Experience:
+    """Of an earlier stack with so many of the classes, where each had two outlines of 30 px."""
+    names = (*ts.STACK.names[:knows], "another")
+    known = np.arange(knows + 1) < knows
+    return Experience(
+        names=names,
+        weights=flat_weights(tiny.weights(tiny.Pixelwise(knows + 1), heads=True)),
+        network="small",
+        convention="plain",
+        lengths=np.stack([np.diag(60.0 * known), np.diag(2.0 * known)]).astype(np.float32),
+        offered=np.zeros((2, knows + 1), np.float32),
+        dice=np.linspace(0.3, 0.6, knows + 1, dtype=np.float32),
+    )
+
+
+def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
     """The pairs that a simulation asks, to its end."""
     keep = driver.Checkpointing(folder / "simulated")
-    prepared = driver.prepare(ts.STACK, config, seed)
-    network = driver.train_network(prepared, config, keep=keep.at("network"))
+    known = known_of(earlier, ts.STACK.names)
+    prepared = driver.prepare(ts.STACK, config, seed, known=known)
+    adapt = beginning(None, earlier, ts.STACK.names)
+    network = driver.train_network(prepared, config, keep=keep.at("network"), adapt=adapt)
     records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
     pairs = zip(records.section[1:], records.structure[1:], strict=True)
     return [(int(section), int(structure)) for section, structure in pairs]

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from absl import flags
+from absl.testing import flagsaver
 from commands import flags_of
 
 from al_jax import driver, experience, oracle, pretraining, simulation, state
@@ -19,8 +21,9 @@ from al_jax.learner import Lessons
 from al_jax.oracle import Config
 from al_jax.stack import UNLABELLED, InputError, make_stack
 from al_jax.training import Recipe, Training, init_train_state
-from experiments import grid, jobs, plan, sweep
+from experiments import grid, jobs, plan, simulate, sweep
 
+FLAGS = flags.FLAGS
 TRAINING = Training(crop=32, batch=4)
 CONFIG = Config(network="pixelwise", initial_steps=0, query_steps=2, training=TRAINING)
 NAMES = ("background", "a", "b")
@@ -76,6 +79,36 @@ def test_weights_of_another_network_are_refused(params, line):
     with pytest.raises(InputError) as refusal:
         experience.with_experience(params, EARLIER, NAMES)
     assert line in str(refusal.value)
+
+
+def test_a_class_without_an_outline_is_new():
+    assert experience.outlined(EARLIER) == ("background", "a")
+    assert experience.in_words(EARLIER, ("background", "a", "b", "c")) == (
+        "begun from earlier stacks (outlines on 10 sections): classes background, a; new: b, c"
+    )
+    many = EARLIER._replace(names=tuple("abcdefghijklmnop"), lengths=np.ones((2, 16, 16)))
+    said = experience.in_words(many, many.names)
+    assert said.endswith("j, k, l, 4 more; new: none") and "(outlines on 1 sections)" in said
+
+
+@pytest.mark.parametrize(
+    "given, steps, rate, start",
+    [
+        ((), 0, 3e-5, "needed"),
+        (("--start=none",), 0, 3e-5, "none"),
+        (("--start=central",), 810, 1e-3, "central"),
+        (("--start=central", "--initial_steps=0"), 0, 1e-3, "central"),
+        (("--initial_steps=90",), 90, 3e-5, "needed"),
+    ],
+)
+def test_a_carried_network_is_trained_at_first_if_all_classes_have_examples(
+    given, steps, rate, start
+):
+    with flags_of(simulate), flagsaver.flagsaver():
+        FLAGS(["simulate", "--from=somewhere", *given])
+        config = simulate.read_config("plain", 24)
+    found = (config.initial_steps, config.query_learning_rate, config.start)
+    assert found == (steps, rate, start)
 
 
 def test_a_file_holds_it_all(tmp_path):

@@ -393,11 +393,40 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
     nothing = jnp.zeros(prepared.task.present.shape)
     query = simulation.ask(run, nothing, prepared.task, config, strategies=("BDa",), which=0)
     with sessions.open_session(second) as session:
+        sessions.warm_up(session)
         question = sessions.next_question(session)
         assert not question.example and question.proposal is not None
         assert (question.section, question.structure) == (query.section, query.structure)
         np.testing.assert_allclose(question.dice, query.dice, rtol=1e-5)
         assert sessions.train_step(session) is None  # nothing was said yet
+
+
+@pytest.mark.parametrize("steps", [0, 8])
+def test_a_new_class_is_shown_first_beside_what_is_carried_over(tmp_path, steps):
+    """Its example is asked for, what is known is proposed meanwhile; then the network learns."""
+    with sessions.open_session(ts.create(tmp_path / "first")) as session:
+        answer_examples(session)
+        learn(session)
+        earlier = sessions.taught(session)
+    renamed = earlier._replace(names=("background", "outer", "middle", "another"))
+    config = dataclasses.replace(ts.CONFIG, start="needed", initial_steps=steps)
+    second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=renamed)
+    with sessions.open_session(second) as session:
+        assert not session.network.trained
+        question = sessions.next_question(session, section=2, structure=1)
+        assert question.proposal.any() and question.dice == pytest.approx(earlier.dice[1])
+        ts.answer(session, 2, 1, question=question)  # what is known may be answered meanwhile
+        assert sessions.train_step(session) is None  # examples come first
+        question = sessions.next_question(session)
+        assert question.example and question.structure == 3
+        ts.answer(session, question.section, 3, question=question)
+    with sessions.open_session(second) as session:
+        assert sessions.next_question(session).proposal is not None
+        first = sessions.train_step(session)
+        assert (first.first, first.fraction, first.through) == (True, 1, 2)
+        assert session.network.trained and sessions.train_step(session) is None
+        learnt = session.network.learner.dice[0]
+        assert learnt[2] == pytest.approx(earlier.dice[2]) and np.isfinite(learnt).all()
 
 
 def test_a_corrected_answer_costs_what_was_drawn(session):

@@ -106,6 +106,7 @@ class Session:
       folder: where it is.
       images: what is annotated, mapped into memory.
       settings: seed and configuration.
+      earlier: what earlier stacks taught, or None.
       events: all of the ledger.
       annotations: what the events say.
       network: the newest one.
@@ -115,6 +116,7 @@ class Session:
     def __init__(self, path: pathlib.Path, content: Content):
         """Reads the ledger and the newest checkpoint."""
         self.folder, self.images, self.settings = path, content.images, content.settings
+        self.earlier = content.earlier
         keys = simulation.make_keys(jax.random.key(content.settings.seed))
         pixels = np.array([np.count_nonzero(inside) for inside in content.images.inside])
         # The key of the state is the one that `oracle.start` gives it.
@@ -208,7 +210,7 @@ def next_question(
         query = asking.of_pair(now, learned, config, section, structure)
     n, c = int(query.section), int(query.structure)
     seen = None
-    if look and network.trained and network.learner is not None:
+    if look and network.draws and network.learner is not None:
         params = network.learner.train.params
         seen = asking.look(params, images, now, n, session._trainer.lessons.recipe)
     return Question(
@@ -328,7 +330,7 @@ def segment_section(session: Session, section: int) -> tuple[np.ndarray, np.ndar
     """
     with session._lock:
         now, network = session.annotations, session.network
-    if not network.trained or network.learner is None:
+    if not network.draws or network.learner is None:
         return None
     recipe, inside = session._trainer.lessons.recipe, np.asarray(session.images.inside[section])
     seen = asking.look(network.learner.train.params, session.images, now, section, recipe)

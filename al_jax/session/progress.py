@@ -78,7 +78,7 @@ def progress(session: Session) -> Progress:
         seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
         seconds_left=left * spent / pace if pace else None,
         behind=late,
-        training=1.0 if network.trained else network.steps / total,
+        training=1.0 if network.trained else network.steps / max(total, 1),
     )
 
 

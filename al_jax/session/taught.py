@@ -13,7 +13,7 @@ def taught(session: Session) -> Experience:
     """
     with session._lock:
         now, network = session.annotations, session.network
-    if not network.trained or network.learner is None:
+    if not network.draws or network.learner is None:
         raise InputError(f"{session.folder}: its network has learnt nothing yet; train it first")
     config = session.settings.config
     return experience_of(

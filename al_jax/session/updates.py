@@ -29,7 +29,7 @@ from al_jax.session.annotations import Annotations
 from al_jax.session.folder import Content
 from al_jax.simulation import Keys, lessons_for
 from al_jax.stack import UNLABELLED, Images, InputError
-from al_jax.state import ALState
+from al_jax.state import ALState, candidates, first_examples
 from al_jax.training import Sections, TrainState, make_sections
 from al_jax.xla import compiler_options
 
@@ -42,21 +42,29 @@ class Network(NamedTuple):
     """A network, and how far it is.
 
     Attributes:
-      learner: weights and Dice history; None before the first training.
+      learner: weights and Dice history; None before the first training, unless they were carried
+        over from earlier stacks.
       steps: of the long training before the first query that are done.
       trained: that training is complete.
       through: number of the last event that it has seen.
+      carried: it began with what earlier stacks taught.
     """
 
     learner: Learner | None
     steps: int
     trained: bool
     through: int
+    carried: bool
 
     @property
     def dice(self) -> jax.Array | None:
         """[2, C], the history of Eq. 6; None where nothing is known."""
         return None if self.learner is None else self.learner.dice
+
+    @property
+    def draws(self) -> bool:
+        """Whether its proposals are worth a look."""
+        return self.learner is not None and (self.trained or self.carried)
 
     @property
     def begun(self) -> bool:
@@ -100,6 +108,8 @@ class Trainer:
         self.config = content.settings.config
         self.lessons = lessons_for(content.images.num_classes, self.config)
         total = self.lessons.initial_steps
+        # Whether anything comes before the first query: a training, or examples of new classes.
+        self._begins = total > 0 or bool(first_examples(empty, candidates(empty)).any())
         # Pieces of one length: each other length would be another program.
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
         self._sections: Sections | None = None
@@ -110,9 +120,14 @@ class Trainer:
 
     def latest(self, events: int) -> tuple[Network, list[str]]:
         """The newest network of the folder that can be read, and what was wrong with newer ones."""
-        nothing, notices = Network(None, 0, False, 0), list[str]()
-        if not self.lessons.initial_steps:  # what it has learnt from earlier stacks is enough
-            nothing = Network(self._new_learner(), 0, True, 0)
+        carried, notices = self._earlier is not None, list[str]()
+        nothing = Network(
+            learner=self._new_learner() if carried else None,
+            steps=0,
+            trained=not self._begins,
+            through=0,
+            carried=carried,
+        )
         if not self._folder.exists():
             return nothing, notices
         like = (jax.eval_shape(self._new_learner), _counts(nothing))
@@ -132,7 +147,8 @@ class Trainer:
             learner, counts = found[1]
             steps, trained, through = (int(number) for number in counts)
             # A ledger taken from an older copy has fewer events.
-            network = Network(learner, steps, bool(trained), min(through, events))
+            through = min(through, events)
+            network = Network(learner, steps, bool(trained), through, carried)
             self._kept = _mark(network)
             return network, notices
 
@@ -157,7 +173,7 @@ class Trainer:
     def step(
         self, network: Network, now: Annotations, through: int, pairs: Sequence[tuple[int, int]]
     ) -> tuple[Network, Trained]:
-        """The next piece of the long training, or an update.
+        """The next piece of the long training (without any, a look at the examples), or an update.
 
         Args:
           network: the newest.
@@ -181,21 +197,23 @@ class Trainer:
             learner, losses, _ = self._run("update", learner, *inputs)
             steps, rate = network.steps, self.config.query_learning_rate
         else:
-            first, rate = np.int32(network.steps), self.config.learning_rate
-            train_state, losses = self._run("piece", learner.train, first, *inputs[:2])
-            steps = network.steps + self._steps
-            learner = learner.replace(train=train_state)
+            steps, rate, losses = network.steps, self.config.learning_rate, np.zeros(0)
+            if steps < self.lessons.initial_steps:
+                first = np.int32(steps)
+                train_state, losses = self._run("piece", learner.train, first, *inputs[:2])
+                steps += self._steps
+                learner = learner.replace(train=train_state)
             if steps == self.lessons.initial_steps:
-                learner, _ = self._run("assess", train_state, *inputs)
+                learner, _ = self._run("assess", learner.train, *inputs)
         losses = np.append(losses, optax.global_norm(learner.train.params))
         check_loss(losses, f"training step {{}} with a learning rate of {rate:g}", 1)
         done = steps == self.lessons.initial_steps
         return (
-            Network(learner, steps, done, through),
+            Network(learner, steps, done, through, network.carried),
             Trained(
                 first=not network.trained,
-                fraction=1.0 if network.trained else steps / self.lessons.initial_steps,
-                loss=float(losses[:-1].mean()),
+                fraction=1.0 if done else steps / self.lessons.initial_steps,
+                loss=float(losses[:-1].sum()) / max(len(losses) - 1, 1),
                 seconds=time.monotonic() - began,
                 through=through,
             ),
@@ -207,6 +225,7 @@ class Trainer:
         inputs = self._inputs(now)
         if self.lessons.initial_steps:
             self._program("piece", learner.train, np.int32(0), *inputs[:2])
+        if self._begins:
             self._program("assess", learner.train, *inputs)
         if self.lessons.dice_estimate != "fit":
             self._program("remember", learner, np.zeros(2, np.int32), *inputs[:2])
