@@ -10,6 +10,7 @@ import tiny
 from napari.components import ViewerModel
 
 from al_jax import session as core
+from al_jax.experience import Experience
 from al_jax.oracle import Config
 from al_jax.session import Settings
 from al_jax.stack import Images, make_images
@@ -40,10 +41,10 @@ def images() -> Images:
     return make_images(stack.images, stack.names, stack.inside)
 
 
-def make_session(folder: pathlib.Path) -> pathlib.Path:
+def make_session(folder: pathlib.Path, earlier: Experience | None = None) -> pathlib.Path:
     """A demonstration on the tiny stack; 'inner' is on sections 1 to 4."""
     settings = Settings(seed=0, config=QUICK)
-    core.create(folder, images(), SPANS, settings, truth=tiny.stack().truth)
+    core.create(folder, images(), SPANS, settings, truth=tiny.stack().truth, earlier=earlier)
     return folder
 
 

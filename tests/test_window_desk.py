@@ -15,6 +15,7 @@ from napari.utils.shortcuts import default_shortcuts
 
 from al_jax import session as core
 from al_jax import simulation
+from al_jax.experience import experience_of
 from al_jax.stack import UNLABELLED, InputError
 from al_jax.window import scene, words
 from al_jax.window.desk import ACTIONS, DEMONSTRATION, IDLE
@@ -54,6 +55,24 @@ def _press(desk, key):
     handler = KeymapHandler()
     handler.keymap_providers = [desk.viewer.layers.selection.active, desk.viewer]
     assert handler.press_key(key.upper())
+
+
+def test_a_window_says_what_was_carried_over(folder, tmp_path, untrained):
+    with core.open_session(folder) as session:
+        learner = session._trainer._new_learner()
+        earlier = experience_of(
+            session.annotations.state, learner, session.images.names, "pixelwise", "plain"
+        )
+    lengths = np.zeros_like(earlier.lengths)
+    lengths[:, :3, :3] = 7 * np.eye(3)
+    after = desks.make_session(tmp_path / "after", earlier=earlier._replace(lengths=lengths))
+    with at_desk(after) as desk:
+        assert desk.said == (
+            "Begun from earlier stacks (outlines on 7 sections): classes background, outer, "
+            "middle; new: inner"
+        )
+        assert words.network_in_words(desk).endswith("an example of each new structure")
+        assert desk.question.example and desk.question.name == "inner"
 
 
 def test_a_traced_answer_is_stored_and_the_next_question_comes(desk):

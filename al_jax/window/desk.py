@@ -18,6 +18,7 @@ from napari.utils.key_bindings import KeymapProvider
 
 from al_jax import session as core
 from al_jax.answers import Span
+from al_jax.experience import in_words
 from al_jax.figures import class_colours
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.folder import TRUTH
@@ -100,7 +101,7 @@ class Desk:
         self.session, self.viewer = session, viewer
         self.question: Question | None = None
         self.chosen = self.correcting = self.waiting = False
-        self.said = " ".join(session.notices)
+        self.said = opening(session)
         self.failure: str | None = None
         self.learnt: Trained | None = None
         drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
@@ -226,7 +227,7 @@ class Desk:
         if event is None:
             raise InputError("There is nothing to undo")
         self._due = True
-        said = f"Taken back: {in_words(event, self.session.images.sections)}"
+        said = f"Taken back: {told(event, self.session.images.sections)}"
         if "section" in event:
             section = event["section"]
             structure = self.session.images.names.index(event["structure"])
@@ -280,7 +281,7 @@ class Desk:
         event = core.set_range(self.session, structure, span)
         self._due = True
         self._again()
-        self.said = f"Changed: {in_words(event, self.session.images.sections)}"
+        self.said = f"Changed: {told(event, self.session.images.sections)}"
 
     def begins_here(self) -> None:
         """The section shown is the structure's first."""
@@ -496,6 +497,15 @@ class Desk:
         self._writing = None
 
 
+def opening(session: Session) -> str:
+    """What a person should know when a session opens."""
+    lines = list(session.notices)
+    if session.earlier is not None:
+        line = in_words(session.earlier, session.images.names)
+        lines.append(line[0].upper() + line[1:])
+    return " ".join(lines)
+
+
 def pair(question: Question) -> str:
     """A pair in words.
 
@@ -505,7 +515,7 @@ def pair(question: Question) -> str:
     return f"'{question.name}' on section {question.section_name}"
 
 
-def in_words(event: dict[str, Any], sections: tuple[str, ...]) -> str:
+def told(event: dict[str, Any], sections: tuple[str, ...]) -> str:
     """An event of the ledger, one line."""
     if event["event"] == "range":
         first, last = event["span"]

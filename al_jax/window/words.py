@@ -114,7 +114,8 @@ def network_in_words(desk: Desk) -> str:
     number = behind(session)
     if not session.network.trained:
         if not desk.busy or desk.learnt is None:
-            return "The network learns once it has seen an example of each structure"
+            which = "each structure" if session.earlier is None else "each new structure"
+            return f"The network learns once it has seen an example of {which}"
         return f"First training of the network: {desk.learnt.fraction:.0%}"
     late = {0: "up to date", 1: "one answer behind"}.get(number, f"{number} answers behind")
     return f"Network {late}" + (", learning" if desk.busy and number else "")
