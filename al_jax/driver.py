@@ -150,7 +150,7 @@ def prepare(
       InputError: the stack has no outline.
     """
     # Names and colours are static: with them each stack would have a program of its own.
-    bare = dataclasses.replace(stack, sections=(), colours=None)
+    bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
     # A copy that becomes the task, which would be a second one else.
     task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
     keys = simulation.make_keys(jax.random.key(seed))

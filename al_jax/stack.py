@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from itertools import compress
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -30,8 +31,24 @@ class InputError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
-_NAMING = ("names", "sections", "colours")
-_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=_NAMING)
+class Place(NamedTuple):
+    """Where sections lie: each in a slice of one volume. Of tuples, which can be static and JSON.
+
+    Attributes:
+      shape: of the volume's array as it is stored, (I, J, K).
+      affine: four rows of four numbers: from (i, j, k) to mm in RAS order, as of NIfTI.
+      cut: the same of whole numbers: from (column, row, slice) to (i, j, k).
+      slices: N numbers, the slice that each section is.
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    cut: tuple[tuple[int, ...], ...]
+    slices: tuple[int, ...]
+
+
+_STATIC = ("names", "sections", "colours", "place")
+_register = functools.partial(jax.tree_util.register_dataclass, meta_fields=_STATIC)
 
 
 @functools.partial(_register, data_fields=("images", "inside"))
@@ -47,6 +64,7 @@ class Images:
       names: C class names; `names[0]` is 'background'.
       sections: N names of the sections: of their files, or their numbers.
       colours: C colours (red, green, blue; 0-255) to draw the classes in, or None.
+      place: where the sections lie in mm, or None. No computation depends on it.
     """
 
     images: np.ndarray
@@ -54,6 +72,7 @@ class Images:
     names: tuple[str, ...]
     sections: tuple[str, ...]
     colours: tuple[Colour, ...] | None = None
+    place: Place | None = None
 
     @property
     def num_sections(self) -> int:
@@ -85,6 +104,7 @@ def make_images(
     *,
     sections: Sequence[str] | None = None,
     colours: Sequence[Colour] | None = None,
+    place: Place | None = None,
 ) -> Images:
     """Checks sections without labels, for a person to trace.
 
@@ -95,6 +115,7 @@ def make_images(
       inside: [N, H, W] bool, the image domain; None means that every pixel is inside.
       sections: N names; None numbers the sections from 0.
       colours: C colours, 0-255; None leaves the choice to `figures.class_colours`.
+      place: where the sections lie in mm; None: nobody knows.
 
     Raises:
       InputError: the shapes or dtypes are wrong, there are fewer than two sections or two classes,
@@ -115,6 +136,10 @@ def make_images(
         raise InputError(f"{len(sections)} names for {len(images)} sections; give one for each")
     if colours is not None and len(colours) != len(names):
         raise InputError(f"{len(colours)} colours for {len(names)} classes; give one for each")
+    if place is not None and len(place.slices) != len(images):
+        raise InputError(
+            f"{len(place.slices)} slices for {len(images)} sections; give one for each"
+        )
     for section, own in enumerate(inside):
         if not own.any():
             raise InputError(
@@ -126,6 +151,7 @@ def make_images(
         names=names,
         sections=tuple(map(str, sections)),
         colours=None if colours is None else tuple((int(r), int(g), int(b)) for r, g, b in colours),
+        place=place,
     )
 
 
@@ -137,11 +163,12 @@ def make_stack(
     *,
     sections: Sequence[str] | None = None,
     colours: Sequence[Colour] | None = None,
+    place: Place | None = None,
 ) -> Stack:
     """Checks a stack with the truth of every section, for a simulation.
 
     Args:
-      images, names, inside, sections, colours: as of `make_images`.
+      images, names, inside, sections, colours, place: as of `make_images`.
       truth: [N, H, W] integers, the class of every inside pixel, 0 to C-1. Values outside the
         image domain are ignored.
 
@@ -152,7 +179,7 @@ def make_stack(
       InputError: what `make_images` refuses, `truth` has another shape or is not of integers, a
         class is out of range, or a class other than background has no pixel.
     """
-    checked = make_images(images, names, inside, sections=sections, colours=colours)
+    checked = make_images(images, names, inside, sections=sections, colours=colours, place=place)
     truth = _to_array(truth, "truth")
     _check_shape("truth", truth, checked.inside.shape)
     if truth.dtype.kind not in "iu":

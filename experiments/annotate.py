@@ -53,6 +53,7 @@ from al_jax.session.folder import (
     structure_number,
     table_of_ranges,
 )
+from al_jax.session.placement import affine_on
 from al_jax.session.report import write_report
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images
 from al_jax.state import ranges
@@ -229,7 +230,12 @@ def load() -> tuple[Images, np.ndarray | None]:
     table = read_table(FLAGS.names, FLAGS.grouping, FLAGS.outside_id)
     number = np.array([table.names.index(name) for name in stack.names] + [UNLABELLED])
     images = make_images(
-        stack.images, table.names, stack.inside, sections=stack.sections, colours=table.colours
+        stack.images,
+        table.names,
+        stack.inside,
+        sections=stack.sections,
+        colours=table.colours,
+        place=stack.place,
     )
     return images, number[stack.truth].astype(np.int16)
 
@@ -274,7 +280,8 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     name = re.sub(r"[^\w.-]+", "_", f"{question.section:04}_{question.name}")
     folder = session.folder / QUESTIONS / name
     classes = make_classes(session.images.names, session.images.colours)
-    written = write_question(folder, question, classes, FLAGS.formats)
+    affine = affine_on(session.images.place, question.section)
+    written = write_question(folder, question, classes, FLAGS.formats, affine=affine)
     shown: dict[str, Any] = {} if question.proposal is None else {"proposal": question.proposal}
     shown |= {"network": question.network, "asked": question.asked}
     write_npz(folder / SHOWN, shown)
@@ -475,6 +482,7 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
         names=images.names,
         sections=images.sections,
         colours=images.colours,
+        place=images.place,
         answers=sessions.answered(session),
     )
     written = export_stack(out, content, FLAGS.formats)
@@ -527,7 +535,12 @@ def _is_demonstration() -> bool:
 def without_truth(stack: Stack) -> Images:
     """The images of a stack."""
     return make_images(
-        stack.images, stack.names, stack.inside, sections=stack.sections, colours=stack.colours
+        stack.images,
+        stack.names,
+        stack.inside,
+        sections=stack.sections,
+        colours=stack.colours,
+        place=stack.place,
     )
 
 

@@ -208,7 +208,7 @@ def make(source: pathlib.Path) -> Stack:
     brain = outside_distance(mask) <= RIM
     scaled = np.rint((t1 * (255 / np.percentile(t1[mask], 99.9))).clip(0, 255))
     images = np.where(brain, scaled, 0).astype(np.uint8).transpose(1, 2, 0)[:, ::-1]
-    images, truth = trim(images[chosen], classes[chosen])
+    images, truth, _ = trim(images[chosen], classes[chosen])
     return make_stack(images, truth, NAMES)
 
 

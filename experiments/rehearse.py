@@ -58,7 +58,7 @@ class Judge:
 
     def __init__(self, stack: Stack, config: Config):
         """Measures the truth."""
-        bare = dataclasses.replace(stack, sections=(), colours=None)
+        bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
         self.stack, self.config = stack, config
         self.task: Task = jax.jit(oracle.make_task, static_argnames="config")(bare, config=config)
         self._recipe = lessons_for(stack.num_classes, config).recipe

@@ -66,6 +66,23 @@ def small_volumes() -> tuple[np.ndarray, np.ndarray]:
     return np.where(body, 100 + x + 10 * z, 0).astype(np.uint8), labels
 
 
+def oblique_volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An image, ids of `TABLE` on it, and their affine.
+
+    Borders are trimmed along two axes of the array, and padded along the last, whatever is cut.
+    Voxels have three sizes; the axes run obliquely, nearest to back, feet and left.
+    """
+    rng = np.random.default_rng(5)
+    body = np.zeros((52, 60, 30), bool)
+    body[20:34, 25:43, 2:20] = True
+    image = np.where(body, rng.integers(1, 256, body.shape), 0).astype(np.uint8)
+    labels = np.where(body, rng.choice([0, 3, 5, 7], body.shape), 0).astype(np.uint8)
+    turn = nibabel.eulerangles.euler2mat(0.3, -0.2, 0.25)
+    stored = np.array([[0, 0, -1], [-1, 0, 0], [0, -1, 0]])
+    affine = nibabel.affines.from_matvec(turn @ stored @ np.diag([0.8, 1.7, 1.1]), [31, -7, 12.5])
+    return image, labels, affine
+
+
 def save(path: pathlib.Path, data: np.ndarray, affine: np.ndarray | None = None) -> pathlib.Path:
     affine = np.eye(4) if affine is None else affine
     nibabel.save(nibabel.Nifti1Image(data, affine, dtype=data.dtype), path)

@@ -9,16 +9,19 @@ import sys
 import tempfile
 import types
 
+import nibabel
 import numpy as np
 import pytest
 import tiny
 import tiny_session as ts
 from commands import caller, compiled_in, flags_of
 from PIL import Image
+from samples import TABLE, oblique_volumes, save
 
 from al_jax import driver, simulation
 from al_jax import session as sessions
 from al_jax.experience import Experience, flat_weights, write_experience
+from al_jax.files.cuts import AXES
 from al_jax.files.stacks import write_stack
 from experiments import annotate, rehearse
 from experiments.earlier import beginning, known_of
@@ -125,6 +128,73 @@ def test_an_answer_comes_back_as_a_file(call, refused, folder):
     assert "outer" in refused("ingest", "--answer=other.png")
     Image.fromarray(ids).save("empty.png")
     assert "absent" in refused("ingest", "--answer=empty.png")
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
+    """On the grid of the volume, as ITK-SNAP and 3D Slicer do; what is saved there is ITK's."""
+    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
+    slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
+    image, labels, affine = oblique_volumes()
+    save(folder / "i.nii.gz", image, affine)
+    save(folder / "l.nii.gz", labels, affine)
+    (folder / "names.csv").write_text(TABLE)
+    files = ("--images=i.nii.gz", "--labels=l.nii.gz", "--names=names.csv", "--truth")
+    call("init", *files, f"--axis={axis}", "--sections=5", "--json", *QUICK)
+    images = sessions.read_session("s").images
+    volume = sitk.ReadImage("i.nii.gz")
+
+    def ask(section: int, structure: str, form: str) -> pathlib.Path:
+        pair = f"--section={images.sections[section]}", f"--structure={structure}"
+        asked = call("suggest", *pair, f"--formats={form}", "--json")
+        return pathlib.Path(asked["files"][0]).parent
+
+    def resampled(path: pathlib.Path) -> np.ndarray:
+        """On the grid of the volume, [I, J, K]."""
+        own = sitk.ReadImage(str(path))
+        return sitk.GetArrayFromImage(sitk.Resample(own, volume, sitk.Transform(), 1)).T
+
+    def answer(ids: np.ndarray) -> str:
+        own = sitk.GetImageFromArray(np.ascontiguousarray(ids.T.astype(np.uint8)))
+        own.CopyInformation(volume)
+        sitk.WriteImage(own, "traced.nii.gz")
+        return "--answer=traced.nii.gz"
+
+    ask(1, "background", "png")
+    call("ingest", "--truth")
+    question = ask(1, "left", "nifti")
+    shown, template = (resampled(question / f"{role}.nii.gz") for role in ("image", "template"))
+    assert (shown > 0).any() and (shown == image)[shown > 0].all()
+    assert (template > 0).any() and (labels[template > 0] == 0).all()
+    left, shell = (images.names.index(name) for name in ("left", "shell"))
+    changed = np.where(template > 0, shell + 1, labels == 3)
+    assert "px of 'background' differ" in refused("ingest", answer(changed))
+    # The structure is traced on every slice: that of the section is taken.
+    call("ingest", answer(np.where(labels == 3, left + 1, template)))
+
+    ask(3, "shell", "seg.nrrd")
+    place = np.diag([-1, -1, 1, 1]) @ nibabel.load("i.nii.gz").affine
+    made = slicerio.create_segmentation(labels.shape, place)
+    slicerio.add_segment(made, (labels == 7).astype(np.uint8), {"id": "a", "name": "shell"})
+    slicerio.write_segmentation("traced.seg.nrrd", made)
+    call("ingest", "--answer=traced.seg.nrrd")
+
+    call("export", "--formats=nifti,seg.nrrd")
+    found = folder / "s" / "export"
+    traced = nibabel.load(found / "traced.nii.gz")
+    np.testing.assert_array_equal(traced.affine, nibabel.load("i.nii.gz").affine)
+    segments = slicerio.read_segmentation(str(found / "traced.seg.nrrd"))
+    np.testing.assert_allclose(segments["ijkToLPS"], place, atol=1e-6)
+    annotated = sessions.read_session("s").annotations.labels
+    for section, name, own in ((1, left, 3), (3, shell, 7)):
+        truth = sessions.true_mask(folder / "s", section, name)
+        np.testing.assert_array_equal(annotated[section] == name, truth)
+        for mask in (
+            np.asarray(traced.dataobj) == name + 1,
+            slicerio.segment_mask(segments, images.names[name]) > 0,
+        ):
+            assert mask.shape == labels.shape and mask.sum() == truth.sum()
+            assert (labels[mask] == own).all()
 
 
 def test_what_is_wrong_is_one_line(call, refused):

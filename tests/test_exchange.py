@@ -244,7 +244,7 @@ def test_another_place_is_refused(change, asked, tmp_path):
     line = refusal(path, manifest)
     expected = {
         "shifted": "beyond the section",
-        "another section": "2 sections above",
+        "another section": "2 slices above the section asked for",
         "half a pixel": "0.5 px beside",
         "resampled": "other voxel sizes or directions",
     }

@@ -4,24 +4,28 @@ import csv
 import io
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 import tifffile
 from partitions import CLASSES, NAMES, partition
 from PIL import Image
+from samples import TABLE, oblique_volumes, save
 from test_exchange import needs
 
+from al_jax.files.cuts import AXES, Cut, read_volume
 from al_jax.files.inputs import read_labelled
 from al_jax.files.table_rows import read_rows
 from al_jax.session.answered import Answered
 from al_jax.session.classes import labels_of, make_classes, tables
 from al_jax.session.export import Export, export_stack, section_files
 from al_jax.session.formats import Grid, tiff
-from al_jax.session.placement import LPS
+from al_jax.session.placement import LPS, affine_on, own_place
 from al_jax.session.polygons import read_geojson
 from al_jax.stack import InputError
 
 AFFINE = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
+pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")
 SECTIONS = ("a/one 1.png", "two.png", "three.png")
 
 
@@ -42,7 +46,7 @@ def stack(**changes) -> Export:
             Answered(0, 1, "traced", None, 31.0, None, 12.5, 31.0, None),
             Answered(1, 1, "corrected", 30.25, 28.0, 0.75, 4.0, 59.0, 0.5),
         ],
-        affine=AFFINE,
+        place=own_place((3, 9, 12))._replace(affine=tuple(map(tuple, AFFINE.tolist()))),
         downsample=4.0,
     )
     return Export(**(parts | changes))
@@ -142,6 +146,100 @@ def test_al_jax_reads_its_own_export(exported, tmp_path):
     found = read_labelled(*arguments, outside_id=0)
     np.testing.assert_array_equal(found.truth, export.segmentation)
     assert found.names == NAMES and found.colours == make_classes(NAMES).colours
+
+
+@pytest.fixture(params=AXES)
+def original(tmp_path, request):
+    """A stack that was cut out of an oblique volume, its files, and the cut."""
+    image, labels, affine = oblique_volumes()
+    (tmp_path / "names.csv").write_text(TABLE)
+    paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
+    cut = Cut(request.param, sections=5)
+    return read_volume(*paths, tmp_path / "names.csv", cut=cut), paths, cut
+
+
+def exported_of(stack, folder, formats):
+    confidence = np.random.default_rng(0).random(stack.truth.shape, np.float32) + 1
+    traced = np.where(stack.truth == 1, 1, -1).astype(np.int16)
+    parts = dict(names=stack.names, sections=stack.sections, place=stack.place)
+    export = Export(traced=traced, segmentation=stack.truth, confidence=confidence, **parts)
+    export_stack(folder, export, formats)
+    return export
+
+
+def test_what_is_exported_lies_in_the_volume_that_was_cut(original, tmp_path):
+    stack, paths, cut = original
+    export = exported_of(stack, tmp_path, ["nifti"])
+    volume = nibabel.load(paths[1])
+    labels = np.asarray(volume.dataobj)
+    class_of = np.zeros(8, int)
+    class_of[[0, 3, 5, 7]] = [
+        stack.names.index(n) for n in ("background", "left", "right", "shell")
+    ]
+    through = {"sagittal": 2, "coronal": 0, "axial": 1}[cut.axis]  # of the array as stored
+    for role, known in (("labels", labels > 0), ("traced", class_of[labels] == 1)):
+        image = nibabel.load(tmp_path / f"{role}.nii.gz")
+        assert image.shape == volume.shape
+        np.testing.assert_array_equal(image.get_sform(), volume.get_sform())
+        np.testing.assert_allclose(image.get_qform(), volume.affine, atol=1e-4)
+        ids = np.asarray(image.dataobj)
+        sliced = np.flatnonzero((ids > 0).any(tuple({0, 1, 2} - {through})))
+        assert len(sliced) == 5
+        # Structures are where they were on the slices that were cut, and on no other.
+        expected = np.where(
+            known.take(sliced, through), class_of[labels.take(sliced, through)] + 1, 0
+        )
+        found = ids.take(sliced, through)
+        np.testing.assert_array_equal(found[expected > 0], expected[expected > 0])
+        assert set(np.unique(found[expected == 0])) <= {0, 1}  # beside them: border, background
+    image = nibabel.load(tmp_path / "confidence.nii.gz")
+    filled = np.asarray(image.dataobj)
+    assert (
+        image.shape == volume.shape
+        and (filled > 0).sum()
+        == (np.asarray(nibabel.load(tmp_path / "labels.nii.gz").dataobj) > 0).sum()
+    )
+    # World to world: a pixel of a section, and the same in the files.
+    for number in range(5):
+        for row, column in np.argwhere(stack.truth[number] > 0)[::7]:
+            at = np.linalg.inv(image.affine) @ affine_on(stack.place, number) @ [column, row, 0, 1]
+            np.testing.assert_allclose(at, np.rint(at), atol=1e-4)
+            i, j, k = np.rint(at[:3]).astype(int)
+            assert filled[i, j, k] == export.confidence[number, row, column]
+            assert class_of[labels[i, j, k]] == stack.truth[number, row, column]
+
+
+def test_segments_lie_in_the_volume_that_was_cut(original, tmp_path):
+    slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
+    stack, paths, _ = original
+    exported_of(stack, tmp_path, ["seg.nrrd"])
+    volume = nibabel.load(paths[1])
+    labels = np.asarray(volume.dataobj)
+    found = slicerio.read_segmentation(str(tmp_path / "labels.seg.nrrd"))
+    voxels, header = nrrd.read(str(tmp_path / "confidence.nrrd"))
+    for place in (
+        LPS @ found["ijkToLPS"],
+        LPS
+        @ np.vstack([np.c_[header["space directions"].T, header["space origin"]], [0, 0, 0, 1]]),
+    ):
+        np.testing.assert_allclose(place, volume.affine, atol=1e-6)
+    assert voxels.shape == labels.shape
+    for name, number in (("left", 3), ("right", 5), ("shell", 7)):
+        mask = slicerio.segment_mask(found, name)
+        assert mask.any() and (labels[mask > 0] == number).all()
+        on_sections = (stack.truth == stack.names.index(name)).sum()
+        assert mask.sum() == on_sections and (voxels[mask > 0] > 0).all()
+
+
+def test_an_export_and_the_volume_that_was_cut_are_read_again(original, tmp_path):
+    stack, paths, cut = original
+    exported_of(stack, tmp_path, ["nifti"])
+    arguments = paths[0], tmp_path / "labels.nii.gz", tmp_path / "classes.csv"
+    found = read_labelled(*arguments, cut=cut, outside_id=0)
+    assert (found.place, found.sections, found.names) == (stack.place, stack.sections, stack.names)
+    np.testing.assert_array_equal(found.images, stack.images)
+    np.testing.assert_array_equal(found.truth[found.inside], stack.truth[found.inside])
+    assert not stack.truth[~found.inside].any()  # padding
 
 
 def test_tables(exported):

@@ -10,8 +10,24 @@ from hypothesis import strategies as st
 from partitions import partition
 
 from al_jax.session.formats import Grid, nifti
-from al_jax.session.placement import onto_section, section_affine, stack_affine
-from al_jax.stack import InputError
+from al_jax.session.placement import (
+    affine_on,
+    in_volume,
+    onto_section,
+    own_place,
+    reach,
+    section_affine,
+    stack_affine,
+)
+from al_jax.stack import InputError, Place
+
+# Slices run along the first axis of the volume, columns back along the last, rows along the second.
+PLACE = Place(
+    shape=(6, 3, 4),
+    affine=((0, 0, 2, 5), (3, 0, 0, -7), (0, -1, 0, 2), (0, 0, 0, 1)),
+    cut=((0, 0, 1, 0), (0, 1, 0, -1), (-1, 0, 0, 3), (0, 0, 0, 1)),
+    slices=(1, 2, 5),
+)
 
 
 def test_sections_of_a_stack_lie_on_each_other():
@@ -20,6 +36,50 @@ def test_sections_of_a_stack_lie_on_each_other():
     np.testing.assert_array_equal(place @ [4, 6, 0, 1], [-2, -3, 14, 1])
     np.testing.assert_array_equal(place @ [4, 6, 0, 1], affine @ [4, 6, 7, 1])
     assert "".join(nibabel.aff2axcodes(affine)) == "LPS"  # upright in an axial view
+
+
+def test_sections_lie_in_their_slices_of_the_volume():
+    pixels = np.arange(1, 3 * 4 * 3 + 1).reshape(3, 4, 3)  # sections of 4 rows and 3 columns
+    volume = in_volume(pixels, PLACE).T
+    expected = np.zeros((6, 3, 4), int)
+    for number, i in enumerate((1, 2, 5)):
+        for row in range(1, 4):  # the first one is padding
+            for column in range(3):
+                expected[i, row - 1, 3 - column] = pixels[number, row, column]
+    np.testing.assert_array_equal(volume, expected)
+
+
+def test_each_section_has_an_affine_of_its_own():
+    for number, i in enumerate((1, 2, 5)):
+        for row, column in ((0, 0), (1, 2), (3, 1)):
+            at = affine_on(PLACE, number) @ [column, row, 0, 1]
+            np.testing.assert_array_equal(at, np.array(PLACE.affine) @ [i, row - 1, 3 - column, 1])
+
+
+def test_a_stack_without_a_place_lies_in_a_volume_of_its_own():
+    pixels = np.random.default_rng(0).integers(0, 9, (5, 2, 3))
+    place = own_place((5, 2, 3))
+    np.testing.assert_array_equal(in_volume(pixels, place), pixels)
+    for number in range(5):
+        np.testing.assert_array_equal(affine_on(place, number), affine_on(None, number))
+
+
+def test_of_a_volume_with_other_slices_the_one_of_the_section_is_taken():
+    pixels = np.random.default_rng(1).integers(1, 9, (3, 4, 3))
+    pixels[:, 0] = 0  # what the volume does not have
+    volume, affine = in_volume(pixels, PLACE).T, np.array(PLACE.affine, float)
+    for number in range(3):
+        section = affine_on(PLACE, number)
+        found = onto_section(np.asarray(volume), affine, section, (4, 3), "file")
+        np.testing.assert_array_equal(found, pixels[number])
+        reached = reach(volume.shape, affine, section, (4, 3), "file")
+        assert reached.astype(int).tolist() == [[0] * 3, [1] * 3, [1] * 3, [1] * 3]
+    volume[1] = 0
+    with pytest.raises(InputError, match="its header places it 1 slices above the section asked"):
+        onto_section(np.asarray(volume), affine, affine_on(PLACE, 0), (4, 3), "file")
+    with pytest.raises(InputError, match="beyond the section of 3 by 3 px"):
+        onto_section(np.asarray(volume), affine, affine_on(PLACE, 1), (3, 3), "file")
+    assert not reach((1, 3, 4), affine, affine_on(PLACE, 0), (4, 3), "file").any()
 
 
 @given(

@@ -6,9 +6,9 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-from samples import TABLE, assert_equal, noted, refused, save, small_volumes
+from samples import TABLE, assert_equal, noted, oblique_volumes, refused, save, small_volumes
 
-from al_jax.files.cuts import Cut, read_volume, read_volume_images, trim
+from al_jax.files.cuts import AXES, Cut, read_volume, read_volume_images, trim
 from al_jax.stack import UNLABELLED
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
@@ -290,12 +290,47 @@ def test_images_without_labels(volumes):
     assert axial.num_sections == 10
 
 
+@pytest.mark.parametrize("axis", AXES)
+def test_every_pixel_has_the_place_of_its_voxel(axis, tmp_path):
+    image, labels, affine = oblique_volumes()
+    names = tmp_path / "names.csv"
+    names.write_text(TABLE)
+    paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
+    cut = Cut(axis, sections=5)
+    stack = read_volume(*paths, names, cut=cut)
+    place = stack.place
+    assert place == read_volume_images(paths[0], names, cut=cut).place
+    assert place.shape == image.shape
+    np.testing.assert_array_equal(place.affine, nibabel.load(paths[0]).affine)
+    assert len(set(np.diff(place.slices).tolist())) == 2  # unevenly spaced
+    class_of = np.zeros(8, int)
+    class_of[[0, 3, 5, 7]] = [
+        stack.names.index(n) for n in ("background", "left", "right", "shell")
+    ]
+    row, column = np.indices(stack.truth.shape[1:])
+    for number, (pixels, classes) in enumerate(zip(stack.images[..., 0], stack.truth, strict=True)):
+        flat = np.stack([column, row, np.full_like(row, place.slices[number]), np.ones_like(row)])
+        at = np.tensordot(place.cut, flat, 1)[:3]
+        held = ((at >= 0) & (at < np.reshape(image.shape, (3, 1, 1)))).all(0)
+        there = tuple(at[:, held])
+        np.testing.assert_array_equal(pixels[held], image[there])
+        np.testing.assert_array_equal(classes[held], class_of[labels[there]])
+        assert not pixels[~held].any()
+        through = {"sagittal": 2, "coronal": 0, "axial": 1}[axis]  # of the array as stored
+        whole = image.take(there[through][0], through)
+        assert (pixels > 0).sum() == (whole > 0).sum()
+        assert held.sum() < whole.size  # borders were trimmed
+        if axis != "sagittal":
+            assert not held.all()  # and padded
+
+
 def test_trim_pads_with_air():
     images = np.zeros((1, 40, 40, 1), np.uint8)
     truth = np.zeros((1, 40, 40), np.int16)
     images[0, 20, 20] = 9
     for air in (0, UNLABELLED):
-        trimmed, classes = trim(images, truth, air)
+        trimmed, classes, corner = trim(images, truth, air)
+        assert corner == (20 - 7 - 8, 20 - 7 - 8)
         assert trimmed.shape == (1, 32, 32, 1) and classes.shape == (1, 32, 32)
         assert (classes[0, :7] == air).all() and classes[0, 8, 8] == 0  # 17 rows amid 32
         assert trimmed[0, 7 + 8, 7 + 8, 0] == 9

@@ -45,6 +45,7 @@ def test_any_orientation_is_turned(tmp_path, axes):
     volume = load_volume(tmp_path / "v.nii")
     assert_is_data(volume)
     assert volume.axes == axes and volume.stored == image.shape
+    np.testing.assert_allclose(volume.stored_affine, image.affine)
     np.testing.assert_allclose(volume.affine, SIZES)
 
 

@@ -10,7 +10,7 @@ import tiny_session as ts
 from al_jax.augment import Augmentation
 from al_jax.session import folder
 from al_jax.session.folder import Settings
-from al_jax.stack import InputError, make_images
+from al_jax.stack import InputError, Place, make_images
 from al_jax.training import Training
 
 
@@ -63,6 +63,20 @@ def test_what_is_no_session(tmp_path):
     np.save(place / "inside.npy", np.ones((2, 3, 4), bool))
     with pytest.raises(InputError, match="does not fit the images"):
         folder.read(place)
+
+
+def test_the_place_is_kept_and_older_sessions_have_none(tmp_path, monkeypatch):
+    affine = ((0.1, 0.0, 0.0, 1 / 3), (0.0, 0.2, 0.0, -5.0), (0.0, 0.0, 7.0, 2e-7), (0, 0, 0, 1.0))
+    cut = ((1, 0, 0, -3), (0, -1, 0, 40), (0, 0, 1, 0), (0, 0, 0, 1))
+    place = Place((50, 41, 30), affine, cut, (2, 5, 9, 12, 16, 19))
+    monkeypatch.setattr(ts, "IMAGES", dataclasses.replace(ts.IMAGES, place=place))
+    made = ts.create(tmp_path / "s")
+    found = folder.read(made).images.place
+    assert found == place and hash(found) == hash(place)  # to the last bit
+    about = json.loads((made / "session.json").read_text())
+    del about["place"]
+    (made / "session.json").write_text(json.dumps(about))
+    assert folder.read(made).images.place is None
 
 
 def test_a_session_without_truth_has_none(tmp_path):

@@ -6,6 +6,7 @@ from al_jax.stack import (
     UNLABELLED,
     Images,
     InputError,
+    Place,
     Stack,
     drop_absent,
     make_images,
@@ -162,8 +163,11 @@ def test_images_need_no_truth():
     assert len(leaves) == 2 and isinstance(make_stack(**given), Images)
 
 
-@pytest.mark.parametrize("change", [{"sections": ["a"]}, {"colours": [(0, 0, 0)]}])
-def test_names_of_sections_and_colours_come_one_each(change):
+@pytest.mark.parametrize(
+    "change",
+    [{"sections": ["a"]}, {"colours": [(0, 0, 0)]}, {"place": Place((4, 3, 9), (), (), (7,))}],
+)
+def test_sections_and_classes_have_what_they_have_one_each(change):
     with pytest.raises(InputError, match="give one for each"):
         make_images(parts()["images"], NAMES, **change)
 

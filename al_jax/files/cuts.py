@@ -13,7 +13,7 @@ from al_jax.files.pictures import check_channels
 from al_jax.files.reading import by, listed, naming, note
 from al_jax.files.tables import LabelTable, read_table, table_entries
 from al_jax.files.volumes import Volume, load_volume
-from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
+from al_jax.stack import UNLABELLED, Images, InputError, Place, Stack, make_images, make_stack
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Position, in an array in RAS order, of the axis that sections of each kind are stacked along."""
@@ -72,8 +72,9 @@ def read_volume(
 
     Returns:
       A stack with one channel or three, whose sections have the numbers of their slices (in RAS
-      order) as names. Border that is empty on all chosen sections is trimmed to `MARGIN` pixels,
-      then height and width are padded with air to multiples of `MULTIPLE`.
+      order) as names, and whose place is that of the image. Border that is empty on all chosen
+      sections is trimmed to `MARGIN` pixels, then height and width are padded with air to
+      multiples of `MULTIPLE`.
 
     Raises:
       InputError: one line that names the file and the mend.
@@ -96,11 +97,19 @@ def read_volume(
     for row, n in zip(truth, chosen, strict=True):
         row[...] = classes_on(n)[1]
     images = _cut(volume, cut, chosen)
-    images, truth = trim(images, truth, 0 if outside_id is None else UNLABELLED)
+    images, truth, corner = trim(images, truth, 0 if outside_id is None else UNLABELLED)
     inside = truth != UNLABELLED
     truth, left, colours = drop_unused(truth, table, labels)
     with naming(labels):
-        return make_stack(images, truth, left, inside, sections=_called(chosen), colours=colours)
+        return make_stack(
+            images,
+            truth,
+            left,
+            inside,
+            sections=_called(chosen),
+            colours=colours,
+            place=_place(volume, cut.axis, chosen, corner),
+        )
 
 
 def read_volume_images(
@@ -123,22 +132,32 @@ def read_volume_images(
     shown = np.array([(section != section.flat[0]).any() for section in slices])
     chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], image)
     images = _cut(volume, cut, chosen)
-    images, _ = trim(images, np.zeros(images.shape[:3], np.int16))
-    called = _called(chosen)
+    images, _, corner = trim(images, np.zeros(images.shape[:3], np.int16))
     with naming(image):
-        return make_images(images, table.names, sections=called, colours=table.colours)
+        return make_images(
+            images,
+            table.names,
+            sections=_called(chosen),
+            colours=table.colours,
+            place=_place(volume, cut.axis, chosen, corner),
+        )
 
 
-def trim(images: np.ndarray, truth: np.ndarray, air: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def trim(
+    images: np.ndarray, truth: np.ndarray, air: int = 0
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Cuts empty border of [N, H, W, ...] down to `MARGIN`, pads to multiples of `MULTIPLE`.
 
     Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty.
+
+    Returns:
+      Both trimmed, and which row and column the first ones were; below 0 if these are padding.
     """
     full = np.zeros(truth.shape[1:], bool)
     for image, classes in zip(images, truth, strict=True):
         seen = (image != 0).reshape(*classes.shape, -1).any(-1)
         full |= ((classes != 0) | seen) & (classes != UNLABELLED)
-    window, pad = [slice(None)], [(0, 0)]
+    window, pad, corner = [slice(None)], [(0, 0)], []
     for axis in (0, 1):
         used = np.flatnonzero(full.any(1 - axis))
         start = max(used[0] - MARGIN, 0)
@@ -146,10 +165,12 @@ def trim(images: np.ndarray, truth: np.ndarray, air: int = 0) -> tuple[np.ndarra
         extra = -(stop - start) % MULTIPLE
         window.append(slice(start, stop))
         pad.append((extra // 2, extra - extra // 2))
+        corner.append(int(start) - extra // 2)
     box = tuple(window)
     return (
         np.pad(images[box], pad + [(0, 0)] * (images.ndim - 3)),
         np.pad(truth[box], pad, constant_values=air),
+        (corner[0], corner[1]),
     )
 
 
@@ -329,6 +350,22 @@ def _choose(
         )
         return eligible
     return eligible[np.rint(np.linspace(0, len(eligible) - 1, sections)).astype(int)]
+
+
+def _place(volume: Volume, axis: str, chosen: np.ndarray, corner: tuple[int, int]) -> Place:
+    """Where sections lie that `_upright` turned and `trim` left from a row and a column on."""
+    across, up = (a for a in range(3) if a != AXES[axis])
+    turned = np.zeros((4, 4))
+    turned[across, [0, 3]] = 1, corner[1]
+    turned[up, [1, 3]] = -1, volume.voxels.shape[up] - 1 - corner[0]  # rows run downwards
+    turned[[AXES[axis], 3], [2, 3]] = 1
+    cut = np.rint(np.linalg.inv(volume.stored_affine) @ volume.affine @ turned).astype(int)
+    return Place(
+        volume.stored,
+        tuple(map(tuple, volume.stored_affine.tolist())),
+        tuple(map(tuple, cut.tolist())),
+        tuple(chosen.tolist()),
+    )
 
 
 def _called(chosen: np.ndarray) -> list[str]:

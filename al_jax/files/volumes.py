@@ -41,6 +41,7 @@ class Volume(NamedTuple):
       affine: [4, 4], from voxel to mm.
       zooms: size of a voxel in mm along X, Y and Z.
       stored: shape of the array in the file, its first three axes.
+      stored_affine: [4, 4], from a voxel of that array to mm.
       axes: which way these run, such as LPS.
     """
 
@@ -48,7 +49,8 @@ class Volume(NamedTuple):
     voxels: np.ndarray
     affine: np.ndarray
     zooms: tuple[float, float, float]
-    stored: tuple[int, ...]
+    stored: tuple[int, int, int]
+    stored_affine: np.ndarray
     axes: str
 
 
@@ -76,12 +78,12 @@ def load_volume(path: str | os.PathLike) -> Volume:
             raise InputError(
                 f"{path}: has {by(loaded.shape)} voxels; give one volume of three axes"
             )
-        affine = np.asarray(loaded.affine, np.float64)
-        sizes = voxel_sizes(affine)
-        # Relative to the size of a voxel: those of a microscope are far below 1 mm.
-        if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * np.prod(sizes) > 0:  # NaN included
+        stored_affine = np.asarray(loaded.affine, np.float64)
+        sizes = voxel_sizes(stored_affine)
+        # Relative to the size of a voxel: those of a microscope are far below 1 mm. NaN included.
+        if not abs(np.linalg.det(stored_affine[:3, :3])) > 1e-6 * np.prod(sizes) > 0:
             raise InputError(f"{path}: the header gives no valid orientation; correct it")
-        stored, axes = loaded.shape[:3], "".join(nibabel.aff2axcodes(affine))
+        axes = "".join(nibabel.aff2axcodes(stored_affine))
         turned = nibabel.as_closest_canonical(loaded)
         voxels = _numbers(path, np.asanyarray(turned.dataobj))
         affine = np.asarray(turned.affine, np.float64)
@@ -92,7 +94,10 @@ def load_volume(path: str | os.PathLike) -> Volume:
             f"{path}: the voxel {tuple(int(w) for w in where)} (RAS order) is not finite; replace "
             "NaN and infinity (with np.nan_to_num, or fslmaths in -nan out)"
         )
-    return Volume(path, voxels, affine, (zooms[0], zooms[1], zooms[2]), stored, axes)
+    i, j, k = (int(length) for length in loaded.shape[:3])
+    return Volume(
+        path, voxels, affine, (zooms[0], zooms[1], zooms[2]), (i, j, k), stored_affine, axes
+    )
 
 
 def _load_nibabel(path: str | os.PathLike, file: pathlib.Path) -> SpatialImage:

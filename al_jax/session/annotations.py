@@ -153,6 +153,7 @@ def one_section(images: Images, section: int) -> Images:
         images=np.asarray(images.images[section : section + 1]),
         inside=np.asarray(images.inside[section : section + 1]),
         sections=images.sections[section : section + 1],
+        place=None,
     )
 
 

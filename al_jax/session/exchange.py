@@ -21,7 +21,7 @@ from al_jax.files.reading import full_path, listed, reading
 from al_jax.files.whole import write_whole
 from al_jax.session.classes import Classes, ids_of, labels_of, tables
 from al_jax.session.formats import FORMATS, Grid, Saved, check_formats, png, read_saved
-from al_jax.session.placement import section_affine, stack_affine
+from al_jax.session.placement import affine_on
 from al_jax.stack import UNLABELLED, Colour, InputError
 
 MANIFEST, TRACED = "question.json", "traced.png"
@@ -152,7 +152,7 @@ def write_question(
     check_formats(formats)
     folder = full_path(folder)
     if affine is None:
-        affine = section_affine(stack_affine(), question.section)
+        affine = affine_on(None, question.section)
     grid = Grid(np.asarray(affine, float), downsample)
     traced = ids_of(question.labels, len(classes.names))
     labels = {"template": traced}
@@ -335,13 +335,14 @@ def _check_others(
     shown = {manifest.names.index(n) for n, layer in others.items() if layer.any()}
     if not shown:
         return
-    compared = range(len(manifest.names)) if saved.whole else sorted(shown)
+    compared = sorted(shown) if saved.said is None else range(len(manifest.names))
+    said = np.ones_like(mask) if saved.said is None else saved.said
     for c in compared:
         if c == manifest.structure:
             continue
         name = manifest.names[c]
         layer = others.get(name, np.zeros_like(mask))
-        changed = int(((layer != (traced == c)) & ~mask).sum())
+        changed = int(((layer != (traced == c)) & ~mask & said).sum())
         if changed:
             raise InputError(
                 f"{where}: {changed} px of '{name}' differ from what had been traced; only "

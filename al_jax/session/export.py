@@ -25,8 +25,8 @@ from al_jax.files.whole import write_whole
 from al_jax.session.answered import Answered
 from al_jax.session.classes import ids_of, make_classes, tables
 from al_jax.session.formats import FORMATS, Format, Grid, check_formats
-from al_jax.session.placement import section_affine, stack_affine
-from al_jax.stack import Colour, InputError
+from al_jax.session.placement import affine_on, in_volume, own_place
+from al_jax.stack import Colour, InputError, Place
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +40,7 @@ class Export:
       confidence: [N, H, W] float32, of `segmentation`.
       names, sections, colours: as of `Images`.
       answers: what was answered, in its order.
-      affine: [4, 4], from (column, row, section) to mm (RAS); None: the stack has no place.
+      place: as of `Images`.
       downsample: pixels of a full-resolution image along a pixel of a section, for GeoJSON.
     """
 
@@ -51,7 +51,7 @@ class Export:
     confidence: np.ndarray | None = None
     colours: tuple[Colour, ...] | None = None
     answers: Sequence[Answered] = ()
-    affine: np.ndarray | None = None
+    place: Place | None = None
     downsample: float = 1.0
 
 
@@ -60,9 +60,11 @@ def export_stack(
 ) -> list[pathlib.Path]:
     """Writes a stack in each format.
 
-    NIfTI, TIFF and `.seg.nrrd` hold the stack in one file. GeoJSON and PNG are of one section: a
-    folder of each, with files in the order and by the names of the sections. Confidence, which
-    GeoJSON cannot hold, is a TIFF beside it, and a PNG of its percentages.
+    NIfTI and `.seg.nrrd` hold the stack in a volume like the one it was cut out of: each section in
+    its slice, 0 in the others. Without a place, the volume is the sections one on the other. TIFF
+    has a page a section. GeoJSON and PNG are of one section: a folder of each, with files in the
+    order and by the names of the sections. Confidence, which GeoJSON cannot hold, is a TIFF beside
+    it, and a PNG of its percentages.
 
     Args:
       folder: made if it is missing; files of these names in it are replaced.
@@ -112,43 +114,44 @@ def _files(export: Export, formats: Sequence[str]) -> Iterator[tuple[str, bytes]
     files = section_files(export.sections)
     listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, strict=True))]
     yield "sections.csv", _csv([("number", "section", "files"), *listing])
-    affine = stack_affine() if export.affine is None else np.asarray(export.affine, float)
+    place = own_place(export.traced.shape) if export.place is None else export.place
     for name in formats:
         form = FORMATS[name]
         for role in ("traced", "labels"):
             found = export.traced if role == "traced" else export.segmentation
             if found is not None:
-                yield from _labels(role, found, form, export, affine)
+                yield from _labels(role, found, form, export, place)
         if export.confidence is not None:
-            yield from _confidence(name, export, affine)
+            yield from _confidence(name, export, place)
 
 
 def _labels(
-    role: str, found: np.ndarray, form: Format, export: Export, affine: np.ndarray
+    role: str, found: np.ndarray, form: Format, export: Export, place: Place
 ) -> Iterator[tuple[str, bytes]]:
     classes = make_classes(export.names, export.colours)
     ids = ids_of(found, len(classes.names))
     if not form.single:
-        grid = Grid(affine, export.downsample)
-        yield role + form.suffix, form.labels(ids, classes, grid, ())
+        pages = in_volume(ids, place) if form.volume else ids
+        yield role + form.suffix, form.labels(pages, classes, Grid(np.array(place.affine)), ())
         return
     for n, stem in enumerate(section_files(export.sections)):
-        grid = Grid(section_affine(affine, n), export.downsample)
+        grid = Grid(affine_on(place, n), export.downsample)
         one = form.labels(ids[n : n + 1], classes, grid, ())
         yield f"{role}{form.suffix.replace('.', '_')}/{stem}{form.suffix}", one
 
 
-def _confidence(name: str, export: Export, affine: np.ndarray) -> Iterator[tuple[str, bytes]]:
+def _confidence(name: str, export: Export, place: Place) -> Iterator[tuple[str, bytes]]:
     assert export.confidence is not None
     if name == "png":
         form = FORMATS["png"]
         for n, stem in enumerate(section_files(export.sections)):
             percent = np.rint(100 * export.confidence[n : n + 1]).astype(np.uint8)
-            yield f"confidence_png/{stem}.png", form.pixels(percent, Grid(affine))
+            yield f"confidence_png/{stem}.png", form.pixels(percent, Grid(affine_on(place, n)))
     else:
         form = FORMATS["tiff" if name == "geojson" else name]
         confidence = np.asarray(export.confidence, np.float32)
-        yield "confidence" + form.pixels_suffix, form.pixels(confidence, Grid(affine))
+        pages = in_volume(confidence, place) if form.volume else confidence
+        yield "confidence" + form.pixels_suffix, form.pixels(pages, Grid(np.array(place.affine)))
 
 
 def _answers(export: Export) -> bytes:

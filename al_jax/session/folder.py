@@ -22,7 +22,7 @@ from al_jax.files.reading import reading
 from al_jax.files.whole import temporary_beside
 from al_jax.oracle import Config
 from al_jax.session import ledger
-from al_jax.stack import Images, InputError
+from al_jax.stack import Images, InputError, Place
 
 FORM = 1
 """Number of the folder's form; a later one is not read by this version."""
@@ -112,6 +112,7 @@ def create(
                 "names": images.names,
                 "sections": images.sections,
                 "colours": images.colours,
+                "place": None if images.place is None else images.place._asdict(),
                 "ranges": _ends(in_range),
                 **dataclasses.asdict(settings),
             }
@@ -153,6 +154,8 @@ def read(folder: pathlib.Path) -> Content:
         settings = Settings(seed=about["seed"], config=_from_plain(Config(), about["config"]))
         colours = about["colours"]
         names, sections = tuple(about["names"]), tuple(about["sections"])
+        place = about.get("place")  # older sessions have none
+        place = None if place is None else Place(**{k: _tuples(v) for k, v in place.items()})
         in_range = np.zeros((len(sections), len(names)), bool)
         for structure, ends in enumerate(about["ranges"]):
             if ends is not None:
@@ -165,7 +168,8 @@ def read(folder: pathlib.Path) -> Content:
         inside=inside,
         names=names,
         sections=sections,
-        colours=None if colours is None else tuple(map(tuple, colours)),
+        colours=None if colours is None else _tuples(colours),
+        place=place,
     )
     weights = None
     if (folder / WEIGHTS).exists():
@@ -300,6 +304,11 @@ def _to_disk(path: pathlib.Path) -> None:
         os.close(number)
 
 
+def _tuples(value: Any) -> Any:
+    """Tuples again, of the lists that JSON made of them."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _from_plain(default: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from what `asdict` and JSON made of it; missing fields have their defaults."""
     found = {}
@@ -307,9 +316,6 @@ def _from_plain(default: Any, values: Mapping[str, Any]) -> Any:
         if field.name not in values:
             continue
         usual, value = getattr(default, field.name), values[field.name]
-        if dataclasses.is_dataclass(usual):
-            value = _from_plain(usual, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        found[field.name] = value
+        nested = dataclasses.is_dataclass(usual)
+        found[field.name] = _from_plain(usual, value) if nested else _tuples(value)
     return dataclasses.replace(default, **found)

@@ -22,7 +22,7 @@ from al_jax.files.pictures import ids_of as picture_ids
 from al_jax.files.reading import by, full_path
 from al_jax.files.volumes import load_volume
 from al_jax.session.classes import Classes
-from al_jax.session.placement import LPS, onto_section
+from al_jax.session.placement import LPS, onto_section, reach
 from al_jax.session.polygons import read_geojson, to_geojson
 from al_jax.session.segments import read_seg_nrrd, to_seg_nrrd
 from al_jax.stack import InputError
@@ -50,6 +50,7 @@ class Format(NamedTuple):
       pixels_suffix: of files with intensities or confidences.
       pixels: [N, H, W] or [N, H, W, 3], grid -> bytes.
       single: whether a file holds one section alone.
+      volume: whether a file has a place, as `grid` says.
     """
 
     suffix: str
@@ -57,6 +58,7 @@ class Format(NamedTuple):
     pixels_suffix: str
     pixels: Callable[[np.ndarray, Grid], bytes]
     single: bool = False
+    volume: bool = False
 
 
 class Saved(NamedTuple):
@@ -64,11 +66,12 @@ class Saved(NamedTuple):
 
     Attributes:
       layers: name and mask [H, W] bool of each class in it, in its order.
-      whole: whether it is a label map, which says something of every pixel.
+      said: [H, W] bool, the pixels of a label map, which says of each what it is, or that nobody
+        traced it. None for masks, which say nothing of classes that were not saved.
     """
 
     layers: list[tuple[str, np.ndarray]]
-    whole: bool
+    said: np.ndarray | None
 
 
 def nifti(voxels: np.ndarray, grid: Grid) -> bytes:
@@ -126,12 +129,15 @@ def png(pages: np.ndarray, grid: Grid) -> bytes:
 
 
 FORMATS: dict[str, Format] = {
-    "nifti": Format(".nii.gz", lambda ids, c, grid, some: nifti(ids, grid), ".nii.gz", nifti),
+    "nifti": Format(
+        ".nii.gz", lambda ids, c, grid, some: nifti(ids, grid), ".nii.gz", nifti, volume=True
+    ),
     "seg.nrrd": Format(
         ".seg.nrrd",
         lambda ids, classes, grid, some: to_seg_nrrd(ids, classes, grid.affine, some),
         ".nrrd",
         nrrd_image,
+        volume=True,
     ),
     "geojson": Format(
         ".geojson",
@@ -179,11 +185,12 @@ def read_saved(
     """
     name = full_path(path).name.lower()
     if name.endswith(".seg.nrrd"):
-        return Saved(read_seg_nrrd(path, grid.affine, shape), whole=False)
+        return Saved(read_seg_nrrd(path, grid.affine, shape), said=None)
     if name.endswith(POLYGONS):
-        return Saved(list(read_geojson(path, shape, grid.downsample).items()), whole=False)
+        return Saved(list(read_geojson(path, shape, grid.downsample).items()), said=None)
+    said = np.ones(shape, bool)
     if name.endswith(VOLUMES):
-        ids = _read_volume(path, grid, shape)
+        ids, said = _read_volume(path, grid, shape)
     elif name.endswith(PICTURES):
         picture = open_picture(full_path(path))
         ids = picture_ids(picture, picture.orientation)
@@ -201,24 +208,30 @@ def read_saved(
         )
     if len(classes.names) < WHITE and not np.isin(ids, (0, WHITE), invert=True).any():
         ids = np.where(ids == WHITE, asked + 1, 0)
-    return Saved(_layers(path, ids, classes), whole=True)
+    return Saved(_layers(path, ids, classes), said)
 
 
-def _read_volume(path: str | os.PathLike, grid: Grid, shape: tuple[int, int]) -> np.ndarray:
+def _read_volume(
+    path: str | os.PathLike, grid: Grid, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of a section and `Saved.said`, from a file of it alone or a volume with other slices."""
     volume = load_volume(path)
     if volume.voxels.ndim != 3:
         raise InputError(
             f"{path}: has {volume.voxels.shape[-1]} numbers a voxel; save labels, one id a voxel"
         )
-    if sorted(volume.voxels.shape) != sorted((1, *shape)):
+    size, said = volume.voxels.shape, np.ones(shape, bool)
+    if 1 not in size:
+        said = reach(size, volume.affine, grid.affine, shape, path)
+    elif sorted(size) != sorted((1, *shape)):
         raise InputError(
             f"{path}: has {by(volume.stored)} voxels but the section has {by((*shape[::-1], 1))}; "
             "save all of the question's image, neither cropped nor resampled"
         )
+    else:  # its empty corners, too, must lie on the section
+        onto_section(np.ones(size, bool), volume.affine, grid.affine, shape, path)
     ids = to_ids(volume.voxels, path)
-    # Its empty corners, too, must lie on the section: a label map says something of every pixel.
-    onto_section(np.ones(ids.shape, bool), volume.affine, grid.affine, shape, path)
-    return onto_section(ids, volume.affine, grid.affine, shape, path)
+    return onto_section(ids, volume.affine, grid.affine, shape, path), said
 
 
 def _layers(
