@@ -162,8 +162,10 @@ def describe(query: Suggestion, images: Images) -> list[str]:
             continue
         along = several.shared[k]
         beside = [f"{along[c]:.0f} px along '{images.names[c]}'" for c in np.flatnonzero(along)]
+        dice = several.dice[k]
+        expected = f"expected Dice {dice:.2f}" if dice else "no Dice expected yet"
         lines.append(
-            f"{pair}: expected Dice {several.dice[k]:.2f}, {several.left[k]:.0f} of "
+            f"{pair}: {expected}, {several.left[k]:.0f} of "
             f"{several.whole[k]:.0f} px of outline left"
             + (f" ({', '.join(beside)})" if beside else "")
         )

@@ -153,6 +153,7 @@ def window(folder: pathlib.Path) -> None:
             f"the window needs napari ({error}); pip install 'al_jax[window]', or use the commands "
             f"{', '.join(COMMANDS)}"
         ) from error
+    module.check_display()
     module.start_computing()  # before a new session computes anything
     if not os.path.exists(folder / SETTINGS):
         say(*init(folder))
@@ -194,7 +195,8 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     size = "x".join(map(str, images.inside.shape[1:]))
     begun = "" if earlier is None else f"; {in_words(earlier, images.names)}"
     line = (
-        f"{folder}: {images.num_sections} sections of {size}, {images.num_classes} classes, "
+        f"{folder}: a new {'demonstration' if _is_demonstration() else 'session'}, "
+        f"{images.num_sections} sections of {size}, {images.num_classes} classes, "
         f"{given} answers so far" + ("; its truth can answer" if truth is not None else "")
     ) + begun
     result = {
@@ -401,7 +403,8 @@ def status(session: Session) -> tuple[str, dict[str, Any]]:
         parts.append(f"Dice of proposals {now.dice:.3f}")
     if now.error is not None:
         parts.append(
-            f"{now.predicted:.0f} px predicted of {now.actual:.0f}, {now.error:.0%} off each"
+            f"of outlines {now.predicted:.0f} px predicted, {now.actual:.0f} traced, each "
+            f"{now.error:.0%} off"
         )
     if now.seconds is not None and now.seconds_left is not None:
         parts.append(f"{now.seconds:.0f} s an answer, {now.seconds_left / 60:.0f} min to trace all")

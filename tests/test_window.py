@@ -74,8 +74,9 @@ def test_a_structure_is_traced_with_the_mouse_and_stored_with_a_key(opened, fold
 
     widget, hand = opened
     mask = _truth(widget.desk.question)
-    hand.key("[")  # a smaller brush: 4, 3, 2, 1
-    hand.key("[")
+    assert widget.desk.layer.brush_size == 1
+    hand.key("]")  # a larger one, and back
+    assert widget.desk.layer.brush_size > 1
     hand.key("[")
     assert widget.desk.layer.brush_size == 1
     hand.colour_in(mask)

@@ -71,7 +71,7 @@ def test_a_window_says_what_was_carried_over(folder, tmp_path, untrained):
             "Begun from earlier stacks (outlines on 7 sections): classes background, outer, "
             "middle; new: inner"
         )
-        assert words.network_in_words(desk).endswith("an example of each new structure")
+        assert words.network_in_words(desk).endswith("of inner it has none")
         assert desk.question.example and desk.question.name == "inner"
 
 
@@ -135,7 +135,7 @@ def test_an_empty_proposal_is_not_an_answer(folder, untrained, monkeypatch):
     proposing(monkeypatch, lambda q: np.zeros(q.inside.shape, bool))
     with at_desk(folder) as desk:
         assert not desk.do("accept")
-        assert "n says it is absent" in desk.said and not _ledger(desk)
+        assert "n only if it is not there" in desk.said and not _ledger(desk)
 
 
 def test_nothing_traced_is_no_answer(desk):
@@ -208,7 +208,31 @@ def test_any_pair_may_be_answered_and_sections_browsed(desk):
     desk.do("back")
     assert _pair(desk)[1] != 1 or _pair(desk) == question
     desk.do("go", 0, 1)
-    assert not desk.do("previous") and "there is no section -1" in desk.said
+    assert not desk.do("previous") and desk.said == "This is the first section"
+
+
+def test_what_is_left_of_a_section_is_its_last_structure(desk):
+    """Nobody need find the last pixels of the background; a correction stays as it is."""
+    n, images = _pair(desk)[0], desk.session.images
+    for c in range(1, images.num_classes):
+        desk.do("go", n, c)
+        desk.do("let_truth_answer")
+    desk.do("go", n, 0)
+    truth = true_mask(desk)
+    rows, columns = np.nonzero(truth)
+    desk.layer.data_setitem((rows[9:], columns[9:]), 1)
+    assert desk.do("store") and "9 px that were left are it too" in desk.said
+    labels = desk.session.annotations.labels_of(n, images)
+    np.testing.assert_array_equal(labels == 0, truth)
+    desk.do("go", n, 0)
+    desk.layer.data_setitem((rows[:4], columns[:4]), 0)
+    assert not desk.do("store") and "4 px of the section would be of no class" in desk.said
+
+
+def test_what_was_said_of_one_pair_does_not_stay_with_another(desk):
+    assert not desk.do("undo") and desk.said
+    desk.do("following")
+    assert desk.said == ""
 
 
 def test_what_is_under_the_pointer_is_picked(desk):
@@ -431,7 +455,13 @@ def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):
 
 
 def test_progress_counts_what_the_ledger_holds(desk):
-    for _ in range(6):
+    desk.do("let_truth_answer")
+    found = words.progress(desk.session)
+    assert (found.left, found.time_left) == (None, None)  # of three structures nothing is known
+    assert words.progress_in_words(found).startswith("1 answer, ")
+    names = ", ".join(words.without_outline(desk.session))
+    assert words.network_in_words(desk).endswith(f"; of {names} it has none")
+    for _ in range(5):
         desk.do("let_truth_answer")
     found = words.progress(desk.session)
     events = _ledger(desk)

@@ -438,9 +438,21 @@ def train_step(session: Session) -> Trained | None:
 
 
 def warm_up(session: Session) -> None:
-    """Compiles what `train_step` and a question need, for another thread while nothing is lost."""
+    """Compiles what an answer and `train_step` need, for another thread while nothing is lost.
+
+    An answer first: XLA compiles one program after the other, and a training takes it minutes.
+    """
     with session._training:
-        session._trainer.compile(session.annotations)
+        now, images = session.annotations, session.images
+        left = np.argwhere(now.state.in_range & ~now.state.annotated)
+        if len(left):
+            section, structure = left[0].tolist()
+            free = now.labels_of(section, images) == UNLABELLED
+            with contextlib.suppress(InputError):  # it is not stored, so it need not be right
+                state_of.answer(now, images, section, structure, free & images.inside[section])
+            config = session.settings.config
+            asking.of_pair(now, session.network.dice, config, section, structure)
+        session._trainer.compile(now)
 
 
 def save_network(session: Session) -> None:

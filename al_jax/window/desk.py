@@ -143,9 +143,16 @@ class Desk:
     # What a person does. All of it may raise InputError, which `do` says.
 
     def store(self, widen: bool = False) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows."""
+        """The layer is the answer: traced, accepted or corrected, as it shows.
+
+        Where all other structures of a section are answered, all that is left of it is the last.
+        """
         question = self._asked()
-        mask = self._free(held(self.layer))
+        layer, rest = held(self.layer), 0
+        mask = self._free(layer)
+        if mask.any() and not self.correcting and self._last_on_section():
+            left = self._free(np.ones_like(mask))
+            rest, layer, mask = int((left & ~mask).sum()), layer | left, left
         if not mask.any():
             raise InputError(f"Nothing is traced of {pair(question)}; if it is not there, press n")
         if not (widen or self.in_range):
@@ -153,7 +160,7 @@ class Desk:
         how = "corrected" if self._from_proposal else "traced"
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
-        whole = held(self.layer) & question.inside  # what lies on others is clipped, and said
+        whole = layer & question.inside  # what lies on others is clipped, and said
         self._answered(
             core.store_answer(
                 self.session,
@@ -166,6 +173,8 @@ class Desk:
                 widen=widen,
             )
         )
+        if rest:
+            self.said += f"; {rest} px that were left are it too, as nothing else may be there"
 
     def widen(self) -> None:
         """As `store`, and the range of the structure grows to the section."""
@@ -187,7 +196,10 @@ class Desk:
             )
         proposal = self._free(question.proposal)
         if not proposal.any():
-            raise InputError(f"The network sees nothing of {pair(question)}; n says it is absent")
+            raise InputError(
+                f"The network sees nothing of {pair(question)}. Trace it if you see it; n only if "
+                "it is not there"
+            )
         put(self.layer, proposal)
         self._from_proposal = True
         self.said = "The proposal is yours to correct; s stores it"
@@ -243,6 +255,7 @@ class Desk:
     def go(self, section: int, structure: int) -> None:
         """Shows any pair, to answer it, or to correct its answer."""
         question = self._ask(section, structure)
+        self.said = ""
         self._leave()
         self._show(question, chosen=True)
 
@@ -256,10 +269,14 @@ class Desk:
 
     def previous(self) -> None:
         """The same structure a section before."""
+        if not self._asked().section:
+            raise InputError("This is the first section")
         self.go(self._asked().section - 1, self._asked().structure)
 
     def following(self) -> None:
         """The same structure a section further on."""
+        if self._asked().section == self.session.images.num_sections - 1:
+            raise InputError("This is the last section")
         self.go(self._asked().section + 1, self._asked().structure)
 
     def pick(self) -> None:
@@ -458,8 +475,17 @@ class Desk:
         question = self._asked()
         return mask & question.inside & (question.labels == UNLABELLED)
 
+    def _last_on_section(self) -> bool:
+        """Whether all other structures that may be on the section are answered."""
+        question, state = self._asked(), self.session.annotations.state
+        others = state.in_range[question.section] & ~state.annotated[question.section]
+        return not np.delete(np.asarray(others), question.structure).any()
+
     def _touch(self, _layer: Tracing, _event: Any) -> None:
         self._touched = True
+        if self.said:  # of what came before
+            self.said = ""
+            self._changed()
 
     def _count_time(self) -> None:
         """Adds the time since the last look, unless nobody moved for long."""

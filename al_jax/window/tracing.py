@@ -43,9 +43,9 @@ class Tracing(Labels):
 
 
 def make_tracing(shape: tuple[int, int], name: str) -> Tracing:
-    """An empty layer of `shape` [H, W], with the brush ready; `restart` begins a question."""
+    """An empty layer of `shape` [H, W], with a fine brush ready; `restart` begins a question."""
     layer = Tracing(np.zeros(shape, np.uint8), name=name, opacity=0.6)
-    layer.mode, layer.brush_size = "paint", 4
+    layer.mode, layer.brush_size = "paint", 1  # a wider one makes what it outlines larger
     return layer
 
 

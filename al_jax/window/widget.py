@@ -124,7 +124,10 @@ class Annotate(QWidget):
         if events != self._events:
             found = words.progress(desk.session)
             self._progress.setText(words.progress_in_words(found))
-            self._bar.setValue(round(1000 * found.traced / max(found.traced + found.left, 1)))
+            self._bar.setFormat("%p% of the outlines" if found.left is not None else "examples")
+            whole = found.traced + (found.left or 0)
+            share = 0 if found.left is None else found.traced / max(whole, 1)
+            self._bar.setValue(round(1000 * share))
             self._events = events
         if desk.question is not None and desk.question is not self._shown:
             self._shown = desk.question
@@ -168,6 +171,7 @@ class Annotate(QWidget):
         for place, action in enumerate(desk.actions):
             buttons.addWidget(_action_button(desk, action), place // 2, place % 2)
         pairs = QGridLayout()
+        pairs.setColumnStretch(2, 1)  # names of structures may be long
         for column, part in enumerate((_label("Section"), self._section, self._structure, go)):
             pairs.addWidget(part, 0, column)
         for column, part in enumerate((_label("Range"), self._first, self._last, change)):

@@ -15,7 +15,7 @@ class Progress(NamedTuple):
     Attributes:
       answers: that stand, "absent" among them.
       traced: outline traced so far, each crack once, pixels.
-      left: outline that B predicts is left, pixels.
+      left: outline that B predicts is left, pixels; None until every structure has an outline.
       typical: seconds an answer takes, the median; None if none was timed.
       time_left: seconds that what is left will take at the speed so far; None likewise.
       error: how far B was off, the median of |predicted - traced| / traced; None if unknown.
@@ -25,7 +25,7 @@ class Progress(NamedTuple):
 
     answers: int
     traced: float
-    left: float
+    left: float | None
     typical: float | None
     time_left: float | None
     error: float | None
@@ -36,7 +36,7 @@ class Progress(NamedTuple):
 def progress(session: Session) -> Progress:
     """Counts what the ledger holds."""
     answers = [e for e in standing(session.events) if e["event"] in ("answer", "absent")]
-    left = outline_left(session.annotations)
+    left = None if without_outline(session) else outline_left(session.annotations)
     timed = [e for e in answers if "seconds" in e]
     seconds, length = (sum(e[name] for e in timed) for name in ("seconds", "length"))
     pairs, known = [], set()
@@ -52,11 +52,17 @@ def progress(session: Session) -> Progress:
         traced=float(session.annotations.state.traced.sum()),
         left=left,
         typical=statistics.median(e["seconds"] for e in timed) if timed else None,
-        time_left=left * seconds / length if length else None,
+        time_left=left * seconds / length if length and left is not None else None,
         error=statistics.median(abs(p - t) / t for p, t in pairs) if pairs else None,
         last=pairs[-1] if pairs else None,
         kept=sum(min(e["kept"][1], e["length"]) for e in helped) / drawn if drawn else None,
     )
+
+
+def without_outline(session: Session) -> list[str]:
+    """Structures of which no outline is known yet."""
+    names, known = session.images.names, session.annotations.known
+    return [name for c, name in enumerate(names) if not known(c)]
 
 
 def headline(desk: Desk) -> str:
@@ -88,8 +94,9 @@ def reasons(desk: Desk) -> str:
 
 def progress_in_words(found: Progress) -> str:
     """`progress`, some lines."""
-    lines = [f"{found.answers} answers, {found.traced:.0f} px of outline traced"]
-    if found.answers:
+    answers = "1 answer" if found.answers == 1 else f"{found.answers} answers"
+    lines = [f"{answers}, {found.traced:.0f} px of outline traced"]
+    if found.left is not None:
         lines[0] += f", about {found.left:.0f} px left"
     if found.typical is not None:
         lines.append(f"{duration(found.typical)} an answer")
@@ -113,10 +120,14 @@ def network_in_words(desk: Desk) -> str:
         return f"The network does not learn: {desk.failure}. The questions go on without it"
     number = behind(session)
     if not session.network.trained:
-        if not desk.busy or desk.learnt is None:
-            which = "each structure" if session.earlier is None else "each new structure"
-            return f"The network learns once it has seen an example of {which}"
-        return f"First training of the network: {desk.learnt.fraction:.0%}"
+        if desk.learnt is not None and desk.busy:
+            return f"First training of the network: {desk.learnt.fraction:.0%}"
+        missing = without_outline(session)
+        if not missing and desk.busy:
+            return "The network prepares its first training, a minute or two"
+        which = "each structure" if session.earlier is None else "each new structure"
+        line = f"The network learns once it has seen an example of {which}"
+        return line + (f"; of {', '.join(missing)} it has none" if 0 < len(missing) < 4 else "")
     late = {0: "up to date", 1: "one answer behind"}.get(number, f"{number} answers behind")
     return f"Network {late}" + (", learning" if desk.busy and number else "")
 
