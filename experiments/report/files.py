@@ -32,6 +32,10 @@ def run_records(
             record |= {f"effort_at_dice_{at}": value, f"effort_at_dice_{at}_bound": bound}
             once = effort_once_of(run, at).value
             record |= {f"effort_once_at_dice_{at}": once}
+        off = run.expected - run.alone
+        known = ~np.isnan(off)
+        record["expected_dice_bias"] = float(off[known].mean()) if known.any() else np.nan
+        record["expected_dice_error"] = float(abs(off[known]).mean()) if known.any() else np.nan
         for at in budgets:
             value, bound = dice_of(run, at)
             record |= {f"dice_at_effort_{at}": value, f"dice_at_effort_{at}_bound": bound}

@@ -30,6 +30,7 @@ READ = (
     "strategy",
     "section",
     "structure",
+    "predicted_dice",
     "predicted_length",
     "actual_length",
     "effort_percent",
@@ -59,6 +60,8 @@ class FinishedRun:
       names: C classes, background first.
       class_dice: [T + 1, C] fractions, NaN where a class is on no section.
       predicted, actual: [T] outline of each answer, pixels.
+      expected, alone: [T] Dice of the structure asked for: as D expected it of the network, NaN
+        where nothing was, and as it was by the network alone just before, on all sections.
     """
 
     folder: pathlib.Path
@@ -76,6 +79,8 @@ class FinishedRun:
     class_dice: np.ndarray
     predicted: np.ndarray
     actual: np.ndarray
+    expected: np.ndarray
+    alone: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -285,6 +290,11 @@ def _read_run(
             raise InputError(f"{path}: its rows differ in length; run it again")
         asked = list(zip(columns["section"], columns["structure"], strict=True))[1:]
         start = [(int(section), str(name)) for section, name in result["start"]]
+        names = tuple(name.removeprefix("dice_") for name in header[first : first + count])
+        by_class = np.array(
+            [[float(cell or "nan") for cell in row[first:]] for row in rows]
+        ).reshape(len(rows), 2, count)
+        structures = [names.index(name) for _, name in asked]
         return FinishedRun(
             folder=run,
             strategy=str(configuration["strategy"]),
@@ -297,12 +307,12 @@ def _read_run(
             effort_once=once,
             dice=dice,
             unclamped=numbers("dice_unclamped"),
-            names=tuple(name.removeprefix("dice_") for name in header[first : first + count]),
-            class_dice=np.array(
-                [[float(cell or "nan") for cell in row[first : first + count]] for row in rows]
-            ).reshape(len(rows), count),
+            names=names,
+            class_dice=by_class[:, 0],
             predicted=numbers("predicted_length")[1:],
             actual=numbers("actual_length")[1:],
+            expected=numbers("predicted_dice")[1:],
+            alone=by_class[np.arange(len(asked)), 1, structures],
         )
 
 
