@@ -64,14 +64,14 @@ def test_flags_change_a_preset():
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(simulation, "make_network", tiny.make)
     monkeypatch.setattr(
-        oracle, "DEFAULT", Config(network="pixelwise", initial_steps=50, query_steps=1)
+        oracle, "DEFAULT", Config(network="pixelwise", initial_steps=250, query_steps=1)
     )
     write_stack(tmp_path / "stack.npz", tiny.stack())
     call = caller(learning, monkeypatch, capsys)
-    status, out, err = call(f"--stack={tmp_path / 'stack.npz'}", "--crop=32", "--look=40")
+    status, out, err = call(f"--stack={tmp_path / 'stack.npz'}", "--crop=32", "--look=200")
     assert status == 0, err
     rows = [line.split() for line in out.splitlines()[1:]]
-    assert [row[:2] for row in rows] == [[s, n] for s in ("start", "third") for n in ("40", "50")]
+    assert [row[:2] for row in rows] == [[s, n] for s in ("start", "third") for n in ("200", "250")]
     for row in rows:
         dice = [float(value) for value in row[5::2]]
         assert row[4::2] == ["background", "outer", "middle", "inner"]
