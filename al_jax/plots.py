@@ -251,7 +251,7 @@ def efforts(
         )
         for target, c in zip(targets, LINES, strict=False)
     }
-    canvas.legend(axes, marks, size=9, loc="lower right", frameon=False)
+    canvas.legend(axes, marks, size=9, loc="upper right", frameon=False)
     canvas.label_axes(axes, "Outline drawn (% of whole outlines)", "")
     canvas.save(figure, path)
 
