@@ -215,12 +215,13 @@ def efforts(
       targets: two Dice, %; dots of the first are filled.
       path: of the PNG, written whole.
     """
-    figure = canvas.new_figure(7.6, 0.9 + 0.42 * len(rows))
-    bottom = 0.62 / (0.9 + 0.42 * len(rows))
+    looks = ((LINES[0], LINES[0], 0.12), (LINES[1], "white", -0.12))  # line, dot, place in its row
+    height = 0.9 + 0.42 * len(rows)
+    bottom = 0.62 / height
+    figure = canvas.new_figure(7.6, height)
     axes = figure.add_axes((0.33, bottom, 0.64, 0.97 - bottom))
     for place, (_, values) in enumerate(reversed(rows)):
-        for (mean, std, bound), colour, aside in zip(values, LINES, (0.12, -0.12), strict=False):
-            filled = colour == LINES[0]
+        for (mean, std, bound), (colour, dot, aside) in zip(values, looks, strict=True):
             axes.errorbar(
                 [mean],
                 [place + aside],
@@ -228,7 +229,7 @@ def efforts(
                 color=colour,
                 marker="o",
                 markersize=6,
-                markerfacecolor=colour if filled else "white",
+                markerfacecolor=dot,
                 linewidth=1.2,
                 capsize=2.5,
             )
@@ -246,10 +247,8 @@ def efforts(
     ends = [mean + np.nan_to_num(std) for _, values in rows for mean, std, _ in values]
     axes.set_xlim(0, 1.12 * max(ends))
     marks = {
-        f"{target}% Dice": Line2D(
-            [], [], color=c, marker="o", markerfacecolor=c if c == LINES[0] else "white"
-        )
-        for target, c in zip(targets, LINES, strict=False)
+        f"{target}% Dice": Line2D([], [], color=colour, marker="o", markerfacecolor=dot)
+        for target, (colour, dot, _) in zip(targets, looks, strict=True)
     }
     canvas.legend(axes, marks, size=9, loc="upper right", frameon=False)
     canvas.label_axes(axes, "Outline drawn (% of whole outlines)", "")

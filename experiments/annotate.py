@@ -231,15 +231,8 @@ def load() -> tuple[Images, np.ndarray | None]:
     # The labels show a part of the classes, of which the table has all.
     table = read_table(FLAGS.names, FLAGS.grouping, FLAGS.outside_id)
     number = np.array([table.names.index(name) for name in stack.names] + [UNLABELLED])
-    images = make_images(
-        stack.images,
-        table.names,
-        stack.inside,
-        sections=stack.sections,
-        colours=table.colours,
-        place=stack.place,
-    )
-    return images, number[stack.truth].astype(np.int16)
+    whole = dataclasses.replace(stack, names=table.names, colours=table.colours)
+    return without_truth(whole), number[stack.truth].astype(np.int16)
 
 
 def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:

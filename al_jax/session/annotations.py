@@ -43,9 +43,14 @@ class Annotations(NamedTuple):
             return self.labels[section]
         return np.full(images.inside.shape[1:], UNLABELLED, np.int16)
 
+    @property
+    def outlined(self) -> np.ndarray:
+        """[C] bool, the structures of which an outline is known."""
+        return np.diagonal(np.asarray(self.state.length_count)) > 0
+
     def known(self, structure: int) -> bool:
         """Whether an outline of the structure is known, so that no first example is needed."""
-        return bool(self.state.length_count[structure, structure] > 0)
+        return bool(self.outlined[structure])
 
 
 def begin(

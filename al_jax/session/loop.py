@@ -37,6 +37,7 @@ from al_jax.session.folder import Content
 from al_jax.session.ledger import Event
 from al_jax.session.updates import Trained, Trainer
 from al_jax.stack import UNLABELLED, InputError
+from al_jax.state import compatible
 
 HOW = ("traced", "accepted", "corrected", "given")
 """How an answer was made: anew, the proposal as it was, or changed; or before the session."""
@@ -444,7 +445,7 @@ def warm_up(session: Session) -> None:
     """
     with session._training:
         now, images = session.annotations, session.images
-        left = np.argwhere(now.state.in_range & ~now.state.annotated)
+        left = np.argwhere(compatible(now.state))
         if len(left):
             section, structure = left[0].tolist()
             free = now.labels_of(section, images) == UNLABELLED

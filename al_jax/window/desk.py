@@ -23,6 +23,7 @@ from al_jax.figures import class_colours
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.folder import TRUTH
 from al_jax.stack import UNLABELLED, Colour, InputError
+from al_jax.state import compatible
 from al_jax.window import scene
 from al_jax.window.background import Background
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
@@ -478,8 +479,8 @@ class Desk:
     def _last_on_section(self) -> bool:
         """Whether all other structures that may be on the section are answered."""
         question, state = self._asked(), self.session.annotations.state
-        others = state.in_range[question.section] & ~state.annotated[question.section]
-        return not np.delete(np.asarray(others), question.structure).any()
+        left = np.asarray(compatible(state)[question.section])
+        return not np.delete(left, question.structure).any()
 
     def _touch(self, _layer: Tracing, _event: Any) -> None:
         self._touched = True

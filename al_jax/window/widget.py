@@ -124,10 +124,13 @@ class Annotate(QWidget):
         if events != self._events:
             found = words.progress(desk.session)
             self._progress.setText(words.progress_in_words(found))
-            self._bar.setFormat("%p% of the outlines" if found.left is not None else "examples")
-            whole = found.traced + (found.left or 0)
-            share = 0 if found.left is None else found.traced / max(whole, 1)
-            self._bar.setValue(round(1000 * share))
+            if found.left is None:
+                self._bar.setFormat("examples")
+                self._bar.setValue(0)
+            else:
+                self._bar.setFormat("%p% of the outlines")
+                share = found.traced / max(found.traced + found.left, 1)
+                self._bar.setValue(round(1000 * share))
             self._events = events
         if desk.question is not None and desk.question is not self._shown:
             self._shown = desk.question

@@ -61,8 +61,8 @@ def progress(session: Session) -> Progress:
 
 def without_outline(session: Session) -> list[str]:
     """Structures of which no outline is known yet."""
-    names, known = session.images.names, session.annotations.known
-    return [name for c, name in enumerate(names) if not known(c)]
+    known = session.annotations.outlined
+    return [name for name, one in zip(session.images.names, known, strict=True) if not one]
 
 
 def headline(desk: Desk) -> str:
