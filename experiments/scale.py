@@ -4,7 +4,8 @@
 
 Measures an annotation's part of a query (the start, the prediction of the stack by a tiny network,
 a suggestion, an answer) and what a session learns from an answer (by the default network), on
-made-up stacks, each in a process of its own, up to 5,000 sections of 300x400 and 266 classes. Writes `scale.json` and `scale.png` into --out. About twenty minutes, 6 GB.
+made-up stacks, each in a process of its own, up to 5,000 sections of 300x400 and 266 classes.
+Writes `scale.json` and `scale.png` into --out. About twenty minutes, 6 GB.
 """
 
 import datetime
