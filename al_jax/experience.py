@@ -4,6 +4,7 @@ An `Experience` holds a network's weights, the sums behind B and how well each s
 `fit_to` puts it into the order of another stack's classes; what is new starts as the paper's do.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,17 +15,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct, traverse_util
 
+from al_jax.boundary import shared_lengths
 from al_jax.files.reading import full_path, reading
 from al_jax.files.whole import write_npz
 from al_jax.learner import Learner
-from al_jax.stack import InputError
-from al_jax.state import ALState
+from al_jax.networks import init_params
+from al_jax.prediction import Prediction, predict
+from al_jax.stack import UNLABELLED, Images, InputError
+from al_jax.state import ALState, PartialLabels
+from al_jax.training import Recipe, Sections, make_sections
 
 SECTIONS = 3.0
 """So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
 
 MOST = 12
 """So many classes, at most, does a line name."""
+
+LOOKED_AT = 24
+"""On so many sections of a new stack, at most, is looked whether an experience fits it."""
+
+AGREES = 0.3
+"""Less `agreement` than this, and a stack begins from scratch: the network would cost more."""
 
 EXPERIENCE = "experience.npz"
 """What runs and sessions call the file of theirs, in their folder."""
@@ -163,6 +174,56 @@ def with_experience(
         whole = jnp.where(old >= 0, value, current) if path.startswith(_SCORE) else value
         found[path] = jnp.asarray(whole, current.dtype)
     return traverse_util.unflatten_dict(found, sep="/")
+
+
+def agreement(
+    experience: Experience, images: Images, in_range: chex.Array, recipe: Recipe
+) -> float:
+    """How far a new stack is of the known kind, 0 to 1; nothing of it need be traced.
+
+    The network draws it by itself. How long its outlines are beside those of earlier stacks, as the
+    shorter over the longer, is compared section by section; of each structure the upper decile over
+    its range counts, as a range may be wider than the structure.
+
+    Args:
+      experience: what would be carried over.
+      images: N sections; of many, `LOOKED_AT` are looked at.
+      in_range: [N, C] bool.
+      recipe: of the network that would begin with it.
+
+    Returns:
+      The mean over the structures that are known; 0 if none is.
+    """
+    classes = images.num_classes
+    params = init_params(jax.random.key(0), recipe.network)
+    params = with_experience(params, experience, images.names)
+    count = min(images.num_sections, LOOKED_AT)
+    shown = np.unique(np.linspace(0, images.num_sections - 1, count).round().astype(int))
+    pixels, inside = np.asarray(images.images[shown]), np.asarray(images.inside[shown])
+    may = np.asarray(in_range)[shown]
+    partial = PartialLabels(
+        labels=jnp.full(inside.shape, UNLABELLED, jnp.int16),
+        seen=jnp.zeros(may.shape, bool),
+        compatible=jnp.asarray(may),
+        in_range=jnp.asarray(may),
+    )
+
+    @jax.jit
+    def draw(params: chex.ArrayTree, sections: Sections, partial: PartialLabels) -> jax.Array:
+        def outlines(prediction: Prediction, inside: jax.Array) -> jax.Array:
+            return jnp.diagonal(shared_lengths(prediction.alone, inside, classes))
+
+        key, beside = jax.random.key(0), sections.inside
+        return predict(key, params, sections, partial, recipe, keep=outlines, beside=beside)
+
+    sections = make_sections(dataclasses.replace(images, images=pixels, inside=inside, sections=()))
+    drawn = np.asarray(draw(params, sections, partial))
+    sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
+    expected = sums / np.maximum(counts, 1)
+    alike = np.minimum(drawn, expected) / np.maximum(np.maximum(drawn, expected), 1)
+    known = (counts > 0) & may.any(0)
+    deciles = [np.quantile(alike[may[:, c], c], 0.9) for c in np.flatnonzero(known) if c]
+    return float(np.mean(deciles)) if deciles else 0.0
 
 
 def combine(several: Sequence[Experience]) -> Experience:

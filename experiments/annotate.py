@@ -166,16 +166,19 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     truth = labels if FLAGS.truth or _is_demonstration() else None
     if truth is None and FLAGS.simulated_start:
         raise InputError("--simulated_start needs a truth that answers; give --truth")
-    weights, earlier, config = simulate.read_setting(images)
+
+    def ranges_with(margin: int) -> np.ndarray:
+        if FLAGS.ranges is not None:
+            return in_range_of(read_ranges(FLAGS.ranges), images)
+        if truth is not None:
+            return np.asarray(ranges(_present(truth, images), margin))
+        return np.ones((images.num_sections, images.num_classes), bool)
+
+    weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
     command.refuse((*PERSON, "start"), "in a session, where a person answers")
-    if FLAGS.ranges is not None:
-        in_range = in_range_of(read_ranges(FLAGS.ranges), images)
-    elif truth is not None:
-        in_range = np.asarray(ranges(_present(truth, images), config.margin))
-    else:
-        in_range = np.ones((images.num_sections, images.num_classes), bool)
+    in_range = ranges_with(config.margin)
     settings = Settings(FLAGS.seed, config)
     sessions.create(
         folder,

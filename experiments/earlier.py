@@ -6,20 +6,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from al_jax import session as sessions
+from al_jax import simulation
 from al_jax.driver import Adapt
 from al_jax.experience import (
+    AGREES,
     EXPERIENCE,
     Experience,
     Known,
+    agreement,
     combine,
     fit_to,
     read_experience,
     with_experience,
 )
 from al_jax.files.reading import full_path
+from al_jax.metrics import presence
 from al_jax.networks import with_weights
+from al_jax.oracle import Config
 from al_jax.session.folder import SETTINGS
-from al_jax.stack import InputError
+from al_jax.stack import Images, InputError, Stack
+from al_jax.state import ranges
 
 
 def read_earlier(paths: Sequence[str] | None) -> Experience | None:
@@ -41,6 +47,27 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
         if (one.network, one.convention) != (found[0].network, found[0].convention):
             raise InputError(f"--from: {path} is of another network than {paths[0]}; leave one out")
     return combine(found)
+
+
+def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Config) -> str | None:
+    """Why a stack begins from scratch in spite of `--from`, one line; None: it fits.
+
+    A network that does not know what it sees would cost more than one that begins anew.
+    """
+    recipe = simulation.recipe_of(images.num_classes, config)
+    found = agreement(earlier, images, in_range, recipe)
+    if found >= AGREES:
+        return None
+    return (
+        f"--from is of another kind of stack: what its network draws here agrees by {found:.0%} "
+        f"with the outlines it knows, {AGREES:.0%} are needed; begun from scratch"
+    )
+
+
+def true_ranges(stack: Stack, margin: int) -> np.ndarray:
+    """[N, C] bool, as of the simulation of a stack."""
+    present = presence(np.asarray(stack.truth), np.asarray(stack.inside), stack.num_classes)
+    return np.asarray(ranges(present, margin))
 
 
 def known_of(earlier: Experience | None, names: Sequence[str]) -> Known | None:

@@ -9,6 +9,7 @@ import ctypes
 import dataclasses
 import errno
 import filecmp
+import functools
 import hashlib
 import json
 import logging
@@ -19,13 +20,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax import driver
 from al_jax.augment import Augmentation
+from al_jax.experience import Experience
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
@@ -34,7 +36,7 @@ from al_jax.simulation import Record
 from al_jax.stack import InputError
 from al_jax.training import Training, TrainState
 from experiments import command, folders, runs
-from experiments.earlier import beginning, known_of, read_earlier
+from experiments.earlier import beginning, known_of, misfit, read_earlier, true_ranges
 from experiments.identity import identity
 
 PROGRESS = "al_jax"  # the topic under which workers say how far they are
@@ -55,6 +57,7 @@ class NetworkUnit:
       configuration: all that it depends on.
       stack, weights: files.
       earlier: paths of what earlier stacks taught.
+      otherwise: with those, the configuration that counts where the stack does not fit them.
     """
 
     folder: str
@@ -62,6 +65,7 @@ class NetworkUnit:
     stack: str
     weights: str | None
     earlier: list[str] = dataclasses.field(default_factory=list)
+    otherwise: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -76,7 +80,9 @@ class NetworkUnit:
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
-        return (self.checkpoints / str(self.configuration["initial_steps"])).is_dir()
+        either = (self.configuration, self.otherwise)
+        ends = [str(one["initial_steps"]) for one in either if one]
+        return any((self.checkpoints / steps).is_dir() for steps in ends)
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -93,6 +99,7 @@ class RunUnit:
       name: the file name of its stack.
       arguments: what repeats it from within its folder.
       network: the one it begins with.
+      otherwise: as of `NetworkUnit`.
     """
 
     folder: str
@@ -100,6 +107,7 @@ class RunUnit:
     name: str
     arguments: list[str]
     network: NetworkUnit
+    otherwise: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -169,6 +177,39 @@ def config_of(configuration: dict[str, Any]) -> Config:
 # The two kinds of unit.
 
 
+class Beginning(NamedTuple):
+    """How a unit begins: what is carried over, if that fits, and the settings that count then.
+
+    Attributes:
+      earlier: None without any.
+      config: the settings.
+      misfit: why what was named is left out, one line.
+    """
+
+    earlier: Experience | None
+    config: Config
+    misfit: str | None
+
+
+def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
+    """With what earlier stacks taught, or from scratch where its stack does not fit."""
+    network = unit.network if isinstance(unit, RunUnit) else unit
+    config, line = config_of(unit.configuration), None
+    if network.earlier:
+        setting = config_of(network.configuration)
+        line = _misfit(tuple(network.earlier), network.stack, setting)
+    if line is not None:
+        return Beginning(None, config_of(unit.otherwise), line)
+    return Beginning(read_earlier(network.earlier), config, None)
+
+
+@functools.cache  # of a network and its runs
+def _misfit(paths: tuple[str, ...], place: str, config: Config) -> str | None:
+    earlier, stack = read_earlier(paths), read_stack(place)
+    assert earlier is not None
+    return misfit(earlier, stack, true_ranges(stack, config.margin), config)
+
+
 def train(
     network: NetworkUnit,
     seconds: float,
@@ -186,10 +227,10 @@ def train(
     Raises:
       InputError: what `driver.prepare` and `driver.train_network` refuse.
     """
-    setting, trained = network.configuration, network.done
-    config, adapt = config_of(setting), None
+    setting, trained, adapt = network.configuration, network.done, None
+    earlier, config, _ = beginning_of(network)
     if prepared is None or not trained:
-        stack, earlier = read_stack(network.stack), read_earlier(network.earlier)
+        stack = read_stack(network.stack)
         if not trained:
             weights = None if network.weights is None else read_weights(network.weights).arrays
             adapt = beginning(weights, earlier, stack.names)
@@ -211,13 +252,14 @@ def train(
 
 def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
     """The run, in its folder; arguments and errors as of `train`."""
-    setting, config = run.configuration, config_of(run.configuration)
+    setting = run.configuration
     with own(run) as folder:
         if run.done:
             return
         place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
-        known = known_of(read_earlier(run.network.earlier), stack.names)
+        earlier, config, line = beginning_of(run)
+        known = known_of(earlier, stack.names)
         prepared = driver.prepare(stack, config, setting["seed"], known=known)
         initial = train(run.network, seconds, driver.silent, prepared)
 
@@ -238,7 +280,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
         )
         report(setting["strategy"], records)
         answered = np.argwhere(np.asarray(prepared.state.annotated).T)
-        result = {
+        result: dict[str, Any] = {
             "input": {"stack": run.name, **runs.contents(stack)},
             "configuration": setting,
             "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
@@ -246,6 +288,8 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
             "start": [[int(section), stack.names[c]] for c, section in answered],
             "command": shlex.join(["python", "-m", "experiments.simulate", *run.arguments]),
         }
+        if line is not None:
+            result["misfit"] = line
         write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 

@@ -109,12 +109,17 @@ def _plan_run(
         configuration = runs.describe(str(path), values.weights, chosen, config)
         folder = str(workdir / "runs" / digest(configuration))
         return RefusedUnit(folder, configuration, str(error))
-    config = simulate.read_config(convention, sections, values)
+    config = simulate.read_config(convention, sections, values, carried=bool(earlier))
     configuration = runs.describe(stack.stem, weights, chosen, config)
     trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
     if earlier:
         trained["from"] = chosen["from"]
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
+    otherwise: list[dict[str, Any]] = [{}, {}]
+    if earlier:  # whether the stack fits them a worker finds out, as that needs a device
+        scratch = simulate.read_config("plain", sections, values)
+        otherwise[0] = runs.describe(stack.stem, weights, trained, initial_config(scratch))
+        otherwise[1] = runs.describe(stack.stem, weights, chosen, scratch)
     return RunUnit(
         folder=_folder(workdir / "runs", configuration),
         configuration=configuration,
@@ -126,7 +131,9 @@ def _plan_run(
             str(stack),
             grid.weights_file(values),
             list(earlier),
+            otherwise[0],
         ),
+        otherwise=otherwise[1],
     )
 
 

@@ -29,7 +29,7 @@ from al_jax.state import init_state, ranges
 from al_jax.training import TrainState, init_train_state
 from al_jax.xla import compiler_options
 from experiments import command, simulate
-from experiments.learning import unclamped_dice
+from experiments.learning import drawn_alone
 
 FLAGS = flags.FLAGS
 
@@ -63,14 +63,14 @@ def find_stacks() -> dict[str, pathlib.Path]:
     return left
 
 
-def drawn_alone(learnt: Experience, stack: Stack, config: Config) -> dict:
+def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
     """Dice of the network's own drawings of a stack, by class name."""
     task = oracle.make_task(stack, config)
     fresh = simulation.initial_train_state(jax.random.key(0), task, config)
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
-    look = jax.jit(unclamped_dice, static_argnames="config")
-    found = np.asarray(look(fresh.replace(params=params), state, task, config))
+    look = jax.jit(drawn_alone, static_argnames="config")
+    found = np.asarray(look(fresh.replace(params=params), state, task, config)[1])
     return dict(zip(stack.names, found.tolist(), strict=True))
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     unknown = np.full(len(library.names), np.nan, np.float32)
     setting = (config.network, config.training.convention)
     learnt = pretraining.experience_from(train_state, library, unknown, *setting)
-    found = drawn_alone(learnt, stacks[judge], config)
+    found = dice_on(learnt, stacks[judge], config)
     dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
     write_experience(FLAGS.out, learnt._replace(dice=dice))
     shutil.rmtree(folder, ignore_errors=True)

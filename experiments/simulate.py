@@ -7,8 +7,11 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,12 +39,14 @@ from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
 from al_jax.training import OPTIMISERS, TrainState
 from experiments import command, processes, runs, stack_flags
-from experiments.earlier import beginning, known_of, read_earlier
+from experiments.earlier import beginning, known_of, misfit, read_earlier, true_ranges
 from experiments.runs import TARGETS
 
 FLAGS = flags.FLAGS
 CARRIED_RATE = 3e-5
 """After each answer, of a network that was carried over: a higher one forgets what it knew."""
+OF_CARRIED = ("start", "initial_steps", "query_learning_rate")
+"""Settings that have other values where a network was carried over."""
 
 
 def define_flags() -> None:
@@ -103,22 +108,33 @@ def define_config_flags() -> None:
     flags.DEFINE_float("range_errors", None, "Share of ranges' ends a section off.", 0, 1)
 
 
-def read_config(convention: str, num_sections: int, values: flags.FlagValues = FLAGS) -> Config:
+def read_config(
+    convention: str,
+    num_sections: int,
+    values: flags.FlagValues = FLAGS,
+    *,
+    carried: bool = False,
+) -> Config:
     """The preset with what the flags change of it.
 
     Args:
       convention: of the network's input, which comes with its weights.
       num_sections: of the stack.
       values: the flags.
+      carried: the network comes from earlier stacks. Where the flags name some that do not fit,
+        what they say of a network that has learnt counts for nothing.
     """
     usual = preset(values.preset, num_sections)
-    if values["from"].value and values.start != "central":  # the network has learnt
+    if carried and values.start != "central":  # the network has learnt
         usual = dataclasses.replace(usual, initial_steps=0, start="needed")
         if (values.optimiser or usual.training.optimiser) == "adamw":
             usual = dataclasses.replace(usual, query_learning_rate=CARRIED_RATE)
 
+    misfits = values["from"].value and not carried
+
     def changed(settings: Any) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(settings)} & set(values)
+        names -= set(OF_CARRIED) if misfits else set()
         return {n: values[n].value for n in names if values[n].value is not None}
 
     augmentation = usual.training.augmentation
@@ -133,15 +149,21 @@ def read_config(convention: str, num_sections: int, values: flags.FlagValues = F
         config = dataclasses.replace(usual, **changed(usual) | nested)
     except ValueError as error:
         raise InputError(str(error)) from error
-    if not config.initial_steps and not values["from"].value:
+    if not config.initial_steps and not carried:
         raise InputError("--initial_steps=0 leaves the network untrained; give --from as well")
     return config
 
 
 def read_setting(
-    stack: Images,
+    stack: Images, in_range: Callable[[int], np.ndarray]
 ) -> tuple[dict[str, np.ndarray] | None, Experience | None, Config]:
     """Weights and what earlier stacks taught, as the flags name them, and the settings.
+
+    Earlier stacks that the new one does not fit are said, and left out.
+
+    Args:
+      stack: to begin with.
+      in_range: the ranges [N, C] with a margin of so many sections.
 
     Raises:
       InputError: they do not fit.
@@ -149,15 +171,21 @@ def read_setting(
     weights, convention = None, "plain"
     if FLAGS.weights is not None:
         weights, convention = read_weights(FLAGS.weights)
-    if (earlier := read_earlier(FLAGS["from"].value)) is not None:
-        if weights is not None:
-            raise InputError("--weights and --from both name a network's weights; leave one out")
-        convention = earlier.convention
+    earlier = read_earlier(FLAGS["from"].value)
+    if earlier is not None and weights is not None:
+        raise InputError("--weights and --from both name a network's weights; leave one out")
     config = read_config(convention, stack.num_sections)
-    if earlier is not None and earlier.network != config.network:
-        raise InputError(
-            f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
-        )
+    if earlier is not None:
+        carried = read_config(earlier.convention, stack.num_sections, carried=True)
+        if earlier.network != carried.network:
+            raise InputError(
+                f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
+            )
+        if (line := misfit(earlier, stack, in_range(carried.margin), carried)) is None:
+            config = carried
+        else:
+            earlier = None
+            print(line, file=sys.stderr)
     if weights is not None:
         network = make_network(config.network, stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
@@ -203,7 +231,7 @@ def main() -> None:
     processes.join()
     mesh = make_mesh(FLAGS.devices)
     stack = stack_flags.load_stack()
-    weights, earlier, config = read_setting(stack)
+    weights, earlier, config = read_setting(stack, functools.partial(true_ranges, stack))
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
     if earlier is not None:
         chosen["from"] = runs.digest_experience(earlier)

@@ -246,8 +246,11 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
 
 
 @pytest.mark.parametrize("knows, first, steps", [(4, [], 0), (3, ["inner"], 0), (3, ["inner"], 8)])
-def test_a_carried_session_asks_what_a_simulation_asks(call, folder, knows, first, steps):
+def test_a_carried_session_asks_what_a_simulation_asks(
+    call, folder, monkeypatch, knows, first, steps
+):
     """Examples are of classes alone that earlier stacks did not show; a training may follow."""
+    monkeypatch.setattr("experiments.earlier.AGREES", 0.0)  # the network is as it was drawn
     earlier = carried(knows)
     write_experience(folder / "earlier.npz", earlier)
     start = ("--truth", "--simulated_start", "--seed=3", "--from=earlier.npz")
@@ -278,6 +281,7 @@ def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, m
         run=lambda place, wait: opened.append((str(place), wait)),
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
+    monkeypatch.setattr("experiments.earlier.AGREES", 0.0)  # the network is as it was drawn
     write_experience(folder / "earlier.npz", carried(3))
     line = call("--stack=stack.npz", "--from=earlier.npz", *QUICK)
     assert line.endswith("(outlines on 2 sections): classes background, outer, middle; new: inner")

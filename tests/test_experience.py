@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 import shlex
 
@@ -19,9 +20,9 @@ from al_jax.experience import Experience
 from al_jax.files.stacks import write_stack
 from al_jax.learner import Lessons
 from al_jax.oracle import Config
-from al_jax.stack import UNLABELLED, InputError, make_stack
+from al_jax.stack import UNLABELLED, InputError, make_images, make_stack
 from al_jax.training import Recipe, Training, init_train_state
-from experiments import grid, jobs, plan, simulate, sweep
+from experiments import earlier, grid, jobs, plan, simulate, sweep
 
 FLAGS = flags.FLAGS
 TRAINING = Training(crop=32, batch=4)
@@ -106,7 +107,9 @@ def test_a_carried_network_is_trained_at_first_if_all_classes_have_examples(
 ):
     with flags_of(simulate), flagsaver.flagsaver():
         FLAGS(["simulate", "--from=somewhere", *given])
-        config = simulate.read_config("plain", 24)
+        config = simulate.read_config("plain", 24, carried=True)
+        scratch = simulate.read_config("plain", 24)
+    assert scratch == Config()  # where the stack does not fit
     found = (config.initial_steps, config.query_learning_rate, config.start)
     assert found == (steps, rate, start)
 
@@ -285,8 +288,61 @@ def test_a_run_goes_on_from_what_is_known():
     assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
 
 
-def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch):
-    """`{stack}` is its name; a run begins without training, where it was left."""
+def _bright(side: int) -> np.ndarray:
+    image = np.zeros((24, 24), np.uint8)
+    image[4 : 4 + side, 6 : 6 + side] = 200
+    return image
+
+
+@pytest.mark.parametrize(
+    "length, in_range, expected",
+    [
+        (20, [1, 1, 1, 1], 1.0),  # ratios 1, 1, 1/2, 1
+        (40, [1, 1, 1, 1], 0.85),  # 1/2, 1/2, 1, 1/2
+        (40, [1, 1, 0, 1], 0.5),  # the longer one is out of range
+        (40, [0, 0, 1, 0], 1.0),
+        (40, [0, 0, 0, 0], 0.0),
+        (0, [1, 1, 1, 1], 0.0),  # no outline of it is known
+    ],
+)
+def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_range, expected):
+    """The network takes for `a` what is bright: squares of sides 5, 5, 10 and 5 px."""
+    names = ("background", "a")
+    sections = np.stack([_bright(side) for side in (5, 5, 10, 5)])
+    images = make_images(sections, names)
+    counts = np.full((2, 2), float(length > 0), np.float32)
+    lengths = np.stack([np.float32([[90, length], [length, length]]), counts])
+    kernel = np.zeros((3, 8), np.float32)
+    kernel[0, 0] = 1.0
+    score = np.zeros((8, 2), np.float32)
+    score[0, 1] = 9.0
+    learnt = Experience(
+        names=names,
+        weights={
+            "hidden/kernel": kernel,
+            "hidden/bias": np.zeros(8, np.float32),
+            "score/kernel": score,
+            "score/bias": np.float32([1, 0]),
+        },
+        network="pixelwise",
+        convention="plain",
+        lengths=lengths,
+        offered=np.zeros((2, 2), np.float32),
+        dice=np.float32([1, 1]),
+    )
+    may = np.ones((4, 2), bool)
+    may[:, 1] = in_range
+    found = experience.agreement(learnt, images, may, Recipe(tiny.Pixelwise(2)))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    renamed = learnt._replace(names=("background", "b"))
+    assert experience.agreement(renamed, images, may, Recipe(tiny.Pixelwise(2))) == 0
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits):
+    """`{stack}` is its name; a run begins without training, where it was left, if that fits."""
+    monkeypatch.setattr(earlier, "AGREES", 0.0 if fits else 1.1)
+    monkeypatch.setattr(oracle, "DEFAULT", Config(initial_steps=2))
     monkeypatch.setattr(simulation, "make_network", lambda _, n: tiny.make("pixelwise", n))
     for name in ("one", "three"):
         write_stack(tmp_path / f"{name}.npz", tiny.stack(len(name)))
@@ -314,5 +370,11 @@ def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch):
         assert run.done and run.network.done
         rows = (pathlib.Path(run.folder) / "queries.csv").read_text().splitlines()
         first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
-        assert float(first["effort_percent"]) == 0
+        result = json.loads((pathlib.Path(run.folder) / "result.json").read_text())
+        assert result["configuration"]["start"] == "needed"
+        if fits:
+            assert float(first["effort_percent"]) == 0 and "misfit" not in result
+        else:
+            assert float(first["effort_percent"]) > 0
+            assert "--from is of another kind of stack" in result["misfit"]
     assert "--from=" in shlex.join(planned[0].arguments)

@@ -68,13 +68,20 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     )
     write_stack(tmp_path / "stack.npz", tiny.stack())
     call = caller(learning, monkeypatch, capsys)
-    status, out, err = call(f"--stack={tmp_path / 'stack.npz'}", "--crop=32", "--look=200")
+    folder = tmp_path / "learning"
+    flags_given = (f"--stack={tmp_path / 'stack.npz'}", f"--workdir={folder}", "--crop=32")
+    status, out, err = call(*flags_given, "--look=200", "--target_dice=0.9")
     assert status == 0, err
-    rows = [line.split() for line in out.splitlines()[1:]]
-    assert [row[:2] for row in rows] == [[s, n] for s in ("start", "third") for n in ("200", "250")]
+    assert out.splitlines()[-1].startswith(str(folder / "proposals.png"))
+    assert (folder / "proposals.png").stat().st_size > 10_000
+    rows = [line.split() for line in out.splitlines()[1:-2]]
+    *looks, end = [row[:2] for row in rows]
+    assert looks == [[s, n] for s in ("start", "third") for n in ("200", "250")]
+    # As many queries as steps: the network is asked again after each.
+    assert end[0] == "end" and 250 < int(end[1]) < 275
     for row in rows:
         dice = [float(value) for value in row[5::2]]
         assert row[4::2] == ["background", "outer", "middle", "inner"]
         assert abs(np.mean(dice[1:]) - float(row[3])) < 0.01 and 0 < float(row[3]) < 1
-    seconds = [float(row[2]) for row in rows]
+    seconds = [float(row[2]) for row in rows[:-1]]
     assert 0 <= seconds[0] <= seconds[1]

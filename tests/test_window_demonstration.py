@@ -14,7 +14,10 @@ pytest.importorskip("napari", reason="napari is not installed")
 import hands
 
 import al_jax
+from al_jax import driver
+from al_jax.session import ledger
 from al_jax.window.tracing import held
+from experiments import annotate, rehearse
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
@@ -74,3 +77,36 @@ def test_ten_structures_of_the_demonstration(tmp_path):
         n, c = int(answer["section"]), int(answer["structure"])
         expected[n][(stack.truth[n] == c) & stack.inside[n]] = c + 1
     np.testing.assert_array_equal(ids, expected)
+
+
+def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
+    import napari
+
+    from al_jax.window.widget import in_window
+
+    stack, config = al_jax.load_default(), annotate.Settings().config
+    folder = tmp_path / "session"
+    rehearse.begin(folder, rehearse.Judge(stack, config), 0)
+    begun = len(ledger.read_ledger(folder))
+    viewer = napari.Viewer(show=False)
+    widget = in_window(viewer)
+    widget.open(folder, wait=True)
+    hand = hands.Hand(viewer)
+    while widget.desk.question is not None:
+        asked = widget.desk.question
+        hand.key("d")
+        while widget.desk.waiting:
+            hand.wait(0.05)
+            assert widget.desk.failure is None, widget.desk.failure
+        assert widget.desk.question is not asked, widget.desk.said
+    widget.close_session()
+    viewer.close()
+    events = ledger.read_ledger(folder)[begun:]
+    asked = [(event["section"], stack.names.index(event["structure"])) for event in events]
+
+    prepared = driver.prepare(stack, config, 0)
+    keep = driver.Checkpointing(tmp_path / "simulated")
+    network = driver.train_network(prepared, config, keep=keep.at("network"))
+    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    expected = np.stack([records.section[1:], records.structure[1:]], 1)
+    np.testing.assert_array_equal(asked, expected)

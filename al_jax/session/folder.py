@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -294,6 +295,18 @@ def _ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:
 def _mapped(path: pathlib.Path) -> np.ndarray:
     with reading(path, "an array"):
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def forget_pages(images: Images) -> None:
+    """Takes the mapped pages of the images out of memory; they are read again where needed.
+
+    A training touches the pages of the whole stack sooner or later, and nothing else lets them go
+    while there is room.
+    """
+    for array in (images.images, images.inside):
+        mapped = getattr(array, "base", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _to_disk(path: pathlib.Path) -> None:

@@ -26,7 +26,7 @@ from al_jax.learner import (
 )
 from al_jax.networks import with_weights
 from al_jax.session.annotations import Annotations
-from al_jax.session.folder import Content
+from al_jax.session.folder import Content, forget_pages
 from al_jax.simulation import Keys, lessons_for
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import ALState, candidates, first_examples
@@ -206,6 +206,7 @@ class Trainer:
             if steps == self.lessons.initial_steps:
                 learner, _ = self._run("assess", learner.train, *inputs)
         losses = np.append(losses, optax.global_norm(learner.train.params))
+        forget_pages(self._images)
         check_loss(losses, f"training step {{}} with a learning rate of {rate:g}", 1)
         done = steps == self.lessons.initial_steps
         return (
@@ -234,7 +235,8 @@ class Trainer:
     def _inputs(self, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
         if self._sections is None:
-            self._sections = make_sections(_aliased(self._images))
+            self._sections = jax.block_until_ready(make_sections(_aliased(self._images)))
+            forget_pages(self._images)
             self._labels = jnp.full(self._images.inside.shape, UNLABELLED, jnp.int16)
         for section in self._copied.keys() | now.labels.keys():
             row = now.labels.get(section)
