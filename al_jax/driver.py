@@ -85,6 +85,7 @@ def unreported(_strategy: str, _records: Record) -> None:
 _PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
     oracle.make_task: (("config", "mesh"), "stack"),
     oracle.start: (("config",), None),
+    oracle.ceiling: (("config",), None),
     simulation.initial_train_state: (("config",), None),
     simulation.train_initial: (("config", "loss", "steps"), "train_state"),
     simulation.begin: (("config", "strategy"), None),
@@ -159,6 +160,11 @@ def prepare(
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     return Prepared(keys, task, _compiled(oracle.start)(keys.start, task, config=config))
+
+
+def ceiling(prepared: Prepared, config: Config) -> float:
+    """`oracle.ceiling` of a run that is prepared: 1 but for a person who trembles."""
+    return float(_compiled(oracle.ceiling)(prepared.task, config=config))
 
 
 def train_network(

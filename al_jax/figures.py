@@ -48,6 +48,7 @@ def curve(
     traces: dict[str, dict[str, np.ndarray]],
     path: str | os.PathLike,
     targets: tuple[float, ...] = (0.8, 0.9, 0.95),
+    ceiling: float = 1.0,
 ) -> None:
     """Dice against effort, a line per strategy, with the effort at which each target is reached.
 
@@ -59,6 +60,7 @@ def curve(
         Their lengths may differ between strategies.
       path: of the PNG, written whole.
       targets: Dice, fractions.
+      ceiling: the Dice of the person's own outlines; drawn where it is below 1.
     """
     figure = canvas.new_figure(12.6, 5.0)
     colours = {name: LINES[i % len(LINES)] for i, name in enumerate(traces)}
@@ -68,6 +70,8 @@ def curve(
         axes = figure.add_axes((left, 0.115, 0.435, 0.85))
         axes.set_ylim(bottom, 101.5)
         _curve(axes, kind, traces, colours, targets)
+        if ceiling < 1:
+            axes.axhline(100 * ceiling, color=INK, linewidth=1.0, linestyle="--", zorder=2)
         canvas.label_axes(axes, label, "Mean Dice over structures (%)", size=11)
 
     entries: dict[str, Artist] = {
@@ -75,6 +79,9 @@ def curve(
     }
     alone = Line2D([], [], color=INK, linewidth=1.0, linestyle=":")
     entries["network alone (unclamped)"] = alone
+    if ceiling < 1:
+        own = Line2D([], [], color=INK, linewidth=1.0, linestyle="--")
+        entries[f"the person's own outlines ({ceiling:.1%})"] = own
     legend = canvas.legend(
         axes,
         entries,

@@ -284,6 +284,7 @@ def perform(run: RunUnit, seconds: float, show: driver.Show) -> None:
             "input": {"stack": run.name, **runs.contents(stack)},
             "configuration": setting,
             "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
+            "ceiling": round(100 * driver.ceiling(prepared, config), 3),
             "summary": runs.summarise(records),
             "start": [[int(section), stack.names[c]] for c, section in answered],
             "command": shlex.join(["python", "-m", "experiments.simulate", *run.arguments]),

@@ -262,6 +262,9 @@ def simulate_into(
         f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}",
         flush=True,
     )
+    ceiling = driver.ceiling(prepared, config)
+    if config.person.tremor:
+        print(f"outlines as this person draws them have a Dice of {ceiling:.1%}", flush=True)
     traces: dict[str, Record] = {}
 
     def report(strategy: str, records: Record) -> None:
@@ -318,6 +321,7 @@ def simulate_into(
         },
         workdir / "curve.png",
         TARGETS,
+        ceiling,
     )
     picture = workdir / "annotations.png"
     figures.annotations(stack, rows, picture)
@@ -325,6 +329,7 @@ def simulate_into(
         "input": stack_flags.describe(stack),
         "configuration": configuration,
         "versions": runs.versions(),
+        "ceiling": round(100 * ceiling, 3),
         "summary": summary,
     }
     write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())

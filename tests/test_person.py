@@ -134,3 +134,21 @@ def test_what_no_person_does_is_refused(wrong):
 def test_correcting_counts_cracks_alone():
     with pytest.raises(ValueError, match="counted in cracks"):
         Config(length="crofton", person=Person(correct=True))
+
+
+def test_the_ceiling_is_the_dice_of_the_persons_own_outlines():
+    """Against a loop over sections and classes; the truth's own is 1."""
+    assert float(oracle.ceiling(TASK, CONFIG)) == 1
+    task = oracle.meet(jax.random.key(3), TASK, Person(tremor=2.0))
+    traced, inside = np.asarray(task.traced), np.asarray(STACK.inside)
+    means = []
+    for structure in range(1, tiny.CLASSES):
+        found = []
+        for own, truth, where in zip(traced, STACK.truth, inside, strict=True):
+            a, b = (own == structure) & where, (truth == structure) & where
+            if b.any():
+                found.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+        means.append(np.mean(found))
+    expected = np.mean(means)
+    assert 0.5 < expected < 0.99
+    np.testing.assert_allclose(float(oracle.ceiling(task, CONFIG)), expected, rtol=1e-5)
