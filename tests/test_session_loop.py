@@ -162,6 +162,23 @@ def test_overlap_is_clipped_and_said(session):
         sessions.store_answer(session, 2, 3, both)
 
 
+def test_what_is_left_of_a_section_is_its_last_structure(session):
+    """Stored and said by whoever stores; a mask of another place is not filled up."""
+    for structure in (1, 2, 3):
+        ts.answer(session, 2, structure)
+    truth = ts.truth(2, 0) & ts.STACK.inside[2]
+    with pytest.raises(InputError, match="nothing is left of the mask"):
+        sessions.store_answer(session, 2, 0, ts.truth(2, 1))
+    part = truth & (np.cumsum(truth).reshape(truth.shape) > 7)
+    stored = sessions.store_answer(session, 2, 0, part)
+    assert stored.said.endswith("; 7 px that were left are it too, as nothing else may be there")
+    np.testing.assert_array_equal(session.annotations.labels[2] == 0, truth)
+    np.testing.assert_array_equal(ledger.read_mask(session.folder, stored.event["mask"]), truth)
+    assert ts.same(sessions.replay(session, session.events), session.annotations)
+    with pytest.raises(InputError, match="7 px of the section would be of no class"):
+        sessions.store_answer(session, 2, 0, part)  # a correction stays as it is
+
+
 def test_out_of_range_is_asked_then_widened_as_an_event(tmp_path):
     narrow = ts.IN_RANGE.copy()
     narrow[:, 3] = False

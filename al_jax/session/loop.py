@@ -250,6 +250,8 @@ def store_answer(
     """Stores what was traced of a structure: on the disk when this returns, or refused.
 
     A pair that was answered before is corrected: the old answer is taken back by the same line.
+    Where all other structures of a section are answered, all that is left of it is the last, and
+    nobody need find its last pixels.
 
     Args:
       session: open.
@@ -269,9 +271,21 @@ def store_answer(
         raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
     if not np.any(mask):
         raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
-    return _store(
-        session, section, structure, mask, question=question, how=how, seconds=seconds, widen=widen
+    rest = _rest(session, section, structure, mask)
+    stored = _store(
+        session,
+        section,
+        structure,
+        mask | rest,
+        question=question,
+        how=how,
+        seconds=seconds,
+        widen=widen,
     )
+    if not (count := np.count_nonzero(rest)):
+        return stored
+    said = f"{stored.said}; {count} px that were left are it too, as nothing else may be there"
+    return stored._replace(said=said)
 
 
 def store_absent(
@@ -527,6 +541,19 @@ def _store(
             event["corrects"] = old
         event = _add(session, [*events, event], after)[-1]
     return Stored(event, report, _said(session, event, report))
+
+
+def _rest(session: Session, section: int, structure: int, mask: np.ndarray) -> np.ndarray:
+    """[H, W] bool, what else of a section belongs to its last structure, by a mask that fits."""
+    with session._lock:
+        now = session.annotations
+    left, shape = np.asarray(compatible(now.state)[section]), session.images.inside.shape[1:]
+    last = left[structure] and not np.delete(left, structure).any()
+    if not last or mask.shape != shape or mask.dtype != bool:
+        return np.zeros(mask.shape, bool)
+    free = now.labels_of(section, session.images) == UNLABELLED
+    free &= np.asarray(session.images.inside[section])
+    return free & ~mask if (free & mask).any() else np.zeros(shape, bool)
 
 
 def _beside_proposal(

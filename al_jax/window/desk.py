@@ -23,7 +23,6 @@ from al_jax.figures import class_colours
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.folder import TRUTH
 from al_jax.stack import UNLABELLED, Colour, InputError
-from al_jax.state import compatible
 from al_jax.window import scene
 from al_jax.window.background import Background
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
@@ -144,16 +143,10 @@ class Desk:
     # What a person does. All of it may raise InputError, which `do` says.
 
     def store(self, widen: bool = False) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows.
-
-        Where all other structures of a section are answered, all that is left of it is the last.
-        """
+        """The layer is the answer: traced, accepted or corrected, as it shows."""
         question = self._asked()
-        layer, rest = held(self.layer), 0
+        layer = held(self.layer)
         mask = self._free(layer)
-        if mask.any() and not self.correcting and self._last_on_section():
-            left = self._free(np.ones_like(mask))
-            rest, layer, mask = int((left & ~mask).sum()), layer | left, left
         if not mask.any():
             raise InputError(f"Nothing is traced of {pair(question)}; if it is not there, press n")
         if not (widen or self.in_range):
@@ -174,8 +167,6 @@ class Desk:
                 widen=widen,
             )
         )
-        if rest:
-            self.said += f"; {rest} px that were left are it too, as nothing else may be there"
 
     def widen(self) -> None:
         """As `store`, and the range of the structure grows to the section."""
@@ -475,12 +466,6 @@ class Desk:
         """What of a mask was not traced before and is inside the image."""
         question = self._asked()
         return mask & question.inside & (question.labels == UNLABELLED)
-
-    def _last_on_section(self) -> bool:
-        """Whether all other structures that may be on the section are answered."""
-        question, state = self._asked(), self.session.annotations.state
-        left = np.asarray(compatible(state)[question.section])
-        return not np.delete(left, question.structure).any()
 
     def _touch(self, _layer: Tracing, _event: Any) -> None:
         self._touched = True
