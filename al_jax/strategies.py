@@ -173,9 +173,40 @@ def remaining(evidence: Evidence) -> jax.Array:
     return per_section(evidence.boundary, evidence.seen, evidence.min_effort)
 
 
+def profile(possible: jax.Array) -> jax.Array:
+    """How long a structure's outline is on a section beside that in its middle, [N, C] -> [N, C].
+
+    That of an ellipsoid which fills the range: outlines shrink towards its ends. A structure whose
+    range reaches an end of the stack is cut there, and its middle taken to be at that end; one that
+    is cut at both ends is as long everywhere.
+    """
+    count = possible.shape[0]
+    index = jnp.arange(count, dtype=jnp.float32)[:, None]
+    first = jnp.min(jnp.where(possible, index, count), 0)
+    last = jnp.max(jnp.where(possible, index, -1), 0)
+    cut_before, cut_after = first == 0, last == count - 1
+    middle = jnp.where(cut_before, first, jnp.where(cut_after, last, (first + last) / 2))
+    reach = jnp.where(cut_before | cut_after, last - first, (last - first) / 2) + 0.5
+    height = jnp.sqrt(jnp.maximum(1 - ((index - middle) / reach) ** 2, 0))
+    return jnp.where(possible & ~(cut_before & cut_after), height, 1.0)
+
+
+def shaped(evidence: Evidence) -> jax.Array:
+    """R_nc, longer in the middle of a range than at its ends (`profile`), [N, C]."""
+    heights, seen = profile(evidence.possible), evidence.seen
+    mean = jnp.sum(heights * seen, 0) / jnp.maximum(seen.sum(0), 1)  # of what B was measured on
+    scale = heights / jnp.where(seen.any(0), mean, 1)
+    return jnp.maximum(remaining(evidence) * scale, evidence.min_effort)
+
+
 def drawing(evidence: Evidence) -> jax.Array:
     """What of R_nc has to be drawn where the network's proposal is corrected, [N, C]."""
     return jnp.maximum(remaining(evidence) * evidence.redrawn, evidence.min_effort)
+
+
+def drawing_shaped(evidence: Evidence) -> jax.Array:
+    """The same of `shaped`, [N, C]."""
+    return jnp.maximum(shaped(evidence) * evidence.redrawn, evidence.min_effort)
 
 
 def perimeter(evidence: Evidence) -> jax.Array:
@@ -275,8 +306,10 @@ STRATEGIES = {
     "Uniform": Strategy(drawn, unit, draw=uniform_priority),
     # Beyond the paper: a gain that knows sections, costs of correcting, and what brackets them.
     "BDr": Strategy(rise, remaining),
+    "SDr": Strategy(rise, shaped),
     "KBDa": Strategy(room, drawing),
     "KBDr": Strategy(rise, drawing),
+    "KSDr": Strategy(rise, drawing_shaped),
     "Oracle": Strategy(true_rise, true_remaining, hindsight=True),
     "Lengths": Strategy(room, true_remaining, hindsight=True),
     "RandC": Strategy(fewest, unit, draw=uniform_score),

@@ -22,7 +22,8 @@ DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at
 ENTROPY = np.array([[0.12, 0.9, 0.02], [0.2, 0.19, 0.15]], np.float32)
 PRIORITY = np.array([[0.3, 0.99, 0.1], [0.2, 0.6, 0.5]], np.float32)
 PAPER = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "Uniform")
-BEYOND = ("BDr", "KBDa", "KBDr", "Oracle", "Lengths", "RandC", "RandR", "Neighbour")
+BEYOND = ("BDr", "SDr", "KBDa", "KBDr", "KSDr")
+BEYOND += ("Oracle", "Lengths", "RandC", "RandR", "Neighbour")
 ALL = PAPER + BEYOND
 HINDSIGHT = strategies.Hindsight(
     dice=np.array([[0.9, 1.0, 0.8], [0.5, 0.9, 0.7]], np.float32),
@@ -108,9 +109,12 @@ BY_HAND = {
     # (1-D)/2/R, and what the other section gains, 1/2 of it if it is open and farther from an
     # answer: 1/32 1.5, 1/16 1.5 | 1/64 1.5, 1/48, 3/256 1.5
     "BDr": ((0, 2), 0.0625 * 1.5),
+    # All ranges reach both ends of the stack, so that no section is at the end of a structure.
+    "SDr": ((0, 2), 0.0625 * 1.5),
     # Nothing was corrected yet, so that all of R is expected to be drawn.
     "KBDa": ((0, 2), 0.125),
     "KBDr": ((0, 2), 0.0625 * 1.5),
+    "KSDr": ((0, 2), 0.0625 * 1.5),
     # (1 - true Dice)/2 over true lengths: 1/80, 1/100 | 1/32, 1/200, 1/200
     "Oracle": ((1, 0), 1 / 32),
     # (1-D) over true lengths: 1/16, 3/40 | 1/32, 1/20, 1/40
@@ -131,6 +135,37 @@ def test_costs_of_correcting_by_hand():
     evidence = strategies.make_evidence(s, jnp.zeros((2, 3)), min_effort=3.0)
     np.testing.assert_allclose(evidence.redrawn, [0.25, 0.4, 1], rtol=1e-6)
     np.testing.assert_allclose(strategies.drawing(evidence), [[3, 8, 4]], rtol=1e-6)
+
+
+def test_profile_by_hand():
+    """Of ranges within the stack, reaching its first or last section, both, and of one section."""
+    spans = [(1, 3), (0, 3), (2, 5), (0, 5), (4, 4)]
+    index = np.arange(6)[:, None]
+    possible = np.stack([(index[:, 0] >= a) & (index[:, 0] <= b) for a, b in spans], 1)
+    found = np.asarray(strategies.profile(jnp.asarray(possible)))
+    expected = np.ones((6, 5))
+    expected[[1, 3], 0] = np.sqrt(1 - (1 / 1.5) ** 2)
+    expected[:4, 1] = np.sqrt(1 - (np.arange(4) / 3.5) ** 2)
+    expected[2:, 2] = expected[:4, 1][::-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    turned = strategies.profile(jnp.asarray(possible[::-1]))
+    np.testing.assert_allclose(turned, found[::-1], rtol=1e-6)
+
+
+def test_shaped_costs_by_hand():
+    """B was measured on section 1, at the end of the range: in its middle more is expected."""
+    in_range = np.zeros((5, 2), bool)
+    in_range[:, 0] = in_range[1:4, 1] = True
+    annotated = np.zeros((5, 2), bool)
+    annotated[1, 1] = True
+    s = _state(np.array([[50.0, 30], [30, 30]]), annotated, in_range)
+    s = s.replace(offered=jnp.asarray([[0.0, 100], [0, 50]]))
+    end = np.sqrt(5) / 3
+    evidence = strategies.make_evidence(s, jnp.zeros((2, 2)))
+    found = np.asarray(strategies.shaped(evidence))
+    np.testing.assert_allclose(found[1:4, 1], [30, 30 / end, 30], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 0], [50, 20, 50, 50, 50], rtol=1e-6)  # everywhere as long
+    np.testing.assert_allclose(strategies.drawing_shaped(evidence)[2, 1], 15 / end, rtol=1e-6)
 
 
 def test_rise_by_hand():
