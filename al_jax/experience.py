@@ -35,7 +35,7 @@ MOST = 12
 LOOKED_AT = 24
 """On so many sections of a new stack, at most, is looked whether an experience fits it."""
 
-AGREES = 0.3
+AGREES = 0.4
 """Less `agreement` than this, and a stack begins from scratch: the network would cost more."""
 
 EXPERIENCE = "experience.npz"
