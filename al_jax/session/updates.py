@@ -31,7 +31,7 @@ from al_jax.simulation import Keys, lessons_for
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import ALState, candidates, first_examples
 from al_jax.training import Sections, TrainState, make_sections
-from al_jax.xla import compiler_options
+from al_jax.xla import compiler_options, trim_memory
 
 PIECE = 45  # most steps of the long training between two looks
 SECONDS = 10.0  # least time between two checkpoints of the long training
@@ -273,6 +273,7 @@ class Trainer:
             }
             program = jax.jit(programs[name], compiler_options=compiler_options())
             self._programs[name] = program.lower(*arguments).compile()
+            trim_memory()
         return self._programs[name]
 
     def _remember(
