@@ -22,8 +22,8 @@ from al_jax.files.whole import write_npz
 from al_jax.learner import Learner
 from al_jax.networks import init_params
 from al_jax.prediction import Prediction, predict
-from al_jax.stack import UNLABELLED, Images, InputError
-from al_jax.state import ALState, PartialLabels
+from al_jax.stack import Images, InputError, evenly_spaced
+from al_jax.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.training import Recipe, Sections, make_sections
 
 SECTIONS = 3.0
@@ -198,17 +198,10 @@ def agreement(
     shapes = jax.eval_shape(lambda key: init_params(key, recipe.network), jax.random.key(0))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     params = with_experience(nothing, experience, images.names)
-    count = min(images.num_sections, LOOKED_AT)
-    shown = np.unique(np.linspace(0, images.num_sections - 1, count).round().astype(int))
+    shown = evenly_spaced(images.num_sections, LOOKED_AT)
     pixels, inside = np.asarray(images.images[shown]), np.asarray(images.inside[shown])
     may = np.asarray(in_range)[shown]
-    partial = PartialLabels(
-        labels=jnp.full(inside.shape, UNLABELLED, jnp.int16),
-        seen=jnp.zeros(may.shape, bool),
-        compatible=jnp.asarray(may),
-        in_range=jnp.asarray(may),
-    )
-
+    partial = partial_labels(init_state(jax.random.key(0), inside, may))
     sections = make_sections(dataclasses.replace(images, images=pixels, inside=inside, sections=()))
     drawn = np.asarray(_outlines(params, sections, partial, recipe))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)

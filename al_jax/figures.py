@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from al_jax import canvas
 from al_jax.canvas import INK, LINES, PALE, literal
-from al_jax.stack import Images, Stack
+from al_jax.stack import Images, Stack, evenly_spaced
 from al_jax.statistics import effort_at
 
 HALO = [withStroke(linewidth=2.2, foreground="white")]
@@ -219,8 +219,7 @@ def labelled_sections(
       path: of the PNG, written whole.
       max_sections: number of columns at most.
     """
-    count = images.num_sections
-    shown = np.unique(np.linspace(0, count - 1, min(count, max_sections)).round().astype(int))
+    shown = evenly_spaced(images.num_sections, max_sections)
     drawn = np.zeros(images.inside.shape[1:], bool)
     for _, labels, _ in rows:
         for section in labels:

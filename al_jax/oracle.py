@@ -352,11 +352,6 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     return state.replace(step=jnp.int32(0))
 
 
-def _first(config: Config) -> int:
-    """The first class of which the reported Dice is a mean."""
-    return 0 if config.count_background else 1
-
-
 def score(prediction: Prediction, known: tuple[jax.Array, jax.Array]) -> Scores:
     """Of one section; `known` are its truth and its image domain."""
     num_classes = prediction.fit.shape[0]
@@ -384,32 +379,37 @@ def class_dice(overlaps: jax.Array, present: jax.Array, dice_over: str) -> jax.A
     return jnp.where(present.any(0), dice_of(pooled(overlaps)), jnp.nan)
 
 
+def reported_dice(dice: chex.Array, config: Config) -> jax.Array:
+    """The mean [] of the Dice [C] of classes, NaN where they are nowhere."""
+    return jnp.nanmean(dice[0 if config.count_background else 1 :])
+
+
 def ceiling(task: Task, config: Config) -> jax.Array:
     """[] float32, the reported Dice of the person's own outlines: where all is traced, it is this.
 
     1 where the person traces the truth.
     """
+    if task.traced is None:
+        return jnp.float32(1)
 
     def one(section: tuple[jax.Array, ...]) -> jax.Array:
         traced, truth, inside = section
         return overlap(traced, truth, inside, task.present.shape[1])
 
-    overlaps = jax.lax.map(one, (_traced(task), task.truth, task.sections.inside))
-    found = class_dice(overlaps, task.present, config.dice_over)
-    return jnp.nanmean(found[_first(config) :])
+    overlaps = jax.lax.map(one, (task.traced, task.truth, task.sections.inside))
+    return reported_dice(class_dice(overlaps, task.present, config.dice_over), config)
 
 
 def standing(state: ALState, scores: Scores, task: Task, config: Config) -> dict[str, jax.Array]:
     """Effort and Dice, by the fields of `Record`."""
     clamped = class_dice(scores.clamped, task.present, config.dice_over)
     unclamped = class_dice(scores.unclamped, task.present, config.dice_over)
-    first = _first(config)
     return {
         "effort": state.traced.sum() / task.total,
         # Every crack is on the outlines of two structures.
         "effort_own": state.outlined.sum() / (2 * task.total),
-        "dice": jnp.nanmean(clamped[first:]),
-        "dice_unclamped": jnp.nanmean(unclamped[first:]),
+        "dice": reported_dice(clamped, config),
+        "dice_unclamped": reported_dice(unclamped, config),
         "class_dice": clamped,
         "class_dice_unclamped": unclamped,
     }

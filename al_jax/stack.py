@@ -300,3 +300,8 @@ def _check_images(images: npt.ArrayLike) -> np.ndarray:
                 f"section {section} has pixels that are not finite; replace NaN and infinity"
             )
     return images
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """[<= most] int, sections among `count` at even distances, the first and the last of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

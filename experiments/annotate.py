@@ -56,8 +56,8 @@ from al_jax.session.folder import (
 from al_jax.session.placement import affine_on
 from al_jax.session.report import write_report
 from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images
-from al_jax.state import ranges
 from experiments import command, simulate, stack_flags
+from experiments.earlier import true_ranges
 
 FLAGS = flags.FLAGS
 PERSON = tuple(field.name for field in dataclasses.fields(Person))
@@ -171,7 +171,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         if FLAGS.ranges is not None:
             return in_range_of(read_ranges(FLAGS.ranges), images)
         if truth is not None:
-            return np.asarray(ranges(_present(truth, images), margin))
+            return true_ranges(images, truth, margin)
         return np.ones((images.num_sections, images.num_classes), bool)
 
     weights, earlier, config = simulate.read_setting(images, ranges_with)

@@ -24,7 +24,7 @@ from al_jax.metrics import presence
 from al_jax.networks import with_weights
 from al_jax.oracle import Config
 from al_jax.session.folder import SETTINGS
-from al_jax.stack import Images, InputError, Stack
+from al_jax.stack import Images, InputError
 from al_jax.state import ranges
 
 
@@ -64,9 +64,9 @@ def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Co
     )
 
 
-def true_ranges(stack: Stack, margin: int) -> np.ndarray:
+def true_ranges(images: Images, truth: np.ndarray, margin: int) -> np.ndarray:
     """[N, C] bool, as of the simulation of a stack."""
-    present = presence(np.asarray(stack.truth), np.asarray(stack.inside), stack.num_classes)
+    present = presence(np.asarray(truth), np.asarray(images.inside), images.num_classes)
     return np.asarray(ranges(present, margin))
 
 

@@ -207,7 +207,7 @@ def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
 def _misfit(paths: tuple[str, ...], place: str, config: Config) -> str | None:
     earlier, stack = read_earlier(paths), read_stack(place)
     assert earlier is not None
-    return misfit(earlier, stack, true_ranges(stack, config.margin), config)
+    return misfit(earlier, stack, true_ranges(stack, stack.truth, config.margin), config)
 
 
 def train(

@@ -84,7 +84,7 @@ def main() -> None:
     """Prints the rows of all three states, and draws them."""
     simulate.check_strategies(FLAGS.strategies)
     stack = stack_flags.load_stack()
-    in_range = functools.partial(true_ranges, stack)
+    in_range = functools.partial(true_ranges, stack, stack.truth)
     weights, earlier, config = simulate.read_setting(stack, in_range)
     adapt = beginning(weights, earlier, stack.names)
     prepared = keys, task, state = driver.prepare(
@@ -95,7 +95,6 @@ def main() -> None:
     lessons = simulation.lessons_of(task, config, strategy)
     look = jax.jit(drawn_alone, static_argnames="config")
     programs: dict[int, Callable] = {}
-    first = 0 if config.count_background else 1
     pictures: list[tuple[str, np.ndarray, None]] = []
 
     def compiled(train_state: TrainState, state: ALState, count: int) -> Callable:
@@ -121,7 +120,7 @@ def main() -> None:
         """A row, and the picture of the state's last one."""
         alone, found = look(train_state, state, task, config)
         dice = np.asarray(found)
-        mean = np.nanmean(dice[first:])
+        mean = float(oracle.reported_dice(dice, config))
         each = " ".join(f"{n} {d:.2f}" for n, d in zip(stack.names, dice, strict=True))
         print(f"{name:>6} {steps:>6} {seconds:>8} {mean:>6.3f}  {each}", flush=True)
         if pictures and pictures[-1][0].startswith(name):

@@ -115,11 +115,12 @@ def _plan_run(
     if earlier:
         trained["from"] = chosen["from"]
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
-    otherwise: list[dict[str, Any]] = [{}, {}]
+    network_otherwise: dict[str, Any] = {}
+    otherwise: dict[str, Any] = {}
     if earlier:  # whether the stack fits them a worker finds out, as that needs a device
         scratch = simulate.read_config("plain", sections, values)
-        otherwise[0] = runs.describe(stack.stem, weights, trained, initial_config(scratch))
-        otherwise[1] = runs.describe(stack.stem, weights, chosen, scratch)
+        network_otherwise = runs.describe(stack.stem, weights, trained, initial_config(scratch))
+        otherwise = runs.describe(stack.stem, weights, chosen, scratch)
     return RunUnit(
         folder=_folder(workdir / "runs", configuration),
         configuration=configuration,
@@ -131,9 +132,9 @@ def _plan_run(
             str(stack),
             grid.weights_file(values),
             list(earlier),
-            otherwise[0],
+            network_otherwise,
         ),
-        otherwise=otherwise[1],
+        otherwise=otherwise,
     )
 
 

@@ -108,7 +108,7 @@ def main() -> None:
     dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
     write_experience(FLAGS.out, learnt._replace(dice=dice))
     shutil.rmtree(folder, ignore_errors=True)
-    mean = np.nanmean(dice[0 if config.count_background else 1 :])
+    mean = float(oracle.reported_dice(dice, config))
     each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     print(
         f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps; "

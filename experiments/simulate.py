@@ -231,7 +231,8 @@ def main() -> None:
     processes.join()
     mesh = make_mesh(FLAGS.devices)
     stack = stack_flags.load_stack()
-    weights, earlier, config = read_setting(stack, functools.partial(true_ranges, stack))
+    in_range = functools.partial(true_ranges, stack, stack.truth)
+    weights, earlier, config = read_setting(stack, in_range)
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
     if earlier is not None:
         chosen["from"] = runs.digest_experience(earlier)
