@@ -292,11 +292,11 @@ def add_trial(
       trials: [3, C] before it.
       structure: that was answered.
       score: [], the Dice of the prediction just before.
-      fit: [C], the fits then.
+      fit: [C], the fits then; NaN, of what had none, tells nothing of how fits flatter.
       there: [] bool.
     """
     answered = (jnp.arange(trials.shape[1]) == structure) & there
-    one = jnp.stack([jnp.full_like(fit, score), fit, jnp.ones_like(fit)])
+    one = jnp.stack([jnp.full_like(fit, score), _or(fit, score), jnp.ones_like(fit)])
     return jnp.where(answered, trials / 2 + one, trials)
 
 
@@ -304,15 +304,15 @@ def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
     """D [C] of structures that have not been traced, from what earlier answers showed.
 
     The fit to what was traced flatters. How much, all structures say together: the Dice of
-    predictions over the fits, one trial of 1 added. A structure's own trials count beside one that
-    gave its fit times that.
+    predictions over the fits, one trial of 1 added; at most 1, as D above 1 would prefer the dear.
+    A structure's own trials count beside one that gave its fit times that.
 
     Args:
       fit: [C], of Eq. 6.
       trials: [3, C], as of `Learner`.
     """
     scores, fits, count = trials
-    flattery = (1 + scores.sum()) / (1 + fits.sum())
+    flattery = jnp.minimum((1 + scores.sum()) / (1 + fits.sum()), 1)
     return (scores + fit * flattery) / (count + 1)
 
 
@@ -322,10 +322,10 @@ def estimated_dice(fit: jax.Array, traced: jax.Array, known: jax.Array | None = 
     Args:
       fit: [N, C], its Dice.
       traced: [N, C] bool, where that counts.
-      known: [C], of a structure without a traced pixel; NaN, and without it: zero.
+      known: [C], of a structure without a traced pixel; NaN there without it.
     """
     found = mean_dice(fit, traced)
-    return jnp.nan_to_num(found if known is None else _or(found, known))
+    return found if known is None else _or(found, known)
 
 
 def prospective_dice(

@@ -86,7 +86,7 @@ upsample.defvjp(_upsample_forward, _upsample_backward)
 
 
 class FCN(nn.Module):
-    """FCN-8s on VGG-16 with SAME padding; `full` and `small` of `NETWORKS` are two settings of it.
+    """FCN-8s on VGG-16 with SAME padding; `NETWORKS` names settings of it.
 
     Attributes:
       num_classes: C.
@@ -158,6 +158,7 @@ class FCN(nn.Module):
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "full": {},
+    "full_without_fc": {"fc_features": 0, "finest": 2},  # most weights of `full` are those of fc6
     "small": {"width": 1 / 8, "fc_features": 128, "fc_size": 3, "finest": 2},
 }
 

@@ -193,9 +193,11 @@ def profile(possible: jax.Array) -> jax.Array:
 
 def shaped(evidence: Evidence) -> jax.Array:
     """R_nc, longer in the middle of a range than at its ends (`profile`), [N, C]."""
-    heights, seen = profile(evidence.possible), evidence.seen
-    mean = jnp.sum(heights * seen, 0) / jnp.maximum(seen.sum(0), 1)  # of what B was measured on
-    scale = heights / jnp.where(seen.any(0), mean, 1)
+    heights, seen, possible = profile(evidence.possible), evidence.seen, evidence.possible
+    # B is a mean over what was traced here, or over whole ranges of earlier stacks.
+    measured = jnp.where(seen.any(0), seen, possible)
+    mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
+    scale = heights / jnp.where(measured.any(0), mean, 1)
     return jnp.maximum(remaining(evidence) * scale, evidence.min_effort)
 
 

@@ -48,7 +48,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """All flags of the command."""
     training, config = Training(), Config()
-    flags.DEFINE_enum("network", config.network, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_enum("network", config.network, list(NETWORKS), "FCN-8s, or part of it.")
     flags.DEFINE_float("width", None, "Factor on the network's features instead of its own.", 0.01)
     flags.DEFINE_integer("fc", None, "Features of its fc6 and fc7 instead of its own; 0: none.", 0)
     flags.DEFINE_integer("fc_size", None, "Kernel size of its fc6 instead of its own.", 1)

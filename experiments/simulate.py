@@ -70,7 +70,7 @@ def define_config_flags() -> None:
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
     flags.DEFINE_list("from", None, "What earlier stacks taught: folders of runs, or files.")
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
-    flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or an eighth of it.")
+    flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or part of it.")
     flags.DEFINE_integer(
         "initial_steps",
         None,

@@ -75,7 +75,11 @@ def test_estimated_dice_by_hand():
     # Structure 0 was traced on both sections, 1 on the second alone, 2 on neither.
     fit = jnp.array([[0.5, 0.9, 1.0], [0.7, 0.4, 1.0]])
     traced = jnp.array([[True, False, False], [True, True, False]])
-    np.testing.assert_allclose(learner.estimated_dice(fit, traced), [0.6, 0.4, 0], rtol=1e-6)
+    np.testing.assert_allclose(learner.estimated_dice(fit, traced), [0.6, 0.4, np.nan], rtol=1e-6)
+    known = jnp.array([0.1, 0.1, 0.3])
+    np.testing.assert_allclose(
+        learner.estimated_dice(fit, traced, known), [0.6, 0.4, 0.3], rtol=1e-6
+    )
 
 
 def test_fit_moves_on_by_one_answer():
@@ -160,6 +164,18 @@ def test_shrunk_dice_by_hand():
     flattery = 1.65 / 2.35
     expected = [(0.65 + 0.9 * flattery) / 2.5, 0.8 * flattery]
     np.testing.assert_allclose(learner.shrunk_dice(fit, trials), expected, rtol=1e-6)
+
+
+def test_predictions_better_than_the_fits_do_not_make_a_dice_above_one():
+    trials = jnp.array([[1.7, 0.0], [1.2, 0.0], [1.9, 0.0]])
+    found = learner.shrunk_dice(jnp.array([0.9, 0.98]), trials)
+    np.testing.assert_allclose(found, [(1.7 + 0.9) / 2.9, 0.98], rtol=1e-6)
+
+
+def test_a_trial_of_what_had_no_fit_tells_nothing_of_flattery():
+    fit = jnp.array([np.nan, 0.8])
+    trials = learner.add_trial(jnp.zeros((3, 2)), 0, jnp.float32(0.6), fit, there=jnp.array(True))
+    np.testing.assert_allclose(trials, [[0.6, 0], [0.6, 0], [1, 0]], rtol=1e-6)
 
 
 def test_one_training_may_follow_several_answers():

@@ -165,6 +165,10 @@ def test_shaped_costs_by_hand():
     found = np.asarray(strategies.shaped(evidence))
     np.testing.assert_allclose(found[1:4, 1], [30, 30 / end, 30], rtol=1e-6)
     np.testing.assert_allclose(found[:, 0], [50, 20, 50, 50, 50], rtol=1e-6)  # everywhere as long
+    # B of earlier stacks alone is a mean over the whole range.
+    unseen = strategies.shaped(evidence.replace(seen=jnp.zeros((5, 2), bool)))[1:4, 1]
+    np.testing.assert_allclose(unseen.mean(), 30, rtol=1e-6)
+    np.testing.assert_allclose(unseen[1] / unseen[0], 1 / end, rtol=1e-6)
     np.testing.assert_allclose(strategies.drawing_shaped(evidence)[2, 1], 15 / end, rtol=1e-6)
 
 
