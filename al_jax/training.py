@@ -152,7 +152,7 @@ def random_traced(key: jax.Array, partial: PartialLabels, crop: int) -> tuple[ja
 
     Returns:
       The section [] int32 and the crop's middle [2] (y, x): the pixel, or as near to it as the crop
-      does not leave the section. Any place if nothing was traced.
+      does not leave the section. Meaningless if nothing was traced.
     """
     key_class, key_section, key_pixel = jax.random.split(key, 3)
     structure = _random_index(key_class, partial.seen.any(0))
@@ -245,6 +245,8 @@ def random_batch(
 ) -> Batch:
     """Random crops of the `chosen` [B] sections, of which a share gives way to balanced ones.
 
+    None does where nothing was traced.
+
     With `stacks` [N] int32, the number of the stack that each section is of, a balanced crop is of
     a stack drawn uniformly.
     """
@@ -260,7 +262,7 @@ def random_batch(
                 own = stacks == jax.random.randint(key_stack, (), 0, stacks.max() + 1)
                 among = partial.replace(seen=partial.seen & own[:, None])
             traced = random_traced(key_traced, among, setting.crop)
-            balanced = jax.random.uniform(key_share) < setting.balanced
+            balanced = (jax.random.uniform(key_share) < setting.balanced) & among.seen.any()
             n, middle = (jnp.where(balanced, *x) for x in zip(traced, (n, middle), strict=True))
         section = jax.tree.map(lambda leaf: leaf[n], sections)
         return *random_crop(key_crop, section, partial.labels[n], middle, setting), n

@@ -40,7 +40,7 @@ from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
 from al_jax.files.whole import write_npz, write_whole
 from al_jax.metrics import presence
-from al_jax.oracle import Person, initial_queries
+from al_jax.oracle import initial_queries
 from al_jax.session import Question, Session, Settings
 from al_jax.session.classes import make_classes
 from al_jax.session.exchange import MANIFEST, read_answer, read_manifest, write_question
@@ -60,7 +60,6 @@ from experiments import command, simulate, stack_flags
 from experiments.earlier import true_ranges
 
 FLAGS = flags.FLAGS
-PERSON = tuple(field.name for field in dataclasses.fields(Person))
 COMMANDS = (
     "init",
     "suggest",
@@ -177,7 +176,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
-    command.refuse((*PERSON, "start"), "in a session, where a person answers")
+    command.refuse((*simulate.PERSON, "start"), "in a session, where a person answers")
     in_range = ranges_with(config.margin)
     settings = Settings(FLAGS.seed, config)
     sessions.create(
@@ -394,12 +393,14 @@ def status(session: Session) -> tuple[str, dict[str, Any]]:
     """Where the session stands."""
     now = sessions.progress(session)
     parts = [f"{now.answers} answers ({now.absent} absent, {now.skipped} skipped)"]
-    parts.append(f"{now.traced:.0f} px traced ({now.drawn:.0f} drawn), {now.left:.0f} px left")
+    parts.append(f"{now.traced:.0f} px traced ({now.drawn:.0f} drawn)")
+    if now.left is not None:
+        parts[-1] += f", {now.left:.0f} px left"
     if now.dice is not None:
         parts.append(f"Dice of proposals {now.dice:.3f}")
     if now.error is not None:
         parts.append(
-            f"of outlines {now.predicted:.0f} px predicted, {now.actual:.0f} traced, each "
+            f"of outlines {now.predicted:.0f} px predicted, {now.actual:.0f} traced, typically "
             f"{now.error:.0%} off"
         )
     if now.seconds is not None and now.seconds_left is not None:

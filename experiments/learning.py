@@ -50,7 +50,7 @@ def define_flags() -> None:
 def traced_further(state: ALState, stack: Stack, task: Task, *, large: int, every: int) -> ALState:
     """The state with the small structures traced on every so many sections, from the second on."""
     outlines = np.diagonal(np.asarray(whole_lengths(stack)))
-    small = np.argsort(outlines, kind="stable")[: len(outlines) - large]
+    small = np.argsort(outlines, kind="stable")[: max(len(outlines) - large, 0)]
     answer = jax.jit(oracle.true_answer)
     present, annotated = np.asarray(task.present), np.asarray(state.annotated)
     for section in range(1, len(present), every):

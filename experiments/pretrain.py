@@ -77,6 +77,7 @@ def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
 def main() -> None:
     """Trains, judges, and writes."""
     command.refuse(("from", "weights"), "here, where a network begins from scratch")
+    command.refuse(("length", "start", *simulate.PERSON), "here, where nobody is asked")
     paths = find_stacks()
     judge = FLAGS.held_out or list(paths)[-1]
     if not full_path(FLAGS.out).absolute().parent.is_dir():

@@ -154,7 +154,11 @@ def define_flags() -> None:
 
 def main() -> None:
     """Rehearses every seed in both orders, prints a line of each and the means."""
-    command.refuse(("seed", "weights"), "here; --seeds names them")
+    command.refuse(("seed",), "here; --seeds names them")
+    command.refuse(
+        ("from", "weights", "length", "start", *simulate.PERSON),
+        "here, where a session begins from scratch and the truth answers",
+    )
     if not all(seed.isdecimal() for seed in FLAGS.seeds) or not FLAGS.seeds:
         raise InputError(f"--seeds={','.join(FLAGS.seeds)} takes numbers, such as 0,1,2")
     stack = stack_flags.load_stack()

@@ -33,7 +33,7 @@ from al_jax.files.weights import read_weights
 from al_jax.files.whole import write_whole
 from al_jax.learner import ESTIMATES, SCHEDULES
 from al_jax.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.oracle import DICE_OVER, PRESETS, STARTS, Config, preset
+from al_jax.oracle import DICE_OVER, PRESETS, STARTS, Config, Person, preset
 from al_jax.simulation import Record
 from al_jax.stack import Images, InputError, Stack
 from al_jax.strategies import STRATEGIES
@@ -45,6 +45,8 @@ from experiments.runs import TARGETS
 FLAGS = flags.FLAGS
 CARRIED_RATE = 3e-5
 """After each answer, of a network that was carried over: a higher one forgets what it knew."""
+PERSON = tuple(field.name for field in dataclasses.fields(Person))
+"""Flags of who answers."""
 OF_CARRIED = ("start", "initial_steps", "query_learning_rate")
 """Settings that have other values where a network was carried over."""
 
@@ -149,6 +151,8 @@ def read_config(
         config = dataclasses.replace(usual, **changed(usual) | nested)
     except ValueError as error:
         raise InputError(str(error)) from error
+    if carried and config.length != "crack":
+        raise InputError("--from tells outlines in cracks; leave --length out")
     if not config.initial_steps and not carried:
         raise InputError("--initial_steps=0 leaves the network untrained; give --from as well")
     return config
@@ -302,7 +306,7 @@ def simulate_into(
         traces[strategy] = records
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
-        if strategy == FLAGS.strategies[0]:
+        if strategy == FLAGS.strategies[0] and config.length == "crack":  # as others count
             learnt = experience_of(
                 run.state, run.learner, stack.names, config.network, config.training.convention
             )

@@ -432,6 +432,27 @@ def test_a_sweep_without_the_proposed_method_or_the_paper(tmp_path):
     assert "No picture: " in page and "stack.npz: there is no such file" in page
 
 
+def test_a_sweep_of_rules_beyond_the_paper(tmp_path):
+    """They have a panel of their own, and what B predicted is told of those that go by it."""
+    for method in ("SDr", "Neighbour"):
+        write_run(tmp_path, "s", 0, method, [(10, 0.5), (12, 0.96), (14, 0.97)])
+    report.report(*read_sweep(str(tmp_path)), "none", None, tmp_path / "report")
+    assert (tmp_path / "report" / "curves.png").stat().st_size > 10_000
+    assert [row["method"] for row in table(tmp_path / "report" / "lengths.csv")] == ["SDr"]
+
+
+def test_a_run_whose_stack_did_not_fit_is_told_apart(tmp_path):
+    """It began from scratch, and counts neither as that nor as carried over."""
+    write_run(tmp_path, "s", 0, "BDa", [(5, 0.5), (10, 0.96)])
+    folder = write_run(tmp_path, "s", 0, "BDr", [(5, 0.5), (9, 0.96)], **{"from": "digest"})
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"misfit": "--from is of another"}))
+    runs, problems = read_sweep(str(tmp_path))
+    assert [run.strategy for run in runs] == ["BDa"]
+    (problem,) = problems
+    assert (problem.kind, problem.text) == ("begun from scratch", "--from is of another")
+
+
 def test_a_run_that_is_there_twice(tmp_path):
     folder = write_run(tmp_path, "s", 0, "BDa", [(10, 0.5)])
     shutil.copytree(folder, tmp_path / "runs" / "zz")
@@ -476,6 +497,9 @@ def test_what_earlier_stacks_and_corrections_save(tmp_path):
         rows = [(0, 0.5), (2 + i, 0.91), (5, 0.93)]
         write_run(tmp_path, stack, 0, "KBDr", rows, **both)
     write_run(tmp_path, "s0", 0, "BDr", [(5, 0.5), (6, 0.96)], **usual, alpha=0.1)
+    skips = usual | {"person": person | {"skips": 0.3}}
+    write_run(tmp_path, "s0", 0, "BDa", [(5, 0.5), (30, 0.96)], **skips)
+    write_run(tmp_path, "s0", 0, "BDa", [(5, 0.5), (50, 0.96)], **usual, initial_steps=90)
     report.report(*read_sweep(str(tmp_path)), "mri", None, tmp_path / "out")
     found = table(tmp_path / "out" / "help.csv")
     names = ["BDa", "BDr, carried over", "KBDr, both, 0 px"]

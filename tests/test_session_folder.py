@@ -79,6 +79,13 @@ def test_the_place_is_kept_and_older_sessions_have_none(tmp_path, monkeypatch):
     assert folder.read(made).images.place is None
 
 
+def test_what_a_session_began_with_is_missed(tmp_path):
+    place = ts.create(tmp_path / "s", weights={"block1_conv1_kernel": np.zeros((3, 3, 3, 8))})
+    (place / folder.WEIGHTS).unlink()
+    with pytest.raises(InputError, match=r"weights\.npz: is missing, the session began with it"):
+        folder.read(place)
+
+
 def test_a_session_without_truth_has_none(tmp_path):
     place = ts.create(tmp_path / "s", truth=None)
     with pytest.raises(InputError, match="has no truth that could answer"):

@@ -280,6 +280,7 @@ def test_what_was_kept_of_a_proposal(session):
     assert accepted["proposal_dice"] == 1
     now = sessions.progress(session)
     assert now.drawn == pytest.approx(now.traced - accepted["length"])
+    assert now.kept == 1
     anew = sessions.store_answer(session, 3, 1, proposal, question=question).event
     assert anew["corrects"] == accepted["number"]
     assert sessions.progress(session).drawn == sessions.progress(session).traced  # all drawn
@@ -294,6 +295,8 @@ def test_labels_from_before_are_answers(session):
         np.testing.assert_array_equal(session.annotations.labels[n], expected)
     assert {e["how"] for e in session.events} == {"given"}
     assert sessions.next_question(session).structure == 1  # no outline of it is known
+    now = sessions.progress(session)  # B predicted nothing of them
+    assert (now.predicted, now.last, now.error) == (0, None, None)
 
 
 def _shown(labels):
@@ -364,7 +367,8 @@ def test_progress_and_answers_in_numbers(session):
     assert (now.predicted, now.actual) == (first, second)  # B is the first outline
     assert now.error == pytest.approx(abs(first - second) / second)
     assert now.seconds == 20 and now.training == 0
-    assert now.seconds_left == pytest.approx(now.left * 40 / (first + second))
+    assert now.left is None and now.seconds_left is None  # of the others nothing is known
+    assert now.last == (first, second) and now.kept is None
     rows = sessions.answered(session)
     assert [row.effort for row in rows] == [first, first + second]
     assert [row.predicted for row in rows] == [None, first]
@@ -385,8 +389,29 @@ def test_outline_left_counts_each_crack_once(session):
         left = np.flatnonzero(candidates[n])
         pairs = boundary[np.ix_(left, left)]
         expected += max(np.trace(pairs) - (pairs.sum() - np.trace(pairs)) / 2, 0)
-    assert sessions.progress(session).left == pytest.approx(expected)
+    now = sessions.progress(session)
+    assert now.left == pytest.approx(expected)
     assert expected <= 5 * total  # five sections as that one
+    assert now.seconds_left is None
+    ts.answer(session, 3, 1, seconds=40.0)
+    now = sessions.progress(session)
+    assert now.seconds_left == pytest.approx(now.left * 40 / session.events[-1]["length"])
+
+
+def test_what_replaces_an_answer_is_no_trial(session, monkeypatch):
+    """The network has learnt from the answer before, and would flatter itself."""
+    answer_examples(session)
+    learn(session)
+    question = sessions.next_question(session)
+    pair = question.section, question.structure
+    ts.answer_question(session)
+    told = []
+    step = session._trainer.step
+    monkeypatch.setattr(session._trainer, "step", lambda *a: (told.append(list(a[3])), step(*a))[1])
+    learn(session)
+    ts.answer(session, *pair)
+    learn(session)
+    assert session.events[-1]["corrects"] and told == [[pair], []]
 
 
 def test_a_session_goes_on_from_what_another_taught(tmp_path):

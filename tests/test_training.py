@@ -1,5 +1,6 @@
 """Training in pieces, its batches and its optimiser."""
 
+import dataclasses
 import functools
 
 import jax
@@ -237,6 +238,12 @@ def test_balanced_crops_of_nothing_traced_are_crops():
         lambda key: training.random_batch(key, sections, nothing, jnp.arange(4), setting)
     )(jax.random.key(0))
     assert np.isfinite(batch.inputs).all() and (np.asarray(batch.labels) == -1).all()
+    # They lie anywhere, on the sections that were asked for.
+    nowhere_balanced = dataclasses.replace(setting, balanced=0.0)
+    usual = quick(
+        lambda key: training.random_batch(key, sections, nothing, jnp.arange(4), nowhere_balanced)
+    )(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, batch, usual)
 
 
 @pytest.mark.parametrize("balanced", [0.0, 0.5, 1.0])

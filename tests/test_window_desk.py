@@ -456,14 +456,14 @@ def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):
 
 def test_progress_counts_what_the_ledger_holds(desk):
     desk.do("let_truth_answer")
-    found = words.progress(desk.session)
-    assert (found.left, found.time_left) == (None, None)  # of three structures nothing is known
+    found = core.progress(desk.session)
+    assert (found.left, found.seconds_left) == (None, None)  # of three structures nothing is known
     assert words.progress_in_words(found).startswith("1 answer, ")
     names = ", ".join(words.without_outline(desk.session))
     assert words.network_in_words(desk).endswith(f"; of {names} it has none")
     for _ in range(5):
         desk.do("let_truth_answer")
-    found = words.progress(desk.session)
+    found = core.progress(desk.session)
     events = _ledger(desk)
     assert found.answers == 6
     assert found.traced == pytest.approx(sum(e["length"] for e in events))

@@ -12,7 +12,7 @@ from al_jax.oracle import Config
 from al_jax.prediction import Prediction, predict_section
 from al_jax.session.annotations import Annotations, alone_on
 from al_jax.stack import Images
-from al_jax.state import ALState, candidates, first_examples, partial_labels
+from al_jax.state import ALState, boundary_matrix, candidates, first_examples, partial_labels
 from al_jax.strategies import Suggestion, explain, make_evidence, suggestions
 from al_jax.training import Recipe, Sections
 
@@ -88,7 +88,7 @@ def _wants_examples(state: ALState, skipped: jax.Array) -> jax.Array:
 
 @jax.jit
 def _outline_left(state: ALState) -> jax.Array:
-    boundary = state.length_sum / jnp.maximum(state.length_count, 1)
+    boundary = boundary_matrix(state)
     whole = jnp.diagonal(boundary)
     shared = boundary - jnp.diag(whole)
     left = candidates(state).astype(jnp.float32)

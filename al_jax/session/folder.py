@@ -115,6 +115,7 @@ def create(
                 "colours": images.colours,
                 "place": None if images.place is None else images.place._asdict(),
                 "ranges": _ends(in_range),
+                "begins_with": [name for name in (WEIGHTS, EARLIER) if (aside / name).exists()],
                 **dataclasses.asdict(settings),
             }
             (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
@@ -155,7 +156,8 @@ def read(folder: pathlib.Path) -> Content:
         settings = Settings(seed=about["seed"], config=_from_plain(Config(), about["config"]))
         colours = about["colours"]
         names, sections = tuple(about["names"]), tuple(about["sections"])
-        place = about.get("place")  # older sessions have none
+        place = about.get("place")  # older sessions have none, nor what they begin with
+        begins_with = about.get("begins_with", ())
         place = None if place is None else Place(**{k: _tuples(v) for k, v in place.items()})
         in_range = np.zeros((len(sections), len(names)), bool)
         for structure, ends in enumerate(about["ranges"]):
@@ -172,6 +174,9 @@ def read(folder: pathlib.Path) -> Content:
         colours=None if colours is None else _tuples(colours),
         place=place,
     )
+    for name in begins_with:
+        if not (folder / name).exists():
+            raise InputError(f"{folder / name}: is missing, the session began with it; put it back")
     weights = None
     if (folder / WEIGHTS).exists():
         with reading(folder / WEIGHTS, "an npz of weights"), np.load(folder / WEIGHTS) as archive:

@@ -436,9 +436,11 @@ def train_step(session: Session) -> Trained | None:
     with session._training:
         with session._lock:
             now, network, through = session.annotations, session.network, len(session.events)
+            # What replaces an answer that the network has learnt from is no trial of it.
             pairs = [
                 (event["section"], folder.structure_number(event["structure"], session.images))
                 for event in _unseen(session, ("answer", "absent"))
+                if event.get("corrects", np.inf) > network.through
             ]
             if not (network.trained or network.begun):
                 if not now.labels or asking.wants_examples(now):

@@ -1,6 +1,8 @@
 """How far a session is. There is no truth: what is said is what people and the network showed."""
 
 import itertools
+import statistics
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +23,15 @@ class Progress(NamedTuple):
       answers, absent, skipped: how many; 'absent' are among the answers.
       traced: outline traced so far, each crack once, pixels.
       drawn: of it what was drawn by hand: without what was kept of proposals.
-      left: what B predicts is left of the whole stack, pixels.
+      left: what B predicts is left of the whole stack, pixels; None until every structure has an
+        outline.
       dice: mean over structures (background left out) of the Dice of their latest proposals, each
         made before the network had learnt from the answer that it is compared with.
       predicted, actual: outlines that B predicted and that were traced, in all; first examples and
         absent structures left out.
-      error: mean of their difference, as a share of the actual one.
+      last: the latest of both.
+      error: median of their difference, as a share of the actual one.
+      kept: the share of accepted and corrected outlines that was the network's, within 1 pixel.
       seconds: median time of an answer.
       seconds_left: that `left` would take, at the pace of what was drawn.
       behind: answers that the network has not seen.
@@ -38,11 +43,13 @@ class Progress(NamedTuple):
     skipped: int
     traced: float
     drawn: float
-    left: float
+    left: float | None
     dice: float | None
     predicted: float
     actual: float
+    last: tuple[float, float] | None
     error: float | None
+    kept: float | None
     seconds: float | None
     seconds_left: float | None
     behind: int
@@ -55,14 +62,15 @@ def progress(session: Session) -> Progress:
         now, network = session.annotations, session.network
         events = _answers(session)
     late = behind(session)
-    asked = [e for e in events if e["event"] == "answer" and e.get("predicted") is not None]
-    predicted = sum(e["predicted"] for e in asked)
-    actual = sum(e["length"] for e in asked)
-    errors = [abs(e["predicted"] - e["length"]) / e["length"] for e in asked if e["length"]]
+    traced = [e for e in events if e["event"] == "answer"]
+    pairs = [(e["predicted"], e["length"]) for e in traced if e.get("predicted") is not None]
+    errors = [abs(predicted - actual) / actual for predicted, actual in pairs if actual]
+    helped = [e for e in traced if e["how"] in ("accepted", "corrected")]
+    redrawn = sum(e["length"] for e in helped)
     timed = [e for e in events if "seconds" in e]
     pace = sum(e["length"] for e in timed)
     spent = sum(e["seconds"] for e in timed)
-    left = asking.outline_left(now)
+    left = asking.outline_left(now) if now.outlined.all() else None
     total = session._trainer.lessons.initial_steps
     return Progress(
         answers=len(events),
@@ -72,11 +80,13 @@ def progress(session: Session) -> Progress:
         drawn=float(now.state.traced.sum()),
         left=left,
         dice=_estimates(session, events)[-1],
-        predicted=predicted,
-        actual=actual,
-        error=float(np.mean(errors)) if errors else None,
+        predicted=sum(predicted for predicted, _ in pairs),
+        actual=sum(actual for _, actual in pairs),
+        last=pairs[-1] if pairs else None,
+        error=float(np.median(errors)) if errors else None,
+        kept=sum(min(e["kept"][1], e["length"]) for e in helped) / redrawn if redrawn else None,
         seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
-        seconds_left=left * spent / pace if pace else None,
+        seconds_left=left * spent / pace if pace and left is not None else None,
         behind=late,
         training=1.0 if network.trained else network.steps / max(total, 1),
     )
@@ -116,13 +126,20 @@ def _drawn(event: Event) -> float:
 
 def _estimates(session: Session, events: list[Event]) -> list[float | None]:
     """The estimate of Dice before each of the answers, and after the last."""
-    of: dict[str, list[float]] = {}
-    found: list[float | None] = []
-    for event in [*events, None]:
-        means = [np.mean(values[-LATEST:]) for values in of.values()]
-        found.append(float(np.mean(means)) if means else None)
-        if event is None or event["event"] != "answer" or "proposal_dice" not in event:
-            continue
-        if event["structure"] != session.images.names[0]:
-            of.setdefault(event["structure"], []).append(event["proposal_dice"])
+    of: dict[str, deque[float]] = {}
+    means: dict[str, float] = {}
+    found: list[float | None] = [None]
+    for event in events:
+        structure = event["structure"]
+        if (
+            event["event"] == "answer"
+            and "proposal_dice" in event
+            and structure != session.images.names[0]
+        ):
+            latest = of.setdefault(structure, deque(maxlen=LATEST))
+            latest.append(event["proposal_dice"])
+            means[structure] = statistics.fmean(latest)
+            found.append(statistics.fmean(means.values()))
+        else:
+            found.append(found[-1])
     return found

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from al_jax.session import Question, open_session
+from al_jax.session import Question, open_session, progress
 from al_jax.stack import InputError
 from al_jax.window import scene, words
 from al_jax.window.background import start_computing
@@ -122,7 +122,7 @@ class Annotate(QWidget):
         self._retry.setVisible(desk.failure is not None)
         events = len(desk.session.events)
         if events != self._events:
-            found = words.progress(desk.session)
+            found = progress(desk.session)
             self._progress.setText(words.progress_in_words(found))
             if found.left is None:
                 self._bar.setFormat("examples")

@@ -1,62 +1,7 @@
 """What the window says in words, of an open session; no window is needed."""
 
-import statistics
-from typing import NamedTuple
-
-from al_jax.session import Session, behind
-from al_jax.session.asking import outline_left
-from al_jax.session.ledger import standing
+from al_jax.session import Progress, Session, behind
 from al_jax.window.desk import Desk, pair
-
-
-class Progress(NamedTuple):
-    """How far a session is.
-
-    Attributes:
-      answers: that stand, "absent" among them.
-      traced: outline traced so far, each crack once, pixels.
-      left: outline that B predicts is left, pixels; None until every structure has an outline.
-      typical: seconds an answer takes, the median; None if none was timed.
-      time_left: seconds that what is left will take at the speed so far; None likewise.
-      error: how far B was off, the median of |predicted - traced| / traced; None if unknown.
-      last: outline that B predicted of the last answer, and what was traced; None likewise.
-      kept: the share of accepted and corrected outlines that was the network's; None likewise.
-    """
-
-    answers: int
-    traced: float
-    left: float | None
-    typical: float | None
-    time_left: float | None
-    error: float | None
-    last: tuple[float, float] | None
-    kept: float | None
-
-
-def progress(session: Session) -> Progress:
-    """Counts what the ledger holds."""
-    answers = [e for e in standing(session.events) if e["event"] in ("answer", "absent")]
-    left = None if without_outline(session) else outline_left(session.annotations)
-    timed = [e for e in answers if "seconds" in e]
-    seconds, length = (sum(e[name] for e in timed) for name in ("seconds", "length"))
-    pairs, known = [], set()
-    for event in answers:
-        if event["event"] == "answer":
-            if event["structure"] in known and event["length"]:
-                pairs.append((event["predicted"], event["length"]))
-            known.add(event["structure"])  # of a first example B could predict nothing
-    helped = [e for e in answers if e.get("how") in ("accepted", "corrected") and e["length"]]
-    drawn = sum(e["length"] for e in helped)
-    return Progress(
-        answers=len(answers),
-        traced=float(session.annotations.state.traced.sum()),
-        left=left,
-        typical=statistics.median(e["seconds"] for e in timed) if timed else None,
-        time_left=left * seconds / length if length and left is not None else None,
-        error=statistics.median(abs(p - t) / t for p, t in pairs) if pairs else None,
-        last=pairs[-1] if pairs else None,
-        kept=sum(min(e["kept"][1], e["length"]) for e in helped) / drawn if drawn else None,
-    )
 
 
 def without_outline(session: Session) -> list[str]:
@@ -93,15 +38,15 @@ def reasons(desk: Desk) -> str:
 
 
 def progress_in_words(found: Progress) -> str:
-    """`progress`, some lines."""
+    """How far a session is, some lines."""
     answers = "1 answer" if found.answers == 1 else f"{found.answers} answers"
     lines = [f"{answers}, {found.traced:.0f} px of outline traced"]
     if found.left is not None:
         lines[0] += f", about {found.left:.0f} px left"
-    if found.typical is not None:
-        lines.append(f"{duration(found.typical)} an answer")
-        if found.time_left is not None:
-            lines[-1] += f", about {duration(found.time_left)} left"
+    if found.seconds is not None:
+        lines.append(f"{duration(found.seconds)} an answer")
+        if found.seconds_left is not None:
+            lines[-1] += f", about {duration(found.seconds_left)} left"
     if found.error is not None and found.last is not None:
         predicted, traced = found.last
         lines.append(

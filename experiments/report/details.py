@@ -4,8 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from al_jax.strategies import STRATEGIES, drawing, drawing_shaped, remaining, shaped
 from experiments.report.runs import FinishedRun, Setting, methods
 from experiments.report.values import Record, Value, average, dice_of, summarise
+
+BY_OUTLINES = (remaining, shaped, drawing, drawing_shaped)
+"""Costs that B predicts."""
 
 
 def structures(runs: list[FinishedRun], budget: float) -> list[Record]:
@@ -48,7 +52,7 @@ def lengths(
         mine = [run for run in runs if run.strategy == method]
         predicted = np.concatenate([run.predicted for run in mine])
         actual = np.concatenate([run.actual for run in mine])
-        if "B" not in method or not predicted.size:
+        if STRATEGIES[method].cost not in BY_OUTLINES or not predicted.size:
             continue
         counted = (actual > 0) & (predicted > 0)
         x, y = predicted[counted], actual[counted]

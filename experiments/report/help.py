@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from al_jax import plots
-from al_jax.oracle import Person
 from al_jax.page import Block, Heading, Lines, Picture
 from experiments.report import comparisons
 from experiments.report.comparison_tables import paper_table
@@ -18,9 +17,8 @@ from experiments.report.values import TARGETS, Record, Value, average, effort_of
 
 ATS = (80, *TARGETS)
 CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
-HELP = (
-    CARRIED | {field.name for field in dataclasses.fields(Person)} | {"target_dice", "max_effort"}
-)
+HELP = {"correct", "tolerance", "tremor"}  # of the person
+ENDS = {"target_dice", "max_effort"}
 
 
 def helped(runs: list[FinishedRun], main: Setting) -> list[FinishedRun]:
@@ -28,11 +26,12 @@ def helped(runs: list[FinishedRun], main: Setting) -> list[FinishedRun]:
 
     A method without help keeps its name; others are 'BDr, carried over' or 'KBDr, both, 0 px'.
     """
-    return [
-        dataclasses.replace(run, strategy=_name(run))
-        for run in runs
-        if differing(run.setting, main).keys() <= HELP
-    ]
+    chosen = []
+    for run in runs:
+        carried = CARRIED if dict(run.setting).get("from", "null") != "null" else set()
+        if differing(run.setting, main).keys() <= carried | HELP | ENDS:
+            chosen.append(dataclasses.replace(run, strategy=_name(run)))
+    return chosen
 
 
 def _name(run: FinishedRun) -> str:

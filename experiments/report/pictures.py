@@ -44,12 +44,14 @@ def curves(runs: list[FinishedRun], colours: dict[str, str], folder: pathlib.Pat
     groups = {
         "Competing methods": {PROPOSED, *COMPETING},
         "Ablations": {PROPOSED, *ABLATIONS},
+        "Beyond the paper": set(clamped) - set(COMPETING) - set(ABLATIONS),
     }
     panels = [
         (title, {name: band for name, band in clamped.items() if name in group})
         for title, group in groups.items()
     ]
-    plots.bands([panel for panel in panels if panel[1]], colours, folder / "curves.png")
+    shown = [panel for panel in panels if set(panel[1]) - {PROPOSED}] or panels[:1]
+    plots.bands(shown, colours, folder / "curves.png")
     pair = [("With what was traced kept (Eq. 4)", clamped), ("Network alone", alone)]
     plots.bands(pair, colours, folder / "network_alone.png")
     text = (

@@ -124,6 +124,10 @@ def read_sweep(path: str) -> tuple[list[FinishedRun], list[Problem]]:
         if run not in results:
             problems.append(_unfinished(run, configuration, titles))
             continue
+        if "misfit" in results[run]:
+            text = results[run]["misfit"]
+            problems.append(_problem("begun from scratch", run, configuration, titles, text))
+            continue
         try:
             found_run = _read_run(run, configuration, titles, results[run])
         except InputError as error:
