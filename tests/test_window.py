@@ -193,6 +193,26 @@ def test_without_a_display_it_is_said(monkeypatch):
         window.run("anywhere")
 
 
+@pytest.mark.parametrize("wait", [False, True])
+def test_run_opens_the_session_as_it_was_asked_to(folder, wait, monkeypatch):
+    import napari
+
+    opened = []
+
+    class Widget:
+        def open(self, workdir, **how):
+            opened.append((workdir, how))
+
+        def close_session(self):
+            opened.append("closed")
+
+    monkeypatch.setattr(napari, "Viewer", lambda **_: None)
+    monkeypatch.setattr(napari, "run", lambda: None)
+    monkeypatch.setattr("al_jax.window.widget.in_window", lambda _: Widget())
+    window.run(folder, wait=wait)
+    assert opened == [(folder, {"wait": wait}), "closed"]
+
+
 @pytest.mark.slow
 def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
     import napari

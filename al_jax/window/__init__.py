@@ -34,7 +34,7 @@ def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
     viewer = napari.Viewer(title=f"al_jax - {os.fspath(workdir)}", show=False)
     widget = in_window(viewer)
     try:
-        widget.open(workdir)
+        widget.open(workdir, wait=wait)
         napari.run()
     except InputError:
         viewer.close()

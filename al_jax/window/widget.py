@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 
 import napari
 from qtpy.compat import isalive
@@ -100,6 +101,8 @@ class Annotate(QWidget):
         """Keeps the stroke under way, lets the network finish its piece, and closes the folder."""
         if isalive(self):  # a window that was closed has taken its widgets with it
             self._timer.stop()
+        if self.desk is not None and self.desk.busy:
+            print("closes once the network has finished its piece of training", file=sys.stderr)
         self._open.close()
         self.desk = None
 
