@@ -355,6 +355,7 @@ def _span_column(span: Span, images: Images, name: str, margin: int = 0) -> np.n
                 f"'{name}': there is no section {section}; they go from 0 to {count - 1}"
             )
     if last < first:
-        raise InputError(f"'{name}': the last section {last} comes before the first, {first}")
+        ends = [images.sections[last], images.sections[first]]
+        raise InputError(f"'{name}': the last section {ends[0]} comes before the first, {ends[1]}")
     index = np.arange(count)
     return (index >= first - margin) & (index <= last + margin)

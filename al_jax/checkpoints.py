@@ -12,16 +12,20 @@ import orbax.checkpoint as ocp
 from al_jax.stack import InputError
 
 
-def open_checkpoints(folder: str | os.PathLike) -> ocp.CheckpointManager:
+def open_checkpoints(
+    folder: str | os.PathLike, *, read_only: bool = False
+) -> ocp.CheckpointManager:
     """The checkpoints in a folder (made if missing); the two latest are kept.
 
-    What a killed writer left half-done is removed.
+    What a killed writer left half-done is removed, unless they are only read: the writer may live.
 
     Raises:
       InputError: the folder cannot be made or read.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=2,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=not read_only,  # Orbax's own `read_only` warns of what it implies
     )
     try:
         return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
@@ -51,18 +55,19 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, like: chex.ArrayTree
+    checkpoints: ocp.CheckpointManager, like: chex.ArrayTree, step: int | None = None
 ) -> tuple[int, chex.ArrayTree] | None:
-    """The latest checkpoint as (step, tree of NumPy arrays and keys), or None if there is none.
+    """A checkpoint as (step, tree of NumPy arrays and keys), or None if there is none.
 
     Args:
       checkpoints: from `open_checkpoints`.
       like: a tree of the same structure, dtypes and shapes but for the leading axis of a leaf.
+      step: which; None: the latest.
 
     Raises:
       InputError: the checkpoint is damaged, or of another structure.
     """
-    step = checkpoints.latest_step()
+    step = checkpoints.latest_step() if step is None else step
     if step is None:
         return None
     place = f"{checkpoints.directory}/{step}"

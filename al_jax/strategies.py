@@ -61,7 +61,7 @@ class Hindsight(struct.PyTreeNode):
 
 
 class Suggestion(struct.PyTreeNode):
-    """A query, with what Eqs. 5 and 6 predict of it.
+    """A query, with what Eqs. 5 and 6, or what a strategy has in their place, predict of it.
 
     Attributes:
       section, structure: [] int32.
@@ -191,13 +191,18 @@ def profile(possible: jax.Array) -> jax.Array:
     return jnp.where(possible & ~(cut_before & cut_after), height, 1.0)
 
 
-def shaped(evidence: Evidence) -> jax.Array:
-    """R_nc, longer in the middle of a range than at its ends (`profile`), [N, C]."""
-    heights, seen, possible = profile(evidence.possible), evidence.seen, evidence.possible
+def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
+    """How long outlines are beside those that B tells, by `profile`; all [N, C]."""
+    heights = profile(possible)
     # B is a mean over what was traced here, or over whole ranges of earlier stacks.
     measured = jnp.where(seen.any(0), seen, possible)
     mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
-    scale = heights / jnp.where(measured.any(0), mean, 1)
+    return heights / jnp.where(measured.any(0), mean, 1)
+
+
+def shaped(evidence: Evidence) -> jax.Array:
+    """R_nc, longer in the middle of a range than at its ends, [N, C]."""
+    scale = relative_length(evidence.seen, evidence.possible)
     return jnp.maximum(remaining(evidence) * scale, evidence.min_effort)
 
 
@@ -282,6 +287,7 @@ class Strategy:
       loss: 'partial' (Eq. 2) or 'labelled' (cross entropy of labelled pixels).
       entropy: the score needs H of Eq. 8.
       dropout: that entropy comes from Monte Carlo dropout (Eq. 9).
+      shaped: outlines are expected to be longer in the middle of a range (`relative_length`).
       draw: (key, N, C) -> [N, C], the priority of a run, where the gain needs one.
       hindsight: the score needs what no person knows.
     """
@@ -291,6 +297,7 @@ class Strategy:
     loss: str = "partial"
     entropy: bool = False
     dropout: bool = False
+    shaped: bool = False
     draw: Callable[[jax.Array, int, int], jax.Array] | None = None
     hindsight: bool = False
 
@@ -308,10 +315,10 @@ STRATEGIES = {
     "Uniform": Strategy(drawn, unit, draw=uniform_priority),
     # Beyond the paper: a gain that knows sections, costs of correcting, and what brackets them.
     "BDr": Strategy(rise, remaining),
-    "SDr": Strategy(rise, shaped),
+    "SDr": Strategy(rise, shaped, shaped=True),
     "KBDa": Strategy(room, drawing),
     "KBDr": Strategy(rise, drawing),
-    "KSDr": Strategy(rise, drawing_shaped),
+    "KSDr": Strategy(rise, drawing_shaped, shaped=True),
     "Oracle": Strategy(true_rise, true_remaining, hindsight=True),
     "Lengths": Strategy(room, true_remaining, hindsight=True),
     "RandC": Strategy(fewest, unit, draw=uniform_score),
@@ -418,22 +425,29 @@ def suggest(
     room_left = jnp.where(best, room(evidence), -jnp.inf)
     # argmax takes the first of equals: the lower section, then the lower class.
     n, c = jnp.unravel_index(jnp.argmax(room_left), allowed.shape)
-    query = explain(state, evidence, n, c)
+    query = explain(state, evidence, n, c, strategy)
     return query.replace(score=score[n, c], example=first[n, c], found=allowed.any())
 
 
 def explain(
-    state: ALState, evidence: Evidence, section: jax.Array | int, structure: jax.Array | int
+    state: ALState,
+    evidence: Evidence,
+    section: jax.Array | int,
+    structure: jax.Array | int,
+    strategy: str = "BDa",
 ) -> Suggestion:
-    """What Eqs. 5 and 6 predict of any pair, whether it may be asked for or not; its score is 0."""
-    outlines = evidence.boundary[structure]
+    """What a strategy predicts of any pair, whether it may be asked for or not; its score is 0."""
+    outlines, left = evidence.boundary[structure], remaining
+    if STRATEGIES[strategy].shaped:
+        outlines *= relative_length(evidence.seen, evidence.possible)[section, structure]
+        left = shaped
     others = state.seen[section] & (jnp.arange(outlines.shape[0]) != structure)
     return Suggestion(
         section=jnp.asarray(section, jnp.int32),
         structure=jnp.asarray(structure, jnp.int32),
         score=jnp.float32(0),
         dice=evidence.dice[structure],
-        left=remaining(evidence)[section, structure],
+        left=left(evidence)[section, structure],
         whole=outlines[structure],
         shared=outlines * others,
         example=state.length_count[structure, structure] == 0,

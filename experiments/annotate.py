@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -43,7 +44,13 @@ from al_jax.metrics import presence
 from al_jax.oracle import initial_queries
 from al_jax.session import Question, Session, Settings
 from al_jax.session.classes import make_classes
-from al_jax.session.exchange import MANIFEST, read_answer, read_manifest, write_question
+from al_jax.session.exchange import (
+    MANIFEST,
+    array_digest,
+    read_answer,
+    read_manifest,
+    write_question,
+)
 from al_jax.session.export import Export, export_stack
 from al_jax.session.folder import (
     SETTINGS,
@@ -73,6 +80,11 @@ COMMANDS = (
     "export",
 )
 QUESTIONS, SHOWN = "questions", "shown.npz"
+
+
+def config_flags() -> tuple[str, ...]:
+    """Those that a session keeps from its beginning."""
+    return tuple(flag.name for flag in FLAGS.flags_by_module_dict()[simulate.__name__])
 
 
 def define_flags() -> None:
@@ -118,10 +130,10 @@ def main(word: str | None) -> None:
     if word is None:
         return window(folder)
     command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
-    if word in ("status", "export"):
-        session = sessions.read_session(folder)
-        return say(*{"status": status, "export": export}[word](session))
+    command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
+        "status": status,
+        "export": export,
         "suggest": suggest,
         "ingest": ingest,
         "train": train,
@@ -130,10 +142,13 @@ def main(word: str | None) -> None:
         "absent": absent,
         "range": change_range,
     }
-    with sessions.open_session(folder) as session:
+    if word in ("status", "export"):
+        session = sessions.read_session(folder)
         result = actions[word](session)
-        notices = session.notices
-    for line in notices:
+    else:
+        with sessions.open_session(folder) as session:
+            result = actions[word](session)
+    for line in session.notices:
         print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
     return say(*result)
 
@@ -168,7 +183,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
 
     def ranges_with(margin: int) -> np.ndarray:
         if FLAGS.ranges is not None:
-            return in_range_of(read_ranges(FLAGS.ranges), images)
+            return in_range_of(read_ranges(FLAGS.ranges), images, margin)
         if truth is not None:
             return true_ranges(images, truth, margin)
         return np.ones((images.num_sections, images.num_classes), bool)
@@ -177,6 +192,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     if config.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
     command.refuse((*simulate.PERSON, "start"), "in a session, where a person answers")
+    command.refuse(("dice_over", "count_background", "dropout_samples"), "in a session")
     in_range = ranges_with(config.margin)
     settings = Settings(FLAGS.seed, config)
     sessions.create(
@@ -189,11 +205,15 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         earlier=earlier,
     )
     given = 0
-    if labels is not None and truth is None:
-        with sessions.open_session(folder) as session:
-            given = sessions.take_over(session, labels)
-    elif truth is not None and FLAGS.simulated_start:
-        given = simulated_start(folder, truth)
+    try:
+        if labels is not None and truth is None:
+            with sessions.open_session(folder) as session:
+                given = sessions.take_over(session, labels)
+        elif truth is not None and FLAGS.simulated_start:
+            given = simulated_start(folder, truth)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     size = "x".join(map(str, images.inside.shape[1:]))
     begun = "" if earlier is None else f"; {in_words(earlier, images.names)}"
     line = (
@@ -214,6 +234,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
 def load() -> tuple[Images, np.ndarray | None]:
     """The images that the flags name, and their labels [N, H, W], if any."""
     if _is_demonstration():
+        command.refuse(("labels", "names"), "without --images")
         stack = load_default()
         return without_truth(stack), stack.truth
     if FLAGS.images is None:
@@ -227,7 +248,7 @@ def load() -> tuple[Images, np.ndarray | None]:
         if FLAGS.truth:
             raise InputError("--truth needs --labels; give them, or leave it out")
         return stack_flags.read_unlabelled(FLAGS.images, FLAGS.names), None
-    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names)
+    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names, partial=not FLAGS.truth)
     if FLAGS.truth:
         return without_truth(stack), stack.truth
     # The labels show a part of the classes, of which the table has all.
@@ -251,14 +272,24 @@ def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
 
 
 def answer_truly(
-    session: Session, section: int, structure: int, question: Question | None = None
+    session: Session,
+    section: int,
+    structure: int,
+    question: Question | None = None,
+    *,
+    seconds: float | None = None,
+    widen: bool = False,
 ) -> sessions.Stored:
-    """The truth answers a pair."""
+    """The truth answers a pair; arguments as of `session.store_answer`."""
     mask = sessions.true_mask(session.folder, section, structure)
     mask &= np.asarray(session.images.inside[section])
     if not mask.any():
-        return sessions.store_absent(session, section, structure, question=question)
-    return sessions.store_answer(session, section, structure, mask, question=question)
+        return sessions.store_absent(
+            session, section, structure, question=question, seconds=seconds
+        )
+    return sessions.store_answer(
+        session, section, structure, mask, question=question, seconds=seconds, widen=widen
+    )
 
 
 def suggest(session: Session) -> tuple[str, dict[str, Any]]:
@@ -280,7 +311,11 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     affine = affine_on(session.images.place, question.section)
     written = write_question(folder, question, classes, FLAGS.formats, affine=affine)
     shown: dict[str, Any] = {} if question.proposal is None else {"proposal": question.proposal}
-    shown |= {"network": question.network, "asked": question.asked}
+    shown |= {
+        "network": question.network,
+        "asked": question.asked,
+        "events": len(session.events),
+    }
     write_npz(folder / SHOWN, shown)
     result = {
         "found": True,
@@ -303,10 +338,13 @@ def ingest(session: Session) -> tuple[str, dict[str, Any]]:
     given = [name for name in ("answer", "accept", "truth") if FLAGS[name].value]
     if len(given) != 1:
         raise InputError("give one of --answer=FILE, --accept and --truth")
+    command.refuse(("section", "structure"), "with ingest, which answers what was asked (suggest)")
     folder, question = latest_question(session)
     section, structure = question.section, question.structure
     if FLAGS.truth:
-        stored = answer_truly(session, section, structure, question)
+        stored = answer_truly(
+            session, section, structure, question, seconds=FLAGS.seconds, widen=FLAGS.widen
+        )
     elif FLAGS.accept:
         if question.proposal is None:
             raise InputError(f"{folder}: has no proposal to accept; trace it")
@@ -353,11 +391,28 @@ def latest_question(session: Session) -> tuple[pathlib.Path, Question]:
         session, section=asked_of.section, structure=asked_of.structure, look=False
     )
     assert question is not None  # a pair that was named is always asked
+    if array_digest(question.image) != asked_of.image_digest:
+        raise InputError(f"{folder}: is a question of another session; use suggest again")
+    before = int(shown.get("events", len(session.events)))
+    if FLAGS.question is None and _answered_since(session, question, before):
+        raise InputError(
+            f"{folder}: has been answered; use suggest again, or name it by --question to correct "
+            "its answer"
+        )
     return folder, dataclasses.replace(
         question,
         proposal=shown.get("proposal"),
         network=int(shown["network"]),
         asked=float(shown["asked"]),
+    )
+
+
+def _answered_since(session: Session, question: Question, events: int) -> bool:
+    """Whether its pair was answered after so many events."""
+    return any(
+        event["event"] in ("answer", "absent")
+        and (event["section"], event["structure"]) == (question.section, question.name)
+        for event in session.events[events:]
     )
 
 

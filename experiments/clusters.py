@@ -155,8 +155,9 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
     keys.chmod(0o700)
     arguments = ["--nthreads", "1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     arguments += ["--preload", PRELOAD, *(own.get("worker-extra-args") or [])]
-    if "--lifetime" not in arguments and own.get("walltime"):
-        limit = wall_time(str(own["walltime"]))
+    given = any(argument.startswith("--lifetime") for argument in arguments)
+    if not given and own.get("walltime"):
+        limit = wall_time(str(own["walltime"]), where)
         arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
     pages = {"dashboard_address": "127.0.0.1:8787"}  # which have no TLS
     warnings.filterwarnings("ignore", "Port .* is already in use")  # then it takes another
@@ -175,14 +176,17 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
     return cluster
 
 
-def wall_time(text: str) -> float:
+def wall_time(text: str, where: str) -> float:
     """Seconds of 'minutes', 'hours:minutes:seconds' or 'days-hours:minutes:seconds'.
+
+    Two numbers are minutes and seconds, but hours and minutes to LSF and beside days; a number
+    beside days is hours.
 
     Raises:
       InputError: it is none of these.
 
     Example:
-      >>> wall_time("1-00:30:00")
+      >>> wall_time("1-00:30:00", "slurm")
       88200.0
     """
     days, _, clock = text.rpartition("-")
@@ -194,9 +198,9 @@ def wall_time(text: str) -> float:
             f"walltime '{text}' in jobqueue.yaml: write hours:minutes:seconds"
         ) from None
     day, *rest = numbers
-    if len(rest) == 1:
-        rest = [0, *rest, 0]
-    hours, minutes, seconds = [*rest, 0][:3]
+    if not days and (len(rest) == 1 or (len(rest) == 2 and where != "lsf")):
+        rest = [0, *rest]
+    hours, minutes, seconds = [*rest, 0, 0][:3]
     return float(86400 * day + 3600 * hours + 60 * minutes + seconds)
 
 

@@ -64,7 +64,12 @@ def carry_out(
     at_work: dict[str, float] = {}
     with driver.Progress("sweep") as bar, open_client(len(units)) as client:
         # Workers say what they are at, and which fraction of it is done.
-        client.subscribe_topic(jobs.PROGRESS, lambda event: at_work.update([event[1]]))
+        def heard(event: tuple[float, tuple[str, float]]) -> None:
+            key, part = event[1]
+            if key in work_of:  # other sweeps may share the cluster
+                at_work[key] = part
+
+        client.subscribe_topic(jobs.PROGRESS, heard)
 
         def show() -> None:
             now = dict(at_work)
@@ -141,7 +146,12 @@ def _outcomes(
         how, line = _outcome(unit, future)
         if how == "lost" and times < LOSSES:
             _check(client)
-            submit(number, unit, times + 1)
+            if future.status == "error":  # the scheduler knows its key, and would not run it again
+                future.retry()
+                pending[unit.key] = number, unit, times + 1
+                future.add_done_callback(ended.put)
+            else:
+                submit(number, unit, times + 1)
             continue
         if isinstance(unit, RunUnit):
             needed[unit.network.folder] -= 1

@@ -109,8 +109,10 @@ def read_unlabelled(images: str, names: str) -> Images:
     return found
 
 
-def read_files(images: str, labels: str, names: str, within: Sequence[str] = ()) -> Stack:
-    """Files read as the flags say; the rest as of `load_stack`."""
+def read_files(
+    images: str, labels: str, names: str, within: Sequence[str] = (), *, partial: bool = False
+) -> Stack:
+    """Files read as the flags say, as of `load_stack`; `partial` as of `files.cuts.Cut`."""
     volume = is_volume(images)
     if volume:
         command.refuse(SECTION_FLAGS, "with a volume")
@@ -122,7 +124,7 @@ def read_files(images: str, labels: str, names: str, within: Sequence[str] = ())
             labels,
             names,
             grouping=FLAGS.grouping,
-            cut=_cut(names, within) if volume else None,
+            cut=_cut(names, within)._replace(partial=partial) if volume else None,
             outside_id=FLAGS.outside_id,
             channels=_channels(),
             label_suffix=FLAGS.label_suffix,

@@ -1,5 +1,6 @@
 """Sessions by commands: each does its part and prints a line; what is wrong is one line too."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ from al_jax import session as sessions
 from al_jax.experience import Experience, flat_weights, write_experience
 from al_jax.files.cuts import AXES
 from al_jax.files.stacks import write_stack
+from al_jax.session.asking import RULE
 from experiments import annotate, rehearse
 from experiments.earlier import beginning, known_of
 
@@ -215,6 +217,49 @@ def test_what_is_wrong_is_one_line(call, refused):
     assert "--images has no effect with status" in refused("status", "--images=x")
 
 
+def test_what_would_have_no_effect_is_refused(call, refused):
+    assert "--labels has no effect without --images" in refused("init", "--labels=x")
+    assert "--dice_over has no effect in a session" in refused("init", "--dice_over=stack")
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    assert "--alpha has no effect with train" in refused("train", "--alpha=0.1")
+    call("suggest")
+    said = refused("ingest", "--truth", "--section=2", "--structure=outer")
+    assert "--section has no effect with ingest" in said
+    call("ingest", "--truth")
+    for words in (("absent",), ("ingest", "--truth"), ("skip",)):  # nothing else was asked
+        assert "has been answered; use suggest again" in refused(*words)
+
+
+def test_a_question_of_other_images_is_refused(call, refused, folder, monkeypatch):
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    call("suggest")
+    (folder / "s").rename("other")
+    stack = dataclasses.replace(ts.STACK, images=255 - ts.STACK.images)
+    write_stack("stack.npz", stack)
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    (question,) = (folder / "other" / "questions").iterdir()
+    said = refused("ingest", "--truth", f"--question={question}")
+    assert "is a question of another session" in said
+
+
+def test_an_init_that_fails_leaves_nothing(call, folder, monkeypatch, capsys):
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    for n in range(6):
+        Image.fromarray(ts.STACK.images[n, ..., 0]).save(f"images/{n}.png")
+        Image.fromarray(ts.STACK.truth[n].clip(0).astype(np.uint8)).save(f"labels/{n}.png")
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,2,2\n")
+    files = ("--images=images", "--labels=labels", "--names=names.csv", "--ranges=ranges.csv")
+    run = caller(annotate, monkeypatch, capsys)
+    status, _, said = run("init", "--workdir=s", *files, *QUICK)
+    assert status == 2 and "is outside the range of 'inner'" in said
+    assert not (folder / "s").exists()
+    call("init", *files, "--margin=3", "--json", *QUICK)
+    found = sessions.read_session("s").annotations.state.in_range[:, 3]
+    assert found.all()
+
+
 def test_labels_from_before_and_ranges_from_a_table(call, folder):
     for name, arrays in (("images", ts.STACK.images[..., 0]), ("labels", None)):
         (folder / name).mkdir()
@@ -311,7 +356,7 @@ def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
     prepared = driver.prepare(ts.STACK, config, seed, known=known)
     adapt = beginning(None, earlier, ts.STACK.names)
     network = driver.train_network(prepared, config, keep=keep.at("network"), adapt=adapt)
-    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     pairs = zip(records.section[1:], records.structure[1:], strict=True)
     return [(int(section), int(structure)) for section, structure in pairs]
 
@@ -343,7 +388,7 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     keep = driver.Checkpointing(folder / "simulated")
     prepared = driver.prepare(stack, config, 0)
     network = driver.train_network(prepared, config, keep=keep.at("network"))
-    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 

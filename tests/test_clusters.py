@@ -216,13 +216,21 @@ def test_clusters_that_are_refused(folder, monkeypatch, where, line):
 
 
 @pytest.mark.parametrize(
-    "text, seconds",
-    [("30", 1800), ("00:30:00", 1800), ("1-00:00:30", 86430), ("10:00", 36000)],
+    "text, where, seconds",
+    [
+        ("30", "slurm", 1800),
+        ("00:30:00", "pbs", 1800),
+        ("1-00:00:30", "slurm", 86430),
+        ("30:00", "slurm", 1800),
+        ("10:00", "lsf", 36000),
+        ("1-12", "slurm", 129600),
+        ("1-12:30", "slurm", 131400),
+    ],
 )
-def test_wall_times(text, seconds):
-    assert clusters.wall_time(text) == seconds
+def test_wall_times(text, where, seconds):
+    assert clusters.wall_time(text, where) == seconds
     with pytest.raises(InputError, match="write hours:minutes:seconds"):
-        clusters.wall_time("soon")
+        clusters.wall_time("soon", where)
 
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries keep memory")

@@ -290,6 +290,20 @@ def test_images_without_labels(volumes):
     assert axial.num_sections == 10
 
 
+def test_labels_of_a_part_leave_the_other_sections_in(volumes, tmp_path):
+    """Those that have some are all taken, beside evenly spaced ones of all that show an image."""
+    labels = small_volumes()[1]
+    labels[:, [n for n in range(labels.shape[1]) if n not in (4, 7)]] = 0
+    part = save(tmp_path / "part.nii.gz", labels)
+    assert read_volume(volumes[0], part, volumes[2], cut=Cut(sections=2)).sections == ("4", "7")
+    whole = read_volume_images(volumes[0], volumes[2], cut=SIX)
+    stack = read_volume(volumes[0], part, volumes[2], cut=SIX._replace(partial=True))
+    assert stack.sections == whole.sections
+    np.testing.assert_array_equal(stack.images, whole.images)
+    two = read_volume(volumes[0], part, volumes[2], cut=Cut(sections=2, partial=True))
+    assert two.sections == ("3", "4", "7", "8")
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_every_pixel_has_the_place_of_its_voxel(axis, tmp_path):
     image, labels, affine = oblique_volumes()

@@ -114,7 +114,7 @@ def test_ranges_by_name_and_number_with_open_ends(tmp_path, between):
         ("name,first,last\na,1,2\na,1,2\n", "line 3 repeats 'a'; keep one"),
         ("name,first,last\nc,1,2\n", "'c' is no class"),
         ("name,first,last\na,1,9\n", "there is no section '9'; they go from a to d"),
-        ("name,first,last\na,d,b\n", "the last section 1 comes before the first, 3"),
+        ("name,first,last\na,d,b\n", "the last section b comes before the first, d"),
     ],
 )
 def test_ranges_that_are_wrong(tmp_path, text, says):

@@ -100,6 +100,9 @@ def test_what_stands():
         {"number": 4, "event": "withdraw", "withdrawn": 2},
         {"number": 5, "event": "answer", "corrects": 1},
     ]
+    # The correction stands where the answer was.
+    assert [event["number"] for event in ledger.standing(events)] == [5, 3]
+    events[0]["event"] = "absent"
     assert [event["number"] for event in ledger.standing(events)] == [3, 5]
 
 

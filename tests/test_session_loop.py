@@ -13,7 +13,9 @@ import tiny_session as ts
 from al_jax import driver, experience, simulation
 from al_jax import session as sessions
 from al_jax.session import Settings, ledger
+from al_jax.session.asking import RULE
 from al_jax.stack import InputError
+from al_jax.strategies import relative_length
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +216,73 @@ def test_a_correction_takes_the_old_answer_back_in_one_line(session):
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
 
 
+def test_what_was_drawn_around_an_answer_keeps_clear_of_its_correction(session):
+    """As with the inner structure first, then a line around it and all that is in it."""
+    inner, outer = ts.truth(2, 3), ts.truth(2, 3) | ts.truth(2, 2)
+    ts.answer(session, 2, 3)
+    sessions.store_answer(session, 2, 2, outer)
+    less = inner & (np.cumsum(inner).reshape(inner.shape) > 5)
+    sessions.store_answer(session, 2, 3, less)
+    labels = session.annotations.labels[2]
+    np.testing.assert_array_equal(labels == 3, less)
+    np.testing.assert_array_equal(labels == 2, outer & ~less)  # it gets what is given back
+    stored = sessions.store_answer(session, 2, 3, outer)  # and keeps what it has
+    assert stored.report.clipped == {"middle": int((outer & ~less).sum())}
+    np.testing.assert_array_equal(session.annotations.labels[2] == 3, less)
+    with pytest.raises(InputError, match=r"nothing is left of the mask, .* px of 'middle'"):
+        sessions.store_answer(session, 2, 3, outer & ~inner)
+    newest = session.events[-1]["number"]
+    assert sessions.undo(session)["number"] == newest  # not the last of those that stand
+    assert ts.same(sessions.replay(session, session.events), session.annotations)
+
+
+def test_a_finished_section_can_be_corrected(session):
+    """Its last answer gets what no other structure has then."""
+    for structure in (3, 2, 1, 0):
+        ts.answer(session, 2, structure)
+    inner = ts.truth(2, 3)
+    less = inner & (np.cumsum(inner).reshape(inner.shape) > 4)
+    sessions.store_answer(session, 2, 3, less)
+    labels = session.annotations.labels[2]
+    np.testing.assert_array_equal(labels == 3, less)
+    np.testing.assert_array_equal(labels == 0, ts.truth(2, 0) & ts.STACK.inside[2] | inner & ~less)
+    assert not session.annotations.state.unlabelled[2]
+    assert ts.same(sessions.replay(session, session.events), session.annotations)
+
+
+def test_what_is_called_corrected_without_a_proposal_is_traced(session):
+    stored = sessions.store_answer(session, 2, 1, ts.truth(2, 1), how="corrected")
+    assert stored.event["how"] == "traced"
+    assert sessions.progress(session).kept is None
+
+
+def test_a_structure_that_is_nowhere_does_not_keep_progress_unknown(tmp_path):
+    narrow = ts.IN_RANGE.copy()
+    narrow[:, 3] = False
+    narrow[2, 3] = True
+    with sessions.open_session(ts.create(tmp_path / "s", in_range=narrow)) as session:
+        for structure in (0, 1, 2):
+            ts.answer(session, 3, structure)
+        assert sessions.progress(session).left is None
+        sessions.store_absent(session, 2, 3)
+        assert sessions.progress(session).left > 0
+
+
+def test_who_looks_at_a_session_takes_nothing_from_its_owner(place):
+    """Neither a checkpoint that is being written, nor one that cannot be read."""
+    with sessions.open_session(place) as session:
+        answer_examples(session)
+        learn(session)
+    writing, damaged = place / "network" / "9.orbax-checkpoint-tmp", place / "network" / "8"
+    writing.mkdir()
+    damaged.mkdir()
+    session = sessions.read_session(place)
+    assert session.network.trained, session.notices  # of the one before
+    assert writing.exists() and damaged.exists()
+    with sessions.open_session(place) as session:
+        assert session.network.trained and not writing.exists()
+
+
 def test_undo_goes_back_event_by_event(session):
     states = [session.annotations]
     ts.answer(session, 2, 1)
@@ -384,10 +453,12 @@ def test_outline_left_counts_each_crack_once(session):
     candidates = ts.IN_RANGE.copy()
     candidates[2] = False
     boundary = state.length_sum / np.maximum(state.length_count, 1)
+    # B is of section 2: of those beside it the shape of an ellipsoid tells.
+    longer = np.asarray(relative_length(state.seen, ts.IN_RANGE))
     expected = 0.0
     for n in range(6):
         left = np.flatnonzero(candidates[n])
-        pairs = boundary[np.ix_(left, left)]
+        pairs = boundary[np.ix_(left, left)] * longer[n, left][:, None]
         expected += max(np.trace(pairs) - (pairs.sum() - np.trace(pairs)) / 2, 0)
     now = sessions.progress(session)
     assert now.left == pytest.approx(expected)
@@ -430,10 +501,10 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
     network = simulation.initial_train_state(prepared.keys.weights, prepared.task, config)
     params = experience.with_experience(network.params, earlier, ts.STACK.names)
     run, _ = simulation.begin(
-        network.replace(params=params), prepared.state, prepared.task, config, "BDa"
+        network.replace(params=params), prepared.state, prepared.task, config, RULE
     )
     nothing = jnp.zeros(prepared.task.present.shape)
-    query = simulation.ask(run, nothing, prepared.task, config, strategies=("BDa",), which=0)
+    query = simulation.ask(run, nothing, prepared.task, config, strategies=(RULE,), which=0)
     with sessions.open_session(second) as session:
         sessions.warm_up(session)
         question = sessions.next_question(session)

@@ -170,6 +170,15 @@ def test_shaped_costs_by_hand():
     np.testing.assert_allclose(unseen.mean(), 30, rtol=1e-6)
     np.testing.assert_allclose(unseen[1] / unseen[0], 1 / end, rtol=1e-6)
     np.testing.assert_allclose(strategies.drawing_shaped(evidence)[2, 1], 15 / end, rtol=1e-6)
+    told = [strategies.explain(s, evidence, 2, 1, rule) for rule in ("BDa", "SDr", "KSDr")]
+    np.testing.assert_allclose([q.left for q in told], [30, 30 / end, 30 / end], rtol=1e-6)
+    np.testing.assert_allclose([q.whole for q in told], [30, 30 / end, 30 / end], rtol=1e-6)
+    s = s.replace(seen=s.seen.at[2, 0].set(True))  # now structure 0 is traced beside it
+    told = [
+        strategies.explain(s, strategies.make_evidence(s, jnp.zeros((2, 2))), 2, 1, rule)
+        for rule in ("BDa", "SDr")
+    ]
+    np.testing.assert_allclose([q.shared[0] for q in told], [30, 30 / end], rtol=1e-6)
 
 
 def test_rise_by_hand():

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -26,6 +27,7 @@ import tiny
 from absl import flags
 from absl.testing import flagsaver
 from commands import caller, flags_of
+from distributed import Client, KilledWorker, LocalCluster, get_worker
 
 from al_jax.files.stacks import write_stack
 from al_jax.stack import InputError
@@ -365,6 +367,52 @@ def test_networks_come_first_and_of_both_the_longest(folder):
     assert [[f.key for f in b] for b in before] == [[], []] + [
         [keys[unit.network.folder]] for unit in units[2:]
     ]
+
+
+@contextlib.contextmanager
+def in_this_process() -> Iterator[Client]:
+    """A cluster of one thread."""
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as c,
+        Client(c) as client,
+    ):
+        yield client
+
+
+def test_what_is_lost_runs_again(folder, monkeypatch):
+    """Also where the scheduler's own patience is at its end, as with clusters that others began."""
+    (run,) = planned_by(folder, "--stack=a.npz", "--strategies=Da")
+    log = folder / "log"
+
+    def work(*_):
+        with log.open("a") as file:
+            file.write("x")
+        if len(log.read_text()) < 4:
+            raise KilledWorker("unit", types.SimpleNamespace(address="tcp://lost"), 3)
+        return "done", ""
+
+    monkeypatch.setattr(jobs, "work", work)
+    with in_this_process() as client:
+        found = [o for o in executors._outcomes(client, [run.network], 0) if o[0] is not None]
+    assert found == [(run.network, "done", "")] and log.read_text() == "xxxx"
+
+
+def test_other_sweeps_may_share_a_cluster(folder, monkeypatch):
+    runs = planned_by(folder, "--stack=a.npz", "--strategies=Da")
+
+    def work(*_):
+        get_worker().log_event(jobs.PROGRESS, ("run-of-another-sweep", 0.5))
+        time.sleep(1.0)
+        return "done", ""
+
+    monkeypatch.setattr(jobs, "work", work)
+    heard = []
+    monkeypatch.setattr(executors.driver.Progress, "show", lambda *_, **said: heard.append(said))
+    with in_this_process() as client:
+        assert executors.carry_out(runs, 0, lambda _: contextlib.nullcontext(client)) == {}
+    assert {said["running"] for said in heard} == {"0"}
 
 
 @pytest.mark.parametrize(

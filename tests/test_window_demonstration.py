@@ -16,6 +16,7 @@ import hands
 import al_jax
 from al_jax import driver
 from al_jax.session import ledger
+from al_jax.session.asking import RULE
 from al_jax.window.tracing import held
 from experiments import annotate, rehearse
 
@@ -107,6 +108,6 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     prepared = driver.prepare(stack, config, 0)
     keep = driver.Checkpointing(tmp_path / "simulated")
     network = driver.train_network(prepared, config, keep=keep.at("network"))
-    records = driver.run_strategy("BDa", prepared, network, config, keep=keep.at("BDa"))[1]
+    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     expected = np.stack([records.section[1:], records.structure[1:]], 1)
     np.testing.assert_array_equal(asked, expected)

@@ -1,5 +1,6 @@
 """The state machine of the window, without a window."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -432,6 +433,52 @@ def test_at_the_end_nothing_is_asked_and_answers_may_be_corrected(desk, monkeypa
     assert not desk.do("store") and "Nothing is left" in desk.said
     desk.do("go", 2, 1)
     assert desk.correcting and desk.layer.editable
+
+
+def test_a_finished_session_opens(folder, monkeypatch):
+    desks.no_training(monkeypatch)
+    with at_desk(folder) as desk:
+        for _ in range(24):
+            if desk.question is None:
+                break
+            desk.do("let_truth_answer")
+    with at_desk(folder) as desk:
+        assert desk.question is None and "All is answered" in words.headline(desk)
+        desk.tick()
+        assert desk.do("go", 2, 1) and desk.correcting
+        assert desk.do("undo") and desk.question is not None
+
+
+def test_undoing_ask_later_brings_the_strokes_back(desk):
+    mask = true_mask(desk)
+    trace(desk, mask)
+    desk.do("skip")
+    desk.do("undo")
+    np.testing.assert_array_equal(held(desk.layer), mask)
+
+
+def test_who_waits_is_not_asked_before_the_network_has_learnt(folder, monkeypatch):
+    with at_desk(folder) as desk:
+        for _ in range(4):
+            desk.do("let_truth_answer")
+        assert desk.wait(300)
+    with core.open_session(folder) as session:
+        question = core.next_question(session)
+        mask = core.true_mask(folder, question.section, question.structure)
+        core.store_answer(session, question.section, question.structure, mask)
+    with at_desk(folder, wait=True) as desk:
+        assert desk.waiting and not desk.do("store")
+        desk.do("set_range", 3, (0, 5))
+        assert desk.waiting
+        assert desk.wait(300) and desk.tick()
+        assert not desk.waiting and core.behind(desk.session) == 0
+
+
+def test_a_name_with_a_colon_is_a_name(desk):
+    question = dataclasses.replace(desk.question, name="Tumor: Positive")
+    why = f"{words.pair(question)}: expected Dice 0.31, 12 of 20 px of outline left"
+    desk.question = dataclasses.replace(question, why=why)
+    assert words.reasons(desk).startswith("Expected Dice 0.31")
 
 
 def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):

@@ -35,12 +35,15 @@ class Cut(NamedTuple):
       spacing: distance in mm between sections instead, counted from the first eligible one.
       within: entries of the table of names, in whichever column; sections that show an id with at
         least one of them are eligible. Empty: sections that show any class but background.
+      partial: the labels are of a part of the structures. Sections without any are eligible too, as
+        of `read_volume_images`, and those that have some are all taken.
     """
 
     axis: str = "coronal"
     sections: int = 24
     spacing: float | None = None
     within: tuple[str, ...] = ()
+    partial: bool = False
 
 
 def read_volume(
@@ -92,7 +95,12 @@ def read_volume(
     for n in range(count):  # every id is looked up: on other sections, too, it must be listed
         ids, classes = classes_on(n)
         shown[n] = (np.isin(ids, wanted) if cut.within else classes > 0).any()
-    chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], labels)
+    thickness = volume.zooms[AXES[cut.axis]]
+    if cut.partial:
+        labelled, eligible = np.flatnonzero(shown), np.flatnonzero(shown | _drawn(volume, cut))
+        chosen = np.union1d(_choose(eligible, cut, thickness, labels), labelled)
+    else:
+        chosen = _choose(np.flatnonzero(shown), cut, thickness, labels)
     truth = empty_truth((len(chosen), *_upright(placed, cut.axis).shape[1:]), table)
     for row, n in zip(truth, chosen, strict=True):
         row[...] = classes_on(n)[1]
@@ -128,9 +136,8 @@ def read_volume_images(
     _check_axis(cut)
     table = read_table(names, grouping)
     volume = _image(load_volume(image), channels)
-    slices = _upright(volume.voxels, cut.axis)
-    shown = np.array([(section != section.flat[0]).any() for section in slices])
-    chosen = _choose(np.flatnonzero(shown), cut, volume.zooms[AXES[cut.axis]], image)
+    eligible = np.flatnonzero(_drawn(volume, cut))
+    chosen = _choose(eligible, cut, volume.zooms[AXES[cut.axis]], image)
     images = _cut(volume, cut, chosen)
     images, _, corner = trim(images, np.zeros(images.shape[:3], np.int16))
     with naming(image):
@@ -293,6 +300,12 @@ def _classes(
         return ids, classes
 
     return on
+
+
+def _drawn(volume: Volume, cut: Cut) -> np.ndarray:
+    """Which slices show more than one intensity, bool."""
+    slices = _upright(volume.voxels, cut.axis)
+    return np.array([(section != section.flat[0]).any() for section in slices])
 
 
 def _upright(volume: np.ndarray, axis: str) -> np.ndarray:

@@ -12,9 +12,25 @@ from al_jax.oracle import Config
 from al_jax.prediction import Prediction, predict_section
 from al_jax.session.annotations import Annotations, alone_on
 from al_jax.stack import Images
-from al_jax.state import ALState, boundary_matrix, candidates, first_examples, partial_labels
-from al_jax.strategies import Suggestion, explain, make_evidence, suggestions
+from al_jax.state import (
+    ALState,
+    boundary_matrix,
+    candidates,
+    compatible,
+    first_examples,
+    partial_labels,
+)
+from al_jax.strategies import (
+    Suggestion,
+    explain,
+    make_evidence,
+    relative_length,
+    suggestions,
+)
 from al_jax.training import Recipe, Sections
+
+RULE = "SDr"
+"""What asks: of `STRATEGIES` the one that needs the least effort of those that know no truth."""
 
 
 def best(annotations: Annotations, dice: jax.Array | None, config: Config) -> Suggestion:
@@ -40,6 +56,11 @@ def of_pair(
 def wants_examples(annotations: Annotations) -> bool:
     """Whether there are structures of which an outline is still to be asked for."""
     return bool(_wants_examples(annotations.state, annotations.skipped))
+
+
+def without_outline(annotations: Annotations) -> np.ndarray:
+    """[C] bool, the structures that may be there and of which no outline is known."""
+    return ~annotations.outlined & np.asarray(candidates(annotations.state)).any(0)
 
 
 def outline_left(annotations: Annotations) -> float:
@@ -70,7 +91,7 @@ def _best(
     state: ALState, dice: jax.Array, exclude: jax.Array, alpha: float, least: float
 ) -> Suggestion:
     evidence = make_evidence(state, dice, alpha=alpha, min_effort=least)
-    return suggestions(state, evidence, count=2, exclude=exclude)
+    return suggestions(state, evidence, RULE, count=2, exclude=exclude)
 
 
 @jax.jit
@@ -78,7 +99,7 @@ def _of_pair(
     state: ALState, dice: jax.Array, section: int, structure: int, *, alpha: float, least: float
 ) -> Suggestion:
     evidence = make_evidence(state, dice, alpha=alpha, min_effort=least)
-    return explain(state, evidence, section, structure)
+    return explain(state, evidence, section, structure, RULE)
 
 
 @jax.jit
@@ -94,7 +115,8 @@ def _outline_left(state: ALState) -> jax.Array:
     left = candidates(state).astype(jnp.float32)
     # Cracks between two structures that are both left would count twice.
     spared = jnp.matmul(state.seen + left / 2, shared, precision="highest")
-    return jnp.maximum((left * (whole - spared)).sum(1), 0).sum()
+    lengths = (whole - spared) * relative_length(state.seen, state.seen | compatible(state))
+    return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
 @functools.partial(jax.jit, static_argnames="recipe")

@@ -215,13 +215,16 @@ def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
     return found
 
 
-def in_range_of(spans: Mapping[str, tuple[str, str]], images: Images) -> np.ndarray:
-    """[N, C] bool from `read_ranges`.
+def in_range_of(
+    spans: Mapping[str, tuple[str, str]], images: Images, margin: int = 0
+) -> np.ndarray:
+    """[N, C] bool from `read_ranges`, with so many sections added at both ends.
 
     Raises:
       InputError: as of `given_ranges`; a section is unknown.
     """
-    return given_ranges({name: span_of(span, images) for name, span in spans.items()}, images)
+    found = {name: span_of(span, images) for name, span in spans.items()}
+    return given_ranges(found, images, margin)
 
 
 def span_of(span: tuple[str, str], images: Images) -> Span:

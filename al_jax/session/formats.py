@@ -80,6 +80,7 @@ def nifti(voxels: np.ndarray, grid: Grid) -> bytes:
     Times are left out of the compressed data, so that equal sections give equal bytes.
     """
     if voxels.ndim == 4:
+        voxels = _as_bytes(voxels)
         rgb = np.dtype([(channel, np.uint8) for channel in "RGB"])
         voxels = np.ascontiguousarray(voxels).view(rgb)[..., 0]
     image = nibabel.Nifti1Image(voxels.transpose(2, 1, 0), grid.affine)
@@ -117,12 +118,17 @@ def tiff(pages: np.ndarray, grid: Grid) -> bytes:
     return file.getvalue()
 
 
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Fractions scaled from black to white, others as they are."""
+    if pixels.dtype.kind != "f":
+        return pixels
+    low, high = pixels.min(), pixels.max()
+    return np.rint((pixels - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+
+
 def png(pages: np.ndarray, grid: Grid) -> bytes:
     """The one section, of 8 or 16 bits; other numbers are scaled from black to white."""
-    (page,) = pages
-    if page.dtype.kind == "f":
-        low, high = page.min(), page.max()
-        page = np.rint((page - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+    page = _as_bytes(pages[0])
     file = io.BytesIO()
     Image.fromarray(page).save(file, "PNG")
     return file.getvalue()

@@ -120,12 +120,19 @@ def digest(mask: np.ndarray) -> str:
 def standing(events: Sequence[Event]) -> list[Event]:
     """The events that were not taken back: not withdrawn, nor corrected by a later answer.
 
-    What a withdrawn answer had corrected stands again.
+    What corrects a traced answer stands in its place: outlines that were drawn around it later keep
+    clear of it, and get what it gives back. What a withdrawn answer had corrected stands again.
     """
     withdrawn = {event.get("withdrawn") for event in events}
     left = [e for e in events if e["event"] != "withdraw" and e["number"] not in withdrawn]
     corrected = {event.get("corrects") for event in left}
-    return [event for event in left if event["number"] not in corrected]
+    traced = {event["number"] for event in left if event["event"] == "answer"}
+    place: dict[int, int] = {}
+    for event in left:
+        old = event.get("corrects", 0)
+        place[event["number"]] = place[old] if old in traced else event["number"]
+    standing = [event for event in left if event["number"] not in corrected]
+    return sorted(standing, key=lambda event: place[event["number"]])
 
 
 def drawn(event: Event) -> float | None:

@@ -36,7 +36,7 @@ from al_jax.session.annotations import Annotations
 from al_jax.session.folder import Content
 from al_jax.session.ledger import Event
 from al_jax.session.updates import Trained, Trainer
-from al_jax.stack import UNLABELLED, InputError
+from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import compatible
 
 HOW = ("traced", "accepted", "corrected", "given")
@@ -114,8 +114,8 @@ class Session:
       notices: what a person should know: a damaged checkpoint, say; one line each.
     """
 
-    def __init__(self, path: pathlib.Path, content: Content):
-        """Reads the ledger and the newest checkpoint."""
+    def __init__(self, path: pathlib.Path, content: Content, *, held: bool):
+        """Reads the ledger and the newest checkpoint; `held`: nobody else has it open."""
         self.folder, self.images, self.settings = path, content.images, content.settings
         self.earlier = content.earlier
         keys = simulation.make_keys(jax.random.key(content.settings.seed))
@@ -129,7 +129,7 @@ class Session:
         self.events = ledger.read_ledger(path)
         self.annotations = replay(self, self.events)
         self._trainer = Trainer(path, content, keys, self._empty.state, known)
-        self.network, self.notices = self._trainer.latest(len(self.events))
+        self.network, self.notices = self._trainer.latest(len(self.events), held=held)
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
 
@@ -144,7 +144,7 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
     place = pathlib.Path(path).expanduser()
     folder.check(place)
     with hold(place):
-        session = Session(place, folder.read(place))
+        session = Session(place, folder.read(place), held=True)
         try:
             yield session
         except BaseException:
@@ -161,7 +161,7 @@ def read_session(path: str | os.PathLike) -> Session:
       InputError: as of `open_session`.
     """
     place = pathlib.Path(path).expanduser()
-    return Session(place, folder.read(place))
+    return Session(place, folder.read(place), held=False)
 
 
 def replay(session: Session, events: Sequence[Event]) -> Annotations:
@@ -271,7 +271,8 @@ def store_answer(
         raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
     if not np.any(mask):
         raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
-    rest = _rest(session, section, structure, mask)
+    with session._lock:
+        rest = _rest(session.annotations, session.images, section, structure, mask)
     stored = _store(
         session,
         section,
@@ -381,8 +382,9 @@ def undo(session: Session) -> Event | None:
         left = [event for event in ledger.standing(session.events) if event["event"] != "note"]
         if not left:
             return None
-        withdraw(session, left[-1]["number"])
-        return left[-1]
+        newest = max(left, key=lambda event: event["number"])
+        withdraw(session, newest["number"])
+        return newest
 
 
 def withdraw(session: Session, number: int) -> Event:
@@ -506,10 +508,11 @@ def _store(
     with session._lock:
         before = session.annotations
         events = []
+        clipped: dict[str, int] = {}
         old = _answer_of(session, section, structure)
         if old is not None:
-            corrected = {"event": "note", "number": 0, "corrects": old}
-            before = replay(session, [*session.events, corrected])
+            mask, clipped = _beside_others(session, section, structure, mask)
+            before = _as_before(session, old)
         if widen and not before.state.in_range[section, structure]:
             events.append(_range_event(session, structure, _widened(before, section, structure)))
             before = state_of.set_range(before, session.images, structure, tuple(events[0]["span"]))
@@ -527,7 +530,10 @@ def _store(
         if question is not None and question.proposal is not None and old is None:
             beside = _beside_proposal(session, before, question, mask)
         drawn = ledger.drawn(event | beside)
+        if not beside and how in ("accepted", "corrected"):  # of no proposal
+            event["how"] = "traced"
         after, report = state_of.answer(before, session.images, section, structure, mask, drawn)
+        report = report._replace(clipped=report.clipped | clipped)
         predicted = asking.of_pair(
             before, session.network.dice, session.settings.config, section, structure
         )
@@ -541,20 +547,54 @@ def _store(
         event |= beside
         if old is not None:
             event["corrects"] = old
-        event = _add(session, [*events, event], after)[-1]
+        event = _add(session, [*events, event], after if old is None else None)[-1]
     return Stored(event, report, _said(session, event, report))
 
 
-def _rest(session: Session, section: int, structure: int, mask: np.ndarray) -> np.ndarray:
+def _as_before(session: Session, old: int) -> Annotations:
+    """What stands before the place that a correction of the answer `old` will have."""
+    place = {"event": "note", "number": len(session.events) + 1, "corrects": old}
+    now = session._empty
+    for event in ledger.standing([*session.events, place]):
+        if event is place:
+            break
+        now = _apply(session, now, event)[0]
+    return now
+
+
+def _beside_others(
+    session: Session, section: int, structure: int, mask: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """A correction without what other structures have now, and how many pixels of each that was.
+
+    Raises:
+      InputError: nothing is left of it.
+    """
+    images, labels = session.images, session.annotations.labels_of(section, session.images)
+    if mask.shape != labels.shape or mask.dtype != bool:
+        return mask, {}  # which is refused
+    taken = mask & (labels != UNLABELLED) & (labels != structure)
+    counts = np.bincount(labels[taken], minlength=images.num_classes)
+    clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
+    if mask.any() and not (mask & ~taken).any():
+        lost = ", ".join(f"{count} px of '{other}'" for other, count in clipped.items())
+        where = answers.check_pair(images, section, structure)
+        raise InputError(
+            f"{where}: nothing is left of the mask, which lies on {lost}; correct those first"
+        )
+    return mask & ~taken, clipped
+
+
+def _rest(
+    now: Annotations, images: Images, section: int, structure: int, mask: np.ndarray
+) -> np.ndarray:
     """[H, W] bool, what else of a section belongs to its last structure, by a mask that fits."""
-    with session._lock:
-        now = session.annotations
-    left, shape = np.asarray(compatible(now.state)[section]), session.images.inside.shape[1:]
+    left, shape = np.asarray(compatible(now.state)[section]), images.inside.shape[1:]
     last = left[structure] and not np.delete(left, structure).any()
     if not last or mask.shape != shape or mask.dtype != bool:
         return np.zeros(mask.shape, bool)
-    free = now.labels_of(section, session.images) == UNLABELLED
-    free &= np.asarray(session.images.inside[section])
+    free = now.labels_of(section, images) == UNLABELLED
+    free &= np.asarray(images.inside[section])
     return free & ~mask if (free & mask).any() else np.zeros(shape, bool)
 
 
@@ -611,7 +651,7 @@ def _add(
         number = len(session.events) + len(numbered) + 1
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         numbered.append({"number": number, "time": when} | event)
-    if after is None and any(event["event"] == "withdraw" for event in numbered):
+    if after is None and any(e["event"] == "withdraw" or "corrects" in e for e in numbered):
         after = replay(session, [*session.events, *numbered])
     elif after is None:
         after = session.annotations
@@ -635,6 +675,8 @@ def _apply(session: Session, now: Annotations, event: Event) -> tuple[Annotation
             mask = np.zeros(images.inside.shape[1:], bool)
             if kind == "answer":
                 mask = ledger.read_mask(session.folder, event["mask"])
+                if "corrects" not in event:  # what an earlier structure has given back since
+                    mask = mask | _rest(now, images, event["section"], structure, mask)
             drawn = ledger.drawn(event)
             return state_of.answer(now, images, event["section"], structure, mask, drawn)
         case "skip":

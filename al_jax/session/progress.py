@@ -23,8 +23,8 @@ class Progress(NamedTuple):
       answers, absent, skipped: how many; 'absent' are among the answers.
       traced: outline traced so far, each crack once, pixels.
       drawn: of it what was drawn by hand: without what was kept of proposals.
-      left: what B predicts is left of the whole stack, pixels; None until every structure has an
-        outline.
+      left: what B predicts is left of the whole stack, pixels; None until every structure that may
+        be there has an outline.
       dice: mean over structures (background left out) of the Dice of their latest proposals, each
         made before the network had learnt from the answer that it is compared with.
       predicted, actual: outlines that B predicted and that were traced, in all; first examples and
@@ -65,12 +65,12 @@ def progress(session: Session) -> Progress:
     traced = [e for e in events if e["event"] == "answer"]
     pairs = [(e["predicted"], e["length"]) for e in traced if e.get("predicted") is not None]
     errors = [abs(predicted - actual) / actual for predicted, actual in pairs if actual]
-    helped = [e for e in traced if e["how"] in ("accepted", "corrected")]
+    helped = [e for e in traced if e["how"] in ("accepted", "corrected") and "kept" in e]
     redrawn = sum(e["length"] for e in helped)
     timed = [e for e in events if "seconds" in e]
     pace = sum(e["length"] for e in timed)
     spent = sum(e["seconds"] for e in timed)
-    left = asking.outline_left(now) if now.outlined.all() else None
+    left = None if asking.without_outline(now).any() else asking.outline_left(now)
     total = session._trainer.lessons.initial_steps
     return Progress(
         answers=len(events),

@@ -118,8 +118,11 @@ class Trainer:
         self._programs: dict[str, Callable] = {}
         self._kept, self._when = (-1, -1), time.monotonic()
 
-    def latest(self, events: int) -> tuple[Network, list[str]]:
-        """The newest network of the folder that can be read, and what was wrong with newer ones."""
+    def latest(self, events: int, *, held: bool) -> tuple[Network, list[str]]:
+        """The newest network of the folder that can be read, and what was wrong with newer ones.
+
+        Only who holds the session removes those; another process may be writing one.
+        """
         carried, notices = self._earlier is not None, list[str]()
         nothing = Network(
             learner=self._new_learner() if carried else None,
@@ -131,26 +134,29 @@ class Trainer:
         if not self._folder.exists():
             return nothing, notices
         like = (jax.eval_shape(self._new_learner), _counts(nothing))
-        while True:
-            saved = checkpoints.open_checkpoints(self._folder)
-            step = saved.latest_step()
+        reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
+        saved = reopen()
+        steps = sorted(saved.all_steps(), reverse=True)
+        saved.close()
+        for step in steps:
+            saved = reopen()  # as Orbax takes all for what the first one was
             try:
-                found = None if step is None else checkpoints.restore(saved, like)
+                found = checkpoints.restore(saved, like, step)
             except InputError as error:
                 notices.append(f"{error}; the network learns again what it misses")
-                shutil.rmtree(self._folder / str(step), ignore_errors=True)
+                if held:
+                    shutil.rmtree(self._folder / str(step), ignore_errors=True)
                 continue
             finally:
                 saved.close()
-            if found is None:
-                return nothing, notices
+            assert found is not None
             learner, counts = found[1]
-            steps, trained, through = (int(number) for number in counts)
+            done, trained, through = (int(number) for number in counts)
             # A ledger taken from an older copy has fewer events.
-            through = min(through, events)
-            network = Network(learner, steps, bool(trained), through, carried)
+            network = Network(learner, done, bool(trained), min(through, events), carried)
             self._kept = _mark(network)
             return network, notices
+        return nothing, notices
 
     def keep(self, network: Network, *, always: bool = False) -> None:
         """Writes a checkpoint, if it is time for one.

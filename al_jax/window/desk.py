@@ -124,7 +124,9 @@ class Desk:
         self._bind(viewer)
         begun = latest_draft(session.folder)
         if begun is None or not self.do("go", *begun):
-            self._show(core.next_question(session), chosen=False)
+            question = core.next_question(session)
+            self._show(question, chosen=False)
+            self.waiting = wait and _learns_first(session, question)
 
     def do(self, name: str, *arguments: Any) -> bool:
         """Calls a method by its name; what it refuses is said. Whether it was done."""
@@ -236,10 +238,11 @@ class Desk:
             section = event["section"]
             structure = self.session.images.names.index(event["structure"])
             traced = before.labels_of(section, self.session.images) == structure
-            by_proposal = event.get("how", "traced") != "traced"
+            by_proposal = event.get("how") in ("accepted", "corrected")
             draft = Draft(traced, by_proposal, event.get("seconds", 0.0))
             self._leave()
-            self._show(self._ask(section, structure), chosen=True, begun=draft)
+            begun = draft if traced.any() else None  # what was put off may have a draft
+            self._show(self._ask(section, structure), chosen=True, begun=begun)
         else:
             self._again()
         self.said = said
@@ -289,7 +292,8 @@ class Desk:
         """Another first and last section of a structure; the strokes stay."""
         event = core.set_range(self.session, structure, span)
         self._due = True
-        self._again()
+        if not self.waiting:
+            self._again()
         self.said = f"Changed: {told(event, self.session.images.sections)}"
 
     def begins_here(self) -> None:
@@ -333,7 +337,8 @@ class Desk:
             self.do("back")
             return True
         newer = self.question is None or self.session.network.through > self.question.network
-        if outcomes and newer and not (self._touched or self.chosen or held(self.layer).any()):
+        traced = self.question is not None and held(self.layer).any()
+        if outcomes and newer and not (self._touched or self.chosen or traced):
             self.do("back")  # nothing is traced yet: ask by what the network knows now
         return bool(outcomes)
 
@@ -408,7 +413,8 @@ class Desk:
         self.question, self.chosen, self.waiting = question, chosen, False
         self._sure, self._touched = None, False
         if question is None:
-            self.layer.editable = False
+            if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
+                self.layer.editable = False
             return
         n, c, folder = question.section, question.structure, self.session.folder
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
@@ -507,6 +513,11 @@ class Desk:
         if self._writing is not None and (error := self._writing.exception()) is not None:
             self.said = str(error)
         self._writing = None
+
+
+def _learns_first(session: Session, question: Question | None) -> bool:
+    """Whether the network has yet to learn from what was answered before the question."""
+    return question is not None and not question.example and core.behind(session) > 0
 
 
 def opening(session: Session) -> str:

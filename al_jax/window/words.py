@@ -1,13 +1,13 @@
 """What the window says in words, of an open session; no window is needed."""
 
-from al_jax.session import Progress, Session, behind
+from al_jax.session import Progress, Session, asking, behind
 from al_jax.window.desk import Desk, pair
 
 
 def without_outline(session: Session) -> list[str]:
-    """Structures of which no outline is known yet."""
-    known = session.annotations.outlined
-    return [name for name, one in zip(session.images.names, known, strict=True) if not one]
+    """Structures that may be there and of which no outline is known yet."""
+    missing = asking.without_outline(session.annotations)
+    return [name for name, one in zip(session.images.names, missing, strict=True) if one]
 
 
 def headline(desk: Desk) -> str:
@@ -25,7 +25,7 @@ def reasons(desk: Desk) -> str:
     question = desk.question
     if question is None or desk.waiting:
         return ""
-    why = question.why.partition(": ")[2]
+    why = question.why.removeprefix(f"{pair(question)}: ")
     lines = [why[:1].upper() + why[1:]]
     if question.runner_up is not None and not desk.chosen:
         lines.append(f"Next best: {question.runner_up}")
