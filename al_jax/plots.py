@@ -3,6 +3,7 @@
 Efforts and Dice are in %.
 """
 
+import itertools
 import os
 
 import numpy as np
@@ -300,9 +301,14 @@ def growth(
 
 
 def method_colours(order: tuple[str, ...], names: list[str]) -> dict[str, str]:
-    """A colour per name, the same in every picture: by its place in `order`, others after it."""
-    places = {name: i for i, name in enumerate([*order, *(n for n in names if n not in order)])}
-    return {name: LINES[places[name] % len(LINES)] for name in names}
+    """A colour per name, the same in every picture: by its place in `order`, others after it.
+
+    Where there are more names than colours all but the first one come again.
+    """
+    colours = itertools.chain(LINES, itertools.cycle(LINES[1:]))
+    everyone = [*order, *(name for name in names if name not in order)]
+    found = dict(zip(everyone, colours, strict=False))
+    return {name: found[name] for name in names}
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

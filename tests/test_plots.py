@@ -68,6 +68,8 @@ def test_one_stack_has_no_band(tmp_path):
 def test_colours_keep_to_their_method():
     assert {"two": canvas.LINES[1], "new": plots.LINES[2]} == COLOURS
     assert plots.method_colours(("one", "two"), ["two"])["two"] == COLOURS["two"]
+    many = plots.method_colours(("one",), [str(n) for n in range(20)])
+    assert canvas.LINES[0] not in many.values()  # it is the first one's alone
 
 
 @pytest.mark.filterwarnings("error")
