@@ -173,7 +173,7 @@ def test_a_section_has_another_size(refused):
         (["--strategies="], "--strategies is empty; use BDa, Da,"),
         (["--strategy=BDa"], "Unknown command line flag 'strategy'. Did you mean: strategies"),
         (["BDa"], "'BDa' is no flag; see --help"),
-        (["--network=huge"], "--network=huge: value should be one of <full|small>"),
+        (["--network=huge"], "--network=huge: value should be one of <full|full_without_fc|small>"),
         (["--field=rough"], "--field=rough: value should be one of"),
         (["--batch=0"], "--batch=0"),
         (["--devices=0"], "--devices=0"),

@@ -208,7 +208,7 @@ def test_encode_and_decode_are_the_whole():
 
 
 def test_unknown_network():
-    with pytest.raises(ValueError, match="'fcn' is not one of full, small"):
+    with pytest.raises(ValueError, match="'fcn' is not one of full, full_without_fc, small"):
         networks.make_network("fcn", 3)
 
 

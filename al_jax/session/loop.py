@@ -507,12 +507,12 @@ def _store(
         seconds = max(time.time() - question.asked, 0.0)
     with session._lock:
         before = session.annotations
-        events = []
+        events, later = list[Event](), list[Event]()
         clipped: dict[str, int] = {}
         old = _answer_of(session, section, structure)
         if old is not None:
             mask, clipped = _beside_others(session, section, structure, mask)
-            before = _as_before(session, old)
+            before, later = _around(session, old)
         if widen and not before.state.in_range[section, structure]:
             events.append(_range_event(session, structure, _widened(before, section, structure)))
             before = state_of.set_range(before, session.images, structure, tuple(events[0]["span"]))
@@ -534,6 +534,8 @@ def _store(
             event["how"] = "traced"
         after, report = state_of.answer(before, session.images, section, structure, mask, drawn)
         report = report._replace(clipped=report.clipped | clipped)
+        for following in later:
+            after = _apply(session, after, following)[0]
         predicted = asking.of_pair(
             before, session.network.dice, session.settings.config, section, structure
         )
@@ -547,19 +549,18 @@ def _store(
         event |= beside
         if old is not None:
             event["corrects"] = old
-        event = _add(session, [*events, event], after if old is None else None)[-1]
+        event = _add(session, [*events, event], after)[-1]
     return Stored(event, report, _said(session, event, report))
 
 
-def _as_before(session: Session, old: int) -> Annotations:
-    """What stands before the place that a correction of the answer `old` will have."""
-    place = {"event": "note", "number": len(session.events) + 1, "corrects": old}
-    now = session._empty
-    for event in ledger.standing([*session.events, place]):
-        if event is place:
-            break
+def _around(session: Session, old: int) -> tuple[Annotations, list[Event]]:
+    """What stands before the place that a correction of the answer `old` will have, and after."""
+    correction = {"event": "note", "number": len(session.events) + 1, "corrects": old}
+    standing = ledger.standing([*session.events, correction])
+    place, now = standing.index(correction), session._empty
+    for event in standing[:place]:
         now = _apply(session, now, event)[0]
-    return now
+    return now, standing[place + 1 :]
 
 
 def _beside_others(
@@ -651,7 +652,7 @@ def _add(
         number = len(session.events) + len(numbered) + 1
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         numbered.append({"number": number, "time": when} | event)
-    if after is None and any(e["event"] == "withdraw" or "corrects" in e for e in numbered):
+    if after is None and any(event["event"] == "withdraw" for event in numbered):
         after = replay(session, [*session.events, *numbered])
     elif after is None:
         after = session.annotations
