@@ -112,24 +112,10 @@ def answer(
     if not state.in_range[section, structure]:
         raise InputError(f"{where} is outside the range of '{name}'; widen its range first")
     mask, domain = np.asarray(mask), np.asarray(images.inside[section])
-    if mask.shape != domain.shape or mask.dtype != bool:
-        raise InputError(
-            f"{where}: the mask is {mask.dtype} of {list(mask.shape)}; give booleans of "
-            f"{list(domain.shape)}"
-        )
-    before = np.asarray(state.labels[section])
-    others = before[mask & domain & (before != UNLABELLED)]
-    counts = np.bincount(others, minlength=len(images.names))
-    clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
-    outside = int((mask & ~domain).sum())
-    pixels = int((mask & domain).sum()) - len(others)
-    if mask.any() and not pixels:
-        lost = [f"{count} px of '{other}'" for other, count in clipped.items()]
-        lost += [f"{outside} px beyond the image"] if outside else []
-        raise InputError(
-            f"{where}: nothing is left of the mask, which lies on {', '.join(lost)}; correct those "
-            "answers first, or give an empty mask if the structure is absent"
-        )
+    free, clipped, outside = clip(
+        images, section, structure, mask, np.asarray(state.labels[section])
+    )
+    pixels = int(free.sum())
     after, effort = _annotate(state, section, structure, mask, domain, length, drawn)
     if contradictions(after)[section]:
         raise InputError(
@@ -138,6 +124,44 @@ def answer(
             "structure that they show"
         )
     return after, Report(float(effort), pixels, clipped, outside)
+
+
+def clip(
+    images: Images, section: int, structure: int, mask: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, dict[str, int], int]:
+    """A mask without what other structures have and what lies beyond the image.
+
+    Args:
+      images: what is annotated.
+      section, structure: n and c.
+      mask: of the structure.
+      labels: [H, W] int16, what is traced on the section.
+
+    Returns:
+      The rest [H, W] bool, and how many pixels of each structure and beyond the image that was.
+
+    Raises:
+      InputError: the mask has another shape or dtype, or it has pixels but none of them is free.
+    """
+    where, domain = check_pair(images, section, structure), np.asarray(images.inside[section])
+    if mask.shape != domain.shape or mask.dtype != bool:
+        raise InputError(
+            f"{where}: the mask is {mask.dtype} of {list(mask.shape)}; give booleans of "
+            f"{list(domain.shape)}"
+        )
+    others = labels[mask & domain & (labels != UNLABELLED)]
+    counts = np.bincount(others, minlength=len(images.names))
+    clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
+    outside = int((mask & ~domain).sum())
+    free = mask & domain & (labels == UNLABELLED)
+    if mask.any() and not free.any():
+        lost = [f"{count} px of '{other}'" for other, count in clipped.items()]
+        lost += [f"{outside} px beyond the image"] if outside else []
+        raise InputError(
+            f"{where}: nothing is left of the mask, which lies on {', '.join(lost)}; correct those "
+            "answers first, or give an empty mask if the structure is absent"
+        )
+    return free, clipped, outside
 
 
 def describe(query: Suggestion, images: Images) -> list[str]:

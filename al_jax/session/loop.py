@@ -508,10 +508,12 @@ def _store(
     with session._lock:
         before = session.annotations
         events, later = list[Event](), list[Event]()
-        clipped: dict[str, int] = {}
+        clipped, outside = dict[str, int](), 0
         old = _answer_of(session, section, structure)
         if old is not None:
-            mask, clipped = _beside_others(session, section, structure, mask)
+            labels = before.labels_of(section, session.images)
+            others = np.where(labels == structure, UNLABELLED, labels)
+            mask, clipped, outside = answers.clip(session.images, section, structure, mask, others)
             before, later = _around(session, old)
         if widen and not before.state.in_range[section, structure]:
             events.append(_range_event(session, structure, _widened(before, section, structure)))
@@ -533,7 +535,8 @@ def _store(
         if not beside and how in ("accepted", "corrected"):  # of no proposal
             event["how"] = "traced"
         after, report = state_of.answer(before, session.images, section, structure, mask, drawn)
-        report = report._replace(clipped=report.clipped | clipped)
+        if old is not None:
+            report = report._replace(clipped=report.clipped | clipped, outside=outside)
         for following in later:
             after = _apply(session, after, following)[0]
         predicted = asking.of_pair(
@@ -561,29 +564,6 @@ def _around(session: Session, old: int) -> tuple[Annotations, list[Event]]:
     for event in standing[:place]:
         now = _apply(session, now, event)[0]
     return now, standing[place + 1 :]
-
-
-def _beside_others(
-    session: Session, section: int, structure: int, mask: np.ndarray
-) -> tuple[np.ndarray, dict[str, int]]:
-    """A correction without what other structures have now, and how many pixels of each that was.
-
-    Raises:
-      InputError: nothing is left of it.
-    """
-    images, labels = session.images, session.annotations.labels_of(section, session.images)
-    if mask.shape != labels.shape or mask.dtype != bool:
-        return mask, {}  # which is refused
-    taken = mask & (labels != UNLABELLED) & (labels != structure)
-    counts = np.bincount(labels[taken], minlength=images.num_classes)
-    clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
-    if mask.any() and not (mask & ~taken).any():
-        lost = ", ".join(f"{count} px of '{other}'" for other, count in clipped.items())
-        where = answers.check_pair(images, section, structure)
-        raise InputError(
-            f"{where}: nothing is left of the mask, which lies on {lost}; correct those first"
-        )
-    return mask & ~taken, clipped
 
 
 def _rest(
