@@ -17,6 +17,7 @@ import io
 import pathlib
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -153,7 +154,11 @@ def prepare(
     # Names and colours are static: with them each stack would have a program of its own.
     bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
     # A copy that becomes the task, which would be a second one else.
-    task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
+    copy = jax.tree.map(jnp.array, bare)
+    with warnings.catch_warnings():
+        # Where images are reduced their copy is no part of the task; it is freed all the same.
+        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+        task = _compiled(oracle.make_task)(copy, config=config, mesh=mesh)
     keys = simulation.make_keys(jax.random.key(seed))
     task = oracle.meet(keys.person, task.replace(known=known), config.person)
     task = place(task, task.mesh)

@@ -202,7 +202,8 @@ def agreement(
     pixels, inside = np.asarray(images.images[shown]), np.asarray(images.inside[shown])
     may = np.asarray(in_range)[shown]
     partial = partial_labels(init_state(jax.random.key(0), inside, may))
-    sections = make_sections(dataclasses.replace(images, images=pixels, inside=inside, sections=()))
+    looked_at = dataclasses.replace(images, images=pixels, inside=inside, sections=())
+    sections = make_sections(looked_at, recipe.training.largest)
     drawn = np.asarray(_outlines(params, sections, partial, recipe))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
     expected = sums / np.maximum(counts, 1)

@@ -133,9 +133,17 @@ class FCN(nn.Module):
         return tuple(pools[self.finest - 1 :])
 
     def decode(
-        self, pools: tuple[jax.Array, ...], size: tuple[int, int], key: jax.Array | None = None
+        self,
+        pools: tuple[jax.Array, ...],
+        size: tuple[int, int],
+        key: jax.Array | None = None,
+        *,
+        reduction: int = 1,
     ) -> jax.Array:
-        """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on."""
+        """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on.
+
+        `reduction` is that of the image they are of (`reduced`); `size` is the whole one's.
+        """
         x = pools[-1]
         if self.fc_features:
             keys = (None, None) if key is None else jax.random.split(key)
@@ -147,7 +155,7 @@ class FCN(nn.Module):
         x = self.score5(x)
         for block in range(4, self.finest - 1, -1):
             x = upsample(x, 2) + getattr(self, f"score{block}")(pools[block - self.finest])
-        x = upsample(x, 2**self.finest)
+        x = upsample(x, reduction * 2**self.finest)
         return x[:, : size[0], : size[1]]
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -220,6 +228,40 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
                 )
             replaced[layer][part] = jnp.asarray(weights[name], current.dtype)
     return replaced
+
+
+def reduction(size: tuple[int, ...], largest: int) -> int:
+    """The least whole factor by which no side of `size` (H, W) stays above `largest` pixels.
+
+    1 where `largest` is 0.
+
+    Example:
+      >>> reduction((600, 450), 320)
+      2
+    """
+    return -(-max(size) // largest) if largest else 1
+
+
+def reduced(image: jax.Array, factor: int) -> jax.Array:
+    """Means of blocks of `factor` x `factor` pixels: [H, W, K] -> [h, w, K] of the same dtype.
+
+    The last blocks are filled up with the image's border; h is H / `factor`, rounded up.
+    """
+    if factor == 1:
+        return image
+    height, width, channels = image.shape
+    image = jnp.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+    blocks = image.reshape(-(-height // factor), factor, -1, factor, channels)
+    mean = blocks.astype(jnp.float32).mean((1, 3))
+    whole = jnp.issubdtype(image.dtype, jnp.integer)
+    return (jnp.round(mean) if whole else mean).astype(image.dtype)
+
+
+def thinned(labels: jax.Array, factor: int) -> jax.Array:
+    """The middle pixels of the blocks of `reduced`: [H, W] -> [h, w]."""
+    height, width = labels.shape
+    padded = jnp.pad(labels, ((0, -height % factor), (0, -width % factor)), mode="edge")
+    return padded[factor // 2 :: factor, factor // 2 :: factor]
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ Class probabilities never exist for more than one section a device: a stack is r
 section to what the caller keeps of each.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,11 +16,11 @@ from jax.sharding import Mesh
 
 from al_jax import xla
 from al_jax.metrics import class_areas, dice
-from al_jax.networks import FCN, cast_params, network_input, normalise
+from al_jax.networks import cast_params, network_input, normalise, reduction
 from al_jax.posterior import class_entropy, class_posterior, segment
 from al_jax.stack import UNLABELLED
 from al_jax.state import PartialLabels
-from al_jax.training import Recipe, Sections
+from al_jax.training import Recipe, Sections, check_reduced
 
 
 class Prediction(struct.PyTreeNode):
@@ -63,13 +64,14 @@ def predict_section(
       entropy: whether Eq. 8 is needed.
       dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
     """
+    check_reduced(section, recipe.training.largest)
     network, labels, inside = recipe.network, partial.labels, section.inside
     pixels = normalise(section.images, section.low, section.high)
     x = network_input(pixels, recipe.training.convention)[None]
     params = cast_params(params, network)
     encoded = network.apply({"params": params}, x, method="encode")
     pools = cast(tuple[jax.Array, ...], encoded)
-    logits = network.apply({"params": params}, pools, labels.shape, method="decode")[0]
+    logits = _decode(params, pools, labels.shape, recipe)
 
     segmentation = segment(logits, labels, partial.compatible)
     probabilities = class_posterior(logits, labels, partial.compatible)
@@ -77,7 +79,7 @@ def predict_section(
     alone = segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
     spread = jnp.zeros(network.num_classes)
     if entropy and dropout_samples:
-        mean = dropout_posterior(key, params, pools, partial, network, dropout_samples)
+        mean = dropout_posterior(key, params, pools, partial, recipe, dropout_samples)
         spread = class_entropy(mean, inside)
     elif entropy:
         spread = class_entropy(probabilities, inside)
@@ -160,7 +162,7 @@ def dropout_posterior(
     params: chex.ArrayTree,
     pools: tuple[jax.Array, ...],
     partial: PartialLabels,
-    network: FCN,
+    recipe: Recipe,
     samples: int,
 ) -> jax.Array:
     """Eq. 9: the mean posterior [H, W, C] of one section over Monte Carlo dropout.
@@ -170,8 +172,21 @@ def dropout_posterior(
     size = partial.labels.shape
 
     def sample(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        logits = network.apply({"params": params}, pools, size, key, method="decode")[0]
+        logits = _decode(params, pools, size, recipe, key)
         return total + class_posterior(logits, partial.labels, partial.compatible), None
 
-    zero = jnp.zeros((*size, network.num_classes))
+    zero = jnp.zeros((*size, recipe.network.num_classes))
     return jax.lax.scan(sample, zero, jax.random.split(key, samples))[0] / samples
+
+
+def _decode(
+    params: chex.ArrayTree,
+    pools: tuple[jax.Array, ...],
+    size: tuple[int, ...],
+    recipe: Recipe,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """Logits [H, W, C] of a section of `size`, however far it was reduced for the network."""
+    factor = reduction(size, recipe.training.largest)
+    decode = functools.partial(recipe.network.apply, method="decode", reduction=factor)
+    return cast(jax.Array, decode({"params": params}, pools, size, key))[0]

@@ -1,5 +1,6 @@
 """A starting point from stacks that are labelled whole: one network, trained on all alike."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 from al_jax.boundary import shared_lengths
 from al_jax.experience import Experience, flat_weights
 from al_jax.learner import Lessons, first_rate
-from al_jax.metrics import presence
+from al_jax.metrics import class_areas, presence
+from al_jax.networks import reduced, reduction, thinned
 from al_jax.stack import UNLABELLED, InputError, Stack, make_images
 from al_jax.state import PartialLabels, ranges
 from al_jax.training import Sections, TrainState, make_sections, train
@@ -21,27 +23,47 @@ class Library(NamedTuple):
 
     Attributes:
       names: of the C classes.
-      sections: of all stacks, on the largest one's canvas.
+      sections: of all stacks, as the network sees them, on the largest one's canvas.
       labels: what is known of them: everything.
       stacks: [N] int32, which stack each section is of.
+      lengths: [2, C, C] float32, the sums and counts behind B over all sections, pixels of each
+        stack.
     """
 
     names: tuple[str, ...]
     sections: Sections
     labels: PartialLabels
     stacks: jax.Array
+    lengths: np.ndarray
 
 
-def make_library(stacks: Sequence[Stack]) -> Library:
+def make_library(stacks: Sequence[Stack], largest: int) -> Library:
     """Stacks of any sizes and class orders; a class is the same where its name is.
+
+    Args:
+      stacks: labelled whole.
+      largest: of `Training`, by which each stack is reduced, its labels too.
 
     Raises:
       InputError: some are grey and others in colour.
     """
     names = tuple(dict.fromkeys(name for stack in stacks for name in stack.names))
-    height, width = (max(stack.inside.shape[axis] for stack in stacks) for axis in (1, 2))
     if len({stack.images.shape[3] for stack in stacks}) > 1:
         raise InputError("some stacks are grey and others in colour; take those of one kind")
+
+    def seen(stack: Stack) -> tuple[np.ndarray, ...]:
+        """Images, domain and classes of a stack as the network sees them."""
+        factor = reduction(stack.inside.shape[1:], largest)
+        truth = np.where(stack.inside, _places(stack, names)[np.asarray(stack.truth)], UNLABELLED)
+        shrink = (reduced, thinned, thinned)
+        arrays = (stack.images, stack.inside, truth)
+        return tuple(
+            np.asarray(jax.lax.map(functools.partial(f, factor=factor), jnp.asarray(array)))
+            for f, array in zip(shrink, arrays, strict=True)
+        )
+
+    shown = [seen(stack) for stack in stacks]
+    height, width = (max(inside.shape[axis] for _, inside, _ in shown) for axis in (1, 2))
 
     def padded(array: np.ndarray, fill: int) -> np.ndarray:
         pads = [(0, 0), (0, height - array.shape[1]), (0, width - array.shape[2])]
@@ -49,15 +71,12 @@ def make_library(stacks: Sequence[Stack]) -> Library:
         return np.pad(np.asarray(array), pads, constant_values=fill)
 
     parts = []
-    for stack in stacks:
-        place = np.array([names.index(name) for name in stack.names], np.int16)
-        truth = np.where(stack.inside, place[np.asarray(stack.truth)], UNLABELLED)
-        there = np.zeros((stack.num_sections, len(names)), bool)
-        there[:, place] = np.asarray(presence(stack.truth, stack.inside, stack.num_classes))
+    for pixels, domain, truth in shown:
+        there = np.asarray(presence(truth, domain, len(names)))
         parts.append(
             (
-                padded(stack.images, 0),
-                padded(stack.inside, 0),
+                padded(pixels, 0),
+                padded(domain, 0),
                 padded(truth, UNLABELLED),
                 there,
                 np.asarray(ranges(there)),
@@ -67,7 +86,7 @@ def make_library(stacks: Sequence[Stack]) -> Library:
     owner = np.repeat(np.arange(len(stacks)), [stack.num_sections for stack in stacks])
     return Library(
         names=names,
-        sections=make_sections(make_images(images, names, inside)),
+        sections=make_sections(make_images(images, names, inside), 0),
         labels=PartialLabels(
             labels=jnp.asarray(truth),
             seen=jnp.asarray(there),
@@ -75,7 +94,28 @@ def make_library(stacks: Sequence[Stack]) -> Library:
             in_range=jnp.asarray(in_range),
         ),
         stacks=jnp.asarray(owner, jnp.int32),
+        lengths=np.sum([_lengths(stack, names) for stack in stacks], 0),
     )
+
+
+def _places(stack: Stack, names: Sequence[str]) -> np.ndarray:
+    """Where the classes of a stack are among `names`; int16."""
+    return np.array([names.index(name) for name in stack.names], np.int16)
+
+
+def _lengths(stack: Stack, names: Sequence[str]) -> np.ndarray:
+    """[2, C, C] float32, the sums and counts behind B over a stack's sections, pixels."""
+
+    def one(section: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        lengths = shared_lengths(*section, stack.num_classes)
+        there = class_areas(*section, stack.num_classes) > 0
+        pairs = there[:, None] & there[None, :]
+        return lengths * pairs, pairs.astype(jnp.float32)
+
+    found = jax.lax.map(one, (jnp.asarray(stack.truth), jnp.asarray(stack.inside)))
+    place, both = _places(stack, names), np.zeros((2, len(names), len(names)), np.float32)
+    both[:, place[:, None], place] = [np.asarray(x).sum(0) for x in found]
+    return both
 
 
 def pretrain(
@@ -101,20 +141,6 @@ def pretrain(
     )
 
 
-def library_lengths(library: Library) -> np.ndarray:
-    """[2, C, C] float32, the sums and counts behind B over all sections of a library, pixels."""
-    classes = len(library.names)
-
-    def one(section: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        labels, inside, there = section
-        lengths = shared_lengths(labels, inside, classes)
-        pairs = there[:, None] & there[None, :]
-        return lengths * pairs, pairs.astype(jnp.float32)
-
-    inputs = (library.labels.labels, library.sections.inside, library.labels.seen)
-    return np.stack([np.asarray(x).sum(0) for x in jax.lax.map(one, inputs)])
-
-
 def experience_from(
     train_state: TrainState, library: Library, dice: np.ndarray, network: str, convention: str
 ) -> Experience:
@@ -131,7 +157,7 @@ def experience_from(
         weights=flat_weights(train_state.params),
         network=network,
         convention=convention,
-        lengths=library_lengths(library),
+        lengths=library.lengths,
         offered=np.zeros((2, len(library.names)), np.float32),
         dice=np.asarray(dice, np.float32),
     )

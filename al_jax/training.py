@@ -19,7 +19,16 @@ from al_jax.augment import (
     sample_nearest,
 )
 from al_jax.losses import cross_entropy, partial_cross_entropy
-from al_jax.networks import FCN, init_params, intensity_range, network_input, normalise
+from al_jax.networks import (
+    FCN,
+    init_params,
+    intensity_range,
+    network_input,
+    normalise,
+    reduced,
+    reduction,
+    thinned,
+)
 from al_jax.stack import UNLABELLED, Images
 from al_jax.state import PartialLabels
 
@@ -32,7 +41,9 @@ class Training:
     """How the network is trained; hashable, so that it can be static under jit.
 
     Attributes:
-      crop, batch: pixels and number of the crops in a training step.
+      largest: the network sees sections with a longer side than so many pixels reduced by a whole
+        factor (`networks.reduction`), and what it says is made as large as they are; 0: never.
+      crop, batch: side, in pixels that the network sees, and number of the crops in a step.
       balanced: share of the crops that show a class drawn uniformly among the traced ones; the
         others show any place of any section.
       optimiser: 'adamw' (Loshchilov and Hutter, ICLR 2019) or 'sgd', with momentum.
@@ -43,6 +54,7 @@ class Training:
       augmentation: Table 1.
     """
 
+    largest: int = 400
     crop: int = 64
     batch: int = 16
     balanced: float = 1.0
@@ -87,9 +99,10 @@ class TrainState(struct.PyTreeNode):
 
 
 class Sections(struct.PyTreeNode):
-    """What the network sees of N sections: images [N, H, W, K], inside [N, H, W], low, high [N].
+    """What the network sees of N sections: images [N, h, w, K], inside [N, H, W], low, high [N].
 
-    Of one section, without the leading axis.
+    Images are reduced (h = H / `networks.reduction`, rounded up). Of one section, without the
+    leading axis.
     """
 
     images: jax.Array
@@ -107,12 +120,33 @@ class Batch(NamedTuple):
     compatible: jax.Array
 
 
-def make_sections(stack: Images) -> Sections:
-    """Images and their domains, with each section's intensity range."""
+def make_section(image: jax.Array, inside: jax.Array, largest: int) -> Sections:
+    """A section, reduced as of `Training.largest`, its domain and its intensity range."""
+    factor = reduction(inside.shape, largest)
+    image = reduced(image, factor)
+    low, high = intensity_range(image, thinned(inside, factor))
+    return Sections(images=image, inside=inside, low=low, high=high)
+
+
+def make_sections(stack: Images, largest: int = Training.largest) -> Sections:
+    """All sections of a stack, as `make_section` makes one."""
     images, inside = jnp.asarray(stack.images), jnp.asarray(stack.inside)
+    copied = reduction(inside.shape[1:], largest) > 1
+
+    def one(section: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        made = make_section(*section, largest)
+        return made.low, made.high, *([made.images] if copied else [])
+
     # Not under vmap, which would hold the whole stack as float32.
-    low, high = jax.lax.map(lambda x: intensity_range(*x), (images, inside))
-    return Sections(images=images, inside=inside, low=low, high=high)
+    low, high, *made = jax.lax.map(one, (images, inside))
+    return Sections(images=made[0] if copied else images, inside=inside, low=low, high=high)
+
+
+def check_reduced(section: Sections, largest: int) -> None:
+    """Refuses a section that was made for another `Training.largest`."""
+    factor = reduction(section.inside.shape, largest)
+    height, width = (-(-side // factor) for side in section.inside.shape)
+    chex.assert_shape(section.images, (height, width, None))
 
 
 def optimiser(setting: Training) -> optax.GradientTransformation:
@@ -136,19 +170,19 @@ def init_train_state(
     return TrainState(params=params, momentum=optimiser(recipe.training).init(params))
 
 
-def random_middle(key: jax.Array, size: tuple[int, ...], crop: int) -> jax.Array:
-    """The middle [2] (y, x) of a crop anywhere in a section of `size` (H, W)."""
-    low, high = _middles(size, crop)
+def random_middle(key: jax.Array, size: tuple[int, ...], side: int) -> jax.Array:
+    """The middle [2] (y, x) of a crop of `side` pixels anywhere in a section of `size` (H, W)."""
+    low, high = _middles(size, side)
     return low + jax.random.uniform(key, (2,)) * (high - low)
 
 
-def random_traced(key: jax.Array, partial: PartialLabels, crop: int) -> tuple[jax.Array, jax.Array]:
+def random_traced(key: jax.Array, partial: PartialLabels, side: int) -> tuple[jax.Array, jax.Array]:
     """A crop that shows a class drawn uniformly among the traced ones.
 
     Args:
       key: draws the class, one of the sections where it was traced, and one of its pixels there.
       partial: what was traced.
-      crop: side in pixels.
+      side: of the crop, pixels of the section.
 
     Returns:
       The section [] int32 and the crop's middle [2] (y, x): the pixel, or as near to it as the crop
@@ -160,13 +194,13 @@ def random_traced(key: jax.Array, partial: PartialLabels, crop: int) -> tuple[ja
     labels = partial.labels[section]
     pixel = _random_index(key_pixel, (labels == structure).ravel())
     place = jnp.stack(jnp.divmod(pixel, labels.shape[1]))
-    return section, jnp.clip(place, *_middles(labels.shape, crop))
+    return section, jnp.clip(place, *_middles(labels.shape, side))
 
 
-def _middles(size: tuple[int, ...], crop: int) -> tuple[jax.Array, jax.Array]:
+def _middles(size: tuple[int, ...], side: int) -> tuple[jax.Array, jax.Array]:
     """First and last middle of crops within a section, its own if it is smaller than a crop."""
-    room = jnp.maximum(jnp.array(size) - crop, 0)
-    low = jnp.minimum(jnp.full(2, crop), jnp.array(size)) / 2 - 0.5
+    room = jnp.maximum(jnp.array(size) - side, 0)
+    low = jnp.minimum(jnp.full(2, side), jnp.array(size)) / 2 - 0.5
     return low, low + room
 
 
@@ -183,15 +217,20 @@ def random_crop(
     middle: jax.Array,
     setting: Training,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One section about `middle` [2] (y, x), deformed.
+    """One section about `middle` [2] (y, x, pixels of `labels`), deformed.
 
     Returns:
       Network input [crop, crop, 3], labels and inside [crop, crop].
     """
     key_points, key_intensity = jax.random.split(key)
+    factor = reduction(labels.shape, setting.largest)
+    check_reduced(section, setting.largest)
+    first = (factor - 1) / 2  # the middle of the first block
+    middle = (middle - first) / factor
     points = random_points(key_points, middle, setting.crop, setting.augmentation)
     cropped = normalise(sample_bilinear(section.images, points), section.low, section.high)
     cropped = random_intensity(key_intensity, cropped, setting.augmentation)
+    points = factor * points + first
     return (
         network_input(cropped, setting.convention),
         sample_nearest(labels, points, UNLABELLED),
@@ -251,17 +290,20 @@ def random_batch(
     a stack drawn uniformly.
     """
 
+    size = partial.labels.shape[1:]
+    side = setting.crop * reduction(size, setting.largest)
+
     def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         own_key, n = inputs
         key_middle, key_share, key_traced, key_crop = jax.random.split(own_key, 4)
-        middle = random_middle(key_middle, partial.labels.shape[1:], setting.crop)
+        middle = random_middle(key_middle, size, side)
         if setting.balanced:
             among = partial
             if stacks is not None:
                 key_stack = jax.random.fold_in(key_share, 1)
                 own = stacks == jax.random.randint(key_stack, (), 0, stacks.max() + 1)
                 among = partial.replace(seen=partial.seen & own[:, None])
-            traced = random_traced(key_traced, among, setting.crop)
+            traced = random_traced(key_traced, among, side)
             balanced = (jax.random.uniform(key_share) < setting.balanced) & among.seen.any()
             n, middle = (jnp.where(balanced, *x) for x in zip(traced, (n, middle), strict=True))
         section = jax.tree.map(lambda leaf: leaf[n], sections)

@@ -83,8 +83,9 @@ def main() -> None:
     if not full_path(FLAGS.out).absolute().parent.is_dir():
         raise InputError(f"--out={FLAGS.out}: its folder does not exist; make it")
     stacks = {name: read_stack(path) for name, path in paths.items()}
-    library = pretraining.make_library([s for name, s in stacks.items() if name != judge])
-    config = simulate.read_config("plain", len(library.stacks))
+    earlier = [stack for name, stack in stacks.items() if name != judge]
+    config = simulate.read_config("plain", sum(stack.num_sections for stack in earlier))
+    library = pretraining.make_library(earlier, config.training.largest)
     lessons = simulation.lessons_for(len(library.names), config)
     keys = simulation.make_keys(jax.random.key(FLAGS.seed))
     train_state = init_train_state(keys.weights, lessons.recipe)

@@ -87,6 +87,9 @@ def define_config_flags() -> None:
     flags.DEFINE_float(
         "balanced", None, "Share of crops that show a class drawn among the traced ones.", 0, 1
     )
+    flags.DEFINE_integer(
+        "largest", None, "The network sees longer sections reduced to so many pixels; 0: never.", 0
+    )
     flags.DEFINE_integer("crop", None, "Side of a training crop, pixels.", 16, 2048)
     flags.DEFINE_integer("batch", None, "Crops in a training step.", 1)
     flags.DEFINE_float("clip", None, "Largest global norm of a gradient.", 1e-6)

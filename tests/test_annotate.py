@@ -361,13 +361,16 @@ def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
     return [(int(section), int(structure)) for section, structure in pairs]
 
 
-def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(folder):
-    judge = rehearse.Judge(ts.STACK, ts.CONFIG)
+@pytest.mark.parametrize("largest", [0, 20], ids=["whole", "reduced"])
+def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(folder, largest):
+    training = dataclasses.replace(ts.CONFIG.training, largest=largest)
+    config = dataclasses.replace(ts.CONFIG, training=training)
+    judge = rehearse.Judge(ts.STACK, config)
     rehearse.begin(folder / "start", judge, 1)
     shutil.copytree(folder / "start", folder / "late")
     with sessions.open_session(folder / "start") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
-    expected = simulated(folder, ts.CONFIG, 1)
+    expected = simulated(folder, config, 1)
     assert [tuple(pair) for pair in trace.pairs.tolist()] == expected
     assert len(expected) > 5
     with sessions.open_session(folder / "late") as session:

@@ -1,5 +1,6 @@
 """Random crops, against SciPy, by hand and by their distributions over many keys."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from al_jax import augment, training
+from al_jax import augment, networks, training
 from al_jax.augment import Augmentation
 
 CROP = 24
@@ -151,7 +152,8 @@ def _crop(setting):
     def one(key, images, labels, inside, low, high):
         section = training.Sections(images=images, inside=inside, low=low, high=high)
         key_middle, key_crop = jax.random.split(key)
-        middle = training.random_middle(key_middle, labels.shape, setting.crop)
+        side = setting.crop * networks.reduction(labels.shape, setting.largest)
+        middle = training.random_middle(key_middle, labels.shape, side)
         return training.random_crop(key_crop, section, labels, middle, setting)
 
     crop = quick(jax.vmap(one, in_axes=(0, None, None, None, None, None)))
@@ -178,6 +180,33 @@ def test_image_labels_and_inside_share_one_grid(axis, field):
     assert within.mean() > 0.9
     assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
     np.testing.assert_array_equal(inside, within & (labels > 20))
+
+
+@pytest.mark.parametrize("largest", [99, 66])
+def test_a_reduced_image_and_its_whole_labels_share_one_grid(largest):
+    # As above; means of blocks of a ramp are the ramp at their middles.
+    setting = dataclasses.replace(_plain(), largest=largest)
+    ramp = np.broadcast_to(np.arange(198.0)[:, None], (198, 180)).astype(np.float32)
+    section = training.make_section(ramp[..., None], ramp > 60, largest)
+    shrunk = -(-198 // largest)
+    assert section.images.shape == (198 // shrunk, 180 // shrunk, 1)
+    low, high = np.float32(0), np.float32(197)
+    arrays = section.images, ramp.astype(np.int16), section.inside, low, high
+    image, labels, inside = _crop(setting)(*arrays)
+    value = (image + 1) / 2 * 197
+    # Beyond the middle of the last block the image stays as it is there.
+    within = (labels > shrunk / 2) & (labels < 197 - shrunk / 2)
+    assert within.mean() > 0.6
+    assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
+    np.testing.assert_array_equal(inside, labels > 60)
+
+
+def test_a_section_that_was_made_otherwise_is_refused():
+    setting = dataclasses.replace(_plain(), largest=32)
+    image = np.zeros((64, 64, 1), np.float32)
+    arrays = image, np.zeros((64, 64), np.int16), np.ones((64, 64), bool)
+    with pytest.raises(AssertionError, match="shape"):
+        _crop(setting)(*arrays, np.float32(0), np.float32(1))
 
 
 def test_a_label_map_and_its_image_stay_aligned():

@@ -157,7 +157,7 @@ def test_several_add_up_their_outlines_of_the_first_ones_classes():
 
 
 def _library():
-    return pretraining.make_library([tiny.stack(1), tiny.stack(2)])
+    return pretraining.make_library([tiny.stack(1), tiny.stack(2)], 0)
 
 
 @functools.cache
@@ -183,7 +183,7 @@ def test_a_library_is_its_stacks_by_class_name():
         ("background", "inner"),
         other.inside[:3, :36, :40],
     )
-    library = pretraining.make_library([one, smaller])
+    library = pretraining.make_library([one, smaller], 0)
     assert library.names == one.names and library.sections.images.shape == (9, 40, 48, 1)
     np.testing.assert_array_equal(library.stacks, [0] * 6 + [1] * 3)
     inner = np.asarray(library.labels.labels[6:]) == 3
@@ -192,7 +192,7 @@ def test_a_library_is_its_stacks_by_class_name():
     )
     assert not library.sections.inside[6:, 36:].any() and not library.labels.seen[6:, 1].any()
     # B of the whole library is that of annotating everything.
-    alone = pretraining.library_lengths(pretraining.make_library([one]))
+    alone = pretraining.make_library([one], 0).lengths
     task = oracle.make_task(one, CONFIG)
     traced = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
     answer = jax.jit(oracle.true_answer)
@@ -202,11 +202,28 @@ def test_a_library_is_its_stacks_by_class_name():
     np.testing.assert_allclose(np.diagonal(alone[0]).sum() / 2, task.total, rtol=0.2)
 
 
+def test_a_library_is_reduced_stack_by_stack():
+    one, other = tiny.stack(1), tiny.stack(2)
+    smaller = make_stack(
+        other.images[:, :20, :20], other.truth[:, :20, :20], other.names, other.inside[:, :20, :20]
+    )
+    whole, library = (pretraining.make_library([one, smaller], largest) for largest in (0, 20))
+    assert library.sections.images.shape == (12, 20, 20, 1)
+    assert library.labels.labels.shape == library.sections.inside.shape == (12, 20, 20)
+    np.testing.assert_array_equal(library.labels.labels[6:], whole.labels.labels[6:, :20, :20])
+    sixth = np.asarray(one.truth[5])[1::3, 1::3]
+    shown = np.asarray(one.inside[5])[1::3, 1::3]
+    rows = len(sixth)  # a border of 40 / 3 rows stands in the last block
+    found = np.asarray(library.labels.labels[5, :rows, :16])
+    np.testing.assert_array_equal(found, np.where(shown, sixth, UNLABELLED))
+    np.testing.assert_array_equal(library.lengths, whole.lengths)
+
+
 def test_stacks_count_alike_however_long_they_are():
     """Of crops about traced pixels as many are of a stack of two sections as of one of six."""
     one = tiny.stack(1)
     short = make_stack(one.images[:2], one.truth[:2], one.names, one.inside[:2])
-    library = pretraining.make_library([one, short])
+    library = pretraining.make_library([one, short], 0)
     from al_jax.training import random_batch
 
     setting = dataclasses.replace(TRAINING, balanced=1.0, batch=400)

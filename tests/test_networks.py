@@ -47,6 +47,58 @@ def test_max_pool_is_a_block_maximum(shape):
     np.testing.assert_array_equal(gradient, x == largest)
 
 
+def test_by_how_much_a_section_is_reduced():
+    assert [networks.reduction(size, 320) for size in ((256, 320), (321, 20), (20, 641))] == [
+        1,
+        2,
+        3,
+    ]
+    assert networks.reduction((9999, 1), 0) == 1
+
+
+def test_reduced_by_hand():
+    image = np.array([[0, 2, 9], [4, 4, 8], [6, 1, 7]], np.uint8)[..., None]
+    found = networks.reduced(image, 2)
+    assert found.dtype == jnp.uint8
+    # Means of four pixels, of which the last row and column stand twice: 2.5 goes to the even one.
+    np.testing.assert_array_equal(found[..., 0], [[2, 8], [4, 7]])
+    np.testing.assert_array_equal(networks.thinned(image[..., 0], 2), [[4, 8], [1, 7]])
+    assert networks.reduced(image, 1) is image
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_reduced_is_the_mean_of_blocks(factor):
+    image = np.random.default_rng(3).normal(size=(6, 12, 3)).astype(np.float32)
+    expected = block_reduce(image, (factor, factor, 1), np.mean)
+    np.testing.assert_allclose(networks.reduced(image, factor), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", [2, 3])
+def test_what_is_said_of_a_reduced_image_lies_where_its_pixels_do(reduction):
+    """Decoding alone, of scores that are a ramp: [h / 4] places of the finest layer, made whole."""
+    network = networks.FCN(1, width=1 / 8, fc_features=0, finest=2)
+    height, width = 32 * reduction - 1, 32 * reduction
+    pools = tuple(jnp.zeros((1, 32 // 2**n, 32 // 2**n, f)) for n, f in ((2, 16), (3, 32)))
+    pools += tuple(jnp.zeros((1, 32 // 2**n, 32 // 2**n, 64)) for n in (4, 5))
+    ramp = jnp.arange(8.0)[None, :, None, None] * jnp.ones((1, 8, 8, 16)) / 16
+    scores = {"kernel": jnp.ones((1, 1, 16, 1)), "bias": jnp.zeros(1)}
+    params = {
+        f"score{n}": {"kernel": jnp.zeros((1, 1, f, 1)), "bias": jnp.zeros(1)}
+        for n, f in ((3, 32), (4, 64), (5, 64))
+    } | {"score2": scores}
+    found = network.apply(
+        {"params": params},
+        (ramp, *pools[1:]),
+        (height, width),
+        method="decode",
+        reduction=reduction,
+    )
+    assert found.shape == (1, height, width, 1)
+    expected = (np.arange(height) + 0.5) / (4 * reduction) - 0.5
+    inner = (expected > 0) & (expected < 7)
+    np.testing.assert_allclose(found[0, inner, 5, 0], expected[inner], atol=1e-5)
+
+
 def test_upsample_by_hand():
     x = jnp.array([0.0, 4.0, 8.0]).reshape(1, 1, 3, 1)
     found = networks.upsample(x, 2)

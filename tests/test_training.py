@@ -73,7 +73,7 @@ def test_each_section_has_the_range_of_its_own_inside():
     # Darkest and brightest lie outside, by turns in the other section.
     images = np.array([[[[0], [20], [40]]], [[[200], [250], [90]]]], np.uint8)
     inside = np.array([[[False, True, True]], [[True, False, True]]])
-    sections = training.make_sections(make_images(images, ("background", "a"), inside))
+    sections = training.make_sections(make_images(images, ("background", "a"), inside), 0)
     np.testing.assert_array_equal(sections.low, [20, 90])
     np.testing.assert_array_equal(sections.high, [40, 200])
     np.testing.assert_array_equal(sections.images, images)

@@ -45,7 +45,7 @@ def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
         compatible=jnp.asarray(compatible),
         in_range=jnp.asarray(in_range),
     )
-    return make_sections(make_images(whole.images[:count], whole.names, inside)), partial, truth
+    return make_sections(make_images(whole.images[:count], whole.names, inside), 0), partial, truth
 
 
 def weights(network: nn.Module, seed: int = 0, heads: bool = False):
@@ -88,9 +88,9 @@ class Pixelwise(nn.Module):
         """[B, H, W, 3] -> one hidden layer."""
         return (nn.relu(self.hidden(x)),)
 
-    def decode(self, pools, size, key=None):
+    def decode(self, pools, size, key=None, reduction=1):
         """Logits [B, H, W, C]; `key` switches dropout on."""
-        x = pools[-1]
+        x = jnp.repeat(jnp.repeat(pools[-1], reduction, 1), reduction, 2)[:, : size[0], : size[1]]
         assert x.shape[1:3] == size
         if key is not None:
             x = jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.networks import intensity_range
 from al_jax.oracle import Config
 from al_jax.prediction import Prediction, predict_section
 from al_jax.session.annotations import Annotations, alone_on
@@ -27,7 +26,7 @@ from al_jax.strategies import (
     relative_length,
     suggestions,
 )
-from al_jax.training import Recipe, Sections
+from al_jax.training import Recipe, make_section
 
 RULE = "SDr"
 """What asks: of `STRATEGIES` the one that needs the least effort of those that know no truth."""
@@ -123,8 +122,7 @@ def _outline_left(state: ALState) -> jax.Array:
 def _look(
     params: chex.ArrayTree, image: jax.Array, inside: jax.Array, state: ALState, recipe: Recipe
 ) -> Prediction:
-    low, high = intensity_range(image, inside)
-    section = Sections(images=image, inside=inside, low=low, high=high)
+    section = make_section(image, inside, recipe.training.largest)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, recipe)

@@ -241,7 +241,8 @@ class Trainer:
     def _inputs(self, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
         if self._sections is None:
-            self._sections = jax.block_until_ready(make_sections(_aliased(self._images)))
+            sections = make_sections(_aliased(self._images), self.config.training.largest)
+            self._sections = jax.block_until_ready(sections)
             forget_pages(self._images)
             self._labels = jnp.full(self._images.inside.shape, UNLABELLED, jnp.int16)
         for section in self._copied.keys() | now.labels.keys():
