@@ -17,7 +17,6 @@ import io
 import pathlib
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,7 +35,7 @@ from al_jax.oracle import Config, Task
 from al_jax.simulation import Keys, Record, Run
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState
-from al_jax.training import TrainState
+from al_jax.training import TrainState, reduce_sections, suited_reduction, traced_extent
 from al_jax.xla import compiler_options
 
 QUERIES = 4  # in one scan, between two looks at progress
@@ -154,17 +153,28 @@ def prepare(
     # Names and colours are static: with them each stack would have a program of its own.
     bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
     # A copy that becomes the task, which would be a second one else.
-    copy = jax.tree.map(jnp.array, bare)
-    with warnings.catch_warnings():
-        # Where images are reduced their copy is no part of the task; it is freed all the same.
-        warnings.filterwarnings("ignore", "Some donated buffers were not usable")
-        task = _compiled(oracle.make_task)(copy, config=config, mesh=mesh)
+    task = _compiled(oracle.make_task)(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
     keys = simulation.make_keys(jax.random.key(seed))
     task = oracle.meet(keys.person, task.replace(known=known), config.person)
     task = place(task, task.mesh)
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
-    return Prepared(keys, task, _compiled(oracle.start)(keys.start, task, config=config))
+    state = _compiled(oracle.start)(keys.start, task, config=config)
+    factor = config.training.reduction
+    if not factor and known is not None:
+        factor = known.reduction
+    elif not factor:
+        factor = suited_reduction(*_traced_extent(state))
+    if factor > 1:
+        reduce = jax.jit(reduce_sections, static_argnames="factor")
+        task = task.replace(sections=reduce(task.sections, factor=factor))
+    return Prepared(keys, task, state)
+
+
+@jax.jit
+def _traced_extent(state: ALState) -> tuple[jax.Array, jax.Array]:
+    extent = functools.partial(traced_extent, num_classes=state.seen.shape[1])
+    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(extent, state.labels))
 
 
 def ceiling(prepared: Prepared, config: Config) -> float:

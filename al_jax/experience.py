@@ -24,7 +24,7 @@ from al_jax.networks import init_params
 from al_jax.prediction import Prediction, predict
 from al_jax.stack import Images, InputError, evenly_spaced
 from al_jax.state import ALState, PartialLabels, init_state, partial_labels
-from al_jax.training import Recipe, Sections, make_sections
+from al_jax.training import Recipe, Sections, make_sections, reduce_sections
 
 SECTIONS = 3.0
 """So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
@@ -52,6 +52,7 @@ class Experience(NamedTuple):
       weights: of the network, by layer and part with a `/` between.
       network: a key of `networks.NETWORKS`.
       convention: of `networks.network_input`.
+      reduction: by how much sections are reduced for it.
       lengths: [2, C, C] float32, sums and counts behind B, pixels.
       offered: [2, C] float32, as of `state.ALState`.
       dice: [C] float32, of the network's drawings of what had not been traced; NaN: not known.
@@ -61,6 +62,7 @@ class Experience(NamedTuple):
     weights: Mapping[str, np.ndarray]
     network: str
     convention: str
+    reduction: int
     lengths: np.ndarray
     offered: np.ndarray
     dice: np.ndarray
@@ -73,15 +75,22 @@ class Known(struct.PyTreeNode):
       lengths: [2, C, C] float32, sums and counts behind B, of at most `SECTIONS` each.
       offered: [2, C] float32, pixels of at most `SECTIONS` outlines.
       dice: [C] float32, NaN where it is not known.
+      reduction: of sections for its network, static.
     """
 
     lengths: jax.Array
     offered: jax.Array
     dice: jax.Array
+    reduction: int = struct.field(pytree_node=False, default=1)
 
 
 def experience_of(
-    state: ALState, learner: Learner, names: Sequence[str], network: str, convention: str
+    state: ALState,
+    learner: Learner,
+    names: Sequence[str],
+    network: str,
+    convention: str,
+    reduction: int,
 ) -> Experience:
     """What a run or a session has taught, for the next one.
 
@@ -89,12 +98,14 @@ def experience_of(
       state, learner: at its end.
       names: of its classes.
       network, convention: of its settings.
+      reduction: of its sections (`training.Sections`).
     """
     return Experience(
         names=tuple(names),
         weights=flat_weights(learner.train.params),
         network=network,
         convention=convention,
+        reduction=reduction,
         lengths=np.stack([state.length_sum, state.length_count]),
         offered=np.asarray(state.offered),
         dice=np.where(np.diagonal(state.length_count) > 0, learner.dice[0], np.nan),
@@ -121,6 +132,7 @@ def fit_to(experience: Experience, names: Sequence[str]) -> Known:
         lengths=jnp.asarray(np.stack([mean * bounded, bounded]), jnp.float32),
         offered=jnp.asarray(offered, jnp.float32),
         dice=jnp.asarray(dice, jnp.float32),
+        reduction=experience.reduction,
     )
 
 
@@ -203,7 +215,8 @@ def agreement(
     may = np.asarray(in_range)[shown]
     partial = partial_labels(init_state(jax.random.key(0), inside, may))
     looked_at = dataclasses.replace(images, images=pixels, inside=inside, sections=())
-    sections = make_sections(looked_at, recipe.training.largest)
+    factor = recipe.training.reduction or experience.reduction
+    sections = reduce_sections(make_sections(looked_at), factor)
     drawn = np.asarray(_outlines(params, sections, partial, recipe))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
     expected = sums / np.maximum(counts, 1)
@@ -266,6 +279,7 @@ def read_experience(path: str | os.PathLike) -> Experience:
         arrays = dict(archive)
     prefix = "weights/"
     weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    arrays.setdefault("reduction", np.array(1))  # as it was in older files
     missing = set(Experience._fields) - {"weights"} - set(arrays)
     if missing or not weights:
         raise InputError(f"{path}: holds no experience of an earlier stack; name one")
@@ -284,6 +298,7 @@ def read_experience(path: str | os.PathLike) -> Experience:
         weights=weights,
         network=str(arrays["network"]),
         convention=str(arrays["convention"]),
+        reduction=max(int(arrays["reduction"]), 1),
         lengths=arrays["lengths"],
         offered=arrays["offered"],
         dice=arrays["dice"],

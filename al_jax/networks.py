@@ -230,18 +230,6 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
     return replaced
 
 
-def reduction(size: tuple[int, ...], largest: int) -> int:
-    """The least whole factor by which no side of `size` (H, W) stays above `largest` pixels.
-
-    1 where `largest` is 0.
-
-    Example:
-      >>> reduction((600, 450), 320)
-      2
-    """
-    return -(-max(size) // largest) if largest else 1
-
-
 def reduced(image: jax.Array, factor: int) -> jax.Array:
     """Means of blocks of `factor` x `factor` pixels: [H, W, K] -> [h, w, K] of the same dtype.
 

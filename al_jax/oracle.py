@@ -128,7 +128,7 @@ def preset(name: str, num_sections: int) -> Config:
         return DEFAULT
     if name != "paper":
         raise ValueError(f"preset '{name}' is not one of {', '.join(PRESETS)}")
-    training = Training(largest=0, crop=128, batch=8, balanced=0.0, optimiser="sgd")
+    training = Training(reduction=1, crop=128, batch=8, balanced=0.0, optimiser="sgd")
     epoch = steps_per_epoch(num_sections, training.batch)
     return Config(
         network="full",
@@ -190,7 +190,7 @@ def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
         lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
     )
     return Task(
-        sections=make_sections(stack, config.training.largest),
+        sections=make_sections(stack),
         truth=stack.truth,
         present=presence(stack.truth, stack.inside, len(stack.names)),
         total=lengths.sum(),

@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 
 from al_jax import xla
 from al_jax.metrics import class_areas, dice
-from al_jax.networks import cast_params, network_input, normalise, reduction
+from al_jax.networks import FCN, cast_params, network_input, normalise
 from al_jax.posterior import class_entropy, class_posterior, segment
 from al_jax.stack import UNLABELLED
 from al_jax.state import PartialLabels
-from al_jax.training import Recipe, Sections, check_reduced
+from al_jax.training import Recipe, Sections
 
 
 class Prediction(struct.PyTreeNode):
@@ -64,14 +64,14 @@ def predict_section(
       entropy: whether Eq. 8 is needed.
       dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
     """
-    check_reduced(section, recipe.training.largest)
     network, labels, inside = recipe.network, partial.labels, section.inside
     pixels = normalise(section.images, section.low, section.high)
     x = network_input(pixels, recipe.training.convention)[None]
     params = cast_params(params, network)
     encoded = network.apply({"params": params}, x, method="encode")
     pools = cast(tuple[jax.Array, ...], encoded)
-    logits = _decode(params, pools, labels.shape, recipe)
+    decode = functools.partial(_decode, params, pools, labels.shape, network, section.reduction)
+    logits = decode()
 
     segmentation = segment(logits, labels, partial.compatible)
     probabilities = class_posterior(logits, labels, partial.compatible)
@@ -79,7 +79,7 @@ def predict_section(
     alone = segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
     spread = jnp.zeros(network.num_classes)
     if entropy and dropout_samples:
-        mean = dropout_posterior(key, params, pools, partial, recipe, dropout_samples)
+        mean = dropout_posterior(key, decode, partial, dropout_samples)
         spread = class_entropy(mean, inside)
     elif entropy:
         spread = class_entropy(probabilities, inside)
@@ -158,24 +158,23 @@ def predict(
 
 
 def dropout_posterior(
-    key: jax.Array,
-    params: chex.ArrayTree,
-    pools: tuple[jax.Array, ...],
-    partial: PartialLabels,
-    recipe: Recipe,
-    samples: int,
+    key: jax.Array, decode: Callable[[jax.Array], jax.Array], partial: PartialLabels, samples: int
 ) -> jax.Array:
     """Eq. 9: the mean posterior [H, W, C] of one section over Monte Carlo dropout.
 
-    Dropout acts behind pool5, so the 13 convolutions (`pools`, of a batch of one) are shared.
+    Dropout acts behind pool5, so the 13 convolutions are shared.
+
+    Args:
+      key: draws the dropout.
+      decode: a key to the logits [H, W, C] that its dropout leaves.
+      partial: what was traced on the section.
+      samples: S.
     """
-    size = partial.labels.shape
 
     def sample(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        logits = _decode(params, pools, size, recipe, key)
-        return total + class_posterior(logits, partial.labels, partial.compatible), None
+        return total + class_posterior(decode(key), partial.labels, partial.compatible), None
 
-    zero = jnp.zeros((*size, recipe.network.num_classes))
+    zero = jnp.zeros((*partial.labels.shape, partial.compatible.shape[-1]))
     return jax.lax.scan(sample, zero, jax.random.split(key, samples))[0] / samples
 
 
@@ -183,10 +182,10 @@ def _decode(
     params: chex.ArrayTree,
     pools: tuple[jax.Array, ...],
     size: tuple[int, ...],
-    recipe: Recipe,
+    network: FCN,
+    reduction: int,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Logits [H, W, C] of a section of `size`, however far it was reduced for the network."""
-    factor = reduction(size, recipe.training.largest)
-    decode = functools.partial(recipe.network.apply, method="decode", reduction=factor)
+    """Logits [H, W, C] of a section of `size` that the network saw reduced."""
+    decode = functools.partial(network.apply, method="decode", reduction=reduction)
     return cast(jax.Array, decode({"params": params}, pools, size, key))[0]

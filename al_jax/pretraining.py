@@ -12,10 +12,17 @@ from al_jax.boundary import shared_lengths
 from al_jax.experience import Experience, flat_weights
 from al_jax.learner import Lessons, first_rate
 from al_jax.metrics import class_areas, presence
-from al_jax.networks import reduced, reduction, thinned
+from al_jax.networks import reduced, thinned
 from al_jax.stack import UNLABELLED, InputError, Stack, make_images
 from al_jax.state import PartialLabels, ranges
-from al_jax.training import Sections, TrainState, make_sections, train
+from al_jax.training import (
+    Sections,
+    TrainState,
+    make_sections,
+    suited_reduction,
+    traced_extent,
+    train,
+)
 
 
 class Library(NamedTuple):
@@ -28,6 +35,7 @@ class Library(NamedTuple):
       stacks: [N] int32, which stack each section is of.
       lengths: [2, C, C] float32, the sums and counts behind B over all sections, pixels of each
         stack.
+      reduction: of the stacks, their median.
     """
 
     names: tuple[str, ...]
@@ -35,14 +43,15 @@ class Library(NamedTuple):
     labels: PartialLabels
     stacks: jax.Array
     lengths: np.ndarray
+    reduction: int
 
 
-def make_library(stacks: Sequence[Stack], largest: int) -> Library:
+def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
     """Stacks of any sizes and class orders; a class is the same where its name is.
 
     Args:
       stacks: labelled whole.
-      largest: of `Training`, by which each stack is reduced, its labels too.
+      reduction: of `Training`: 0 is what suits each stack's structures. Labels are reduced too.
 
     Raises:
       InputError: some are grey and others in colour.
@@ -51,9 +60,10 @@ def make_library(stacks: Sequence[Stack], largest: int) -> Library:
     if len({stack.images.shape[3] for stack in stacks}) > 1:
         raise InputError("some stacks are grey and others in colour; take those of one kind")
 
-    def seen(stack: Stack) -> tuple[np.ndarray, ...]:
+    factors = [reduction or _suited_reduction(stack) for stack in stacks]
+
+    def seen(stack: Stack, factor: int) -> tuple[np.ndarray, ...]:
         """Images, domain and classes of a stack as the network sees them."""
-        factor = reduction(stack.inside.shape[1:], largest)
         truth = np.where(stack.inside, _places(stack, names)[np.asarray(stack.truth)], UNLABELLED)
         shrink = (reduced, thinned, thinned)
         arrays = (stack.images, stack.inside, truth)
@@ -62,7 +72,7 @@ def make_library(stacks: Sequence[Stack], largest: int) -> Library:
             for f, array in zip(shrink, arrays, strict=True)
         )
 
-    shown = [seen(stack) for stack in stacks]
+    shown = [seen(stack, factor) for stack, factor in zip(stacks, factors, strict=True)]
     height, width = (max(inside.shape[axis] for _, inside, _ in shown) for axis in (1, 2))
 
     def padded(array: np.ndarray, fill: int) -> np.ndarray:
@@ -86,7 +96,7 @@ def make_library(stacks: Sequence[Stack], largest: int) -> Library:
     owner = np.repeat(np.arange(len(stacks)), [stack.num_sections for stack in stacks])
     return Library(
         names=names,
-        sections=make_sections(make_images(images, names, inside), 0),
+        sections=make_sections(make_images(images, names, inside)),
         labels=PartialLabels(
             labels=jnp.asarray(truth),
             seen=jnp.asarray(there),
@@ -95,12 +105,19 @@ def make_library(stacks: Sequence[Stack], largest: int) -> Library:
         ),
         stacks=jnp.asarray(owner, jnp.int32),
         lengths=np.sum([_lengths(stack, names) for stack in stacks], 0),
+        reduction=int(np.median(factors)),
     )
 
 
 def _places(stack: Stack, names: Sequence[str]) -> np.ndarray:
     """Where the classes of a stack are among `names`; int16."""
     return np.array([names.index(name) for name in stack.names], np.int16)
+
+
+def _suited_reduction(stack: Stack) -> int:
+    labels = np.where(stack.inside, stack.truth, UNLABELLED)
+    extent = functools.partial(traced_extent, num_classes=stack.num_classes)
+    return suited_reduction(*(x.sum(0) for x in jax.lax.map(extent, jnp.asarray(labels))))
 
 
 def _lengths(stack: Stack, names: Sequence[str]) -> np.ndarray:
@@ -157,6 +174,7 @@ def experience_from(
         weights=flat_weights(train_state.params),
         network=network,
         convention=convention,
+        reduction=library.reduction,
         lengths=library.lengths,
         offered=np.zeros((2, len(library.names)), np.float32),
         dice=np.asarray(dice, np.float32),

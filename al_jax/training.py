@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -18,7 +19,9 @@ from al_jax.augment import (
     sample_bilinear,
     sample_nearest,
 )
+from al_jax.boundary import shared_lengths
 from al_jax.losses import cross_entropy, partial_cross_entropy
+from al_jax.metrics import class_areas
 from al_jax.networks import (
     FCN,
     init_params,
@@ -26,7 +29,6 @@ from al_jax.networks import (
     network_input,
     normalise,
     reduced,
-    reduction,
     thinned,
 )
 from al_jax.stack import UNLABELLED, Images
@@ -35,14 +37,18 @@ from al_jax.state import PartialLabels
 LOSSES = ("partial", "labelled")
 OPTIMISERS = ("adamw", "sgd")
 
+WIDTH = 14.0
+"""So wide, in pixels that the network sees, is a structure that it learns well."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
     """How the network is trained; hashable, so that it can be static under jit.
 
     Attributes:
-      largest: the network sees sections with a longer side than so many pixels reduced by a whole
-        factor (`networks.reduction`), and what it says is made as large as they are; 0: never.
+      reduction: by what whole factor the network sees sections reduced, of which what it says is
+        made whole again; 0: by as much as suits what was traced before its first training
+        (`suited_reduction`).
       crop, batch: side, in pixels that the network sees, and number of the crops in a step.
       balanced: share of the crops that show a class drawn uniformly among the traced ones; the
         others show any place of any section.
@@ -54,7 +60,7 @@ class Training:
       augmentation: Table 1.
     """
 
-    largest: int = 400
+    reduction: int = 0
     crop: int = 64
     batch: int = 16
     balanced: float = 1.0
@@ -101,14 +107,15 @@ class TrainState(struct.PyTreeNode):
 class Sections(struct.PyTreeNode):
     """What the network sees of N sections: images [N, h, w, K], inside [N, H, W], low, high [N].
 
-    Images are reduced (h = H / `networks.reduction`, rounded up). Of one section, without the
-    leading axis.
+    Images are reduced by the factor `reduction`, static (h = H / `reduction`, rounded up). Of one
+    section, without the leading axis.
     """
 
     images: jax.Array
     inside: jax.Array
     low: jax.Array
     high: jax.Array
+    reduction: int = struct.field(pytree_node=False, default=1)
 
 
 class Batch(NamedTuple):
@@ -120,33 +127,58 @@ class Batch(NamedTuple):
     compatible: jax.Array
 
 
-def make_section(image: jax.Array, inside: jax.Array, largest: int) -> Sections:
-    """A section, reduced as of `Training.largest`, its domain and its intensity range."""
-    factor = reduction(inside.shape, largest)
-    image = reduced(image, factor)
-    low, high = intensity_range(image, thinned(inside, factor))
-    return Sections(images=image, inside=inside, low=low, high=high)
-
-
-def make_sections(stack: Images, largest: int = Training.largest) -> Sections:
-    """All sections of a stack, as `make_section` makes one."""
+def make_sections(stack: Images) -> Sections:
+    """Images and their domains, with each section's intensity range."""
     images, inside = jnp.asarray(stack.images), jnp.asarray(stack.inside)
-    copied = reduction(inside.shape[1:], largest) > 1
-
-    def one(section: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        made = make_section(*section, largest)
-        return made.low, made.high, *([made.images] if copied else [])
-
     # Not under vmap, which would hold the whole stack as float32.
-    low, high, *made = jax.lax.map(one, (images, inside))
-    return Sections(images=made[0] if copied else images, inside=inside, low=low, high=high)
+    low, high = jax.lax.map(lambda x: intensity_range(*x), (images, inside))
+    return Sections(images=images, inside=inside, low=low, high=high)
 
 
-def check_reduced(section: Sections, largest: int) -> None:
-    """Refuses a section that was made for another `Training.largest`."""
-    factor = reduction(section.inside.shape, largest)
-    height, width = (-(-side // factor) for side in section.inside.shape)
-    chex.assert_shape(section.images, (height, width, None))
+def reduce_section(section: Sections, factor: int) -> Sections:
+    """One whole section as the network sees it reduced, with the intensity range that is left."""
+    image = reduced(section.images, factor)
+    low, high = intensity_range(image, thinned(section.inside, factor))
+    return section.replace(images=image, low=low, high=high, reduction=factor)
+
+
+def reduce_sections(sections: Sections, factor: int) -> Sections:
+    """Whole sections as the network sees them reduced; by 1 they stay the same arrays."""
+    if factor == 1:
+        return sections
+    made = jax.lax.map(lambda x: reduce_section(x, factor).replace(inside=None), sections)
+    return made.replace(inside=sections.inside)
+
+
+def traced_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
+    """Pixels of each class of a section, and how long it is around, at the section's border too.
+
+    `labels` [H, W] -> [C] int32, [C] float32, pixels.
+    """
+    padded = jnp.pad(labels, 1, constant_values=UNLABELLED)
+    everywhere = jnp.ones(padded.shape, bool)
+    lengths = shared_lengths(padded, everywhere, num_classes)
+    return class_areas(padded, everywhere, num_classes), jnp.diagonal(lengths)
+
+
+def suited_reduction(areas: chex.Array, outlines: chex.Array) -> int:
+    """The factor by which the median structure is `WIDTH` pixels wide for the network.
+
+    So wide as the square of as many pixels for as much outline. Background counts nothing, nor
+    what was not traced; a structure of less is never made larger.
+
+    Args:
+      areas, outlines: [C], of `traced_extent`, a sum over sections.
+
+    Example:
+      >>> suited_reduction([900, 50 * 50, 42 * 42], [0, 200, 168])
+      3
+    """
+    areas, outlines = np.asarray(areas)[1:], np.asarray(outlines)[1:]
+    traced = (areas > 0) & (outlines > 0)
+    if not traced.any():
+        return 1
+    return max(round(float(np.median(4 * areas[traced] / outlines[traced])) / WIDTH), 1)
 
 
 def optimiser(setting: Training) -> optax.GradientTransformation:
@@ -223,8 +255,7 @@ def random_crop(
       Network input [crop, crop, 3], labels and inside [crop, crop].
     """
     key_points, key_intensity = jax.random.split(key)
-    factor = reduction(labels.shape, setting.largest)
-    check_reduced(section, setting.largest)
+    factor = section.reduction
     first = (factor - 1) / 2  # the middle of the first block
     middle = (middle - first) / factor
     points = random_points(key_points, middle, setting.crop, setting.augmentation)
@@ -291,7 +322,7 @@ def random_batch(
     """
 
     size = partial.labels.shape[1:]
-    side = setting.crop * reduction(size, setting.largest)
+    side = setting.crop * sections.reduction
 
     def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         own_key, n = inputs

@@ -408,7 +408,7 @@ def main() -> None:
     config = Config(
         network=FLAGS.network,
         query_steps=FLAGS.query_steps,
-        training=Training(largest=0, crop=FLAGS.crop, batch=FLAGS.batch),
+        training=Training(crop=FLAGS.crop, batch=FLAGS.batch),
     )
     stack = made_up_stack(FLAGS.sections, FLAGS.size, FLAGS.classes)
     network = chosen_network(config, FLAGS.classes)

@@ -26,7 +26,7 @@ from al_jax.files.stacks import read_stack
 from al_jax.oracle import Config
 from al_jax.stack import InputError, Stack
 from al_jax.state import init_state, ranges
-from al_jax.training import TrainState, init_train_state
+from al_jax.training import TrainState, init_train_state, reduce_sections
 from al_jax.xla import compiler_options
 from experiments import command, simulate
 from experiments.learning import drawn_alone
@@ -66,6 +66,7 @@ def find_stacks() -> dict[str, pathlib.Path]:
 def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
     """Dice of the network's own drawings of a stack, by class name."""
     task = oracle.make_task(stack, config)
+    task = task.replace(sections=reduce_sections(task.sections, learnt.reduction))
     fresh = simulation.initial_train_state(jax.random.key(0), task, config)
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
@@ -85,7 +86,7 @@ def main() -> None:
     stacks = {name: read_stack(path) for name, path in paths.items()}
     earlier = [stack for name, stack in stacks.items() if name != judge]
     config = simulate.read_config("plain", sum(stack.num_sections for stack in earlier))
-    library = pretraining.make_library(earlier, config.training.largest)
+    library = pretraining.make_library(earlier, config.training.reduction)
     lessons = simulation.lessons_for(len(library.names), config)
     keys = simulation.make_keys(jax.random.key(FLAGS.seed))
     train_state = init_train_state(keys.weights, lessons.recipe)
@@ -98,7 +99,7 @@ def main() -> None:
             keys.training, train_state, library, lessons, first_step=first, steps=steps
         )
 
-    mark = driver.make_mark(config, "pretraining", (keys, library[1:]))
+    mark = driver.make_mark(config, "pretraining", (keys, library[1:4]))
     with hold(full_path(f"{FLAGS.out}.checkpoints")) as folder, Progress("network") as bar:
         train_state = driver.train_pieces(
             piece, train_state, config, mark, keep=Checkpointing(folder), show=bar.show

@@ -32,6 +32,7 @@ from al_jax.simulation import lessons_for
 from al_jax.stack import InputError, Stack
 from al_jax.state import ALState, partial_labels, ranges
 from al_jax.statistics import effort_at
+from al_jax.training import reduce_sections
 from experiments import annotate, command, simulate, stack_flags
 from experiments.runs import TARGETS
 
@@ -70,7 +71,8 @@ class Judge:
         learner = session.network.learner
         assert isinstance(learner, Learner)
         state = whole(session.annotations, session.images)
-        found = self._standing(learner.train.params, state, self.task)
+        seen = reduce_sections(self.task.sections, session.network.reduction)
+        found = self._standing(learner.train.params, state, self.task.replace(sections=seen))
         return tuple(float(found[name]) for name in Trace._fields[1:])
 
     def _score(self, params: chex.ArrayTree, state: ALState, task: Task) -> dict[str, jax.Array]:

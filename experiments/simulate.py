@@ -88,7 +88,7 @@ def define_config_flags() -> None:
         "balanced", None, "Share of crops that show a class drawn among the traced ones.", 0, 1
     )
     flags.DEFINE_integer(
-        "largest", None, "The network sees longer sections reduced to so many pixels; 0: never.", 0
+        "reduction", None, "The network sees sections reduced by so much; 0: by what is traced.", 0
     )
     flags.DEFINE_integer("crop", None, "Side of a training crop, pixels.", 16, 2048)
     flags.DEFINE_integer("batch", None, "Crops in a training step.", 1)
@@ -311,7 +311,12 @@ def simulate_into(
         rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
         if strategy == FLAGS.strategies[0] and config.length == "crack":  # as others count
             learnt = experience_of(
-                run.state, run.learner, stack.names, config.network, config.training.convention
+                run.state,
+                run.learner,
+                stack.names,
+                config.network,
+                config.training.convention,
+                prepared.task.sections.reduction,
             )
             write_experience(workdir / EXPERIENCE, learnt)
 

@@ -19,7 +19,7 @@ from commands import caller, compiled_in, flags_of
 from PIL import Image
 from samples import TABLE, oblique_volumes, save
 
-from al_jax import driver, simulation
+from al_jax import driver, simulation, training
 from al_jax import session as sessions
 from al_jax.experience import Experience, flat_weights, write_experience
 from al_jax.files.cuts import AXES
@@ -343,6 +343,7 @@ def carried(knows: int) -> Experience:
         weights=flat_weights(tiny.weights(tiny.Pixelwise(knows + 1), heads=True)),
         network="small",
         convention="plain",
+        reduction=1,
         lengths=np.stack([np.diag(60.0 * known), np.diag(2.0 * known)]).astype(np.float32),
         offered=np.zeros((2, knows + 1), np.float32),
         dice=np.linspace(0.3, 0.6, knows + 1, dtype=np.float32),
@@ -361,16 +362,18 @@ def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
     return [(int(section), int(structure)) for section, structure in pairs]
 
 
-@pytest.mark.parametrize("largest", [0, 20], ids=["whole", "reduced"])
-def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(folder, largest):
-    training = dataclasses.replace(ts.CONFIG.training, largest=largest)
-    config = dataclasses.replace(ts.CONFIG, training=training)
-    judge = rehearse.Judge(ts.STACK, config)
+@pytest.mark.parametrize("width, reduction", [(14, 1), (4, 2)])
+def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(
+    folder, monkeypatch, width, reduction
+):
+    monkeypatch.setattr(training, "WIDTH", width)  # both find by themselves what suits the stack
+    judge = rehearse.Judge(ts.STACK, ts.CONFIG)
     rehearse.begin(folder / "start", judge, 1)
     shutil.copytree(folder / "start", folder / "late")
     with sessions.open_session(folder / "start") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
-    expected = simulated(folder, config, 1)
+        assert session.network.reduction == reduction
+    expected = simulated(folder, ts.CONFIG, 1)
     assert [tuple(pair) for pair in trace.pairs.tolist()] == expected
     assert len(expected) > 5
     with sessions.open_session(folder / "late") as session:

@@ -1,6 +1,5 @@
 """Random crops, against SciPy, by hand and by their distributions over many keys."""
 
-import dataclasses
 import functools
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from al_jax import augment, networks, training
+from al_jax import augment, training
 from al_jax.augment import Augmentation
 
 CROP = 24
@@ -148,11 +147,11 @@ def _plain(field="smooth"):
 
 
 @functools.cache
-def _crop(setting):
+def _crop(setting, reduction=1):
     def one(key, images, labels, inside, low, high):
-        section = training.Sections(images=images, inside=inside, low=low, high=high)
+        section = training.Sections(images, inside, low, high, reduction)
         key_middle, key_crop = jax.random.split(key)
-        side = setting.crop * networks.reduction(labels.shape, setting.largest)
+        side = setting.crop * reduction
         middle = training.random_middle(key_middle, labels.shape, side)
         return training.random_crop(key_crop, section, labels, middle, setting)
 
@@ -182,31 +181,21 @@ def test_image_labels_and_inside_share_one_grid(axis, field):
     np.testing.assert_array_equal(inside, within & (labels > 20))
 
 
-@pytest.mark.parametrize("largest", [99, 66])
-def test_a_reduced_image_and_its_whole_labels_share_one_grid(largest):
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_reduced_image_and_its_whole_labels_share_one_grid(factor):
     # As above; means of blocks of a ramp are the ramp at their middles.
-    setting = dataclasses.replace(_plain(), largest=largest)
     ramp = np.broadcast_to(np.arange(198.0)[:, None], (198, 180)).astype(np.float32)
-    section = training.make_section(ramp[..., None], ramp > 60, largest)
-    shrunk = -(-198 // largest)
-    assert section.images.shape == (198 // shrunk, 180 // shrunk, 1)
-    low, high = np.float32(0), np.float32(197)
-    arrays = section.images, ramp.astype(np.int16), section.inside, low, high
-    image, labels, inside = _crop(setting)(*arrays)
+    whole = training.Sections(ramp[..., None], ramp > 60, np.float32(0), np.float32(197))
+    section = training.reduce_section(whole, factor)
+    assert section.images.shape == (198 // factor, 180 // factor, 1)
+    arrays = section.images, ramp.astype(np.int16), section.inside, whole.low, whole.high
+    image, labels, inside = _crop(_plain(), factor)(*arrays)
     value = (image + 1) / 2 * 197
     # Beyond the middle of the last block the image stays as it is there.
-    within = (labels > shrunk / 2) & (labels < 197 - shrunk / 2)
+    within = (labels > factor / 2) & (labels < 197 - factor / 2)
     assert within.mean() > 0.6
     assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
     np.testing.assert_array_equal(inside, labels > 60)
-
-
-def test_a_section_that_was_made_otherwise_is_refused():
-    setting = dataclasses.replace(_plain(), largest=32)
-    image = np.zeros((64, 64, 1), np.float32)
-    arrays = image, np.zeros((64, 64), np.int16), np.ones((64, 64), bool)
-    with pytest.raises(AssertionError, match="shape"):
-        _crop(setting)(*arrays, np.float32(0), np.float32(1))
 
 
 def test_a_label_map_and_its_image_stay_aligned():

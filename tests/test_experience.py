@@ -15,7 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import flags_of
 
-from al_jax import driver, experience, oracle, pretraining, simulation, state
+from al_jax import driver, experience, oracle, pretraining, simulation, state, training
 from al_jax.experience import Experience
 from al_jax.files.stacks import write_stack
 from al_jax.learner import Lessons
@@ -33,6 +33,7 @@ EARLIER = Experience(
     weights={"score/kernel": np.arange(6.0).reshape(2, 3), "score/bias": np.array([1.0, 2.0, 3.0])},
     network="pixelwise",
     convention="plain",
+    reduction=1,
     # Outlines of 20, 10 and 8 px on ten sections, one and none; a and b share 2 px on two.
     lengths=np.array(
         [
@@ -157,7 +158,7 @@ def test_several_add_up_their_outlines_of_the_first_ones_classes():
 
 
 def _library():
-    return pretraining.make_library([tiny.stack(1), tiny.stack(2)], 0)
+    return pretraining.make_library([tiny.stack(1), tiny.stack(2)])
 
 
 @functools.cache
@@ -183,7 +184,7 @@ def test_a_library_is_its_stacks_by_class_name():
         ("background", "inner"),
         other.inside[:3, :36, :40],
     )
-    library = pretraining.make_library([one, smaller], 0)
+    library = pretraining.make_library([one, smaller], 1)
     assert library.names == one.names and library.sections.images.shape == (9, 40, 48, 1)
     np.testing.assert_array_equal(library.stacks, [0] * 6 + [1] * 3)
     inner = np.asarray(library.labels.labels[6:]) == 3
@@ -192,7 +193,7 @@ def test_a_library_is_its_stacks_by_class_name():
     )
     assert not library.sections.inside[6:, 36:].any() and not library.labels.seen[6:, 1].any()
     # B of the whole library is that of annotating everything.
-    alone = pretraining.make_library([one], 0).lengths
+    alone = pretraining.make_library([one], 1).lengths
     task = oracle.make_task(one, CONFIG)
     traced = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
     answer = jax.jit(oracle.true_answer)
@@ -202,28 +203,42 @@ def test_a_library_is_its_stacks_by_class_name():
     np.testing.assert_allclose(np.diagonal(alone[0]).sum() / 2, task.total, rtol=0.2)
 
 
-def test_a_library_is_reduced_stack_by_stack():
-    one, other = tiny.stack(1), tiny.stack(2)
-    smaller = make_stack(
-        other.images[:, :20, :20], other.truth[:, :20, :20], other.names, other.inside[:, :20, :20]
+def test_a_library_is_reduced_stack_by_stack(monkeypatch):
+    one = tiny.stack(1)
+    twice = make_stack(
+        *(np.kron(x, np.ones((1, 2, 2), x.dtype)) for x in (one.images[..., 0], one.truth)),
+        one.names,
+        np.kron(one.inside, np.ones((1, 2, 2), bool)),
     )
-    whole, library = (pretraining.make_library([one, smaller], largest) for largest in (0, 20))
-    assert library.sections.images.shape == (12, 20, 20, 1)
-    assert library.labels.labels.shape == library.sections.inside.shape == (12, 20, 20)
-    np.testing.assert_array_equal(library.labels.labels[6:], whole.labels.labels[6:, :20, :20])
-    sixth = np.asarray(one.truth[5])[1::3, 1::3]
-    shown = np.asarray(one.inside[5])[1::3, 1::3]
-    rows = len(sixth)  # a border of 40 / 3 rows stands in the last block
-    found = np.asarray(library.labels.labels[5, :rows, :16])
-    np.testing.assert_array_equal(found, np.where(shown, sixth, UNLABELLED))
-    np.testing.assert_array_equal(library.lengths, whole.lengths)
+    # Of structures twice as wide, half is left; the outlines stay as long as they are.
+    width = np.median(list(_widths(one)))
+    monkeypatch.setattr(training, "WIDTH", width)
+    library = pretraining.make_library([one, twice])
+    assert library.reduction == 1  # the median of 1 and 2, rounded down
+    assert library.sections.images.shape == (12, *one.images.shape[1:])
+    np.testing.assert_array_equal(library.sections.images[6:], library.sections.images[:6])
+    np.testing.assert_array_equal(library.labels.labels[6:], library.labels.labels[:6])
+    alone = pretraining.make_library([one], 1).lengths
+    np.testing.assert_allclose(library.lengths[0], 3 * alone[0], rtol=1e-5)
+    np.testing.assert_allclose(library.lengths[1], 2 * alone[1])
+
+
+def _widths(stack):
+    """4 A / l of the structures of a stack, what is outside the image around them."""
+    labels = np.pad(
+        np.where(stack.inside, stack.truth, -1), ((0, 0), (1, 1), (1, 1)), constant_values=-1
+    )
+    for structure in range(1, stack.num_classes):
+        mask = labels == structure
+        length = sum(np.diff(mask, axis=axis).sum() for axis in (1, 2))
+        yield 4 * mask.sum() / length
 
 
 def test_stacks_count_alike_however_long_they_are():
     """Of crops about traced pixels as many are of a stack of two sections as of one of six."""
     one = tiny.stack(1)
     short = make_stack(one.images[:2], one.truth[:2], one.names, one.inside[:2])
-    library = pretraining.make_library([one, short], 0)
+    library = pretraining.make_library([one, short], 1)
     from al_jax.training import random_batch
 
     setting = dataclasses.replace(TRAINING, balanced=1.0, batch=400)
@@ -301,7 +316,7 @@ def test_a_run_goes_on_from_what_is_known():
     assert records.effort[0] == 0 and records.length[0] == 0
     np.testing.assert_allclose(records.predicted_dice[1], 0.5)  # as the library says
     assert np.isfinite(records.dice).all() and int(last.state.annotated.sum()) == 3
-    left = experience.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain")
+    left = experience.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain", 1)
     assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
 
 
@@ -343,6 +358,7 @@ def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_rang
         },
         network="pixelwise",
         convention="plain",
+        reduction=1,
         lengths=lengths,
         offered=np.zeros((2, 2), np.float32),
         dice=np.float32([1, 1]),

@@ -17,7 +17,7 @@ from al_jax.training import Recipe, Training, make_sections
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
 TRAINING = Training(crop=32, batch=4, optimiser="sgd")
-SECTIONS = make_sections(STACK, 0)
+SECTIONS = make_sections(STACK)
 ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 
 

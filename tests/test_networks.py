@@ -47,15 +47,6 @@ def test_max_pool_is_a_block_maximum(shape):
     np.testing.assert_array_equal(gradient, x == largest)
 
 
-def test_by_how_much_a_section_is_reduced():
-    assert [networks.reduction(size, 320) for size in ((256, 320), (321, 20), (20, 641))] == [
-        1,
-        2,
-        3,
-    ]
-    assert networks.reduction((9999, 1), 0) == 1
-
-
 def test_reduced_by_hand():
     image = np.array([[0, 2, 9], [4, 4, 8], [6, 1, 7]], np.uint8)[..., None]
     found = networks.reduced(image, 2)

@@ -10,7 +10,7 @@ import tiny
 from scipy.special import entr, softmax
 
 from al_jax import networks, prediction
-from al_jax.training import Recipe, Training, make_section
+from al_jax.training import Recipe, Sections, Training, reduce_section
 
 CLASSES, COUNT = tiny.CLASSES, 5
 PIXELWISE = tiny.Pixelwise(CLASSES)
@@ -122,18 +122,20 @@ def test_a_reduced_section_is_said_of_whole():
     blocks = rng.integers(0, 2, (10, 12))
     whole = np.kron(blocks, np.ones((3, 3), int))[:29, :34]
     image, inside = (255 * whole[..., None]).astype(np.uint8), np.ones(whole.shape, bool)
-    recipe = Recipe(PIXELWISE, Training(largest=12))
     params = tiny.weights(PIXELWISE, 1, heads=True)
     nothing = jax.tree.map(lambda leaf: leaf[0], _stack()[1])
     partial = nothing.replace(labels=jnp.full(whole.shape, -1, jnp.int16))
 
-    def alone(recipe):
-        section = make_section(image, inside, recipe.training.largest)
-        return prediction.predict_section(jax.random.key(1), params, section, partial, recipe).alone
+    section = Sections(image, inside, jnp.float32(0), jnp.float32(255))
 
-    as_it_is = alone(Recipe(PIXELWISE, Training(largest=0)))
+    def alone(factor):
+        seen = reduce_section(section, factor)
+        recipe, key = Recipe(PIXELWISE), jax.random.key(1)
+        return prediction.predict_section(key, params, seen, partial, recipe).alone
+
+    as_it_is = alone(1)
     assert len(np.unique(as_it_is)) == 2
-    np.testing.assert_array_equal(alone(recipe), as_it_is)
+    np.testing.assert_array_equal(alone(3), as_it_is)
 
 
 def test_what_is_beside_comes_section_by_section():

@@ -79,14 +79,6 @@ def test_the_place_is_kept_and_older_sessions_have_none(tmp_path, monkeypatch):
     assert folder.read(made).images.place is None
 
 
-def test_what_a_network_saw_in_older_sessions_it_sees_still(tmp_path):
-    made = ts.create(tmp_path / "s")
-    about = json.loads((made / "session.json").read_text())
-    del about["config"]["training"]["largest"]
-    (made / "session.json").write_text(json.dumps(about))
-    assert folder.read(made).settings.config.training.largest == 0
-
-
 def test_what_a_session_began_with_is_missed(tmp_path):
     place = ts.create(tmp_path / "s", weights={"block1_conv1_kernel": np.zeros((3, 3, 3, 8))})
     (place / folder.WEIGHTS).unlink()

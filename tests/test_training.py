@@ -73,11 +73,39 @@ def test_each_section_has_the_range_of_its_own_inside():
     # Darkest and brightest lie outside, by turns in the other section.
     images = np.array([[[[0], [20], [40]]], [[[200], [250], [90]]]], np.uint8)
     inside = np.array([[[False, True, True]], [[True, False, True]]])
-    sections = training.make_sections(make_images(images, ("background", "a"), inside), 0)
+    sections = training.make_sections(make_images(images, ("background", "a"), inside))
     np.testing.assert_array_equal(sections.low, [20, 90])
     np.testing.assert_array_equal(sections.high, [40, 200])
     np.testing.assert_array_equal(sections.images, images)
     np.testing.assert_array_equal(sections.inside, inside)
+
+
+def test_reduced_sections_by_hand():
+    images = np.array([[[0, 2, 9], [4, 4, 8]], [[1, 1, 1], [1, 1, 5]]], np.uint8)
+    sections = training.make_sections(make_images(images, ("background", "a")))
+    found = training.reduce_sections(sections, 2)
+    np.testing.assert_array_equal(found.images[..., 0], [[[2, 8]], [[1, 3]]])
+    np.testing.assert_array_equal(found.low, [2, 1])
+    np.testing.assert_array_equal(found.high, [8, 3])
+    assert found.reduction == 2 and found.inside is sections.inside
+    assert training.reduce_sections(sections, 1) is sections
+
+
+def test_the_median_structure_is_as_wide_as_the_network_likes_it():
+    side = np.array([900.0, 30, 42, 60])  # of squares; the first is background
+    assert training.suited_reduction(side**2, 4 * side) == 3
+    small = np.array([900.0, 3, 4, 60])  # no image is made larger
+    assert training.suited_reduction(small**2, 4 * small) == 1
+    untraced = np.where([True, False, False, True], side, 0)
+    assert training.suited_reduction(untraced**2, 4 * untraced) == round(60 / 14)
+    assert training.suited_reduction(0 * side, 0 * side) == 1
+
+
+def test_the_extent_of_what_is_traced_by_hand():
+    labels = np.array([[1, 1, -1, 2], [1, 1, -1, 2], [-1, -1, -1, 2]], np.int16)
+    areas, outlines = training.traced_extent(labels, 4)
+    np.testing.assert_array_equal(areas, [0, 4, 3, 0])
+    np.testing.assert_array_equal(outlines, [0, 8, 8, 0])  # where the section ends too
 
 
 def test_training_in_two_pieces_is_training_in_one(whole):

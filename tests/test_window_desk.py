@@ -62,7 +62,7 @@ def test_a_window_says_what_was_carried_over(folder, tmp_path, untrained):
     with core.open_session(folder) as session:
         learner = session._trainer._new_learner()
         earlier = experience_of(
-            session.annotations.state, learner, session.images.names, "pixelwise", "plain"
+            session.annotations.state, learner, session.images.names, "pixelwise", "plain", 1
         )
     lengths = np.zeros_like(earlier.lengths)
     lengths[:, :3, :3] = 7 * np.eye(3)

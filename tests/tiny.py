@@ -45,7 +45,7 @@ def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
         compatible=jnp.asarray(compatible),
         in_range=jnp.asarray(in_range),
     )
-    return make_sections(make_images(whole.images[:count], whole.names, inside), 0), partial, truth
+    return make_sections(make_images(whole.images[:count], whole.names, inside)), partial, truth
 
 
 def weights(network: nn.Module, seed: int = 0, heads: bool = False):

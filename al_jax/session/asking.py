@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.networks import intensity_range
 from al_jax.oracle import Config
 from al_jax.prediction import Prediction, predict_section
 from al_jax.session.annotations import Annotations, alone_on
@@ -26,7 +27,7 @@ from al_jax.strategies import (
     relative_length,
     suggestions,
 )
-from al_jax.training import Recipe, make_section
+from al_jax.training import Recipe, Sections, reduce_section
 
 RULE = "SDr"
 """What asks: of `STRATEGIES` the one that needs the least effort of those that know no truth."""
@@ -68,7 +69,12 @@ def outline_left(annotations: Annotations) -> float:
 
 
 def look(
-    params: chex.ArrayTree, images: Images, annotations: Annotations, section: int, recipe: Recipe
+    params: chex.ArrayTree,
+    images: Images,
+    annotations: Annotations,
+    section: int,
+    recipe: Recipe,
+    reduction: int,
 ) -> Prediction:
     """What the network says of a section with what is traced on it; NumPy arrays."""
     found = _look(
@@ -77,6 +83,7 @@ def look(
         images.inside[section],
         alone_on(annotations, images, section),
         recipe=recipe,
+        reduction=reduction,
     )
     return jax.tree.map(np.asarray, found)
 
@@ -118,11 +125,19 @@ def _outline_left(state: ALState) -> jax.Array:
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
-@functools.partial(jax.jit, static_argnames="recipe")
+@functools.partial(jax.jit, static_argnames=("recipe", "reduction"))
 def _look(
-    params: chex.ArrayTree, image: jax.Array, inside: jax.Array, state: ALState, recipe: Recipe
+    params: chex.ArrayTree,
+    image: jax.Array,
+    inside: jax.Array,
+    state: ALState,
+    recipe: Recipe,
+    reduction: int,
 ) -> Prediction:
-    section = make_section(image, inside, recipe.training.largest)
+    low, high = intensity_range(image, inside)
+    section = Sections(images=image, inside=inside, low=low, high=high)
+    if reduction > 1:
+        section = reduce_section(section, reduction)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, recipe)

@@ -151,7 +151,6 @@ def read(folder: pathlib.Path) -> Content:
     path = folder / SETTINGS
     with reading(path, "the settings of a session"):
         about = json.loads(path.read_text())
-        about["config"]["training"].setdefault("largest", 0)  # as it was in older sessions
         if about["form"] > FORM:
             raise InputError(f"{path}: was written by a newer version; use that one")
         settings = Settings(seed=about["seed"], config=_from_plain(Config(), about["config"]))

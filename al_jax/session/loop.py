@@ -30,12 +30,13 @@ from al_jax.answers import Report, Span
 from al_jax.boundary import kept_length, total_length
 from al_jax.experience import fit_to
 from al_jax.files.leases import hold
+from al_jax.prediction import Prediction
 from al_jax.session import annotations as state_of
 from al_jax.session import asking, folder, ledger
 from al_jax.session.annotations import Annotations
 from al_jax.session.folder import Content
 from al_jax.session.ledger import Event
-from al_jax.session.updates import Trained, Trainer
+from al_jax.session.updates import Network, Trained, Trainer
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import compatible
 
@@ -212,8 +213,7 @@ def next_question(
     n, c = int(query.section), int(query.structure)
     seen = None
     if look and network.draws and network.learner is not None:
-        params = network.learner.train.params
-        seen = asking.look(params, images, now, n, session._trainer.lessons.recipe)
+        seen = _look(session, network, now, n)
     return Question(
         section=n,
         structure=c,
@@ -348,9 +348,14 @@ def segment_section(session: Session, section: int) -> tuple[np.ndarray, np.ndar
         now, network = session.annotations, session.network
     if not network.draws or network.learner is None:
         return None
-    recipe, inside = session._trainer.lessons.recipe, np.asarray(session.images.inside[section])
-    seen = asking.look(network.learner.train.params, session.images, now, section, recipe)
+    inside, seen = np.asarray(session.images.inside[section]), _look(session, network, now, section)
     return np.where(inside, seen.segmentation, UNLABELLED), np.asarray(seen.confidence)
+
+
+def _look(session: Session, network: Network, now: Annotations, section: int) -> Prediction:
+    assert network.learner is not None
+    params, recipe = network.learner.train.params, session._trainer.lessons.recipe
+    return asking.look(params, session.images, now, section, recipe, network.reduction)
 
 
 def skip(session: Session, section: int, structure: int, reason: str = "") -> Event:
@@ -471,7 +476,7 @@ def warm_up(session: Session) -> None:
                 state_of.answer(now, images, section, structure, free & images.inside[section])
             config = session.settings.config
             asking.of_pair(now, session.network.dice, config, section, structure)
-        session._trainer.compile(now)
+        session._trainer.compile(session.network, now)
 
 
 def save_network(session: Session) -> None:

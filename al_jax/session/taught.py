@@ -22,4 +22,5 @@ def taught(session: Session) -> Experience:
         session.images.names,
         config.network,
         config.training.convention,
+        network.reduction,
     )

@@ -30,7 +30,14 @@ from al_jax.session.folder import Content, forget_pages
 from al_jax.simulation import Keys, lessons_for
 from al_jax.stack import UNLABELLED, Images, InputError
 from al_jax.state import ALState, candidates, first_examples
-from al_jax.training import Sections, TrainState, make_sections
+from al_jax.training import (
+    Sections,
+    TrainState,
+    make_sections,
+    reduce_sections,
+    suited_reduction,
+    traced_extent,
+)
 from al_jax.xla import compiler_options, trim_memory
 
 PIECE = 45  # most steps of the long training between two looks
@@ -48,6 +55,7 @@ class Network(NamedTuple):
       trained: that training is complete.
       through: number of the last event that it has seen.
       carried: it began with what earlier stacks taught.
+      reduction: by how much sections are reduced for it; settled when it begins to learn.
     """
 
     learner: Learner | None
@@ -55,6 +63,7 @@ class Network(NamedTuple):
     trained: bool
     through: int
     carried: bool
+    reduction: int
 
     @property
     def dice(self) -> jax.Array | None:
@@ -107,6 +116,7 @@ class Trainer:
         self._weights, self._empty = content.weights, empty
         self.config = content.settings.config
         self.lessons = lessons_for(content.images.num_classes, self.config)
+        self._given = self.config.training.reduction or (known.reduction if known else 0)
         total = self.lessons.initial_steps
         # Whether anything comes before the first query: a training, or examples of new classes.
         self._begins = total > 0 or bool(first_examples(empty, candidates(empty)).any())
@@ -130,6 +140,7 @@ class Trainer:
             trained=not self._begins,
             through=0,
             carried=carried,
+            reduction=self._given or 1,
         )
         if not self._folder.exists():
             return nothing, notices
@@ -151,9 +162,10 @@ class Trainer:
                 saved.close()
             assert found is not None
             learner, counts = found[1]
-            done, trained, through = (int(number) for number in counts)
+            done, trained, through, reduction = (int(number) for number in counts)
             # A ledger taken from an older copy has fewer events.
-            network = Network(learner, done, bool(trained), min(through, events), carried)
+            through = min(through, events)
+            network = Network(learner, done, bool(trained), through, carried, reduction)
             self._kept = _mark(network)
             return network, notices
         return nothing, notices
@@ -194,7 +206,7 @@ class Trainer:
         learner = network.learner
         if learner is None:
             learner = self._new_learner()
-        inputs = self._inputs(now)
+        inputs = self._inputs(network, now)
         if network.trained:
             if self.lessons.dice_estimate != "fit":
                 for pair in pairs:
@@ -216,7 +228,7 @@ class Trainer:
         check_loss(losses, f"training step {{}} with a learning rate of {rate:g}", 1)
         done = steps == self.lessons.initial_steps
         return (
-            Network(learner, steps, done, through, network.carried),
+            Network(learner, steps, done, through, network.carried, inputs[1].reduction),
             Trained(
                 first=not network.trained,
                 fraction=1.0 if done else steps / self.lessons.initial_steps,
@@ -226,10 +238,10 @@ class Trainer:
             ),
         )
 
-    def compile(self, now: Annotations) -> None:
-        """Compiles all that `step` will run."""
+    def compile(self, network: Network, now: Annotations) -> None:
+        """Compiles all that `step` will run, unless the examples that follow ask for others."""
         learner = jax.eval_shape(self._new_learner)
-        inputs = self._inputs(now)
+        inputs = self._inputs(network, now)
         if self.lessons.initial_steps:
             self._program("piece", learner.train, np.int32(0), *inputs[:2])
         if self._begins:
@@ -238,12 +250,17 @@ class Trainer:
             self._program("remember", learner, np.zeros(2, np.int32), *inputs[:2])
         self._program("update", learner, *inputs)
 
-    def _inputs(self, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
+    def _inputs(self, network: Network, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
-        if self._sections is None:
-            sections = make_sections(_aliased(self._images), self.config.training.largest)
-            self._sections = jax.block_until_ready(sections)
+        reduction = self._given or network.reduction
+        if not self._given and not network.trained and not network.begun:
+            reduction = _suited_reduction(now)
+        if self._sections is None or self._sections.reduction != reduction:
+            whole = make_sections(_aliased(self._images))
+            self._sections = jax.block_until_ready(reduce_sections(whole, reduction))
             forget_pages(self._images)
+            self._programs.clear()  # they are of other shapes
+        if self._labels is None:
             self._labels = jnp.full(self._images.inside.shape, UNLABELLED, jnp.int16)
         for section in self._copied.keys() | now.labels.keys():
             row = now.labels.get(section)
@@ -331,8 +348,17 @@ def _aliased(images: Images) -> Images:
     )
 
 
+def _suited_reduction(now: Annotations) -> int:
+    """What suits the structures that are traced so far."""
+    extents = [_extent(labels, now.state.seen.shape[1]) for labels in now.labels.values()]
+    return suited_reduction(*map(sum, zip(*extents, strict=True))) if extents else 1
+
+
+_extent = jax.jit(traced_extent, static_argnames="num_classes")
+
+
 def _counts(network: Network) -> np.ndarray:
-    return np.array([network.steps, network.trained, network.through], np.int64)
+    return np.array([network.steps, network.trained, network.through, network.reduction], np.int64)
 
 
 def _mark(network: Network) -> tuple[int, int]:
