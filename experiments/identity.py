@@ -15,7 +15,7 @@ from al_jax.oracle import Config
 from al_jax.strategies import STRATEGIES, unit
 from experiments.folders import flatten
 
-SCHEMA = 5
+SCHEMA = 6
 # The settings that take effect after the initial training; new ones are taken to act in both.
 AFTERWARDS = (
     "query_steps",
