@@ -247,9 +247,11 @@ def reduced(image: jax.Array, factor: int) -> jax.Array:
 
 def thinned(labels: jax.Array, factor: int) -> jax.Array:
     """The middle pixels of the blocks of `reduced`: [H, W] -> [h, w]."""
-    height, width = labels.shape
-    padded = jnp.pad(labels, ((0, -height % factor), (0, -width % factor)), mode="edge")
-    return padded[factor // 2 :: factor, factor // 2 :: factor]
+    middles = (
+        jnp.minimum(jnp.arange(factor // 2, size + factor // 2, factor), size - 1)
+        for size in labels.shape
+    )
+    return labels[jnp.ix_(*middles)]
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

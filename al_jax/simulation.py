@@ -36,7 +36,7 @@ from al_jax.oracle import (
 from al_jax.stack import Stack
 from al_jax.state import ALState, candidates
 from al_jax.strategies import STRATEGIES, Hindsight, Strategy, Suggestion, make_evidence, suggest
-from al_jax.training import Recipe, TrainState, init_train_state
+from al_jax.training import Recipe, TrainState, init_train_state, reduce_sections
 
 
 class Run(struct.PyTreeNode):
@@ -372,7 +372,8 @@ def simulate(
       key: all randomness.
       stack: with the truth of every section.
       strategy: a key of `strategies.STRATEGIES`.
-      config: everything else.
+      config: everything else; a `training.reduction` of 0 is 1 here, as what is traced first is
+        not known when this is compiled.
       queries: the number of steps of the scan.
       target_dice, max_effort: fractions at which to stop asking.
       params: initial weights instead of drawn ones.
@@ -392,6 +393,8 @@ def simulate(
         raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
     keys = make_keys(key)
     task = make_task(stack, config, mesh).replace(known=known)
+    factor = config.training.reduction or 1
+    task = task.replace(sections=reduce_sections(task.sections, factor))
     task = meet(keys.person, task, config.person)
     state = start(keys.start, task, config)
     train_state = initial_train_state(keys.weights, task, config, params)

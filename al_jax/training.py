@@ -21,7 +21,7 @@ from al_jax.augment import (
 )
 from al_jax.boundary import shared_lengths
 from al_jax.losses import cross_entropy, partial_cross_entropy
-from al_jax.metrics import class_areas
+from al_jax.metrics import class_areas, presence
 from al_jax.networks import (
     FCN,
     init_params,
@@ -150,6 +150,20 @@ def reduce_sections(sections: Sections, factor: int) -> Sections:
     return made.replace(inside=sections.inside)
 
 
+def as_seen(sections: Sections, partial: PartialLabels) -> tuple[Sections, PartialLabels]:
+    """What the network learns from: domain and labels thinned where the images are reduced."""
+    factor = sections.reduction
+    if factor == 1:
+        return sections, partial
+    thin = jax.vmap(functools.partial(thinned, factor=factor))
+    labels, inside = thin(partial.labels), thin(sections.inside)
+    seen = partial.seen & presence(labels, inside, partial.seen.shape[1])
+    return (
+        sections.replace(inside=inside, reduction=1),
+        partial.replace(labels=labels, seen=seen),
+    )
+
+
 def traced_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
     """Pixels of each class of a section, and how long it is around, at the section's border too.
 
@@ -202,19 +216,19 @@ def init_train_state(
     return TrainState(params=params, momentum=optimiser(recipe.training).init(params))
 
 
-def random_middle(key: jax.Array, size: tuple[int, ...], side: int) -> jax.Array:
-    """The middle [2] (y, x) of a crop of `side` pixels anywhere in a section of `size` (H, W)."""
-    low, high = _middles(size, side)
+def random_middle(key: jax.Array, size: tuple[int, ...], crop: int) -> jax.Array:
+    """The middle [2] (y, x) of a crop anywhere in a section of `size` (H, W)."""
+    low, high = _middles(size, crop)
     return low + jax.random.uniform(key, (2,)) * (high - low)
 
 
-def random_traced(key: jax.Array, partial: PartialLabels, side: int) -> tuple[jax.Array, jax.Array]:
+def random_traced(key: jax.Array, partial: PartialLabels, crop: int) -> tuple[jax.Array, jax.Array]:
     """A crop that shows a class drawn uniformly among the traced ones.
 
     Args:
       key: draws the class, one of the sections where it was traced, and one of its pixels there.
       partial: what was traced.
-      side: of the crop, pixels of the section.
+      crop: side in pixels.
 
     Returns:
       The section [] int32 and the crop's middle [2] (y, x): the pixel, or as near to it as the crop
@@ -226,13 +240,13 @@ def random_traced(key: jax.Array, partial: PartialLabels, side: int) -> tuple[ja
     labels = partial.labels[section]
     pixel = _random_index(key_pixel, (labels == structure).ravel())
     place = jnp.stack(jnp.divmod(pixel, labels.shape[1]))
-    return section, jnp.clip(place, *_middles(labels.shape, side))
+    return section, jnp.clip(place, *_middles(labels.shape, crop))
 
 
-def _middles(size: tuple[int, ...], side: int) -> tuple[jax.Array, jax.Array]:
+def _middles(size: tuple[int, ...], crop: int) -> tuple[jax.Array, jax.Array]:
     """First and last middle of crops within a section, its own if it is smaller than a crop."""
-    room = jnp.maximum(jnp.array(size) - side, 0)
-    low = jnp.minimum(jnp.full(2, side), jnp.array(size)) / 2 - 0.5
+    room = jnp.maximum(jnp.array(size) - crop, 0)
+    low = jnp.minimum(jnp.full(2, crop), jnp.array(size)) / 2 - 0.5
     return low, low + room
 
 
@@ -249,19 +263,15 @@ def random_crop(
     middle: jax.Array,
     setting: Training,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One section about `middle` [2] (y, x, pixels of `labels`), deformed.
+    """One section about `middle` [2] (y, x), deformed.
 
     Returns:
       Network input [crop, crop, 3], labels and inside [crop, crop].
     """
     key_points, key_intensity = jax.random.split(key)
-    factor = section.reduction
-    first = (factor - 1) / 2  # the middle of the first block
-    middle = (middle - first) / factor
     points = random_points(key_points, middle, setting.crop, setting.augmentation)
     cropped = normalise(sample_bilinear(section.images, points), section.low, section.high)
     cropped = random_intensity(key_intensity, cropped, setting.augmentation)
-    points = factor * points + first
     return (
         network_input(cropped, setting.convention),
         sample_nearest(labels, points, UNLABELLED),
@@ -321,20 +331,17 @@ def random_batch(
     a stack drawn uniformly.
     """
 
-    size = partial.labels.shape[1:]
-    side = setting.crop * sections.reduction
-
     def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         own_key, n = inputs
         key_middle, key_share, key_traced, key_crop = jax.random.split(own_key, 4)
-        middle = random_middle(key_middle, size, side)
+        middle = random_middle(key_middle, partial.labels.shape[1:], setting.crop)
         if setting.balanced:
             among = partial
             if stacks is not None:
                 key_stack = jax.random.fold_in(key_share, 1)
                 own = stacks == jax.random.randint(key_stack, (), 0, stacks.max() + 1)
                 among = partial.replace(seen=partial.seen & own[:, None])
-            traced = random_traced(key_traced, among, side)
+            traced = random_traced(key_traced, among, setting.crop)
             balanced = (jax.random.uniform(key_share) < setting.balanced) & among.seen.any()
             n, middle = (jnp.where(balanced, *x) for x in zip(traced, (n, middle), strict=True))
         section = jax.tree.map(lambda leaf: leaf[n], sections)
@@ -372,6 +379,7 @@ def train(
     Returns:
       The new state, and the loss of every step [steps] float32.
     """
+    sections, partial = as_seen(sections, partial)
     num_sections, batch = partial.labels.shape[0], recipe.training.batch
     per_epoch = steps_per_epoch(num_sections, batch)
     key_order, key_steps = jax.random.split(key)

@@ -147,12 +147,11 @@ def _plain(field="smooth"):
 
 
 @functools.cache
-def _crop(setting, reduction=1):
+def _crop(setting):
     def one(key, images, labels, inside, low, high):
-        section = training.Sections(images, inside, low, high, reduction)
+        section = training.Sections(images, inside, low, high)
         key_middle, key_crop = jax.random.split(key)
-        side = setting.crop * reduction
-        middle = training.random_middle(key_middle, labels.shape, side)
+        middle = training.random_middle(key_middle, labels.shape, setting.crop)
         return training.random_crop(key_crop, section, labels, middle, setting)
 
     crop = quick(jax.vmap(one, in_axes=(0, None, None, None, None, None)))
@@ -179,23 +178,6 @@ def test_image_labels_and_inside_share_one_grid(axis, field):
     assert within.mean() > 0.9
     assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
     np.testing.assert_array_equal(inside, within & (labels > 20))
-
-
-@pytest.mark.parametrize("factor", [2, 3])
-def test_a_reduced_image_and_its_whole_labels_share_one_grid(factor):
-    # As above; means of blocks of a ramp are the ramp at their middles.
-    ramp = np.broadcast_to(np.arange(198.0)[:, None], (198, 180)).astype(np.float32)
-    whole = training.Sections(ramp[..., None], ramp > 60, np.float32(0), np.float32(197))
-    section = training.reduce_section(whole, factor)
-    assert section.images.shape == (198 // factor, 180 // factor, 1)
-    arrays = section.images, ramp.astype(np.int16), section.inside, whole.low, whole.high
-    image, labels, inside = _crop(_plain(), factor)(*arrays)
-    value = (image + 1) / 2 * 197
-    # Beyond the middle of the last block the image stays as it is there.
-    within = (labels > factor / 2) & (labels < 197 - factor / 2)
-    assert within.mean() > 0.6
-    assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
-    np.testing.assert_array_equal(inside, labels > 60)
 
 
 def test_a_label_map_and_its_image_stay_aligned():

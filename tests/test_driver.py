@@ -21,7 +21,7 @@ CONFIG = Config(
     query_steps=2,
     learning_rate=0.05,
     query_learning_rate=0.3,
-    training=Training(crop=32, batch=4, optimiser="sgd"),
+    training=Training(reduction=2, crop=32, batch=4, optimiser="sgd"),
 )
 
 
@@ -108,8 +108,9 @@ def test_settings_count_where_they_are_not_at_their_defaults():
     # As `Config` will have new ones, whose defaults change nothing.
     prepared = driver.prepare(STACK, CONFIG, 0)
     assert driver._changed(Config(), Config()) == {}
-    changed = Config(alpha=0.2, training=Training(crop=32, batch=4, optimiser="sgd"))
-    expected = {"alpha": 0.2, "training": {"crop": 32, "batch": 4, "optimiser": "sgd"}}
+    given = {"reduction": 2, "crop": 32, "batch": 4, "optimiser": "sgd"}
+    changed = Config(alpha=0.2, training=Training(**given))
+    expected = {"alpha": 0.2, "training": given}
     assert driver._changed(changed, Config()) == expected
     marks = {
         driver._mark(prepared, config, what).tobytes()
@@ -118,7 +119,7 @@ def test_settings_count_where_they_are_not_at_their_defaults():
     }
     assert len(marks) == 4
     # Another way to measure lengths is another run, of the same network.
-    crofton = driver.prepare(STACK, Config(length="crofton"), 0)
+    crofton = driver.prepare(STACK, dataclasses.replace(CONFIG, length="crofton"), 0)
     for what in ("partial", "labelled"):
         same = (driver._mark(p, CONFIG, what) for p in (prepared, crofton))
         np.testing.assert_array_equal(*same)

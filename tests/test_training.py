@@ -101,6 +101,29 @@ def test_the_median_structure_is_as_wide_as_the_network_likes_it():
     assert training.suited_reduction(0 * side, 0 * side) == 1
 
 
+def test_a_network_learns_from_labels_that_lie_where_its_image_does():
+    """Ramps: a block's mean is the ramp at its middle, and its label that of a pixel beside it."""
+
+    def two(section):
+        return np.stack([section, section])
+
+    ramp = np.broadcast_to(np.arange(20.0)[:, None], (20, 13)).astype(np.float32)
+    whole = training.make_sections(make_images(two(ramp), ("background", "a"), two(ramp > 5)))
+    labels = two(np.where(ramp > 17, 1, ramp > 8).astype(np.int16))
+    labels[0, 0, 0] = 2  # too small to be seen
+    seen = np.array([[True, True, True], [True, True, False]])
+    partial = PartialLabels(labels, seen, np.zeros((2, 3), bool), seen)
+    assert training.as_seen(whole, partial) == (whole, partial)
+    sections, left = training.as_seen(training.reduce_sections(whole, 3), partial)
+    assert sections.images.shape == (2, 7, 5, 1) and sections.reduction == 1
+    assert left.labels.shape == sections.inside.shape == (2, 7, 5)
+    middles = np.array([1, 4, 7, 10, 13, 16, 19])  # the last block has two rows
+    np.testing.assert_allclose(sections.images[0, :6, 0, 0], middles[:6])
+    np.testing.assert_array_equal(left.labels[0, :, 1], labels[0, middles, 4])
+    np.testing.assert_array_equal(sections.inside[0, :, 1], middles > 5)
+    np.testing.assert_array_equal(left.seen, [[True, True, False]] * 2)
+
+
 def test_the_extent_of_what_is_traced_by_hand():
     labels = np.array([[1, 1, -1, 2], [1, 1, -1, 2], [-1, -1, -1, 2]], np.int16)
     areas, outlines = training.traced_extent(labels, 4)
@@ -146,7 +169,7 @@ def test_every_epoch_visits_every_section(monkeypatch, count, batch):
     visited = training.train(
         jax.random.key(4),
         jnp.int32(0),
-        None,
+        training.Sections(None, None, None, None),
         partial,
         Recipe(PIXELWISE, Training(batch=batch)),
         steps=6 * steps,
