@@ -30,7 +30,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from al_jax import checkpoints, oracle, simulation
-from al_jax.experience import Known
+from al_jax.experience import Known, settled_reduction
 from al_jax.oracle import Config, Task
 from al_jax.simulation import Keys, Record, Run
 from al_jax.stack import InputError, Stack
@@ -160,21 +160,11 @@ def prepare(
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     state = _compiled(oracle.start)(keys.start, task, config=config)
-    factor = config.training.reduction
-    if not factor and known is not None:
-        factor = known.reduction
-    elif not factor:
-        factor = suited_reduction(*_traced_extent(state))
-    if factor > 1:
-        reduce = jax.jit(reduce_sections, static_argnames="factor")
-        task = task.replace(sections=reduce(task.sections, factor=factor))
+    factor = settled_reduction(config.training, known) or suited_reduction(
+        *traced_extent(state.labels, num_classes=state.seen.shape[1])
+    )
+    task = task.replace(sections=reduce_sections(task.sections, factor))
     return Prepared(keys, task, state)
-
-
-@jax.jit
-def _traced_extent(state: ALState) -> tuple[jax.Array, jax.Array]:
-    extent = functools.partial(traced_extent, num_classes=state.seen.shape[1])
-    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(extent, state.labels))
 
 
 def ceiling(prepared: Prepared, config: Config) -> float:

@@ -24,7 +24,7 @@ from al_jax.networks import init_params
 from al_jax.prediction import Prediction, predict
 from al_jax.stack import Images, InputError, evenly_spaced
 from al_jax.state import ALState, PartialLabels, init_state, partial_labels
-from al_jax.training import Recipe, Sections, make_sections, reduce_sections
+from al_jax.training import Recipe, Sections, Training, make_sections, reduce_sections
 
 SECTIONS = 3.0
 """So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
@@ -82,6 +82,11 @@ class Known(struct.PyTreeNode):
     offered: jax.Array
     dice: jax.Array
     reduction: int = struct.field(pytree_node=False, default=1)
+
+
+def settled_reduction(setting: Training, earlier: Experience | Known | None) -> int:
+    """By how much sections are reduced before anything is traced; 0: that is still to say."""
+    return setting.reduction or (0 if earlier is None else earlier.reduction)
 
 
 def experience_of(
@@ -215,7 +220,7 @@ def agreement(
     may = np.asarray(in_range)[shown]
     partial = partial_labels(init_state(jax.random.key(0), inside, may))
     looked_at = dataclasses.replace(images, images=pixels, inside=inside, sections=())
-    factor = recipe.training.reduction or experience.reduction
+    factor = settled_reduction(recipe.training, experience)
     sections = reduce_sections(make_sections(looked_at), factor)
     drawn = np.asarray(_outlines(params, sections, partial, recipe))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
@@ -291,6 +296,9 @@ def read_experience(path: str | os.PathLike) -> Experience:
         whole = array.dtype.kind == "f" and array.shape == shape
         if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
             raise InputError(f"{path}: '{name}' is damaged; export it again")
+    reduction = arrays["reduction"]
+    if reduction.dtype.kind not in "iu" or reduction.shape or reduction < 1:
+        raise InputError(f"{path}: 'reduction' is damaged; export it again")
     if not all(v.dtype.kind == "f" and np.isfinite(v).all() for v in weights.values()):
         raise InputError(f"{path}: its weights are not finite; export it again")
     return Experience(
@@ -298,7 +306,7 @@ def read_experience(path: str | os.PathLike) -> Experience:
         weights=weights,
         network=str(arrays["network"]),
         convention=str(arrays["convention"]),
-        reduction=max(int(arrays["reduction"]), 1),
+        reduction=int(reduction),
         lengths=arrays["lengths"],
         offered=arrays["offered"],
         dice=arrays["dice"],

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from al_jax import xla
 from al_jax.metrics import class_areas, dice
-from al_jax.networks import FCN, cast_params, network_input, normalise
+from al_jax.networks import cast_params, network_input, normalise
 from al_jax.posterior import class_entropy, class_posterior, segment
 from al_jax.stack import UNLABELLED
 from al_jax.state import PartialLabels
@@ -70,7 +70,12 @@ def predict_section(
     params = cast_params(params, network)
     encoded = network.apply({"params": params}, x, method="encode")
     pools = cast(tuple[jax.Array, ...], encoded)
-    decode = functools.partial(_decode, params, pools, labels.shape, network, section.reduction)
+
+    def decode(key: jax.Array | None = None) -> jax.Array:
+        """Logits [H, W, C]; `key` switches dropout on."""
+        apply = functools.partial(network.apply, method="decode", reduction=section.reduction)
+        return cast(jax.Array, apply({"params": params}, pools, labels.shape, key))[0]
+
     logits = decode()
 
     segmentation = segment(logits, labels, partial.compatible)
@@ -176,16 +181,3 @@ def dropout_posterior(
 
     zero = jnp.zeros((*partial.labels.shape, partial.compatible.shape[-1]))
     return jax.lax.scan(sample, zero, jax.random.split(key, samples))[0] / samples
-
-
-def _decode(
-    params: chex.ArrayTree,
-    pools: tuple[jax.Array, ...],
-    size: tuple[int, ...],
-    network: FCN,
-    reduction: int,
-    key: jax.Array | None = None,
-) -> jax.Array:
-    """Logits [H, W, C] of a section of `size` that the network saw reduced."""
-    decode = functools.partial(network.apply, method="decode", reduction=reduction)
-    return cast(jax.Array, decode({"params": params}, pools, size, key))[0]

@@ -1,6 +1,5 @@
 """A starting point from stacks that are labelled whole: one network, trained on all alike."""
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,13 +11,14 @@ from al_jax.boundary import shared_lengths
 from al_jax.experience import Experience, flat_weights
 from al_jax.learner import Lessons, first_rate
 from al_jax.metrics import class_areas, presence
-from al_jax.networks import reduced, thinned
-from al_jax.stack import UNLABELLED, InputError, Stack, make_images
+from al_jax.stack import UNLABELLED, InputError, Stack
 from al_jax.state import PartialLabels, ranges
 from al_jax.training import (
     Sections,
     TrainState,
+    as_seen,
     make_sections,
+    reduce_sections,
     suited_reduction,
     traced_extent,
     train,
@@ -62,47 +62,39 @@ def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
 
     factors = [reduction or _suited_reduction(stack) for stack in stacks]
 
-    def seen(stack: Stack, factor: int) -> tuple[np.ndarray, ...]:
-        """Images, domain and classes of a stack as the network sees them."""
+    def known(stack: Stack, factor: int) -> tuple[Sections, PartialLabels]:
+        """A stack as the network sees it, and all its classes."""
         truth = np.where(stack.inside, _places(stack, names)[np.asarray(stack.truth)], UNLABELLED)
-        shrink = (reduced, thinned, thinned)
-        arrays = (stack.images, stack.inside, truth)
-        return tuple(
-            np.asarray(jax.lax.map(functools.partial(f, factor=factor), jnp.asarray(array)))
-            for f, array in zip(shrink, arrays, strict=True)
+        there = presence(truth, stack.inside, len(names))
+        everything = PartialLabels(
+            labels=jnp.asarray(truth),
+            seen=there,
+            compatible=jnp.zeros_like(there),
+            in_range=ranges(there),
         )
+        return as_seen(reduce_sections(make_sections(stack), factor), everything)
 
-    shown = [seen(stack, factor) for stack, factor in zip(stacks, factors, strict=True)]
-    height, width = (max(inside.shape[axis] for _, inside, _ in shown) for axis in (1, 2))
+    parts = [known(stack, factor) for stack, factor in zip(stacks, factors, strict=True)]
+    height, width = (max(seen.inside.shape[axis] for seen, _ in parts) for axis in (1, 2))
 
-    def padded(array: np.ndarray, fill: int) -> np.ndarray:
+    def padded(array: jax.Array, fill: int = 0) -> jax.Array:
         pads = [(0, 0), (0, height - array.shape[1]), (0, width - array.shape[2])]
         pads += [(0, 0)] * (array.ndim - 3)
-        return np.pad(np.asarray(array), pads, constant_values=fill)
+        return jnp.pad(array, pads, constant_values=fill)
 
-    parts = []
-    for pixels, domain, truth in shown:
-        there = np.asarray(presence(truth, domain, len(names)))
-        parts.append(
-            (
-                padded(pixels, 0),
-                padded(domain, 0),
-                padded(truth, UNLABELLED),
-                there,
-                np.asarray(ranges(there)),
-            )
+    parts = [
+        (
+            seen.replace(images=padded(seen.images), inside=padded(seen.inside)),
+            everything.replace(labels=padded(everything.labels, UNLABELLED)),
         )
-    images, inside, truth, there, in_range = (np.concatenate(x) for x in zip(*parts, strict=True))
+        for seen, everything in parts
+    ]
+    sections, labels = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     owner = np.repeat(np.arange(len(stacks)), [stack.num_sections for stack in stacks])
     return Library(
         names=names,
-        sections=make_sections(make_images(images, names, inside)),
-        labels=PartialLabels(
-            labels=jnp.asarray(truth),
-            seen=jnp.asarray(there),
-            compatible=jnp.zeros(there.shape, bool),
-            in_range=jnp.asarray(in_range),
-        ),
+        sections=sections,
+        labels=labels,
         stacks=jnp.asarray(owner, jnp.int32),
         lengths=np.sum([_lengths(stack, names) for stack in stacks], 0),
         reduction=int(np.median(factors)),
@@ -115,9 +107,8 @@ def _places(stack: Stack, names: Sequence[str]) -> np.ndarray:
 
 
 def _suited_reduction(stack: Stack) -> int:
-    labels = np.where(stack.inside, stack.truth, UNLABELLED)
-    extent = functools.partial(traced_extent, num_classes=stack.num_classes)
-    return suited_reduction(*(x.sum(0) for x in jax.lax.map(extent, jnp.asarray(labels))))
+    labels = jnp.where(stack.inside, stack.truth, UNLABELLED)
+    return suited_reduction(*traced_extent(labels, num_classes=stack.num_classes))
 
 
 def _lengths(stack: Stack, names: Sequence[str]) -> np.ndarray:

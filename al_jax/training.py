@@ -146,8 +146,12 @@ def reduce_sections(sections: Sections, factor: int) -> Sections:
     """Whole sections as the network sees them reduced; by 1 they stay the same arrays."""
     if factor == 1:
         return sections
-    made = jax.lax.map(lambda x: reduce_section(x, factor).replace(inside=None), sections)
-    return made.replace(inside=sections.inside)
+    return _without_inside(sections, factor=factor).replace(inside=sections.inside)
+
+
+@functools.partial(jax.jit, static_argnames="factor")
+def _without_inside(sections: Sections, factor: int) -> Sections:
+    return jax.lax.map(lambda x: reduce_section(x, factor).replace(inside=None), sections)
 
 
 def as_seen(sections: Sections, partial: PartialLabels) -> tuple[Sections, PartialLabels]:
@@ -164,15 +168,20 @@ def as_seen(sections: Sections, partial: PartialLabels) -> tuple[Sections, Parti
     )
 
 
+@functools.partial(jax.jit, static_argnames="num_classes")
 def traced_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Pixels of each class of a section, and how long it is around, at the section's border too.
+    """Pixels of each class, and how long it is around, at the borders of sections too.
 
-    `labels` [H, W] -> [C] int32, [C] float32, pixels.
+    `labels` [N, H, W] -> sums over them: [C] int32, [C] float32, pixels.
     """
-    padded = jnp.pad(labels, 1, constant_values=UNLABELLED)
-    everywhere = jnp.ones(padded.shape, bool)
-    lengths = shared_lengths(padded, everywhere, num_classes)
-    return class_areas(padded, everywhere, num_classes), jnp.diagonal(lengths)
+
+    def one(section: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = jnp.pad(section, 1, constant_values=UNLABELLED)
+        everywhere = jnp.ones(padded.shape, bool)
+        lengths = shared_lengths(padded, everywhere, num_classes)
+        return class_areas(padded, everywhere, num_classes), jnp.diagonal(lengths)
+
+    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(one, labels))
 
 
 def suited_reduction(areas: chex.Array, outlines: chex.Array) -> int:
@@ -182,7 +191,7 @@ def suited_reduction(areas: chex.Array, outlines: chex.Array) -> int:
     what was not traced; a structure of less is never made larger.
 
     Args:
-      areas, outlines: [C], of `traced_extent`, a sum over sections.
+      areas, outlines: [C], of `traced_extent`.
 
     Example:
       >>> suited_reduction([900, 50 * 50, 42 * 42], [0, 200, 168])

@@ -99,7 +99,9 @@ def main() -> None:
             keys.training, train_state, library, lessons, first_step=first, steps=steps
         )
 
-    mark = driver.make_mark(config, "pretraining", (keys, library[1:4]))
+    mark = driver.make_mark(
+        config, "pretraining", (keys, library.sections, library.labels, library.stacks)
+    )
     with hold(full_path(f"{FLAGS.out}.checkpoints")) as folder, Progress("network") as bar:
         train_state = driver.train_pieces(
             piece, train_state, config, mark, keep=Checkpointing(folder), show=bar.show

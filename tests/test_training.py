@@ -126,7 +126,7 @@ def test_a_network_learns_from_labels_that_lie_where_its_image_does():
 
 def test_the_extent_of_what_is_traced_by_hand():
     labels = np.array([[1, 1, -1, 2], [1, 1, -1, 2], [-1, -1, -1, 2]], np.int16)
-    areas, outlines = training.traced_extent(labels, 4)
+    areas, outlines = training.traced_extent(labels[None], 4)
     np.testing.assert_array_equal(areas, [0, 4, 3, 0])
     np.testing.assert_array_equal(outlines, [0, 8, 8, 0])  # where the section ends too
 

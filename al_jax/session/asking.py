@@ -135,9 +135,8 @@ def _look(
     reduction: int,
 ) -> Prediction:
     low, high = intensity_range(image, inside)
-    section = Sections(images=image, inside=inside, low=low, high=high)
-    if reduction > 1:
-        section = reduce_section(section, reduction)
+    whole = Sections(images=image, inside=inside, low=low, high=high)
+    section = reduce_section(whole, reduction)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, recipe)

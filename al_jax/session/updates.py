@@ -15,7 +15,7 @@ import optax
 
 from al_jax import checkpoints
 from al_jax.driver import check_loss
-from al_jax.experience import Known, with_experience
+from al_jax.experience import Known, settled_reduction, with_experience
 from al_jax.learner import (
     Learner,
     assess,
@@ -116,7 +116,7 @@ class Trainer:
         self._weights, self._empty = content.weights, empty
         self.config = content.settings.config
         self.lessons = lessons_for(content.images.num_classes, self.config)
-        self._given = self.config.training.reduction or (known.reduction if known else 0)
+        self._given = settled_reduction(self.config.training, known)
         total = self.lessons.initial_steps
         # Whether anything comes before the first query: a training, or examples of new classes.
         self._begins = total > 0 or bool(first_examples(empty, candidates(empty)).any())
@@ -252,9 +252,8 @@ class Trainer:
 
     def _inputs(self, network: Network, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
-        reduction = self._given or network.reduction
-        if not self._given and not network.trained and not network.begun:
-            reduction = _suited_reduction(now)
+        settled = self._given or network.trained or network.begun
+        reduction = network.reduction if settled else _suited_reduction(now)
         if self._sections is None or self._sections.reduction != reduction:
             whole = make_sections(_aliased(self._images))
             self._sections = jax.block_until_ready(reduce_sections(whole, reduction))
@@ -350,11 +349,10 @@ def _aliased(images: Images) -> Images:
 
 def _suited_reduction(now: Annotations) -> int:
     """What suits the structures that are traced so far."""
-    extents = [_extent(labels, now.state.seen.shape[1]) for labels in now.labels.values()]
+    classes = now.state.seen.shape[1]
+    # One by one: stacked they would be another program for each number of them.
+    extents = [traced_extent(row[None], num_classes=classes) for row in now.labels.values()]
     return suited_reduction(*map(sum, zip(*extents, strict=True))) if extents else 1
-
-
-_extent = jax.jit(traced_extent, static_argnames="num_classes")
 
 
 def _counts(network: Network) -> np.ndarray:
