@@ -3,7 +3,7 @@
 The public functions, by the module that explains them.
 """
 
-from al_jax.answers import (
+from al_jax.core.answers import (
     Answer,
     Range,
     Report,
@@ -16,39 +16,12 @@ from al_jax.answers import (
     replay,
     set_range,
 )
-from al_jax.boundary import remaining_effort, shared_lengths, total_length
-from al_jax.experience import (
-    Experience,
-    experience_of,
-    fit_to,
-    read_experience,
-    with_experience,
-    write_experience,
-)
-from al_jax.files.cuts import Cut, read_volume
-from al_jax.files.inputs import read_images, read_labelled
-from al_jax.files.sections import read_sections
-from al_jax.files.stacks import load_default, read_stack, write_stack
-from al_jax.learner import (
-    Learner,
-    Lessons,
-    assess,
-    init_learner,
-    learn,
-    learn_first,
-    make_lessons,
-    relearn,
-    segment_stack,
-)
-from al_jax.losses import cross_entropy, partial_cross_entropy
-from al_jax.metrics import dice, mean_dice, presence
-from al_jax.networks import FCN, NETWORKS, make_network
-from al_jax.oracle import Config, initial_queries
-from al_jax.posterior import class_entropy, class_posterior, segment
-from al_jax.prediction import Prediction, predict, predict_section
-from al_jax.simulation import Record, Run, simulate
-from al_jax.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
-from al_jax.state import (
+from al_jax.core.boundary import remaining_effort, shared_lengths, total_length
+from al_jax.core.losses import cross_entropy, partial_cross_entropy
+from al_jax.core.metrics import dice, mean_dice, presence
+from al_jax.core.posterior import class_entropy, class_posterior, segment
+from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
+from al_jax.core.state import (
     ALState,
     annotate,
     boundary_matrix,
@@ -60,8 +33,8 @@ from al_jax.state import (
     partial_labels,
     ranges,
 )
-from al_jax.statistics import dice_at, effort_at
-from al_jax.strategies import (
+from al_jax.core.statistics import dice_at, effort_at
+from al_jax.core.strategies import (
     STRATEGIES,
     Evidence,
     Strategy,
@@ -71,8 +44,36 @@ from al_jax.strategies import (
     suggest,
     suggestions,
 )
-from al_jax.synthesis import synthesise
-from al_jax.training import Recipe, Training, make_sections
+from al_jax.files.inputs import read_images, read_labelled
+from al_jax.files.sections import read_sections
+from al_jax.files.slicing import Cut, read_volume
+from al_jax.files.stacks import load_default, read_stack, write_stack
+from al_jax.learner.config import Config
+from al_jax.learner.learner import (
+    Learner,
+    Lessons,
+    assess,
+    init_learner,
+    learn,
+    learn_first,
+    make_lessons,
+    relearn,
+    segment_stack,
+)
+from al_jax.learner.transfer import (
+    Experience,
+    experience_of,
+    fit_to,
+    read_experience,
+    with_experience,
+    write_experience,
+)
+from al_jax.model.networks import FCN, NETWORKS, make_network
+from al_jax.model.prediction import Prediction, predict, predict_section
+from al_jax.model.training import Recipe, Training, make_sections
+from al_jax.simulation.annotator import initial_queries
+from al_jax.simulation.loop import Record, Run, simulate
+from al_jax.simulation.synthesis import synthesise
 from al_jax.xla import compiler_options
 
 __all__ = [

@@ -25,12 +25,12 @@ mkdir -p "$out"
 full=(--network=full --crop=128 --query_steps=30 --sections=24 --size=256 --classes=10)
 case $part in
 engine)
-    "$python" -m experiments.benchmark "${full[@]}" ${3:+--peer="$3"} --json="$out/engine.json"
-    "$python" -m experiments.benchmark --json="$out/engine_small.json"
+    "$python" -m experiments.bench.benchmark "${full[@]}" ${3:+--peer="$3"} --json="$out/engine.json"
+    "$python" -m experiments.bench.benchmark --json="$out/engine_small.json"
     ;;
 deterministic)
     export XLA_FLAGS="--xla_gpu_deterministic_ops=true ${XLA_FLAGS:-}"
-    "$python" -m experiments.benchmark "${full[@]}" --json="$out/deterministic.json"
+    "$python" -m experiments.bench.benchmark "${full[@]}" --json="$out/deterministic.json"
     for number in 1 2; do
         "$python" -m experiments.simulate --network=full --preset=paper --initial_steps=90 \
             --max_effort=0.15 --strategies=BDa --workdir="$out/deterministic_$number"
@@ -39,12 +39,12 @@ deterministic)
     ;;
 graphs)
     export XLA_FLAGS="--xla_gpu_enable_command_buffer=+CONVOLUTION ${XLA_FLAGS:-}"
-    "$python" -m experiments.benchmark "${full[@]}" --json="$out/graphs_full.json"
-    "$python" -m experiments.benchmark --json="$out/graphs_small.json"
+    "$python" -m experiments.bench.benchmark "${full[@]}" --json="$out/graphs_full.json"
+    "$python" -m experiments.bench.benchmark --json="$out/graphs_small.json"
     ;;
 runs)
     for count in 1 2 4 8 16; do
-        "$python" -m experiments.benchmark --runs=$count --json="$out/runs_$count.json"
+        "$python" -m experiments.bench.benchmark --runs=$count --json="$out/runs_$count.json"
     done
     ;;
 whole)

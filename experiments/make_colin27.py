@@ -18,12 +18,12 @@ import numpy as np
 from absl import flags
 from scipy import ndimage
 
-from al_jax.files.cuts import trim
+from al_jax.commands import command
+from al_jax.core.stack import Stack, make_stack
 from al_jax.files.reading import reading
+from al_jax.files.slicing import trim
 from al_jax.files.stacks import write_stack
 from al_jax.files.volumes import load_volume
-from al_jax.stack import Stack, make_stack
-from experiments import command
 
 _SOURCE = flags.DEFINE_string(
     "source", None, "Folder that holds t1.nii.gz, aal.nii.gz and aal.txt.", required=True

@@ -17,19 +17,21 @@ import jax
 import numpy as np
 from absl import flags
 
-from al_jax import driver, oracle, pretraining, simulation
-from al_jax.driver import Checkpointing, Progress
-from al_jax.experience import Experience, with_experience, write_experience
+from al_jax.commands import command, simulate
+from al_jax.core.stack import InputError, Stack
+from al_jax.core.state import init_state, ranges
 from al_jax.files.leases import hold
 from al_jax.files.reading import full_path
 from al_jax.files.stacks import read_stack
-from al_jax.oracle import Config
-from al_jax.stack import InputError, Stack
-from al_jax.state import init_state, ranges
-from al_jax.training import TrainState, init_train_state, reduce_sections
+from al_jax.learner import config as settings
+from al_jax.learner import pretraining
+from al_jax.learner.config import Config
+from al_jax.learner.transfer import Experience, with_experience, write_experience
+from al_jax.model.training import TrainState, init_train_state, reduce_sections
+from al_jax.simulation import annotator, loop, runner
+from al_jax.simulation.runner import Checkpointing, Progress
 from al_jax.xla import compiler_options
-from experiments import command, simulate
-from experiments.learning import drawn_alone
+from experiments.bench.learning import drawn_alone
 
 FLAGS = flags.FLAGS
 
@@ -65,9 +67,9 @@ def find_stacks() -> dict[str, pathlib.Path]:
 
 def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
     """Dice of the network's own drawings of a stack, by class name."""
-    task = oracle.make_task(stack, config)
+    task = annotator.make_task(stack, config)
     task = task.replace(sections=reduce_sections(task.sections, learnt.reduction))
-    fresh = simulation.initial_train_state(jax.random.key(0), task, config)
+    fresh = loop.initial_train_state(jax.random.key(0), task, config)
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
     look = jax.jit(drawn_alone, static_argnames="config")
@@ -87,8 +89,8 @@ def main() -> None:
     earlier = [stack for name, stack in stacks.items() if name != judge]
     config = simulate.read_config("plain", sum(stack.num_sections for stack in earlier))
     library = pretraining.make_library(earlier, config.training.reduction)
-    lessons = simulation.lessons_for(len(library.names), config)
-    keys = simulation.make_keys(jax.random.key(FLAGS.seed))
+    lessons = settings.lessons_for(len(library.names), config)
+    keys = settings.make_keys(jax.random.key(FLAGS.seed))
     train_state = init_train_state(keys.weights, lessons.recipe)
 
     @functools.partial(
@@ -99,11 +101,11 @@ def main() -> None:
             keys.training, train_state, library, lessons, first_step=first, steps=steps
         )
 
-    mark = driver.make_mark(
+    mark = runner.make_mark(
         config, "pretraining", (keys, library.sections, library.labels, library.stacks)
     )
     with hold(full_path(f"{FLAGS.out}.checkpoints")) as folder, Progress("network") as bar:
-        train_state = driver.train_pieces(
+        train_state = runner.train_pieces(
             piece, train_state, config, mark, keep=Checkpointing(folder), show=bar.show
         )
     unknown = np.full(len(library.names), np.nan, np.float32)
@@ -113,7 +115,7 @@ def main() -> None:
     dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
     write_experience(FLAGS.out, learnt._replace(dice=dice))
     shutil.rmtree(folder, ignore_errors=True)
-    mean = float(oracle.reported_dice(dice, config))
+    mean = float(annotator.reported_dice(dice, config))
     each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     print(
         f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps; "

@@ -17,16 +17,17 @@ from typing import Any
 
 from absl import flags
 
-from al_jax.stack import InputError
-from experiments import command, folders, grid
+from al_jax.commands import command, folders
+from al_jax.core.stack import InputError
+from experiments.sweeps import grid
 
 with command.extra("sweep"):
     import cryptography  # noqa: F401 (of TLS)
     from distributed import Client
 
-    from experiments import clusters, executors, jobs
-    from experiments.jobs import RunUnit
-    from experiments.plan import plan
+    from experiments.sweeps import clusters, units, workers
+    from experiments.sweeps.plan import plan
+    from experiments.sweeps.units import RunUnit
 
 FLAGS = flags.FLAGS
 NAME = "[0-9a-f]" * 16  # of a unit's folder, as a pattern
@@ -64,7 +65,7 @@ def tidy(workdir: pathlib.Path) -> None:
     """Removes what a killed sweep leaves, and the errors of files that could not be read."""
     for leftover in (workdir / "stacks").glob(folders.TEMPORARY):
         leftover.unlink(missing_ok=True)
-    for begun in workdir.glob(f"*/{NAME}/{jobs.BEGUN}"):
+    for begun in workdir.glob(f"*/{NAME}/{units.BEGUN}"):
         begun.unlink(missing_ok=True)
     for run in (workdir / "runs").glob(NAME):
         if not (run / "config.json").exists():  # somebody else's
@@ -89,7 +90,7 @@ def main() -> int:
         def open_client(most: int) -> AbstractContextManager[Client]:
             return clusters.connect(FLAGS.cluster, FLAGS.jobs, workdir, most)
 
-        failures = executors.carry_out(planned, FLAGS.checkpoint_seconds, open_client)
+        failures = workers.carry_out(planned, FLAGS.checkpoint_seconds, open_client)
     for folder, line in failures.items():
         print(f"{workdir / 'runs' / pathlib.Path(folder).name}: {line}", file=sys.stderr)
     print(

@@ -24,14 +24,14 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
-from al_jax import figures
-from al_jax.augment import FIELDS
+from al_jax.commands import command, stack_flags
+from al_jax.commands.runs import digest_stack, versions
+from al_jax.core.stack import InputError, Stack
+from al_jax.files.atomic import write_whole
 from al_jax.files.stacks import write_stack
-from al_jax.files.whole import write_whole
-from al_jax.stack import InputError, Stack
-from al_jax.synthesis import Deformation, on_canvas, synthesise
-from experiments import command, stack_flags
-from experiments.runs import digest_stack, versions
+from al_jax.model.augmentation import FIELDS
+from al_jax.plotting import figures
+from al_jax.simulation.synthesis import Deformation, on_canvas, synthesise
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 SUFFIXES = ("t1", "labels")

@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import command
+from al_jax.commands import command
 
 FLAGS = flags.FLAGS
 

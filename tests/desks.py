@@ -10,12 +10,12 @@ import tiny
 from napari.components import ViewerModel
 
 from al_jax import session as core
-from al_jax.experience import Experience
-from al_jax.oracle import Config
+from al_jax.core.stack import Images, make_images
+from al_jax.learner.config import Config
+from al_jax.learner.transfer import Experience
+from al_jax.model.training import Training
 from al_jax.session import Settings
-from al_jax.stack import Images, make_images
-from al_jax.training import Training
-from al_jax.window.desk import Desk
+from al_jax.window.controller import Desk
 
 QUICK = Config(
     network="pixelwise",

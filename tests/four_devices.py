@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import driver, simulation
-from al_jax.oracle import Config
-from al_jax.stack import Stack, make_stack
-from al_jax.training import Training
+from al_jax.core.stack import Stack, make_stack
+from al_jax.learner import config as settings
+from al_jax.learner.config import Config
+from al_jax.model.training import Training
+from al_jax.simulation import loop, runner
 
 CONFIG = Config(
     network="pixelwise",
@@ -30,7 +31,7 @@ EVEN, ODD, FEW = 8, 6, 3  # sections
 @pytest.fixture(autouse=True)
 def _pixelwise(monkeypatch):
     """`Config.network` may be 'pixelwise'."""
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 @functools.cache
@@ -46,7 +47,7 @@ def _stack(count: int) -> Stack:
 
 @functools.cache
 def _jit(name: str, *static: str):
-    return jax.jit(getattr(simulation, name), static_argnames=static)
+    return jax.jit(getattr(loop, name), static_argnames=static)
 
 
 def _assert_same(found, expected, tolerance):
@@ -89,14 +90,14 @@ def test_the_same_queries(strategy, count):
 
 
 def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
-    """The arguments of `simulation.begin`, with a network that was not trained."""
-    keys = simulation.make_keys(jax.random.key(0))
+    """The arguments of `loop.begin`, with a network that was not trained."""
+    keys = settings.make_keys(jax.random.key(0))
     task = _jit("make_task", "config", "mesh")(_stack(count), config=CONFIG, mesh=mesh)
-    task = driver.place(task, task.mesh)
+    task = runner.place(task, task.mesh)
     state = _jit("start", "config")(keys.start, task, config=CONFIG)
     weights = tiny.weights(tiny.make("pixelwise", tiny.CLASSES), heads=True)
-    network = simulation.initial_train_state(keys.weights, task, CONFIG, weights)
-    return driver.place(network, task.mesh), state, task, CONFIG, strategy
+    network = loop.initial_train_state(keys.weights, task, CONFIG, weights)
+    return runner.place(network, task.mesh), state, task, CONFIG, strategy
 
 
 @pytest.mark.parametrize(("strategy", "count"), [("HBDa", ODD), ("H_dropout", FEW)])
@@ -110,7 +111,7 @@ def test_the_same_prediction_to_the_bit(strategy, count):
 @pytest.mark.parametrize(("count", "share"), [(EVEN, 2), (ODD, 2), (FEW, 1)])
 def test_each_device_predicts_its_share(count, share):
     arguments = _begun("HBDa", count, MESH)
-    begin = functools.partial(simulation.begin, config=CONFIG, strategy="HBDa")
+    begin = functools.partial(loop.begin, config=CONFIG, strategy="HBDa")
     (shared,) = (
         step
         for step in jax.make_jaxpr(begin)(*arguments[:3]).eqns
@@ -131,11 +132,11 @@ def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
     records, network = [], tmp_path / "network"
 
     def perform(folder, mesh):
-        prepared = driver.prepare(_stack(ODD), CONFIG, 0, mesh)
-        keep = driver.Checkpointing(network, 0)
-        initial = driver.train_network(prepared, CONFIG, keep=keep)
-        keep = driver.Checkpointing(folder, 0)
-        run, more = driver.run_strategy("BDa", prepared, initial, CONFIG, keep=keep)
+        prepared = runner.prepare(_stack(ODD), CONFIG, 0, mesh)
+        keep = runner.Checkpointing(network, 0)
+        initial = runner.train_network(prepared, CONFIG, keep=keep)
+        keep = runner.Checkpointing(folder, 0)
+        run, more = runner.run_strategy("BDa", prepared, initial, CONFIG, keep=keep)
         assert len(run.state.labels.devices()) == (1 if mesh is None else 4)
         records.append(more)
 
@@ -144,6 +145,6 @@ def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
         perform(folder, first)
         shutil.rmtree(max(folder.iterdir(), key=lambda path: int(path.name)))
         perform(folder, then)
-    assert len(records[0].dice) > 2 * driver.QUERIES
+    assert len(records[0].dice) > 2 * runner.QUERIES
     for other in records[1:]:
         _assert_same(other, records[0], 1e-6)

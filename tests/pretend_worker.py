@@ -1,4 +1,4 @@
-"""What a worker of the tests loads instead of `experiments.jobs`: its units take no time.
+"""What a worker of the tests loads instead of `experiments.sweeps.units`: its units take no time.
 
 A network or a result is there at once; H kills its worker, HB fails, HDa finds the disk full, HBDa
 kills its worker four times but gets further each time, BDa_CE makes 100 steps, each of
@@ -10,9 +10,9 @@ import pathlib
 import signal
 import time
 
-from al_jax.stack import InputError
-from experiments import jobs
-from experiments.jobs import dask_setup
+from al_jax.core.stack import InputError
+from experiments.sweeps import units
+from experiments.sweeps.units import dask_setup
 
 __all__ = ["dask_setup"]
 
@@ -27,11 +27,11 @@ def train(network, seconds, show):
 
 def perform(run, seconds, show):
     """Leaves a result that says which process wrote it."""
-    with jobs.own(run) as folder:
+    with units.own(run) as folder:
         assert run.network.done
         show(0.5)
         time.sleep(0.5)  # a nanny does not replace a worker that dies before it knows it
-        strategy, step = run.configuration["strategy"], jobs.latest(run.checkpoints)
+        strategy, step = run.configuration["strategy"], units.latest(run.checkpoints)
         if strategy == "BDa_CE":
             for now in range(step + 1, 100):
                 time.sleep(float(os.environ.get("PRETEND_STEP", "0.1")))
@@ -53,4 +53,4 @@ def perform(run, seconds, show):
         (folder / "result.json").write_text(str(os.getpid()))
 
 
-jobs.train, jobs.perform = train, perform
+units.train, units.perform = train, perform

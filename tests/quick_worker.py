@@ -1,13 +1,13 @@
-"""What a worker of the tests loads beside `experiments.jobs`: real runs of a tiny network.
+"""What a worker of the tests loads beside `experiments.sweeps.units`: real runs of a tiny network.
 
 It compiles at once, so that a sweep on a real cluster takes seconds.
 """
 
 import tiny
 
-from al_jax import simulation
-from experiments.jobs import dask_setup
+from al_jax.simulation import loop
+from experiments.sweeps.units import dask_setup
 
 __all__ = ["dask_setup"]
 
-simulation.make_network = lambda _, num_classes: tiny.make("pixelwise", num_classes)
+loop.make_network = lambda _, num_classes: tiny.make("pixelwise", num_classes)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
+from al_jax.core.stack import InputError, Stack, make_stack
 from al_jax.files.reading import InputNote
-from al_jax.stack import InputError, Stack, make_stack
 
 TABLE = "id,name,group\n0,background,background\n3,left,nucleus\n5,right,nucleus\n7,shell,shell\n"
 

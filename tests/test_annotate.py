@@ -19,14 +19,17 @@ from commands import caller, compiled_in, flags_of
 from PIL import Image
 from samples import TABLE, oblique_volumes, save
 
-from al_jax import driver, simulation, training
 from al_jax import session as sessions
-from al_jax.experience import Experience, flat_weights, write_experience
-from al_jax.files.cuts import AXES
+from al_jax.commands import annotate
+from al_jax.commands.earlier import beginning, known_of
+from al_jax.files.slicing import AXES
 from al_jax.files.stacks import write_stack
+from al_jax.learner import config as settings
+from al_jax.learner.transfer import Experience, flat_weights, write_experience
+from al_jax.model import training
 from al_jax.session.asking import RULE
-from experiments import annotate, rehearse
-from experiments.earlier import beginning, known_of
+from al_jax.simulation import runner
+from experiments.bench import rehearse
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--initial_steps=8", "--query_steps=2", "--crop=32", "--batch=4")
@@ -43,7 +46,7 @@ def own_flags(tmp_path_factory):
 def folder(tmp_path, monkeypatch):
     """The working directory, with a stack in it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(simulation, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    monkeypatch.setattr(settings, "make_network", lambda _, classes: tiny.Pixelwise(classes))
     write_stack("stack.npz", ts.STACK)
     return tmp_path
 
@@ -295,7 +298,7 @@ def test_a_carried_session_asks_what_a_simulation_asks(
     call, folder, monkeypatch, knows, first, steps
 ):
     """Examples are of classes alone that earlier stacks did not show; a training may follow."""
-    monkeypatch.setattr("experiments.earlier.AGREES", 0.0)  # the network is as it was drawn
+    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)  # the network is as it was drawn
     earlier = carried(knows)
     write_experience(folder / "earlier.npz", earlier)
     start = ("--truth", "--simulated_start", "--seed=3", "--from=earlier.npz")
@@ -326,7 +329,7 @@ def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, m
         run=lambda place, wait: opened.append((str(place), wait)),
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
-    monkeypatch.setattr("experiments.earlier.AGREES", 0.0)  # the network is as it was drawn
+    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)  # the network is as it was drawn
     write_experience(folder / "earlier.npz", carried(3))
     line = call("--stack=stack.npz", "--from=earlier.npz", *QUICK)
     assert line.endswith("(outlines on 2 sections): classes background, outer, middle; new: inner")
@@ -352,12 +355,12 @@ def carried(knows: int) -> Experience:
 
 def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
     """The pairs that a simulation asks, to its end."""
-    keep = driver.Checkpointing(folder / "simulated")
+    keep = runner.Checkpointing(folder / "simulated")
     known = known_of(earlier, ts.STACK.names)
-    prepared = driver.prepare(ts.STACK, config, seed, known=known)
+    prepared = runner.prepare(ts.STACK, config, seed, known=known)
     adapt = beginning(None, earlier, ts.STACK.names)
-    network = driver.train_network(prepared, config, keep=keep.at("network"), adapt=adapt)
-    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    network = runner.train_network(prepared, config, keep=keep.at("network"), adapt=adapt)
+    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     pairs = zip(records.section[1:], records.structure[1:], strict=True)
     return [(int(section), int(structure)) for section, structure in pairs]
 
@@ -391,10 +394,10 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     rehearse.begin(folder / "session", judge, 0)
     with sessions.open_session(folder / "session") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
-    keep = driver.Checkpointing(folder / "simulated")
-    prepared = driver.prepare(stack, config, 0)
-    network = driver.train_network(prepared, config, keep=keep.at("network"))
-    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    keep = runner.Checkpointing(folder / "simulated")
+    prepared = runner.prepare(stack, config, 0)
+    network = runner.train_network(prepared, config, keep=keep.at("network"))
+    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_jax import answers, state, strategies
-from al_jax.answers import Answer, Range, Skip, Withdraw
-from al_jax.stack import InputError, make_images
+from al_jax.core import answers, state, strategies
+from al_jax.core.answers import Answer, Range, Skip, Withdraw
+from al_jax.core.stack import InputError, make_images
 
 # Section 7 shows structures a and b beside each other, section 12 a alone.
 NAMES = ("background", "a", "b")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from al_jax import augment, training
-from al_jax.augment import Augmentation
+from al_jax.model import augmentation, training
+from al_jax.model.augmentation import Augmentation
 
 CROP = 24
 # Compilation is most of the time, and no fast code is needed.
@@ -19,13 +19,13 @@ quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_l
 @pytest.fixture
 def rigid(monkeypatch):
     """The name of a field that shifts nothing."""
-    monkeypatch.setitem(augment.FIELDS, "none", (32, 0.0, "linear"))
+    monkeypatch.setitem(augmentation.FIELDS, "none", (32, 0.0, "linear"))
     return "none"
 
 
 @functools.cache
 def _draw_points(crop, augmentation):
-    draw = functools.partial(augment.random_points, crop=crop, augmentation=augmentation)
+    draw = functools.partial(augmentation.random_points, crop=crop, augmentation=augmentation)
 
     def one(key, size):
         key_middle, key_points = jax.random.split(key)
@@ -54,7 +54,7 @@ def _centres(points):
 
 def test_affine_by_hand():
     def matrix(rotation=0.0, scale=1.0, shear=0.0):
-        return augment.affine(*map(jnp.float32, (rotation, scale, shear)))
+        return augmentation.affine(*map(jnp.float32, (rotation, scale, shear)))
 
     np.testing.assert_allclose(matrix(), np.eye(2), atol=1e-7)
     # A quarter turn: a step down on the crop is a step left on the section, right is down.
@@ -73,7 +73,7 @@ def test_affine_by_hand():
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
 @pytest.mark.parametrize(("size", "spacing"), [(1, 5), (5, 5), (6, 5), (33, 32), (96, 32), (97, 7)])
 def test_interpolation_weights(kind, size, spacing):
-    weights = augment.interpolation_weights(size, spacing, kind)
+    weights = augmentation.interpolation_weights(size, spacing, kind)
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     knots = np.arange(weights.shape[1]) * spacing - spacing
     np.testing.assert_allclose(weights @ (3.0 * knots - 2), 3.0 * np.arange(size) - 2, atol=2e-4)
@@ -81,10 +81,10 @@ def test_interpolation_weights(kind, size, spacing):
     np.testing.assert_array_equal(on_knot, np.eye(len(knots))[1 : len(on_knot) + 1])
 
 
-@pytest.mark.parametrize("field", list(augment.FIELDS))
+@pytest.mark.parametrize("field", list(augmentation.FIELDS))
 def test_displacement_at_the_control_points(field):
-    spacing, sigma, _ = augment.FIELDS[field]
-    draw = functools.partial(augment.random_displacement, height=65, width=97, field=field)
+    spacing, sigma, _ = augmentation.FIELDS[field]
+    draw = functools.partial(augmentation.random_displacement, height=65, width=97, field=field)
     shifts = quick(jax.vmap(draw))(jax.random.split(jax.random.key(1), 200))
     assert shifts.shape == (200, 65, 97, 2)
     knots = np.asarray(shifts[:, ::spacing, ::spacing])
@@ -98,7 +98,7 @@ def test_displacement_at_the_control_points(field):
 
 @pytest.mark.parametrize(("field", "least", "most"), [("smooth", 0, 1e-3), ("paper", 0.22, 0.35)])
 def test_how_much_a_field_folds(field, least, most):
-    draw = functools.partial(augment.random_displacement, height=96, width=96, field=field)
+    draw = functools.partial(augmentation.random_displacement, height=96, width=96, field=field)
     shifts = np.asarray(quick(jax.vmap(draw))(jax.random.split(jax.random.key(2), 50)))
     down = np.diff(shifts, axis=1)[:, :, :-1] + [1, 0]
     right = np.diff(shifts, axis=2)[:, :-1] + [0, 1]
@@ -112,7 +112,7 @@ def test_sampling_is_scipys(dtype):
     image = (255 * rng.random((17, 23, 3))).astype(dtype)
     points = rng.uniform(-6, 30, (40, 31, 2)).astype(np.float32)
     places = np.moveaxis(points, -1, 0)
-    found = quick(augment.sample_bilinear)(image, points)
+    found = quick(augmentation.sample_bilinear)(image, points)
     assert found.shape == (40, 31, 3) and found.dtype == jnp.float32
     for channel in range(3):
         expected = ndimage.map_coordinates(
@@ -121,12 +121,12 @@ def test_sampling_is_scipys(dtype):
         np.testing.assert_allclose(found[..., channel], expected, atol=2e-3)
 
     values = rng.integers(-1, 5, (17, 23)).astype(np.int16)
-    found = augment.sample_nearest(values, points, -1)
+    found = augmentation.sample_nearest(values, points, -1)
     assert found.dtype == jnp.int16
     # 'grid-constant': a pixel reaches half a pixel beyond its centre, at the border too.
     expected = ndimage.map_coordinates(values, places, order=0, mode="grid-constant", cval=-1)
     np.testing.assert_array_equal(found, expected)
-    inside = augment.sample_nearest(values > 2, points, False)
+    inside = augmentation.sample_nearest(values > 2, points, False)
     assert inside.dtype == bool
     np.testing.assert_array_equal(
         inside, ndimage.map_coordinates(values > 2, places, order=0, mode="grid-constant", cval=0)
@@ -136,8 +136,10 @@ def test_sampling_is_scipys(dtype):
 def test_sampling_on_the_pixels_is_the_image():
     image = np.random.default_rng(4).random((9, 8, 1)).astype(np.float32)
     points = np.stack(np.mgrid[:9, :8], -1).astype(np.float32)
-    np.testing.assert_array_equal(augment.sample_bilinear(image, points), image)
-    np.testing.assert_array_equal(augment.sample_nearest(image[..., 0], points, 0), image[..., 0])
+    np.testing.assert_array_equal(augmentation.sample_bilinear(image, points), image)
+    np.testing.assert_array_equal(
+        augmentation.sample_nearest(image[..., 0], points, 0), image[..., 0]
+    )
 
 
 def _plain(field="smooth"):
@@ -160,7 +162,7 @@ def _crop(setting):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("field", list(augment.FIELDS))
+@pytest.mark.parametrize("field", list(augmentation.FIELDS))
 def test_image_labels_and_inside_share_one_grid(axis, field):
     # On a ramp, bilinear and nearest can differ by half a pixel's step at most, wherever they look.
     ramp = np.broadcast_to(np.arange(64.0) if axis else np.arange(64.0)[:, None], (64, 64))
@@ -184,14 +186,14 @@ def test_a_label_map_and_its_image_stay_aligned():
     rng = np.random.default_rng(6)
     labels = np.kron(rng.integers(0, 5, (8, 8)), np.ones((10, 10))).astype(np.int16)
     points = _points(80, 80, Augmentation())[:30]
-    image = np.asarray(augment.sample_bilinear(labels[..., None].astype(np.float32), points))[
+    image = np.asarray(augmentation.sample_bilinear(labels[..., None].astype(np.float32), points))[
         ..., 0
     ]
-    nearest = np.asarray(augment.sample_nearest(labels, points, -1))
+    nearest = np.asarray(augmentation.sample_nearest(labels, points, -1))
     within = nearest >= 0
     # Inside a block of one class the interpolated value is that class.
     low, high = ndimage.minimum_filter(labels, 3), ndimage.maximum_filter(labels, 3)
-    flat = np.asarray(augment.sample_nearest(low == high, points, False)) & within
+    flat = np.asarray(augmentation.sample_nearest(low == high, points, False)) & within
     assert flat.sum() > 0.3 * flat.size
     np.testing.assert_allclose(image[flat], nearest[flat], atol=1e-5)
 
@@ -273,7 +275,9 @@ def test_intensity():
     rng = np.random.default_rng(10)
     image = rng.random((8, 9, 1)).astype(np.float32)
     keys = jax.random.split(jax.random.key(11), 3000)
-    jitter = quick(jax.vmap(augment.random_intensity, in_axes=(0, None, None)), static_argnums=2)
+    jitter = quick(
+        jax.vmap(augmentation.random_intensity, in_axes=(0, None, None)), static_argnums=2
+    )
     found = np.asarray(jitter(keys, image, Augmentation()))
     assert found.min() >= 0 and found.max() <= 1
     # Two greys near the middle are never clipped: their distance is the contrast, their mean the
@@ -291,7 +295,7 @@ def test_intensity():
 
 def test_intensity_by_hand():
     setting = Augmentation(brightness=0.0, contrast=(2.0, 2.0))
-    found = augment.random_intensity(
+    found = augmentation.random_intensity(
         jax.random.key(0), np.float32([[[0.0], [0.4], [0.5], [0.6], [1.0]]]), setting
     )
     np.testing.assert_allclose(found[0, :, 0], [0, 0.3, 0.5, 0.7, 1], atol=1e-6)

@@ -10,11 +10,12 @@ import tiny
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
-from al_jax import oracle, simulation
-from al_jax.networks import FCN
-from al_jax.stack import InputError
-from al_jax.training import TrainState
-from experiments import benchmark
+from al_jax.core.stack import InputError
+from al_jax.learner import config as settings
+from al_jax.model.networks import FCN
+from al_jax.model.training import TrainState
+from al_jax.simulation import loop
+from experiments.bench import benchmark
 
 
 class Pixelwise(tiny.Pixelwise):
@@ -35,7 +36,7 @@ def _settings(monkeypatch):
             flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)
         )
     benchmark.define_flags()
-    monkeypatch.setattr(simulation, "make_network", lambda _, classes: Pixelwise(classes))
+    monkeypatch.setattr(settings, "make_network", lambda _, classes: Pixelwise(classes))
     monkeypatch.setattr(benchmark, "chosen_network", lambda _, classes: Pixelwise(classes))
     names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
     before = {name: getattr(jax.config, name) for name in names}
@@ -97,7 +98,7 @@ def test_a_peer_that_fails(_settings, tmp_path, peer, message):
     _settings(["benchmark", f"--peer={tmp_path / peer}"])
     stack = benchmark.made_up_stack(2, 16, 2)
     with pytest.raises(InputError, match=message):
-        benchmark.Peer(Pixelwise(2), oracle.Config(), stack, 3).times()
+        benchmark.Peer(Pixelwise(2), settings.Config(), stack, 3).times()
 
 
 def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
@@ -126,7 +127,7 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
 
     def timed(function, *args):
         jax.block_until_ready(function(*args))
-        if isinstance(args[0], TrainState | simulation.Run):
+        if isinstance(args[0], TrainState | loop.Run):
             kind = "section" if isinstance(args[0], TrainState) else "query"
         else:
             kind = {5: "step", 4: "scan"}[len(args)]

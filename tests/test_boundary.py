@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import measure
 
-from al_jax import boundary, state
+from al_jax.core import boundary, state
 
 AXIAL = np.pi / 8
 DIAGONAL = np.pi / (8 * np.sqrt(2))

@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import checkpoints, oracle, simulation
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.files import checkpoints
+from al_jax.learner import config as settings
+from al_jax.simulation import annotator, loop
 
-CONFIG = oracle.Config()
+CONFIG = settings.Config()
 
 
 def _shapes():
     """The shapes of (run, record) of a simulation of the small network."""
 
     def begun(key):
-        task = oracle.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
-        state = oracle.start(key, task, CONFIG)
-        network = simulation.initial_train_state(key, task, CONFIG)
-        return simulation.begin(network, state, task, CONFIG, "BDa")
+        task = annotator.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
+        state = annotator.start(key, task, CONFIG)
+        network = loop.initial_train_state(key, task, CONFIG)
+        return loop.begin(network, state, task, CONFIG, "BDa")
 
     return jax.eval_shape(begun, jax.random.key(0))
 
@@ -148,7 +150,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 KILLED = """
 import os, pathlib, signal, sys
 import jax.numpy as jnp
-from al_jax import checkpoints
+from al_jax.files import checkpoints
 
 saved = checkpoints.open_checkpoints(sys.argv[1])
 checkpoints.save(saved, 1, {"a": jnp.full((2, 3), 1.0), "b": jnp.int16(1)})

@@ -18,11 +18,12 @@ import tiny
 from commands import caller, flags_of
 from distributed import Security
 
+from al_jax.core.stack import InputError
 from al_jax.files.stacks import write_stack
-from al_jax.stack import InputError
-from experiments import clusters, report
+from experiments import report
 from experiments import sweep as sweep_command
 from experiments.report.runs import read_sweep
+from experiments.sweeps import clusters
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
@@ -239,9 +240,9 @@ def test_a_worker_keeps_its_memory_between_training_steps():
     code = """
 import resource, sys
 import numpy as np
-from experiments import jobs
+from experiments.sweeps import units
 if "keep" in sys.argv:
-    jobs._keep_memory()
+    units._keep_memory()
 for _ in range(3):
     np.ones(2 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

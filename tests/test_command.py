@@ -16,11 +16,11 @@ from commands import caller, compiled_in, flags_of
 from PIL import Image
 from safetensors.numpy import save_file
 
+from al_jax.commands import command, folders, simulate
+from al_jax.core.stack import make_stack
 from al_jax.files.stacks import write_stack
 from al_jax.files.weights import TORCHVISION
-from al_jax.networks import make_network
-from al_jax.stack import make_stack
-from experiments import command, folders, simulate
+from al_jax.model.networks import make_network
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
@@ -311,7 +311,9 @@ def test_an_output_directory_in_use(refused, begun):
 def pixelwise(monkeypatch) -> Iterator[None]:
     """A network that compiles at once."""
     jax.clear_caches()  # a trace does not know which network it is of
-    monkeypatch.setattr("al_jax.simulation.make_network", lambda _, count: tiny.Pixelwise(count))
+    monkeypatch.setattr(
+        "al_jax.learner.config.make_network", lambda _, count: tiny.Pixelwise(count)
+    )
     yield
     jax.clear_caches()
 
@@ -425,7 +427,7 @@ def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
     assert command.home("--stem=a~b") == "--stem=a~b" and command.home("-v") == "-v"
     _, _, err = call("--stack=~/nope.npz", "--workdir=~/out")
     assert f"{folder}/nope.npz: " in one_line(err)
-    program = [sys.executable, "-m", "experiments.lengths", "-h"]
+    program = [sys.executable, "-m", "experiments.bench.lengths", "-h"]
     root = pathlib.Path(__file__).parents[1]
     said = subprocess.run(program, capture_output=True, text=True, cwd=root)
     assert said.returncode == 0 and "--seed" in said.stdout

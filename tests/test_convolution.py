@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import direct_convolution
 
-from al_jax.convolution import _for_winograd, convolution
+from al_jax.xla.convolution import _for_winograd, convolution
 
 
 def _error(x, kernel, expected):

@@ -11,8 +11,9 @@ import tifffile
 from partitions import CLASSES, NAMES, partition
 from PIL import Image
 
-from al_jax.session.classes import ids_of, make_classes
-from al_jax.session.exchange import (
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import ids_of, make_classes
+from al_jax.exchange.exchange import (
     array_digest,
     outline_to_trace,
     read_answer,
@@ -20,8 +21,7 @@ from al_jax.session.exchange import (
     read_traced,
     write_question,
 )
-from al_jax.session.formats import FORMATS
-from al_jax.stack import InputError
+from al_jax.exchange.formats import FORMATS
 
 PLAIN = ("nifti", "tiff", "png")  # without further packages
 

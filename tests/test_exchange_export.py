@@ -13,16 +13,16 @@ from PIL import Image
 from samples import TABLE, oblique_volumes, save
 from test_exchange import needs
 
-from al_jax.files.cuts import AXES, Cut, read_volume
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import labels_of, make_classes, tables
+from al_jax.exchange.export import export_stack, section_files
+from al_jax.exchange.formats import Grid, tiff
+from al_jax.exchange.placement import LPS, affine_on, own_place
+from al_jax.exchange.polygons import read_geojson
 from al_jax.files.inputs import read_labelled
+from al_jax.files.slicing import AXES, Cut, read_volume
 from al_jax.files.table_rows import read_rows
-from al_jax.session.answered import Answered
-from al_jax.session.classes import labels_of, make_classes, tables
-from al_jax.session.export import Export, export_stack, section_files
-from al_jax.session.formats import Grid, tiff
-from al_jax.session.placement import LPS, affine_on, own_place
-from al_jax.session.polygons import read_geojson
-from al_jax.stack import InputError
+from al_jax.session.results import Answered, Export
 
 AFFINE = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
 pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")

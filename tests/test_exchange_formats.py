@@ -7,10 +7,10 @@ import tifffile
 from partitions import CLASSES, NAMES, partition
 from test_exchange import needs
 
-from al_jax.session.classes import ids_of, labels_of, make_classes
-from al_jax.session.formats import FORMATS, Grid, nifti, nrrd_image, read_saved, tiff
-from al_jax.session.placement import section_affine, stack_affine
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import ids_of, labels_of, make_classes
+from al_jax.exchange.formats import FORMATS, Grid, nifti, nrrd_image, read_saved, tiff
+from al_jax.exchange.placement import section_affine, stack_affine
 
 CLASS_TABLE = make_classes(NAMES)
 TURNED = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from partitions import partition
 
-from al_jax.session.formats import Grid, nifti
-from al_jax.session.placement import (
+from al_jax.core.stack import InputError, Place
+from al_jax.exchange.formats import Grid, nifti
+from al_jax.exchange.placement import (
     affine_on,
     in_volume,
     onto_section,
@@ -19,7 +20,6 @@ from al_jax.session.placement import (
     section_affine,
     stack_affine,
 )
-from al_jax.stack import InputError, Place
 
 # Slices run along the first axis of the volume, columns back along the last, rows along the second.
 PLACE = Place(

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from partitions import CLASSES, NAMES, partition
 from test_exchange import ask, refusal
 
-from al_jax.session.classes import ids_of, make_classes
-from al_jax.session.exchange import read_answer, read_manifest, write_question
-from al_jax.session.polygons import rasterise, read_geojson, to_geojson
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import ids_of, make_classes
+from al_jax.exchange.exchange import read_answer, read_manifest, write_question
+from al_jax.exchange.polygons import rasterise, read_geojson, to_geojson
 
 pytest.importorskip("rasterio", reason="pip install '.[annotate]'")
 

@@ -5,10 +5,9 @@ import re
 import numpy as np
 import tiny
 
-from al_jax.session.answered import Answered
-from al_jax.session.export import Export
-from al_jax.session.report import write_report
-from al_jax.stack import make_images
+from al_jax.core.stack import make_images
+from al_jax.plotting.session_report import write_report
+from al_jax.session.results import Answered, Export
 
 STACK = tiny.stack()
 IMAGES = make_images(STACK.images, STACK.names, STACK.inside)

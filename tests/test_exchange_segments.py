@@ -6,11 +6,11 @@ import pytest
 from partitions import CLASSES, NAMES, partition
 from test_exchange import ask, refusal
 
-from al_jax.session.classes import ids_of, make_classes
-from al_jax.session.exchange import read_answer, read_manifest, write_question
-from al_jax.session.placement import LPS, section_affine, stack_affine
-from al_jax.session.segments import read_seg_nrrd, to_seg_nrrd
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import ids_of, make_classes
+from al_jax.exchange.exchange import read_answer, read_manifest, write_question
+from al_jax.exchange.placement import LPS, section_affine, stack_affine
+from al_jax.exchange.segments import read_seg_nrrd, to_seg_nrrd
 
 slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
 

@@ -15,14 +15,20 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import flags_of
 
-from al_jax import driver, experience, oracle, pretraining, simulation, state, training
-from al_jax.experience import Experience
+from al_jax.commands import earlier, simulate
+from al_jax.core import state
+from al_jax.core.stack import UNLABELLED, InputError, make_images, make_stack
 from al_jax.files.stacks import write_stack
-from al_jax.learner import Lessons
-from al_jax.oracle import Config
-from al_jax.stack import UNLABELLED, InputError, make_images, make_stack
-from al_jax.training import Recipe, Training, init_train_state
-from experiments import earlier, grid, jobs, plan, simulate, sweep
+from al_jax.learner import config as settings
+from al_jax.learner import pretraining, transfer
+from al_jax.learner.config import Config
+from al_jax.learner.learner import Lessons
+from al_jax.learner.transfer import Experience
+from al_jax.model import training
+from al_jax.model.training import Recipe, Training, init_train_state
+from al_jax.simulation import annotator, loop, runner
+from experiments import sweep
+from experiments.sweeps import grid, plan, units
 
 FLAGS = flags.FLAGS
 TRAINING = Training(crop=32, batch=4)
@@ -49,11 +55,11 @@ EARLIER = Experience(
 
 @pytest.fixture(autouse=True)
 def _pixelwise(monkeypatch):
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 def test_known_by_name_and_bounded():
-    known = experience.fit_to(EARLIER, ("b", "new", "a", "background"))
+    known = transfer.fit_to(EARLIER, ("b", "new", "a", "background"))
     np.testing.assert_allclose(np.diagonal(known.lengths[1]), [0, 0, 1, 3])  # at most 3 sections
     np.testing.assert_allclose(np.diagonal(known.lengths[0]), [0, 0, 10, 60])  # the means stay
     np.testing.assert_allclose([known.lengths[0, 0, 2], known.lengths[1, 0, 2]], [4, 2])
@@ -65,7 +71,7 @@ def test_known_by_name_and_bounded():
 
 def test_weights_by_name_and_new_classes_as_they_were():
     params = {"score": {"kernel": jnp.full((2, 3), 7.0), "bias": jnp.full(3, 7.0)}}
-    found = experience.with_experience(params, EARLIER, ("b", "new", "background"))
+    found = transfer.with_experience(params, EARLIER, ("b", "new", "background"))
     np.testing.assert_allclose(found["score"]["kernel"], [[2, 7, 0], [5, 7, 3]])
     np.testing.assert_allclose(found["score"]["bias"], [3, 7, 1])
 
@@ -79,17 +85,17 @@ def test_weights_by_name_and_new_classes_as_they_were():
 )
 def test_weights_of_another_network_are_refused(params, line):
     with pytest.raises(InputError) as refusal:
-        experience.with_experience(params, EARLIER, NAMES)
+        transfer.with_experience(params, EARLIER, NAMES)
     assert line in str(refusal.value)
 
 
 def test_a_class_without_an_outline_is_new():
-    assert experience.outlined(EARLIER) == ("background", "a")
-    assert experience.in_words(EARLIER, ("background", "a", "b", "c")) == (
+    assert transfer.outlined(EARLIER) == ("background", "a")
+    assert transfer.in_words(EARLIER, ("background", "a", "b", "c")) == (
         "begun from earlier stacks (outlines on 10 sections): classes background, a; new: b, c"
     )
     many = EARLIER._replace(names=tuple("abcdefghijklmnop"), lengths=np.ones((2, 16, 16)))
-    said = experience.in_words(many, many.names)
+    said = transfer.in_words(many, many.names)
     assert said.endswith("j, k, l, 4 more; new: none") and "(outlines on 1 sections)" in said
 
 
@@ -117,21 +123,21 @@ def test_a_carried_network_is_trained_at_first_if_all_classes_have_examples(
 
 def test_a_file_holds_it_all(tmp_path):
     path = tmp_path / "start.npz"
-    experience.write_experience(path, EARLIER)
-    found = experience.read_experience(path)
+    transfer.write_experience(path, EARLIER)
+    found = transfer.read_experience(path)
     jax.tree.map(np.testing.assert_array_equal, found._asdict(), EARLIER._asdict())
     first = path.read_bytes()
-    experience.write_experience(path, found)
+    transfer.write_experience(path, found)
     assert path.read_bytes() == first
 
 
 def test_bad_files_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04nothing")
-    experience.write_experience(
+    transfer.write_experience(
         tmp_path / "nan.npz", EARLIER._replace(weights={"score/bias": np.full(3, np.nan)})
     )
-    experience.write_experience(
+    transfer.write_experience(
         tmp_path / "shape.npz", EARLIER._replace(dice=np.zeros(2, np.float32))
     )
     for name, line in {
@@ -142,14 +148,14 @@ def test_bad_files_are_refused_by_name(tmp_path):
         "shape.npz": "'dice' is damaged",
     }.items():
         with pytest.raises(InputError, match=line):
-            experience.read_experience(tmp_path / name)
+            transfer.read_experience(tmp_path / name)
 
 
 def test_several_add_up_their_outlines_of_the_first_ones_classes():
     other = EARLIER._replace(
         names=("background", "b", "c"), dice=np.array([0.7, 0.4, 0.2], np.float32)
     )
-    both = experience.combine([EARLIER, other])
+    both = transfer.combine([EARLIER, other])
     assert both.names == NAMES and both.weights is EARLIER.weights
     np.testing.assert_array_equal(both.dice, EARLIER.dice)  # of the network that is carried over
     # Of b the other has an outline, and two shared with c, which is not carried over.
@@ -194,9 +200,9 @@ def test_a_library_is_its_stacks_by_class_name():
     assert not library.sections.inside[6:, 36:].any() and not library.labels.seen[6:, 1].any()
     # B of the whole library is that of annotating everything.
     alone = pretraining.make_library([one], 1).lengths
-    task = oracle.make_task(one, CONFIG)
+    task = annotator.make_task(one, CONFIG)
     traced = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
-    answer = jax.jit(oracle.true_answer)
+    answer = jax.jit(annotator.true_answer)
     for section, structure in np.argwhere(np.asarray(task.present)):
         traced, _ = answer(traced, section, structure, task)
     np.testing.assert_allclose(alone[1], traced.length_count)
@@ -239,7 +245,7 @@ def test_stacks_count_alike_however_long_they_are():
     one = tiny.stack(1)
     short = make_stack(one.images[:2], one.truth[:2], one.names, one.inside[:2])
     library = pretraining.make_library([one, short], 1)
-    from al_jax.training import random_batch
+    from al_jax.model.training import random_batch
 
     setting = dataclasses.replace(TRAINING, balanced=1.0, batch=400)
 
@@ -264,8 +270,8 @@ def test_a_start_traces_what_is_not_known(start, answers):
     lengths = learnt.lengths.copy()
     lengths[:, 3] = lengths[:, :, 3] = 0  # nothing is known of the last class
     stack, config = tiny.stack(), dataclasses.replace(CONFIG, start=start)
-    known = experience.fit_to(learnt._replace(lengths=lengths), stack.names)
-    prepared = driver.prepare(stack, config, 0, known=known)
+    known = transfer.fit_to(learnt._replace(lengths=lengths), stack.names)
+    prepared = runner.prepare(stack, config, 0, known=known)
     assert int(prepared.state.annotated.sum()) == answers
     assert float(prepared.state.length_count[1, 1]) == 3 + (start == "central")
 
@@ -278,19 +284,17 @@ def test_nothing_of_the_truth_is_known_before_an_answer():
     turned = dataclasses.replace(stack, truth=truth[:, ::-1, ::-1].copy())
     ranges_alike = [s.truth for s in (stack, turned)]
     assert not np.array_equal(*ranges_alike)
-    known = experience.fit_to(learnt, stack.names)
-    params = experience.with_experience(
+    known = transfer.fit_to(learnt, stack.names)
+    params = transfer.with_experience(
         tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
     )
     found = []
     for one in (stack, turned):
-        prepared = driver.prepare(one, config, 0, known=known)
-        network = simulation.initial_train_state(
-            prepared.keys.weights, prepared.task, config, params
-        )
-        run, _ = simulation.begin(network, prepared.state, prepared.task, config, "KBDr")
+        prepared = runner.prepare(one, config, 0, known=known)
+        network = loop.initial_train_state(prepared.keys.weights, prepared.task, config, params)
+        run, _ = loop.begin(network, prepared.state, prepared.task, config, "KBDr")
         nothing = jnp.zeros(prepared.task.present.shape)
-        query = simulation.ask(run, nothing, prepared.task, config, strategies=("KBDr",), which=0)
+        query = loop.ask(run, nothing, prepared.task, config, strategies=("KBDr",), which=0)
         found.append((prepared.state.replace(key=None), run.learner, query))
     jax.tree.map(np.testing.assert_array_equal, *found)
 
@@ -298,12 +302,12 @@ def test_nothing_of_the_truth_is_known_before_an_answer():
 def test_a_run_goes_on_from_what_is_known():
     learnt = _start()
     stack, config = tiny.stack(), dataclasses.replace(CONFIG, start="needed")
-    known = experience.fit_to(learnt, stack.names)
-    params = experience.with_experience(
+    known = transfer.fit_to(learnt, stack.names)
+    params = transfer.with_experience(
         tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
     )
     static = ("strategy", "config", "queries")
-    run = jax.jit(simulation.simulate, static_argnames=static)
+    run = jax.jit(loop.simulate, static_argnames=static)
     last, records = run(
         jax.random.key(0),
         stack,
@@ -316,7 +320,7 @@ def test_a_run_goes_on_from_what_is_known():
     assert records.effort[0] == 0 and records.length[0] == 0
     np.testing.assert_allclose(records.predicted_dice[1], 0.5)  # as the library says
     assert np.isfinite(records.dice).all() and int(last.state.annotated.sum()) == 3
-    left = experience.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain", 1)
+    left = transfer.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain", 1)
     assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
 
 
@@ -365,22 +369,22 @@ def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_rang
     )
     may = np.ones((4, 2), bool)
     may[:, 1] = in_range
-    found = experience.agreement(learnt, images, may, Recipe(tiny.Pixelwise(2)))
+    found = transfer.agreement(learnt, images, may, Recipe(tiny.Pixelwise(2)))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     renamed = learnt._replace(names=("background", "b"))
-    assert experience.agreement(renamed, images, may, Recipe(tiny.Pixelwise(2))) == 0
+    assert transfer.agreement(renamed, images, may, Recipe(tiny.Pixelwise(2))) == 0
 
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits):
     """`{stack}` is its name; a run begins without training, where it was left, if that fits."""
     monkeypatch.setattr(earlier, "AGREES", 0.0 if fits else 1.1)
-    monkeypatch.setattr(oracle, "DEFAULT", Config(initial_steps=2))
-    monkeypatch.setattr(simulation, "make_network", lambda _, n: tiny.make("pixelwise", n))
+    monkeypatch.setattr(settings, "DEFAULT", Config(initial_steps=2))
+    monkeypatch.setattr(settings, "make_network", lambda _, n: tiny.make("pixelwise", n))
     for name in ("one", "three"):
         write_stack(tmp_path / f"{name}.npz", tiny.stack(len(name)))
         learnt = _start()._replace(network="small", dice=np.full(4, 0.1 * len(name), np.float32))
-        experience.write_experience(tmp_path / f"from_{name}.npz", learnt)
+        transfer.write_experience(tmp_path / f"from_{name}.npz", learnt)
     with flags_of(sweep):
         grids = grid.read_grids(
             None,
@@ -399,7 +403,7 @@ def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits)
     assert [run.network.earlier[0].rsplit("_")[-1] for run in planned] == ["one.npz", "three.npz"]
     assert len({run.folder for run in planned} | {run.network.folder for run in planned}) == 4
     for run in planned:
-        jobs.perform(run, 10.0, driver.silent)
+        units.perform(run, 10.0, runner.silent)
         assert run.done and run.network.done
         rows = (pathlib.Path(run.folder) / "queries.csv").read_text().splitlines()
         first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))

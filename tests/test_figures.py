@@ -7,10 +7,11 @@ import pytest
 from matplotlib import rcParams
 from PIL import Image
 
-from al_jax import canvas, figures
-from al_jax.stack import Stack, make_stack
+from al_jax.core.colours import class_colours
+from al_jax.core.stack import Stack, make_stack
+from al_jax.plotting import canvas, figures
 
-COLOURS = figures.class_colours(4)
+COLOURS = class_colours(4)
 GREY = 0.5
 
 
@@ -82,12 +83,12 @@ def test_overlay_keeps_the_colours_of_an_image():
 
 @pytest.mark.parametrize("classes", [2, 10, 80])
 def test_classes_have_colours_of_their_own(classes):
-    colours = figures.class_colours(classes)
+    colours = class_colours(classes)
     assert colours.shape == (classes, 3) and colours.dtype == np.uint8
     apart = np.abs(colours[1:, None].astype(int) - colours[None, 1:]).sum(-1)
     assert classes == 2 or apart[~np.eye(classes - 1, dtype=bool)].min() >= 8
     assert (colours[1:].astype(int).sum(1) > 150).all()  # seen on black
-    np.testing.assert_array_equal(colours, figures.class_colours(90)[:classes])
+    np.testing.assert_array_equal(colours, class_colours(90)[:classes])
 
 
 @pytest.mark.parametrize("names", [("BDa",), ("BDa", "Rand"), tuple("abcdefghijkl")])
@@ -315,7 +316,7 @@ def test_colours_and_section_names_are_those_of_the_stack(tmp_path):
     stack = make_stack(images, truth, names, inside, sections=("s7.png", "s8.png", "s9.png"), **own)
     np.testing.assert_array_equal(figures.colours_of(stack), own["colours"])
     np.testing.assert_array_equal(
-        figures.colours_of(make_stack(images, truth, names, inside)), figures.class_colours(4)
+        figures.colours_of(make_stack(images, truth, names, inside)), class_colours(4)
     )
     figures.annotations(stack, [row], tmp_path / "own.png")
     _annotations(images, truth, inside, names, [row], tmp_path / "ours.png")

@@ -12,10 +12,10 @@ import warnings
 import numpy as np
 import pytest
 
-from al_jax.files.cuts import Cut
+from al_jax.core.stack import InputError
 from al_jax.files.inputs import read_labelled
 from al_jax.files.reading import InputNote
-from al_jax.stack import InputError
+from al_jax.files.slicing import Cut
 
 PLAIN = [14694, 1830, 1320, 588]  # pixels of background, disc, box and bar in most folders
 CUT = [5264, 400, 360, 120]  # and in most volumes

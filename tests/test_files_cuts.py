@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from samples import TABLE, assert_equal, noted, oblique_volumes, refused, save, small_volumes
 
-from al_jax.files.cuts import AXES, Cut, read_volume, read_volume_images, trim
-from al_jax.stack import UNLABELLED
+from al_jax.core.stack import UNLABELLED
+from al_jax.files.slicing import AXES, Cut, read_volume, read_volume_images, trim
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 SIX = Cut(sections=6)

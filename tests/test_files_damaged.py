@@ -22,11 +22,11 @@ from samples import (
     valid_or_one_line,
 )
 
-from al_jax.files.cuts import Cut, read_volume
+from al_jax.core.stack import make_stack
 from al_jax.files.inputs import read_labelled
 from al_jax.files.sections import read_sections
+from al_jax.files.slicing import Cut, read_volume
 from al_jax.files.stacks import read_stack, write_stack
-from al_jax.stack import make_stack
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import pytest
 import tifffile
 from samples import TABLE, assert_equal, noted, refused, save, small_stack, small_volumes
 
-from al_jax.files.cuts import Cut, read_volume
 from al_jax.files.inputs import is_volume, read_images, read_labelled
 from al_jax.files.sections import read_sections
+from al_jax.files.slicing import Cut, read_volume
 from al_jax.files.stacks import write_stack
 
 

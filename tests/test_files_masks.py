@@ -15,11 +15,11 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from samples import png, refused
 
-from al_jax.files.cuts import Cut, read_volume
+from al_jax.core.stack import InputError
 from al_jax.files.masks import empty_truth, to_classes, to_ids
 from al_jax.files.sections import read_sections
+from al_jax.files.slicing import Cut, read_volume
 from al_jax.files.tables import LabelTable
-from al_jax.stack import InputError
 
 TABLE = LabelTable(
     "names.csv",

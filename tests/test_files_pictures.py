@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 from samples import picture_bytes, png, refused
 from tifffile import EXTRASAMPLE
 
+from al_jax.core.stack import InputError
 from al_jax.files import pictures
 from al_jax.files.folders import open_picture
 from al_jax.files.pictures import ids_of, image_channels, image_of, orientations, turn
-from al_jax.stack import InputError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 6), dtype=np.uint8)

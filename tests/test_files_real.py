@@ -16,6 +16,7 @@ from collections import Counter
 
 import pytest
 
+from al_jax.core.stack import InputError
 from al_jax.files.folders import open_picture
 from al_jax.files.pictures import ids_of, image_of
 from al_jax.files.stacks import read_stack
@@ -23,7 +24,6 @@ from al_jax.files.table_rows import read_rows
 from al_jax.files.tiffs import is_tiff, open_pages
 from al_jax.files.volumes import load_volume
 from al_jax.files.weights import read_weights
-from al_jax.stack import InputError
 
 
 def read_image(path: pathlib.Path) -> None:

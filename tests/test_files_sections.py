@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 from samples import TABLE, assert_equal, noted, picture_bytes, refused
 
+from al_jax.core.stack import UNLABELLED
 from al_jax.files.sections import read_section_images, read_sections
-from al_jax.stack import UNLABELLED
 
 pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")
 SHAPES = {"s1": (5, 5), "s2": (6, 3), "s10": (4, 5)}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from samples import assert_equal, refused, small_stack
 
+from al_jax.core.stack import make_images, make_stack
 from al_jax.files.stacks import load_default, read_stack, read_stack_images, write_stack
-from al_jax.stack import make_images, make_stack
 
 
 def test_npz_round_trip_gives_equal_stacks_and_equal_bytes(tmp_path):

@@ -5,7 +5,7 @@ import os
 import pytest
 from samples import refused
 
-from al_jax.files.whole import write_whole
+from al_jax.files.atomic import write_whole
 
 
 def test_write_whole_replaces_and_leaves_nothing_beside(tmp_path):

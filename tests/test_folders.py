@@ -10,15 +10,15 @@ import time
 
 import pytest
 
+from al_jax.commands import folders
+from al_jax.core.stack import InputError
 from al_jax.files import leases
-from al_jax.stack import InputError
-from experiments import folders
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOLDER = """
 import sys
 from al_jax.files import leases
-from experiments import folders
+from al_jax.commands import folders
 leases.BEAT, leases.EXPIRY = 0.05, 0.5
 if sys.argv[2:]:
     leases._machine = lambda: sys.argv[2]

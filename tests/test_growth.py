@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import scale
+from experiments.bench import scale
 
-PROGRAM = [sys.executable, "-m", "experiments.scale"]
+PROGRAM = [sys.executable, "-m", "experiments.bench.scale"]
 
 
 def test_a_made_up_atlas_shows_every_class_on_a_run_of_sections():

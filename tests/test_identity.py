@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from al_jax.oracle import Config
-from experiments import identity, runs
+from al_jax.commands import runs
+from al_jax.learner.config import Config
+from experiments.sweeps import identity
 
 
 def configuration(strategy: str = "BDa", **settings) -> dict:

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import learner, oracle, simulation, state
-from al_jax.learner import Lessons
-from al_jax.networks import make_network
-from al_jax.oracle import Config
-from al_jax.training import Recipe, Training, make_sections
+from al_jax.core import state
+from al_jax.learner import config as settings
+from al_jax.learner import learner
+from al_jax.learner.config import Config
+from al_jax.learner.learner import Lessons
+from al_jax.model.networks import make_network
+from al_jax.model.training import Recipe, Training, make_sections
+from al_jax.simulation import annotator, loop
 
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
@@ -245,16 +248,16 @@ def test_the_same_answers_are_the_same_network():
 
 def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
     # The same functions under the same state: nothing of the truth is in the learner.
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
     config = Config(network="pixelwise", initial_steps=8, query_steps=2, training=TRAINING)
-    task = oracle.make_task(STACK, config)
-    s = oracle.start(jax.random.key(0), task, config)
-    lessons = simulation.lessons_of(task, config)
-    untrained = simulation.initial_train_state(jax.random.key(1), task, config)
-    run, _ = simulation.begin(untrained, s, task, config, "BDa")
+    task = annotator.make_task(STACK, config)
+    s = annotator.start(jax.random.key(0), task, config)
+    lessons = loop.lessons_of(task, config)
+    untrained = loop.initial_train_state(jax.random.key(1), task, config)
+    run, _ = loop.begin(untrained, s, task, config, "BDa")
     one = jax.jit(
         functools.partial(
-            simulation.run_queries,
+            loop.run_queries,
             config=config,
             strategies=("BDa",),
             which=0,

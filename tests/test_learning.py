@@ -9,10 +9,12 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import caller, flags_of
 
-from al_jax import driver, oracle, simulation
+from al_jax.commands import simulate
 from al_jax.files.stacks import write_stack
-from al_jax.oracle import Config
-from experiments import learning, simulate
+from al_jax.learner import config as settings
+from al_jax.learner.config import Config
+from al_jax.simulation import runner
+from experiments.bench import learning
 
 FLAGS = flags.FLAGS
 
@@ -25,7 +27,7 @@ def own_flags():
 
 def test_what_is_small_is_traced_on_every_so_many_sections():
     stack = tiny.stack()
-    _, task, state = driver.prepare(stack, Config(), 0)
+    _, task, state = runner.prepare(stack, Config(), 0)
     further = learning.traced_further(state, stack, task, large=2, every=2)
     # The innermost disc, and the one around it or the background, have the shortest outlines.
     added = np.asarray(further.annotated & ~state.annotated)
@@ -36,13 +38,13 @@ def test_what_is_small_is_traced_on_every_so_many_sections():
 
 
 def test_the_papers_preset_counts_epochs():
-    paper = oracle.preset("paper", 24)
+    paper = settings.preset("paper", 24)
     assert (paper.initial_steps, paper.query_steps) == (9000, 30)
-    assert oracle.preset("paper", 25).query_steps == 40
+    assert settings.preset("paper", 25).query_steps == 40
     assert paper.training.optimiser == "sgd" and paper.training.balanced == 0
-    assert oracle.preset("default", 24) == oracle.preset("default", 5000) == Config()
+    assert settings.preset("default", 24) == settings.preset("default", 5000) == Config()
     with pytest.raises(ValueError, match="preset 'quick' is not one of default, paper"):
-        oracle.preset("quick", 24)
+        settings.preset("quick", 24)
 
 
 def test_flags_change_a_preset():
@@ -50,7 +52,7 @@ def test_flags_change_a_preset():
         FLAGS(["simulate"])
         assert simulate.read_config("plain", 24) == Config()
         FLAGS(["simulate", "--preset=paper", "--crop=64", "--alpha=0.25", "--field=paper"])
-        paper = oracle.preset("paper", 9)
+        paper = settings.preset("paper", 9)
         training = dataclasses.replace(
             paper.training,
             crop=64,
@@ -62,9 +64,9 @@ def test_flags_change_a_preset():
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
     monkeypatch.setattr(
-        oracle, "DEFAULT", Config(network="pixelwise", initial_steps=250, query_steps=1)
+        settings, "DEFAULT", Config(network="pixelwise", initial_steps=250, query_steps=1)
     )
     write_stack(tmp_path / "stack.npz", tiny.stack())
     call = caller(learning, monkeypatch, capsys)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import driver
+from al_jax.core.state import annotate, candidates
 from al_jax.files.stacks import write_stack
-from al_jax.oracle import Config
-from al_jax.simulation import draw_priority
-from al_jax.state import annotate, candidates
-from experiments import lengths
+from al_jax.learner.config import Config
+from al_jax.simulation import runner
+from al_jax.simulation.loop import draw_priority
+from experiments.bench import lengths
 
 
 @pytest.mark.parametrize("strategy", ["BDa", "Da", "Rand"])
 def test_all_is_answered_in_the_end_and_costs_all(strategy):
-    keys, task, state = driver.prepare(tiny.stack(), Config(), 0)
+    keys, task, state = runner.prepare(tiny.stack(), Config(), 0)
     priority = draw_priority(keys.priority, task.present, strategy)
     run = jax.jit(lengths.trace, static_argnames="strategy")
     effort, answers = map(np.asarray, run(state, priority, task, strategy=strategy))
@@ -33,7 +33,7 @@ def test_all_is_answered_in_the_end_and_costs_all(strategy):
 
 def test_true_lengths_choose_the_least_outline_of_all():
     stack = tiny.stack()
-    _, task, state = driver.prepare(stack, Config(), 0)
+    _, task, state = runner.prepare(stack, Config(), 0)
     true = lengths.true_lengths(stack)
     open_pairs = np.asarray(candidates(state) & task.present)
     for strategy in ("BDa", "Da"):
@@ -65,7 +65,12 @@ def test_outlines_of_the_two_longest_by_hand():
 
 def test_the_command(tmp_path):
     write_stack(tmp_path / "stack.npz", tiny.stack())
-    program = [sys.executable, "-m", "experiments.lengths", f"--stack={tmp_path / 'stack.npz'}"]
+    program = [
+        sys.executable,
+        "-m",
+        "experiments.bench.lengths",
+        f"--stack={tmp_path / 'stack.npz'}",
+    ]
     said = subprocess.run([*program, "--seed=3"], capture_output=True, text=True)
     rows = [line.split() for line in said.stdout.splitlines()[2:-1]]
     assert [row[:2] for row in rows] == [["3", "BDa"], ["3", "Da"]]

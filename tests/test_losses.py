@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from al_jax import losses
+from al_jax.core import losses
 
 SHAPE, CLASSES = (4, 5), 4
 variants = pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from al_jax import metrics
+from al_jax.core import metrics
 
 PREDICTION = np.array([[0, 1, 1], [0, 1, 2], [0, 0, 2]])
 TRUTH = np.array([[0, 1, 1], [0, 0, 2], [0, 0, 2]])

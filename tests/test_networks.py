@@ -10,9 +10,9 @@ import tiny
 from safetensors.numpy import save_file
 from skimage.measure import block_reduce
 
-from al_jax import networks
+from al_jax.core.stack import InputError
 from al_jax.files.weights import read_weights
-from al_jax.stack import InputError
+from al_jax.model import networks
 
 CLASSES = 4
 

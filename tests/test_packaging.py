@@ -82,7 +82,9 @@ def test_sweeps_alone_need_their_extra():
         program = [sys.executable, "-c", WITHOUT, *names]
         return subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
 
-    alone = imported("simulate", "synthesise", "report", "lengths", "benchmark", "scale")
+    alone = imported(
+        "simulate", "synthesise", "report", "bench.lengths", "bench.benchmark", "bench.scale"
+    )
     assert alone.returncode == 0, alone.stderr
     sweep = imported("sweep")
     assert (sweep.returncode, sweep.stdout) == (2, "")

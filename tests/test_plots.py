@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from al_jax import canvas, plots
+from al_jax.plotting import canvas, plots
 
 NAN = float("nan")
 EFFORT = np.linspace(10, 60, 50)

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from scipy.special import entr, softmax
 
-from al_jax import networks, prediction
-from al_jax.training import Recipe, Sections, Training, reduce_section
+from al_jax.model import networks, prediction
+from al_jax.model.training import Recipe, Sections, Training, reduce_section
 
 CLASSES, COUNT = tiny.CLASSES, 5
 PIXELWISE = tiny.Pixelwise(CLASSES)

@@ -10,8 +10,8 @@ import pytest
 import tiny
 from commands import caller, flags_of
 
+from al_jax.commands import simulate
 from al_jax.files.stacks import write_stack
-from experiments import simulate
 
 TESTS = pathlib.Path(__file__).parent
 PATIENCE = 120

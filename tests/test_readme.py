@@ -11,21 +11,9 @@ import pytest
 import tiny
 
 import al_jax
-from experiments import (
-    annotate,
-    benchmark,
-    command,
-    learning,
-    lengths,
-    pretrain,
-    report,
-    scale,
-    simulate,
-    stack_flags,
-    sweep,
-    synthesise,
-    window_latency,
-)
+from al_jax.commands import annotate, command, simulate, stack_flags
+from experiments import pretrain, report, sweep, synthesise
+from experiments.bench import benchmark, learning, lengths, scale, window_latency
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -183,8 +171,8 @@ def test_every_equation_has_its_line():
     assert equations == set(range(1, 10))
 
 
-def test_every_module_has_its_line():
-    table = LIBRARY[LIBRARY.index("| modules | what they are |") :].split("\n\n")[0]
+def test_every_folder_has_its_line():
+    table = LIBRARY[LIBRARY.index("| folders | what they are |") :].split("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     named = [name for cell in cells for name in re.findall(r"`(\w+)/?`", cell)]
     there = {path.stem for path in (ROOT / "al_jax").glob("*.py")} | {

@@ -16,10 +16,11 @@ import pytest
 import tiny
 from scipy.stats import wilcoxon
 
+from al_jax.commands import runs
+from al_jax.core.stack import InputError, make_stack
 from al_jax.files.stacks import write_stack
-from al_jax.simulation import Record
-from al_jax.stack import InputError, make_stack
-from experiments import report, runs
+from al_jax.simulation.loop import Record
+from experiments import report
 from experiments.report import comparisons, details, pictures, values
 from experiments.report.runs import main_setting, read_sweep
 

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from al_jax import driver, oracle, simulation, state, strategies
-from al_jax.networks import STRIDE
-from al_jax.stack import Stack
+from al_jax.core import state, strategies
+from al_jax.core.stack import Stack
+from al_jax.learner import config as settings
+from al_jax.model.networks import STRIDE
+from al_jax.simulation import annotator, loop, runner
 
 COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
 PIXELS = COUNT * HEIGHT * WIDTH
-CONFIG = oracle.Config()
+CONFIG = settings.Config()
 Shape = jax.ShapeDtypeStruct
 
 
@@ -44,10 +46,10 @@ def begun() -> tuple:
     key = Shape((), jax.random.key(0).dtype)
 
     def begin(key, stack):
-        task = oracle.make_task(stack, CONFIG)
-        state = oracle.start(key, task, CONFIG)
-        network = simulation.initial_train_state(key, task, CONFIG)
-        return simulation.begin(network, state, task, CONFIG, "HBDa")[0], task
+        task = annotator.make_task(stack, CONFIG)
+        state = annotator.start(key, task, CONFIG)
+        network = loop.initial_train_state(key, task, CONFIG)
+        return loop.begin(network, state, task, CONFIG, "HBDa")[0], task
 
     return jax.eval_shape(begin, key, stack)
 
@@ -55,9 +57,9 @@ def begun() -> tuple:
 @pytest.mark.parametrize("strategy", ["BDa", "HBDa", "H_dropout"])
 def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     queries = functools.partial(
-        simulation.run_queries,
+        loop.run_queries,
         config=CONFIG,
-        strategies=simulation.alike(strategy),
+        strategies=loop.alike(strategy),
         which=0,
         count=4,
         target_dice=0.9,
@@ -121,13 +123,13 @@ def test_an_answer_writes_one_section_where_it_lies():
 
 def test_queries_write_one_section_where_it_lies(monkeypatch):
     # The same of the simulator's loop, by the copies of all labels that XLA puts in.
-    monkeypatch.setattr(simulation, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    monkeypatch.setattr(settings, "make_network", lambda _, classes: tiny.Pixelwise(classes))
     stack = tiny.stack()
-    _, task, begun = driver.prepare(stack, CONFIG, 0)
-    network = simulation.initial_train_state(jax.random.key(0), task, CONFIG)
-    run = simulation.begin(network, begun, task, CONFIG, "BDa")[0]
+    _, task, begun = runner.prepare(stack, CONFIG, 0)
+    network = loop.initial_train_state(jax.random.key(0), task, CONFIG)
+    run = loop.begin(network, begun, task, CONFIG, "BDa")[0]
     queries = functools.partial(
-        simulation.run_queries,
+        loop.run_queries,
         config=CONFIG,
         strategies=("BDa",),
         which=0,
@@ -151,9 +153,9 @@ def test_a_start_takes_no_more_than_the_stack_and_its_labels():
         names=tuple(map(str, range(classes))),
         sections=(),
     )
-    make_task = functools.partial(oracle.make_task, config=CONFIG)
+    make_task = functools.partial(annotator.make_task, config=CONFIG)
     task, key = jax.eval_shape(make_task, stack), Shape((), jax.random.key(0).dtype)
-    start = functools.partial(oracle.start, config=CONFIG)
+    start = functools.partial(annotator.start, config=CONFIG)
     pixels = count * height * width
     for program, new in (
         (jax.jit(make_task, donate_argnums=0).lower(stack), 0),

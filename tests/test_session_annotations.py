@@ -7,9 +7,9 @@ import tiny_session as ts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from al_jax import answers
+from al_jax.core import answers
+from al_jax.core.stack import InputError
 from al_jax.session import annotations as state_of
-from al_jax.stack import InputError
 
 KEY = jax.random.key(3)
 PIXELS = ts.IMAGES.inside.sum((1, 2))

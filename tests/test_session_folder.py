@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tiny_session as ts
 
-from al_jax.augment import Augmentation
-from al_jax.session import folder
-from al_jax.session.folder import Settings
-from al_jax.stack import InputError, Place, make_images
-from al_jax.training import Training
+from al_jax.core.stack import InputError, Place, make_images
+from al_jax.model.augmentation import Augmentation
+from al_jax.model.training import Training
+from al_jax.session import storage
+from al_jax.session.storage import Settings
 
 
 def test_what_was_created_is_read(tmp_path):
@@ -19,7 +19,7 @@ def test_what_was_created_is_read(tmp_path):
     settings = Settings(7, dataclasses.replace(ts.CONFIG, alpha=0.25, training=training))
     weights = {"a": np.arange(3.0)}
     place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)
-    found = folder.read(place)
+    found = storage.read(place)
     assert found.settings == settings and hash(found.settings.config) == hash(settings.config)
     np.testing.assert_array_equal(found.images.images, ts.IMAGES.images)
     np.testing.assert_array_equal(found.images.inside, ts.IMAGES.inside)
@@ -27,7 +27,7 @@ def test_what_was_created_is_read(tmp_path):
     assert found.images.names == ts.IMAGES.names and found.images.sections == ts.IMAGES.sections
     assert found.images.colours is None and found.weights is not None
     np.testing.assert_array_equal(found.weights["a"], weights["a"])
-    np.testing.assert_array_equal(folder.true_mask(place, 2, 1), ts.truth(2, 1))
+    np.testing.assert_array_equal(storage.true_mask(place, 2, 1), ts.truth(2, 1))
     assert isinstance(found.images.images, np.memmap)
 
 
@@ -42,7 +42,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder, "_to_disk", full)
+    monkeypatch.setattr(storage, "_to_disk", full)
     with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
         ts.create(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
@@ -50,19 +50,19 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
 
 def test_what_is_no_session(tmp_path):
     with pytest.raises(InputError, match="is no session; make one with init"):
-        folder.read(tmp_path)
+        storage.read(tmp_path)
     place = ts.create(tmp_path / "s")
     about = json.loads((place / "session.json").read_text())
     (place / "session.json").write_text(json.dumps(about | {"form": 2}))
     with pytest.raises(InputError, match="written by a newer version"):
-        folder.read(place)
+        storage.read(place)
     (place / "session.json").write_text("{")
     with pytest.raises(InputError, match="may be damaged"):
-        folder.read(place)
+        storage.read(place)
     (place / "session.json").write_text(json.dumps(about))
     np.save(place / "inside.npy", np.ones((2, 3, 4), bool))
     with pytest.raises(InputError, match="does not fit the images"):
-        folder.read(place)
+        storage.read(place)
 
 
 def test_the_place_is_kept_and_older_sessions_have_none(tmp_path, monkeypatch):
@@ -71,25 +71,25 @@ def test_the_place_is_kept_and_older_sessions_have_none(tmp_path, monkeypatch):
     place = Place((50, 41, 30), affine, cut, (2, 5, 9, 12, 16, 19))
     monkeypatch.setattr(ts, "IMAGES", dataclasses.replace(ts.IMAGES, place=place))
     made = ts.create(tmp_path / "s")
-    found = folder.read(made).images.place
+    found = storage.read(made).images.place
     assert found == place and hash(found) == hash(place)  # to the last bit
     about = json.loads((made / "session.json").read_text())
     del about["place"]
     (made / "session.json").write_text(json.dumps(about))
-    assert folder.read(made).images.place is None
+    assert storage.read(made).images.place is None
 
 
 def test_what_a_session_began_with_is_missed(tmp_path):
     place = ts.create(tmp_path / "s", weights={"block1_conv1_kernel": np.zeros((3, 3, 3, 8))})
-    (place / folder.WEIGHTS).unlink()
+    (place / storage.WEIGHTS).unlink()
     with pytest.raises(InputError, match=r"weights\.npz: is missing, the session began with it"):
-        folder.read(place)
+        storage.read(place)
 
 
 def test_a_session_without_truth_has_none(tmp_path):
     place = ts.create(tmp_path / "s", truth=None)
     with pytest.raises(InputError, match="has no truth that could answer"):
-        folder.true_mask(place, 0, 1)
+        storage.true_mask(place, 0, 1)
 
 
 NAMED = make_images(np.zeros((4, 8, 8), np.uint8), ("background", "a", "b"), sections="abcd")
@@ -100,11 +100,11 @@ def test_ranges_by_name_and_number_with_open_ends(tmp_path, between):
     path = tmp_path / "ranges.csv"
     rows = [("Name", "First", "Last"), ("a", "b", "2"), ("b", "", "c")]
     path.write_text("\n".join(between.join(row) for row in rows) + "\n\n")
-    found = folder.in_range_of(folder.read_ranges(path), NAMED)
+    found = storage.in_range_of(storage.read_ranges(path), NAMED)
     assert found.astype(int).T.tolist() == [[1, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0]]
     again = tmp_path / "again.csv"
-    again.write_bytes(folder.table_of_ranges(found, NAMED))
-    np.testing.assert_array_equal(folder.in_range_of(folder.read_ranges(again), NAMED), found)
+    again.write_bytes(storage.table_of_ranges(found, NAMED))
+    np.testing.assert_array_equal(storage.in_range_of(storage.read_ranges(again), NAMED), found)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_ranges_that_are_wrong(tmp_path, text, says):
     path = tmp_path / "ranges.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=says):
-        folder.in_range_of(folder.read_ranges(path), NAMED)
+        storage.in_range_of(storage.read_ranges(path), NAMED)
 
 
 def test_numbers_are_names_where_sections_are_numbered():
     numbered = make_images(np.zeros((3, 8, 8), np.uint8), ("background", "a"), sections="579")
-    assert folder.section_number("7", numbered) == 1
+    assert storage.section_number("7", numbered) == 1
     with pytest.raises(InputError, match="there is no section '1'; they go from 5 to 9"):
-        folder.section_number("1", numbered)
+        storage.section_number("1", numbered)

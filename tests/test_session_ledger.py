@@ -6,8 +6,8 @@ import resource
 import numpy as np
 import pytest
 
+from al_jax.core.stack import InputError
 from al_jax.session import ledger
-from al_jax.stack import InputError
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import tiny_session as ts
 
-from al_jax import driver, experience, simulation
 from al_jax import session as sessions
+from al_jax.core.stack import InputError
+from al_jax.core.strategies import relative_length
+from al_jax.learner import transfer
 from al_jax.session import Settings, ledger
 from al_jax.session.asking import RULE
-from al_jax.stack import InputError
-from al_jax.strategies import relative_length
+from al_jax.simulation import loop, runner
 
 
 @pytest.fixture(autouse=True)
@@ -496,15 +497,13 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
         earlier = sessions.taught(session)
     config = dataclasses.replace(ts.CONFIG, initial_steps=0, start="needed")
     second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=earlier)
-    known = experience.fit_to(earlier, ts.STACK.names)
-    prepared = driver.prepare(ts.STACK, config, 0, known=known)
-    network = simulation.initial_train_state(prepared.keys.weights, prepared.task, config)
-    params = experience.with_experience(network.params, earlier, ts.STACK.names)
-    run, _ = simulation.begin(
-        network.replace(params=params), prepared.state, prepared.task, config, RULE
-    )
+    known = transfer.fit_to(earlier, ts.STACK.names)
+    prepared = runner.prepare(ts.STACK, config, 0, known=known)
+    network = loop.initial_train_state(prepared.keys.weights, prepared.task, config)
+    params = transfer.with_experience(network.params, earlier, ts.STACK.names)
+    run, _ = loop.begin(network.replace(params=params), prepared.state, prepared.task, config, RULE)
     nothing = jnp.zeros(prepared.task.present.shape)
-    query = simulation.ask(run, nothing, prepared.task, config, strategies=(RULE,), which=0)
+    query = loop.ask(run, nothing, prepared.task, config, strategies=(RULE,), which=0)
     with sessions.open_session(second) as session:
         sessions.warm_up(session)
         question = sessions.next_question(session)

@@ -6,7 +6,7 @@ import tiny_session as ts
 
 from al_jax import session as sessions
 from al_jax.session.annotations import Annotations
-from experiments import session_scale
+from experiments.bench import session_scale
 
 
 @pytest.fixture(autouse=True)

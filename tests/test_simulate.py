@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import tiny
 
+from al_jax.core.statistics import effort_at
 from al_jax.files.stacks import write_stack
-from al_jax.statistics import effort_at
 
 ROOT = pathlib.Path(__file__).parents[1]
 STRATEGIES = ("BDa", "Da", "Rand")
@@ -61,7 +61,7 @@ class Bench:
             [
                 sys.executable,
                 "-m",
-                "experiments.simulate",
+                "al_jax.commands.simulate",
                 f"--stack={self.folder / 'stack.npz'}",
                 f"--workdir={workdir}",
                 *SETTINGS,

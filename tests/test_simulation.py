@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax import oracle, simulation, state, strategies
-from al_jax.oracle import Config
-from al_jax.stack import make_stack
-from al_jax.training import Training
+from al_jax.core import state, strategies
+from al_jax.core.stack import make_stack
+from al_jax.learner import config as settings
+from al_jax.learner.config import Config
+from al_jax.model.training import Training
+from al_jax.simulation import annotator, loop
 
 KEY = jax.random.key(0)
 COUNT, CLASSES = tiny.SHAPE[0], tiny.CLASSES
@@ -47,7 +49,7 @@ STATIC = {
 def _jitted(name, optimised):
     # Compilation is most of the time; what is asked, and when, needs no fast code.
     options = None if optimised else {"xla_backend_optimization_level": 0}
-    function = getattr(oracle if name in ("make_task", "start") else simulation, name)
+    function = getattr(annotator if name in ("make_task", "start") else loop, name)
     return jax.jit(function, static_argnames=STATIC[name], compiler_options=options)
 
 
@@ -58,7 +60,7 @@ def _jit(name, config=PIXELWISE):
 @pytest.fixture(autouse=True)
 def _pixelwise(monkeypatch):
     """`Config.network` may be 'pixelwise'."""
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 @functools.cache
@@ -69,10 +71,10 @@ def _weights(network="pixelwise"):
 @functools.cache
 def _begun(strategy, config=PIXELWISE, key=0, stack=STACK):
     """(task, priority, run, record) of a strategy before its first query."""
-    keys = simulation.make_keys(jax.random.key(key))
+    keys = settings.make_keys(jax.random.key(key))
     task = _jit("make_task", config)(stack, config=config)
     annotation = _jit("start", config)(keys.start, task, config=config)
-    network = simulation.initial_train_state(keys.weights, task, config, _weights(config.network))
+    network = loop.initial_train_state(keys.weights, task, config, _weights(config.network))
     losses, half = [], config.initial_steps // 2
     for first_step in (0, half):
         network, more = _jit("train_initial", config)(
@@ -86,16 +88,16 @@ def _begun(strategy, config=PIXELWISE, key=0, stack=STACK):
             steps=half,
         )
         losses.append(more)
-    first = simulation.alike(strategy)[0]
+    first = loop.alike(strategy)[0]
     run, record = _jit("begin", config)(network, annotation, task, config=config, strategy=first)
     record = record.replace(loss=jnp.concatenate(losses).mean())
-    return task, simulation.draw_priority(keys.priority, task.present, strategy), run, record
+    return task, loop.draw_priority(keys.priority, task.present, strategy), run, record
 
 
 def _queries(strategy, counts, config=PIXELWISE, target_dice=2.0, max_effort=2.0, **start):
     """The run and all records of a strategy whose queries are asked in chunks of `counts`."""
     task, priority, run, record = _begun(strategy, config, **start)
-    names = simulation.alike(strategy)
+    names = loop.alike(strategy)
     records = [jax.tree.map(lambda leaf: leaf[None], record)]
     for count in counts:
         run, more = _jit("run_queries", config)(
@@ -132,7 +134,7 @@ def _asked(records):
 def finished():
     """Every candidate of the stack asked for, in an order drawn at random, and a few steps more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "make_network", tiny.make)
+        patch.setattr(settings, "make_network", tiny.make)
         yield _queries("Rand", [2] * 12)
 
 
@@ -174,16 +176,16 @@ def test_simulate_draws_its_weights_from_the_key():
         last.learner.train.params["score"]["kernel"], other.learner.train.params["score"]["kernel"]
     )
     # The very weights that `initial_train_state` draws.
-    keys, task = simulation.make_keys(KEY), _jit("make_task")(STACK, config=PIXELWISE)
-    drawn = simulation.initial_train_state(keys.weights, task, PIXELWISE).params
+    keys, task = settings.make_keys(KEY), _jit("make_task")(STACK, config=PIXELWISE)
+    drawn = loop.initial_train_state(keys.weights, task, PIXELWISE).params
     _assert_same(_jit("simulate")(KEY, STACK, **args, params=drawn), (last, records))
 
 
 def test_start_without_jit():
     # A `Stack` is made of NumPy arrays; nothing says that jit has to make others of them.
-    task = oracle.make_task(STACK, PIXELWISE)
+    task = annotator.make_task(STACK, PIXELWISE)
     _assert_same(
-        oracle.start(KEY, task, PIXELWISE),
+        annotator.start(KEY, task, PIXELWISE),
         _jit("start")(KEY, _jit("make_task")(STACK, config=PIXELWISE), config=PIXELWISE),
     )
 
@@ -210,7 +212,7 @@ def test_every_strategy_runs(strategy):
 
 
 def test_strategies_share_start_and_network():
-    groups = [simulation.alike(s) for s in strategies.STRATEGIES]
+    groups = [loop.alike(s) for s in strategies.STRATEGIES]
     beyond = {"BDr", "SDr", "KBDa", "KBDr", "KSDr"}
     assert {frozenset(g) for g in groups} == {
         frozenset({"BDa", "Da", "Rand", "Uniform", "RandC", "RandR", "Neighbour"} | beyond),
@@ -365,7 +367,7 @@ def _dice(overlaps):
 def _step_by_step(config, queries=4):
     """Runs before and after each query of BDa, with their records; the first has none."""
     task, priority, run, _ = _begun("BDa")
-    runs, names = [(run, None)], simulation.alike("BDa")
+    runs, names = [(run, None)], loop.alike("BDa")
     for _ in range(queries):
         run, records = _jit("run_queries", config)(
             run,
@@ -472,7 +474,7 @@ def test_background_counts_where_asked():
 
 def test_a_chunk_moves_nothing_between_host_and_device():
     task, priority, run, _ = _begun("HBDa")
-    names = simulation.alike("HBDa")
+    names = loop.alike("HBDa")
     chunk = functools.partial(_jit("run_queries"), config=PIXELWISE, strategies=names, count=2)
     values = {"which": 0, "target_dice": 2.0, "max_effort": 2.0}
     numbers = {name: jnp.asarray(value) for name, value in values.items()}
@@ -487,7 +489,7 @@ def test_a_chunk_moves_nothing_between_host_and_device():
 
 def test_simulations_under_vmap():
     def one(key, stack):
-        return simulation.simulate(key, stack, "BDa", PIXELWISE, queries=2, params=_weights())[1]
+        return loop.simulate(key, stack, "BDa", PIXELWISE, queries=2, params=_weights())[1]
 
     keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
     options = {"xla_backend_optimization_level": 0}
@@ -505,7 +507,7 @@ def test_simulations_under_vmap():
 
 
 def _draws(present, count=400):
-    draw = jax.jit(jax.vmap(oracle.initial_queries, in_axes=(0, None)))
+    draw = jax.jit(jax.vmap(annotator.initial_queries, in_axes=(0, None)))
     return np.asarray(draw(jax.random.split(jax.random.key(0), count), present))
 
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from al_jax.stack import (
+from al_jax.core.stack import (
     UNLABELLED,
     Images,
     InputError,

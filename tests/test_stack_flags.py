@@ -12,9 +12,9 @@ from absl.testing import flagsaver
 from commands import flags_of
 from samples import TABLE, refused, save, small_stack, small_volumes
 
+from al_jax.commands import stack_flags
+from al_jax.core.stack import Stack
 from al_jax.files.stacks import write_stack
-from al_jax.stack import Stack
-from experiments import stack_flags
 
 FLAGS = flags.FLAGS
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax import state
+from al_jax.core import state
 
 # Three sections of three classes; class 2 is absent from the second, background from the third.
 TRUTH = np.array(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from al_jax import statistics
+from al_jax.core import statistics
 
 EFFORT = np.array([5.0, 9.0, 9.0, 12.0, 20.0])
 DICE = np.array([0.6, 0.9, 0.85, 0.8, 0.95])

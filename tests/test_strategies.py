@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax import state, strategies
+from al_jax.core import state, strategies
 
 B = np.array([[8.0, 4.0, 2.0], [4.0, 12.0, 26.0], [2.0, 26.0, 32.0]], np.float32)
 DICE = np.array([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0]], np.float32)  # at T-1 and at T-2

@@ -29,10 +29,12 @@ from absl.testing import flagsaver
 from commands import caller, flags_of
 from distributed import Client, KilledWorker, LocalCluster, get_worker
 
+from al_jax.commands import folders
+from al_jax.core.stack import InputError
 from al_jax.files.stacks import write_stack
-from al_jax.stack import InputError
-from experiments import clusters, executors, folders, grid, identity, jobs, sweep
-from experiments.plan import plan
+from experiments import sweep
+from experiments.sweeps import clusters, grid, identity, units, workers
+from experiments.sweeps.plan import plan
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
@@ -82,7 +84,7 @@ def refusal(said: tuple[int, str, str]) -> str:
 # The grid.
 
 
-def planned_by(workdir: pathlib.Path, *arguments: str) -> list[jobs.RunUnit]:
+def planned_by(workdir: pathlib.Path, *arguments: str) -> list[units.RunUnit]:
     """What a command line plans."""
     with flagsaver.flagsaver():
         FLAGS(["sweep", *arguments])
@@ -344,7 +346,7 @@ def test_networks_come_first_and_of_both_the_longest(folder):
         status = "running"
 
         def submit(self, function, data, seconds, *before, key, priority):
-            asked.append((priority, jobs.from_data(data), before))
+            asked.append((priority, units.from_data(data), before))
             return Done(key)
 
         def subscribe_topic(self, *_):
@@ -358,10 +360,10 @@ def test_networks_come_first_and_of_both_the_longest(folder):
         assert most == 8
         yield Client()
 
-    assert executors.carry_out(runs, 0, open_client) == {}
+    assert workers.carry_out(runs, 0, open_client) == {}
     priorities, units, before = zip(*asked, strict=True)
     assert list(priorities) == sorted(priorities, reverse=True)
-    assert [type(unit) for unit in units] == [jobs.NetworkUnit] * 2 + [jobs.RunUnit] * 6
+    assert [type(unit) for unit in units] == [units.NetworkUnit] * 2 + [units.RunUnit] * 6
     assert [unit.configuration["query_steps"] for unit in units[2:]] == [3, 3, 2, 2, 1, 1]
     keys = {unit.folder: unit.key for unit in units[:2]}
     assert [[f.key for f in b] for b in before] == [[], []] + [
@@ -393,9 +395,9 @@ def test_what_is_lost_runs_again(folder, monkeypatch):
             raise KilledWorker("unit", types.SimpleNamespace(address="tcp://lost"), 3)
         return "done", ""
 
-    monkeypatch.setattr(jobs, "work", work)
+    monkeypatch.setattr(units, "work", work)
     with in_this_process() as client:
-        found = [o for o in executors._outcomes(client, [run.network], 0) if o[0] is not None]
+        found = [o for o in workers._outcomes(client, [run.network], 0) if o[0] is not None]
     assert found == [(run.network, "done", "")] and log.read_text() == "xxxx"
 
 
@@ -403,15 +405,15 @@ def test_other_sweeps_may_share_a_cluster(folder, monkeypatch):
     runs = planned_by(folder, "--stack=a.npz", "--strategies=Da")
 
     def work(*_):
-        get_worker().log_event(jobs.PROGRESS, ("run-of-another-sweep", 0.5))
+        get_worker().log_event(units.PROGRESS, ("run-of-another-sweep", 0.5))
         time.sleep(1.0)
         return "done", ""
 
-    monkeypatch.setattr(jobs, "work", work)
+    monkeypatch.setattr(units, "work", work)
     heard = []
-    monkeypatch.setattr(executors.driver.Progress, "show", lambda *_, **said: heard.append(said))
+    monkeypatch.setattr(workers.runner.Progress, "show", lambda *_, **said: heard.append(said))
     with in_this_process() as client:
-        assert executors.carry_out(runs, 0, lambda _: contextlib.nullcontext(client)) == {}
+        assert workers.carry_out(runs, 0, lambda _: contextlib.nullcontext(client)) == {}
     assert {said["running"] for said in heard} == {"0"}
 
 
@@ -431,12 +433,12 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
         except Exception as reason:
             raise InputError("in our words") from reason
 
-    unit = jobs.NetworkUnit(str(tmp_path), {"initial_steps": 3}, "", None)
-    monkeypatch.setattr(jobs, "train", perform)
-    assert jobs.attempt(unit, 0, print) == (how, "in our words")
-    jobs.forget_failure(unit)
-    monkeypatch.setattr(jobs, "train", lambda *_: (_ for _ in ()).throw(error))
-    assert jobs.attempt(unit, 0, print) == (how, line)
+    unit = units.NetworkUnit(str(tmp_path), {"initial_steps": 3}, "", None)
+    monkeypatch.setattr(units, "train", perform)
+    assert units.attempt(unit, 0, print) == (how, "in our words")
+    units.forget_failure(unit)
+    monkeypatch.setattr(units, "train", lambda *_: (_ for _ in ()).throw(error))
+    assert units.attempt(unit, 0, print) == (how, line)
 
 
 def test_a_stack_that_a_worker_cannot_read_is_a_failure_with_a_line(folder):
@@ -444,9 +446,9 @@ def test_a_stack_that_a_worker_cannot_read_is_a_failure_with_a_line(folder):
     kept = pathlib.Path(run.network.stack)
     kept.write_bytes(kept.read_bytes()[:-100])
     for unit in (run.network, run):
-        how, line = jobs.attempt(unit, 0, print)
+        how, line = units.attempt(unit, 0, print)
         assert how == "failed" and "cannot be read as an npz file" in line
-        assert jobs.failure(unit) == line and not unit.done
+        assert units.failure(unit) == line and not unit.done
         assert not list(pathlib.Path(unit.folder).glob(".*"))
 
 
@@ -458,7 +460,7 @@ def test_a_copy_of_a_stack_that_was_damaged_is_written_again(folder):
     linked, copied = (folder / "runs" / name for name in ("linked", "copied"))
     for place in (linked, copied):
         place.mkdir(parents=True)
-    jobs.place_stack(kept, linked)
+    units.place_stack(kept, linked)
     for damage in (whole[:-100], (folder / "b.npz").read_bytes()):
         with open(kept, "r+b") as file:  # as a disk does: every name of it is damaged
             file.write(damage)
@@ -467,7 +469,7 @@ def test_a_copy_of_a_stack_that_was_damaged_is_written_again(folder):
         assert planned_by(folder, "--stack=a.npz", "--strategies=Da") == [run]
         assert kept.read_bytes() == (linked / "stack.npz").read_bytes() == whole
         assert kept.samefile(linked / "stack.npz")
-        jobs.place_stack(kept, copied)  # as a run does when it begins
+        units.place_stack(kept, copied)  # as a run does when it begins
         assert (copied / "stack.npz").read_bytes() == whole
 
 
@@ -476,8 +478,8 @@ def test_units_and_settings_survive_as_plain_data(folder):
         folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0.25", "--crop=32", "--field=paper"
     )
     for unit in (run, run.network):
-        assert jobs.from_data(json.loads(json.dumps(jobs.to_data(unit)))) == unit
-    config = jobs.config_of(run.configuration)
+        assert units.from_data(json.loads(json.dumps(units.to_data(unit)))) == unit
+    config = units.config_of(run.configuration)
     assert (config.alpha, config.training.crop) == (0.25, 32)
     assert config.training.augmentation.field == "paper"
     assert json.loads(json.dumps(dataclasses.asdict(config))).items() <= run.configuration.items()

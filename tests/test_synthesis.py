@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax import synthesis
+from al_jax.core.stack import InputError, make_stack
 from al_jax.files.stacks import load_default
-from al_jax.stack import InputError, make_stack
-from al_jax.synthesis import Deformation
+from al_jax.simulation import synthesis
+from al_jax.simulation.synthesis import Deformation
 
 
 def _bands() -> np.ndarray:

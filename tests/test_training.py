@@ -12,10 +12,10 @@ import tiny
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
-from al_jax import networks, training
-from al_jax.stack import make_images
-from al_jax.state import PartialLabels
-from al_jax.training import Batch, Recipe, Training
+from al_jax.core.stack import make_images
+from al_jax.core.state import PartialLabels
+from al_jax.model import networks, training
+from al_jax.model.training import Batch, Recipe, Training
 
 CLASSES = tiny.CLASSES
 SETTING = Training(crop=32, batch=2, balanced=0.0, optimiser="sgd")

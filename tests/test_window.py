@@ -18,10 +18,11 @@ import desks
 import hands
 import tiny
 
-from al_jax import simulation, window
-from al_jax.stack import InputError
+from al_jax import window
+from al_jax.core.stack import InputError
+from al_jax.learner import config as settings
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.scene import TRACE
+from al_jax.window.layers import TRACE
 from al_jax.window.tracing import held
 
 TESTS = pathlib.Path(__file__).parent
@@ -34,7 +35,7 @@ def display():
 
 @pytest.fixture(autouse=True)
 def _untrained(monkeypatch):
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
     desks.no_training(monkeypatch)
 
 

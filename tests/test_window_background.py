@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
 from al_jax.window.background import Background, Outcome
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
 

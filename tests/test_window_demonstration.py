@@ -14,11 +14,12 @@ pytest.importorskip("napari", reason="napari is not installed")
 import hands
 
 import al_jax
-from al_jax import driver
+from al_jax.commands import annotate
 from al_jax.session import ledger
 from al_jax.session.asking import RULE
+from al_jax.simulation import runner
 from al_jax.window.tracing import held
-from experiments import annotate, rehearse
+from experiments.bench import rehearse
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
@@ -105,9 +106,9 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     events = ledger.read_ledger(folder)[begun:]
     asked = [(event["section"], stack.names.index(event["structure"])) for event in events]
 
-    prepared = driver.prepare(stack, config, 0)
-    keep = driver.Checkpointing(tmp_path / "simulated")
-    network = driver.train_network(prepared, config, keep=keep.at("network"))
-    records = driver.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    prepared = runner.prepare(stack, config, 0)
+    keep = runner.Checkpointing(tmp_path / "simulated")
+    network = runner.train_network(prepared, config, keep=keep.at("network"))
+    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
     expected = np.stack([records.section[1:], records.structure[1:]], 1)
     np.testing.assert_array_equal(asked, expected)

@@ -15,17 +15,17 @@ from napari.utils.key_bindings import KeymapHandler
 from napari.utils.shortcuts import default_shortcuts
 
 from al_jax import session as core
-from al_jax import simulation
-from al_jax.experience import experience_of
-from al_jax.stack import UNLABELLED, InputError
-from al_jax.window import scene, words
-from al_jax.window.desk import ACTIONS, DEMONSTRATION, IDLE
+from al_jax.core.stack import UNLABELLED, InputError
+from al_jax.learner import config as settings
+from al_jax.learner.transfer import experience_of
+from al_jax.window import layers, text
+from al_jax.window.controller import ACTIONS, DEMONSTRATION, IDLE
 from al_jax.window.tracing import held
 
 
 @pytest.fixture(autouse=True)
 def _pixelwise(monkeypatch):
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_window_says_what_was_carried_over(folder, tmp_path, untrained):
             "Begun from earlier stacks (outlines on 7 sections): classes background, outer, "
             "middle; new: inner"
         )
-        assert words.network_in_words(desk).endswith("of inner it has none")
+        assert text.network_in_words(desk).endswith("of inner it has none")
         assert desk.question.example and desk.question.name == "inner"
 
 
@@ -186,7 +186,7 @@ def test_an_earlier_answer_is_corrected(desk):
     trace(desk, mask)
     desk.do("store")
     desk.do("go", n, c)
-    assert desk.correcting and words.headline(desk).startswith("Correct")
+    assert desk.correcting and text.headline(desk).startswith("Correct")
     np.testing.assert_array_equal(held(desk.layer), mask)
     assert (desk.question.labels == UNLABELLED).all()
     row, column = np.argwhere(mask)[0]
@@ -266,7 +266,7 @@ def test_an_answer_out_of_range_widens_it_only_when_told(desk):
     mask = np.zeros(desk.question.inside.shape, bool)
     mask[20:24, 20:24] = True
     trace(desk, mask)
-    assert "Outside its range, 1 to 4" in words.reasons(desk)
+    assert "Outside its range, 1 to 4" in text.reasons(desk)
     assert not desk.do("store") and "w stores it" in desk.said and not _ledger(desk)
     desk.do("widen")
     assert desk.span(3) == (1, 5) and desk.session.annotations.state.annotated[5, 3]
@@ -289,11 +289,11 @@ def test_a_session_without_truth_has_no_key_for_it(tmp_path, untrained):
 def test_every_key_does_what_its_button_says(desk, monkeypatch):
     called = []
     monkeypatch.setattr(desk, "do", lambda name, *_: called.append(name))
-    for name in scene.LAYERS:
+    for name in layers.LAYERS:
         desk.viewer.layers.selection.active = desk.viewer.layers[name]
         for action in (*ACTIONS, DEMONSTRATION):
             _press(desk, action.key)
-    assert called == [a.name for a in (*ACTIONS, DEMONSTRATION)] * len(scene.LAYERS)
+    assert called == [a.name for a in (*ACTIONS, DEMONSTRATION)] * len(layers.LAYERS)
 
 
 def test_no_key_of_a_tool_is_taken():
@@ -345,7 +345,7 @@ def test_a_draft_that_cannot_be_written_is_said(desk, monkeypatch):
     def full(*_):
         raise InputError("no room")
 
-    monkeypatch.setattr("al_jax.window.desk.write_draft", full)
+    monkeypatch.setattr("al_jax.window.controller.write_draft", full)
     trace(desk, true_mask(desk))
     for desk._clock.now in (1.0, 2.0):
         desk.tick()
@@ -381,7 +381,7 @@ def test_a_training_that_fails_is_said_and_the_questions_go_on(folder, monkeypat
     monkeypatch.setattr(core, "train_step", lambda _: (_ for _ in ()).throw(InputError("NaN")))
     with at_desk(folder) as desk:
         assert desk.wait(5) and desk.tick()
-        assert "The network does not learn: NaN" in words.network_in_words(desk)
+        assert "The network does not learn: NaN" in text.network_in_words(desk)
         trace(desk, true_mask(desk))
         assert desk.do("store") and desk.wait(5)
         desk.tick()
@@ -429,7 +429,7 @@ def test_at_the_end_nothing_is_asked_and_answers_may_be_corrected(desk, monkeypa
         if desk.question is None:
             break
         desk.do("let_truth_answer")
-    assert desk.question is None and "All is answered" in words.headline(desk)
+    assert desk.question is None and "All is answered" in text.headline(desk)
     assert not desk.do("store") and "Nothing is left" in desk.said
     desk.do("go", 2, 1)
     assert desk.correcting and desk.layer.editable
@@ -443,7 +443,7 @@ def test_a_finished_session_opens(folder, monkeypatch):
                 break
             desk.do("let_truth_answer")
     with at_desk(folder) as desk:
-        assert desk.question is None and "All is answered" in words.headline(desk)
+        assert desk.question is None and "All is answered" in text.headline(desk)
         desk.tick()
         assert desk.do("go", 2, 1) and desk.correcting
         assert desk.do("undo") and desk.question is not None
@@ -476,9 +476,9 @@ def test_who_waits_is_not_asked_before_the_network_has_learnt(folder, monkeypatc
 
 def test_a_name_with_a_colon_is_a_name(desk):
     question = dataclasses.replace(desk.question, name="Tumor: Positive")
-    why = f"{words.pair(question)}: expected Dice 0.31, 12 of 20 px of outline left"
+    why = f"{text.pair(question)}: expected Dice 0.31, 12 of 20 px of outline left"
     desk.question = dataclasses.replace(question, why=why)
-    assert words.reasons(desk).startswith("Expected Dice 0.31")
+    assert text.reasons(desk).startswith("Expected Dice 0.31")
 
 
 def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):
@@ -489,7 +489,7 @@ def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):
         assert desk.wait(300)
         desk.tick()
         assert desk.failure is None and desk.question.proposal is not None
-        assert words.network_in_words(desk) == "Network up to date"
+        assert text.network_in_words(desk) == "Network up to date"
         desk.do("let_truth_answer")
         assert core.behind(desk.session) <= 1
         assert desk.wait(300)
@@ -505,9 +505,9 @@ def test_progress_counts_what_the_ledger_holds(desk):
     desk.do("let_truth_answer")
     found = core.progress(desk.session)
     assert (found.left, found.seconds_left) == (None, None)  # of three structures nothing is known
-    assert words.progress_in_words(found).startswith("1 answer, ")
-    names = ", ".join(words.without_outline(desk.session))
-    assert words.network_in_words(desk).endswith(f"; of {names} it has none")
+    assert text.progress_in_words(found).startswith("1 answer, ")
+    names = ", ".join(text.without_outline(desk.session))
+    assert text.network_in_words(desk).endswith(f"; of {names} it has none")
     for _ in range(5):
         desk.do("let_truth_answer")
     found = core.progress(desk.session)
@@ -515,5 +515,5 @@ def test_progress_counts_what_the_ledger_holds(desk):
     assert found.answers == 6
     assert found.traced == pytest.approx(sum(e["length"] for e in events))
     assert found.left > 0 and found.last == (events[-1]["predicted"], events[-1]["length"])
-    assert "6 answers" in words.progress_in_words(found)
-    assert words.duration(89) == "89 s" and words.duration(5400) == "1.5 h"
+    assert "6 answers" in text.progress_in_words(found)
+    assert text.duration(89) == "89 s" and text.duration(5400) == "1.5 h"

@@ -11,8 +11,8 @@ pytest.importorskip("napari", reason="napari is not installed")
 from napari.components import ViewerModel
 from napari.layers import Labels
 
-from al_jax.boundary import shared_lengths
-from al_jax.window import scene
+from al_jax.core.boundary import shared_lengths
+from al_jax.window import layers
 from al_jax.window.outlines import cracks, outline_left, traced_outline
 from al_jax.window.tracing import fill_outline, held, make_tracing, put
 
@@ -120,7 +120,7 @@ def test_the_tool_in_hand_stays_and_strokes_go():
     np.testing.assert_array_equal(held(layer), np.eye(4, dtype=bool))
 
 
-def _view(channels: int = 1, size: int = 8, structure: int = 1) -> scene.View:
+def _view(channels: int = 1, size: int = 8, structure: int = 1) -> layers.View:
     rng = np.random.default_rng(0)
     inside = np.ones((size, size), bool)
     inside[0] = False
@@ -129,46 +129,46 @@ def _view(channels: int = 1, size: int = 8, structure: int = 1) -> scene.View:
     proposal = np.zeros((size, size), bool)
     proposal[4:6, 1:4] = True
     image = rng.integers(10, 200, (size, size, channels)).astype(np.uint8)
-    return scene.View(image, inside, labels, proposal, np.zeros_like(proposal), structure)
+    return layers.View(image, inside, labels, proposal, np.zeros_like(proposal), structure)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_question_is_shown_from_below(channels):
     viewer, view = ViewerModel(), _view(channels)
-    tracing = scene.show(viewer, view, COLOURS)
-    layers = viewer.layers
-    assert [layer.name for layer in layers] == list(scene.LAYERS)
-    assert layers[scene.PROPOSAL].opacity == 0.25 and layers[scene.TRACED].opacity == 0.45
-    assert layers.selection.active is tracing and tracing.mode == "paint"
-    changeable = {layer.name for layer in layers if layer.editable}
-    assert changeable == {scene.IMAGE, scene.TRACE}
-    assert all(layer.locked for layer in layers)
-    np.testing.assert_array_equal(layers[scene.TRACED].data, view.labels + 1)
-    np.testing.assert_array_equal(layers[scene.PROPOSAL].data == 2, view.proposal)
-    assert len(layers[scene.OUTLINE].data) == 9  # the fourth side is at the end of the image
-    assert len(layers[scene.LEFT].data) == 7  # of ten, three lie along what is traced
-    assert layers[scene.IMAGE].rgb == (channels == 3)
+    tracing = layers.show(viewer, view, COLOURS)
+    shown = viewer.layers
+    assert [layer.name for layer in shown] == list(layers.LAYERS)
+    assert shown[layers.PROPOSAL].opacity == 0.25 and shown[layers.TRACED].opacity == 0.45
+    assert shown.selection.active is tracing and tracing.mode == "paint"
+    changeable = {layer.name for layer in shown if layer.editable}
+    assert changeable == {layers.IMAGE, layers.TRACE}
+    assert all(layer.locked for layer in shown)
+    np.testing.assert_array_equal(shown[layers.TRACED].data, view.labels + 1)
+    np.testing.assert_array_equal(shown[layers.PROPOSAL].data == 2, view.proposal)
+    assert len(shown[layers.OUTLINE].data) == 9  # the fourth side is at the end of the image
+    assert len(shown[layers.LEFT].data) == 7  # of ten, three lie along what is traced
+    assert shown[layers.IMAGE].rgb == (channels == 3)
     if channels == 1:
         seen = view.image[view.inside]
-        assert layers[scene.IMAGE].contrast_limits == [seen.min(), seen.max()]
+        assert shown[layers.IMAGE].contrast_limits == [seen.min(), seen.max()]
 
 
 def test_the_next_question_uses_the_same_layers():
     viewer = ViewerModel()
-    scene.show(viewer, _view(), COLOURS)
+    layers.show(viewer, _view(), COLOURS)
     before = list(viewer.layers)
-    viewer.layers[scene.TRACED].opacity = 0.1
-    viewer.layers[scene.IMAGE].visible = False
-    scene.show(viewer, _view(structure=2), COLOURS)
+    viewer.layers[layers.TRACED].opacity = 0.1
+    viewer.layers[layers.IMAGE].visible = False
+    layers.show(viewer, _view(structure=2), COLOURS)
     assert list(viewer.layers) == before
-    assert viewer.layers[scene.TRACED].opacity == 0.1 and not viewer.layers[scene.IMAGE].visible
-    scene.clear(viewer)
+    assert viewer.layers[layers.TRACED].opacity == 0.1 and not viewer.layers[layers.IMAGE].visible
+    layers.clear(viewer)
     assert not viewer.layers
 
 
 def test_more_classes_than_a_byte_holds():
     viewer, colours = ViewerModel(), [(c % 256, 9, 99) for c in range(266)]
-    scene.show(viewer, _view(structure=265), colours)
-    assert viewer.layers[scene.PROPOSAL].data.max() == 266
-    shown = viewer.layers[scene.PROPOSAL].get_color(266)
+    layers.show(viewer, _view(structure=265), colours)
+    assert viewer.layers[layers.PROPOSAL].data.max() == 266
+    shown = viewer.layers[layers.PROPOSAL].get_color(266)
     np.testing.assert_allclose(shown[:3], np.array(colours[265]) / 255, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import direct_convolution
 
-from al_jax import _winograd as winograd
+from al_jax.xla import winograd as winograd
 
 SHAPES = [
     ((1, 2, 2, 1), 1),  # one tile of 2x2

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from al_jax import xla
-from al_jax.convolution import convolution
 from al_jax.xla import compiler_options
+from al_jax.xla.convolution import convolution
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
@@ -73,7 +73,7 @@ def test_compiler_options_share_convolutions_among_all_cores(monkeypatch):
 
 def test_there_are_no_compiler_options_on_one_core_or_where_xla_knows_none(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr("al_jax.xla._OPTIONS", {"xla_no_such_option": "true"})
+    monkeypatch.setattr("al_jax.xla.compiler._OPTIONS", {"xla_no_such_option": "true"})
     assert compiler_options() == {}
     monkeypatch.undo()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.networks import make_network
-from al_jax.stack import Stack, make_images, make_stack
-from al_jax.state import PartialLabels
-from al_jax.training import Sections, make_sections
+from al_jax.core.stack import Stack, make_images, make_stack
+from al_jax.core.state import PartialLabels
+from al_jax.model.networks import make_network
+from al_jax.model.training import Sections, make_sections
 
 SHAPE, CLASSES = (6, 40, 48), 4
 
@@ -67,7 +67,7 @@ def weights(network: nn.Module, seed: int = 0, heads: bool = False):
 
 
 def direct_convolution(x, kernel):
-    """JAX's own, stride 1, SAME padding, in the layout of `al_jax.convolution`."""
+    """JAX's own, stride 1, SAME padding, in the layout of `al_jax.xla.convolution`."""
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )

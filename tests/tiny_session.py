@@ -6,11 +6,11 @@ import numpy as np
 import tiny
 
 from al_jax import session as sessions
-from al_jax import simulation
-from al_jax.oracle import Config
+from al_jax.core.stack import make_images
+from al_jax.learner import config as settings
+from al_jax.learner.config import Config
+from al_jax.model.training import Training
 from al_jax.session import Question, Session, Settings, Stored
-from al_jax.stack import make_images
-from al_jax.training import Training
 
 STACK = tiny.stack()
 # NumPy alone, so that importing this begins nothing of JAX: processes are forked with it.
@@ -24,7 +24,7 @@ CONFIG = Config(
 
 def use_pixelwise(monkeypatch) -> None:
     """Lets sessions and simulations name the network 'pixelwise'."""
-    monkeypatch.setattr(simulation, "make_network", tiny.make)
+    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 def create(folder: pathlib.Path, **changes) -> pathlib.Path:

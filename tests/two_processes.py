@@ -7,9 +7,9 @@ The network compiles at once.
 
 import tiny
 
-from al_jax import simulation
-from experiments import command, simulate
+from al_jax.commands import command, simulate
+from al_jax.simulation import loop
 
-simulation.make_network = lambda _, num_classes: tiny.make("pixelwise", num_classes)
+loop.make_network = lambda _, num_classes: tiny.make("pixelwise", num_classes)
 simulate.define_flags()
 command.run(simulate.main)

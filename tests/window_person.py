@@ -11,7 +11,7 @@ import sys
 import desks
 import tiny
 
-from al_jax import simulation
+from al_jax.simulation import loop
 
 
 class _Patch:
@@ -19,7 +19,7 @@ class _Patch:
 
 
 def main(folder: pathlib.Path) -> None:
-    simulation.make_network = tiny.make
+    loop.make_network = tiny.make
     desks.no_training(_Patch)
 
     import napari

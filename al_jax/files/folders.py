@@ -8,11 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
+from al_jax.core.stack import InputError
 from al_jax.files.pictures import Picture
 from al_jax.files.rasters import open_raster
 from al_jax.files.reading import reading
 from al_jax.files.tiffs import is_tiff, open_tiff
-from al_jax.stack import InputError
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 

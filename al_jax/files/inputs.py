@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 
-from al_jax.files.cuts import Cut, read_volume, read_volume_images
+from al_jax.core.stack import Images, InputError, Stack
 from al_jax.files.reading import full_path
 from al_jax.files.sections import is_pages, read_section_images, read_sections
+from al_jax.files.slicing import Cut, read_volume, read_volume_images
 from al_jax.files.stacks import read_stack_images
-from al_jax.stack import Images, InputError, Stack
 
 
 def is_volume(images: str | os.PathLike) -> bool:

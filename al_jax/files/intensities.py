@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
 
 SHARE = 0.999
 """The quantile that becomes 255: a few bright pixels do not darken the rest."""

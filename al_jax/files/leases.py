@@ -22,8 +22,8 @@ from typing import NoReturn
 
 import psutil
 
-from al_jax.files.whole import TEMPORARY, temporary_beside
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.files.atomic import TEMPORARY, temporary_beside
 
 LEASE = ".lease"
 BEAT = 5.0  # seconds between two signs of life

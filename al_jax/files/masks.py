@@ -5,9 +5,9 @@ import os
 import numpy as np
 from skimage.util import map_array
 
+from al_jax.core.stack import UNLABELLED, Colour, InputError, drop_absent
 from al_jax.files.reading import listed, note
 from al_jax.files.tables import LabelTable
-from al_jax.stack import UNLABELLED, Colour, InputError, drop_absent
 
 NOISE = 1e-3
 """Farthest that a float label may be from a whole number; resampled ones are farther."""

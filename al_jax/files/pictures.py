@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from al_jax.core.stack import InputError
 from al_jax.files.masks import to_ids
 from al_jax.files.reading import by, reading
-from al_jax.stack import InputError
 
 MOST_PIXELS = 2 * 89_478_485
 """Largest picture, as in Pillow: a header that claims more is damaged, or of a whole slide."""

@@ -10,9 +10,9 @@ import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile
 
+from al_jax.core.stack import InputError
 from al_jax.files.pictures import MOST_PIXELS, Picture
 from al_jax.files.reading import reading
-from al_jax.stack import InputError
 
 FORMATS = ("PNG", "JPEG", "BMP")
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM")

@@ -7,7 +7,7 @@ import pathlib
 import warnings
 from collections.abc import Iterable, Iterator
 
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
 
 LOGGERS = ("tifffile", "nibabel.global")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.stack import Images, InputError, Stack, make_images, make_stack
 from al_jax.files.folders import list_pictures, open_picture, pair_pictures
 from al_jax.files.intensities import Scale, check_finite, find_scale, to_uint8
 from al_jax.files.masks import drop_unused, empty_truth, to_classes
@@ -26,7 +27,6 @@ from al_jax.files.pictures import (
 from al_jax.files.reading import full_path, naming, reading
 from al_jax.files.tables import read_table
 from al_jax.files.tiffs import is_tiff, open_pages
-from al_jax.stack import Images, InputError, Stack, make_images, make_stack
 
 
 class Section(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.core.stack import Images, InputError, Stack, make_images, make_stack
+from al_jax.files.atomic import write_npz
 from al_jax.files.reading import full_path, naming, reading
-from al_jax.files.whole import write_npz
-from al_jax.stack import Images, InputError, Stack, make_images, make_stack
 
 ARRAYS = ("images", "inside", "truth", "names", "sections", "colours")
 

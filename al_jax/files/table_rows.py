@@ -13,8 +13,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from al_jax.core.stack import Colour, InputError
 from al_jax.files.reading import full_path, listed, reading
-from al_jax.stack import Colour, InputError
 
 _FREESURFER = re.compile(r"(?P<id>[+-]?\d+)\s+(?P<name>\S.*?)((?:\s+\d{1,3}){4})")
 _ITKSNAP = re.compile(

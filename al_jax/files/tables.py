@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.stack import Colour, InputError
 from al_jax.files.reading import note
 from al_jax.files.table_rows import Row, read_rows
-from al_jax.stack import Colour, InputError
 
 BACKGROUND = (
     "background",

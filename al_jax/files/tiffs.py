@@ -10,9 +10,9 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
 
+from al_jax.core.stack import InputError
 from al_jax.files.pictures import Picture
 from al_jax.files.reading import by, listed, reading
-from al_jax.stack import InputError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """What TIFF and BigTIFF begin with."""

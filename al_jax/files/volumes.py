@@ -15,8 +15,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
 
+from al_jax.core.stack import InputError
 from al_jax.files.reading import by, full_path, note, reading
-from al_jax.stack import InputError
 
 MILLIMETRES = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 """NIfTI's units of length; without one, they are mm."""

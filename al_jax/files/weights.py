@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 
+from al_jax.core.stack import InputError
 from al_jax.files.reading import full_path, reading
-from al_jax.stack import InputError
 
 TORCHVISION = {
     f"block{block}_conv{index}": first + 2 * (index - 1)

@@ -4,9 +4,9 @@ A session is a folder: images, classes and settings (`folder`), what was said (`
 network that can be trained again at any time (`updates`). README.md in this folder says more.
 """
 
-from al_jax.session.folder import Settings, create, true_mask
 from al_jax.session.ledger import Event
-from al_jax.session.loop import (
+from al_jax.session.progress import Progress, answered, progress
+from al_jax.session.session import (
     HOW,
     Question,
     Session,
@@ -30,9 +30,9 @@ from al_jax.session.loop import (
     warm_up,
     withdraw,
 )
-from al_jax.session.progress import Progress, answered, progress
+from al_jax.session.storage import Settings, create, true_mask
 from al_jax.session.taught import taught
-from al_jax.session.updates import Trained
+from al_jax.session.trainer import Trained
 
 __all__ = [
     "HOW",

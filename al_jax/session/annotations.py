@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from al_jax import answers
-from al_jax.answers import Report, Span
-from al_jax.experience import Known, with_known
-from al_jax.stack import UNLABELLED, Images
-from al_jax.state import ALState, init_state
+from al_jax.core import answers
+from al_jax.core.answers import Report, Span
+from al_jax.core.stack import UNLABELLED, Images
+from al_jax.core.state import ALState, init_state
+from al_jax.learner.transfer import Known, with_known
 
 
 class Annotations(NamedTuple):

@@ -7,12 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.networks import intensity_range
-from al_jax.oracle import Config
-from al_jax.prediction import Prediction, predict_section
-from al_jax.session.annotations import Annotations, alone_on
-from al_jax.stack import Images
-from al_jax.state import (
+from al_jax.core.stack import Images
+from al_jax.core.state import (
     ALState,
     boundary_matrix,
     candidates,
@@ -20,14 +16,18 @@ from al_jax.state import (
     first_examples,
     partial_labels,
 )
-from al_jax.strategies import (
+from al_jax.core.strategies import (
     Suggestion,
     explain,
     make_evidence,
     relative_length,
     suggestions,
 )
-from al_jax.training import Recipe, Sections, reduce_section
+from al_jax.learner.config import Config
+from al_jax.model.networks import intensity_range
+from al_jax.model.prediction import Prediction, predict_section
+from al_jax.model.training import Recipe, Sections, reduce_section
+from al_jax.session.annotations import Annotations, alone_on
 
 RULE = "SDr"
 """What asks: of `STRATEGIES` the one that needs the least effort of those that know no truth."""

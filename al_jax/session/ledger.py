@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from al_jax.core.stack import InputError
+from al_jax.files.atomic import write_whole
 from al_jax.files.reading import reading
-from al_jax.files.whole import write_whole
-from al_jax.stack import InputError
 
 LEDGER = "ledger.jsonl"
 MASKS = "masks"

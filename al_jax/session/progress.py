@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from al_jax.session import asking, ledger
-from al_jax.session.answered import Answered
 from al_jax.session.ledger import Event
-from al_jax.session.loop import Session, behind
+from al_jax.session.results import Answered
+from al_jax.session.session import Session, behind
 
 LATEST = 2
 """Answers of a structure, counted from its last, that its estimate of Dice is a mean of."""

@@ -1,8 +1,8 @@
 """What a session teaches the next one."""
 
-from al_jax.experience import Experience, experience_of
-from al_jax.session.loop import Session
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.learner.transfer import Experience, experience_of
+from al_jax.session.session import Session
 
 
 def taught(session: Session) -> Experience:

@@ -6,7 +6,7 @@ Needs the extra `window` (napari and Qt). README.md in this folder is the guide.
 import os
 import sys
 
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
 from al_jax.window.background import start_computing as start_computing
 
 

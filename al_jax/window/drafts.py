@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
-from al_jax.files.whole import write_npz
 
 FOLDER = "drafts"
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from al_jax.stack import UNLABELLED
+from al_jax.core.stack import UNLABELLED
 
 
 def cracks(classes: np.ndarray, inside: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:

@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from al_jax.core.stack import InputError
 from al_jax.session import Question, open_session, progress
-from al_jax.stack import InputError
-from al_jax.window import scene, words
+from al_jax.window import layers, text
 from al_jax.window.background import start_computing
-from al_jax.window.desk import Action, Desk
+from al_jax.window.controller import Action, Desk
 
 TICK = 100  # milliseconds between two looks at the training and at the stroke under way
 WIDTH = 380  # pixels
@@ -110,7 +110,7 @@ class Annotate(QWidget):
         """Takes what belongs to a session out of the window, if there still is one."""
         if isalive(self):
             self._body.deleteLater()
-            scene.clear(self._viewer)
+            layers.clear(self._viewer)
             self._start.show()
 
     def refresh(self) -> None:
@@ -118,15 +118,15 @@ class Annotate(QWidget):
         desk = self.desk
         if desk is None:
             return
-        self._headline.setText(words.headline(desk))
-        self._reasons.setText(words.reasons(desk))
+        self._headline.setText(text.headline(desk))
+        self._reasons.setText(text.reasons(desk))
         self._said.setText(desk.said)
-        self._network.setText(words.network_in_words(desk))
+        self._network.setText(text.network_in_words(desk))
         self._retry.setVisible(desk.failure is not None)
         events = len(desk.session.events)
         if events != self._events:
             found = progress(desk.session)
-            self._progress.setText(words.progress_in_words(found))
+            self._progress.setText(text.progress_in_words(found))
             if found.left is None:
                 self._bar.setFormat("examples")
                 self._bar.setValue(0)

@@ -11,10 +11,10 @@ from functools import partial
 
 from absl import flags
 
-from al_jax import plots
-from al_jax.files.whole import write_whole
-from al_jax.page import Block, Heading, as_html, as_markdown
-from al_jax.stack import InputError
+from al_jax.core.stack import InputError
+from al_jax.files.atomic import write_whole
+from al_jax.plotting import plots
+from al_jax.plotting.page import Block, Heading, as_html, as_markdown
 from experiments.report import comparisons, details, files
 from experiments.report.comparison_tables import area_section, order_section, paper_table
 from experiments.report.comparisons import BUDGETS, DAGGER

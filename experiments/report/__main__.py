@@ -4,7 +4,8 @@ import sys
 
 from absl import flags
 
-from experiments import command, report
+from al_jax.commands import command
+from experiments import report
 
 report.define_flags()
 flags.adopt_module_key_flags(report)

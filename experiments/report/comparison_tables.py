@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from al_jax.page import Block, Heading, Lines, Table
+from al_jax.plotting.page import Block, Heading, Lines, Table
 from experiments.report.runs import PROPOSED, FinishedRun, methods
 from experiments.report.values import Record
 from experiments.report.words import cell, count, interval, mean_std, number, splits, times

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from al_jax.statistics import bootstrap, holm, signed_rank
+from al_jax.core.statistics import bootstrap, holm, signed_rank
 from experiments.report.runs import PROPOSED
 from experiments.report.values import Averages, Record, paired, summarise
 

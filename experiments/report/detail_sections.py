@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from al_jax import plots
-from al_jax.page import Block, Heading, Lines, Picture, Table
+from al_jax.plotting import plots
+from al_jax.plotting.page import Block, Heading, Lines, Picture, Table
 from experiments.report.runs import FinishedRun, Problem, Setting, methods
 from experiments.report.values import Record
 from experiments.report.words import label, mark, mean_std, number, plain, splits

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from al_jax.strategies import STRATEGIES, drawing, drawing_shaped, remaining, shaped
+from al_jax.core.strategies import STRATEGIES, drawing, drawing_shaped, remaining, shaped
 from experiments.report.runs import FinishedRun, Setting, methods
 from experiments.report.values import Record, Value, average, dice_of, summarise
 

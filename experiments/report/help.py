@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from al_jax import plots
-from al_jax.page import Block, Heading, Lines, Picture
+from al_jax.plotting import plots
+from al_jax.plotting.page import Block, Heading, Lines, Picture
 from experiments.report import comparisons
 from experiments.report.comparison_tables import paper_table
 from experiments.report.details import differing

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from al_jax import figures, plots
+from al_jax.core.stack import InputError, Stack
 from al_jax.files.stacks import read_stack
-from al_jax.page import Block, Heading, Lines, Picture
-from al_jax.stack import InputError, Stack
+from al_jax.plotting import figures, plots
+from al_jax.plotting.page import Block, Heading, Lines, Picture
 from experiments.report.runs import ABLATIONS, COMPETING, PROPOSED, FinishedRun, methods
 from experiments.report.values import TARGETS, first_reached
 

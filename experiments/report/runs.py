@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.commands.folders import flatten
+from al_jax.core.stack import InputError
 from al_jax.files.reading import reading
-from al_jax.oracle import Config
-from al_jax.stack import InputError
-from experiments.folders import flatten
-from experiments.identity import unread
+from al_jax.learner.config import Config
+from experiments.sweeps.identity import unread
 
 PROPOSED = "BDa"
 ABLATIONS = ("BDa_CE", "Da", "HBDa", "HB", "HDa")  # section 3.2.3

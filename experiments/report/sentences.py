@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from al_jax.page import Lines
+from al_jax.plotting.page import Lines
 from experiments.report.runs import PROPOSED, FinishedRun, Problem, methods
 from experiments.report.values import TARGETS, Record
 from experiments.report.words import count, mean_std, times

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from al_jax import plots
-from al_jax.page import Block, Heading, Lines, Picture, Table
+from al_jax.plotting import plots
+from al_jax.plotting.page import Block, Heading, Lines, Picture, Table
 from experiments.report.details import varied
 from experiments.report.runs import FinishedRun, Setting, methods
 from experiments.report.values import TARGETS, Record, average, comparable, effort_of, summarise

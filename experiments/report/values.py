@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from al_jax.stack import InputError
-from al_jax.statistics import area, dice_at, effort_at
+from al_jax.core.stack import InputError
+from al_jax.core.statistics import area, dice_at, effort_at
 from experiments.report.runs import PROPOSED, FinishedRun, Setting, methods
 
 TARGETS = (90, 95)  # % Dice, of Tables 4 and 5

@@ -1,0 +1,154 @@
+"""What is written of a run: for one run and for a sweep alike."""
+
+import csv
+import dataclasses
+import hashlib
+import importlib.metadata
+import io as text_io
+import json
+import os
+import platform
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+
+from al_jax.core.stack import Images, Stack
+from al_jax.core.statistics import effort_at
+from al_jax.learner.config import Config
+from al_jax.learner.transfer import Experience
+from al_jax.simulation.loop import Record
+
+TARGETS = (0.8, 0.9, 0.95)
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Names arrays by their content."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return total.hexdigest()[:16]
+
+
+def digest_stack(stack: Stack) -> str:
+    """Names a stack by its content."""
+    return digest(stack.images, stack.inside, stack.truth, np.array(stack.names))
+
+
+def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
+    """Names published weights by their content."""
+    return None if weights is None else digest(*weights.values())
+
+
+def digest_experience(earlier: Experience) -> str:
+    """Names what is carried over by its content."""
+    weights = [value for _, value in sorted(earlier.weights.items())]
+    numbers = (earlier.lengths, earlier.offered, earlier.dice)
+    return digest(np.array(earlier.names), *weights, *numbers)
+
+
+def contents(stack: Images) -> dict[str, list[str]]:
+    """What results say of a stack: its sections in order, and its classes."""
+    return {"section_names": list(stack.sections), "classes": list(stack.names)}
+
+
+def describe(
+    stack: str, weights: str | None, chosen: dict[str, Any], config: Config
+) -> dict[str, Any]:
+    """The configuration of a run as plain JSON.
+
+    Args:
+      stack, weights: their digests.
+      chosen: what `config` does not say of the run.
+      config: the rest.
+    """
+    settings = {"stack": stack, "weights": weights, **chosen, **dataclasses.asdict(config)}
+    return json.loads(json.dumps(settings))
+
+
+def table_of_queries(traces: dict[str, Record], stack: Images) -> bytes:
+    """queries.csv: a row per strategy and step; step 0 is the start.
+
+    Numbers have all digits of a float32, so that a comparison with a target comes out the same.
+    """
+    rows = [
+        _row(strategy, step, jax.tree.map(lambda leaf, step=step: leaf[step], records), px, stack)
+        for strategy, records in traces.items()
+        for step, px in enumerate(np.cumsum(records.drawn, dtype=np.float64))
+    ]
+    file = text_io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([column for column, _ in rows[0]])
+    writer.writerows([cell for _, cell in row] for row in rows)
+    return file.getvalue().encode()
+
+
+def _row(
+    strategy: str, step: int, record: Record, traced: float, stack: Images
+) -> list[tuple[str, Any]]:
+    """Columns and cells of queries.csv; what the start does not have is empty.
+
+    Pairs, as a class may be called so that two columns have one name ('unclamped').
+    """
+
+    def figure(value: float) -> str:
+        return "" if np.isnan(value) else f"{float(value):.9g}"
+
+    def by_class(prefix: str, values: np.ndarray) -> list[tuple[str, str]]:
+        pairs = zip(stack.names, values, strict=True)
+        return [(f"{prefix}_{name}", figure(value)) for name, value in pairs]
+
+    asked = step > 0
+    return [
+        ("strategy", strategy),
+        ("step", step),
+        ("section", int(record.section) if asked else ""),
+        ("section_name", stack.sections[record.section] if asked else ""),
+        ("structure", stack.names[record.structure] if asked else ""),
+        ("predicted_dice", figure(record.predicted_dice)),
+        ("predicted_length", figure(record.predicted_length)),
+        ("actual_length", figure(record.length)),
+        ("drawn_length", figure(record.drawn)),
+        ("effort_px", f"{traced:.9g}"),
+        ("effort_percent", figure(100 * float(record.effort))),
+        ("effort_own_percent", figure(100 * float(record.effort_own))),
+        ("dice", figure(record.dice)),
+        ("dice_unclamped", figure(record.dice_unclamped)),
+        *by_class("dice", record.class_dice),
+        *by_class("dice_unclamped", record.class_dice_unclamped),
+    ]
+
+
+def summarise(records: Record) -> dict[str, float | int | None]:
+    """Efforts in % at the targets (None: not reached), of both kinds, and the end."""
+    summary: dict[str, float | int | None] = {}
+    for kind, effort in (("effort", records.effort), ("effort_own", records.effort_own)):
+        summary[f"initial_{kind}"] = round(100 * float(effort[0]), 3)
+        for target in TARGETS:
+            reached = 100 * effort_at(effort, records.dice, target)
+            name = f"{kind}_at_{100 * target:.0f}"
+            summary[name] = None if np.isnan(reached) else round(reached, 6)
+        summary[f"final_{kind}"] = round(100 * float(effort[-1]), 3)
+    return summary | {
+        "queries": len(records.dice) - 1,
+        "final_dice": round(100 * float(records.dice[-1]), 3),
+        "final_dice_unclamped": round(100 * float(records.dice_unclamped[-1]), 3),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on beside the configuration."""
+    return {
+        "al_jax": importlib.metadata.version("al_jax"),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def machine() -> dict[str, str | int]:
+    """What a time was measured on."""
+    return {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}

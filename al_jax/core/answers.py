@@ -1,0 +1,385 @@
+"""A person's answers: checked before they change the state, and replayed after one is withdrawn.
+
+What a person says is compared with the images and the ranges here, once, outside jit; the
+transitions themselves are `state.annotate` and `set_range`. Messages name sections and classes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from al_jax.core.boundary import DIRECTIONS
+from al_jax.core.stack import UNLABELLED, Images, InputError
+from al_jax.core.state import ALState, annotate, contradictions, init_state
+from al_jax.core.strategies import Suggestion
+
+Span = tuple[int | None, int | None]
+"""First and last section of a structure, counted from 0, both included; None is an open end."""
+
+
+class Report(NamedTuple):
+    """What became of a mask.
+
+    Attributes:
+      effort: pixels of outline that were left of it, without what was traced before.
+      pixels: of the mask that were taken.
+      clipped: pixels of the mask that others had been traced on before, by their class name.
+      outside: pixels of the mask beyond the image domain.
+    """
+
+    effort: float
+    pixels: int
+    clipped: dict[str, int]
+    outside: int
+
+
+class Answer(NamedTuple):
+    """The structure was traced on the section: `mask` [H, W] bool; empty says that it is absent."""
+
+    section: int
+    structure: int
+    mask: np.ndarray
+
+
+class Skip(NamedTuple):
+    """The pair is not to be asked for until it is answered."""
+
+    section: int
+    structure: int
+
+
+class Withdraw(NamedTuple):
+    """The answer of the pair never was; nor its latest skip, if there is no answer."""
+
+    section: int
+    structure: int
+
+
+class Range(NamedTuple):
+    """The structure appears from its first to its last section of `span`."""
+
+    structure: int
+    span: Span
+
+
+Event = Answer | Skip | Withdraw | Range
+
+_annotate = jax.jit(annotate, static_argnames="length")
+
+
+def answer(
+    state: ALState,
+    images: Images,
+    section: int,
+    structure: int,
+    mask: npt.ArrayLike,
+    *,
+    length: str = "crack",
+    drawn: float | None = None,
+) -> tuple[ALState, Report]:
+    """A person's answer, checked; use it outside jit.
+
+    Pixels that were traced before or lie beyond the image keep what they are; the report counts
+    them. A structure that `state.implied` names may be answered like any other.
+
+    Args:
+      state: before the answer.
+      images: what is annotated.
+      section, structure: n and c.
+      mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
+      length: 'crack' or 'crofton'.
+      drawn: pixels of outline that had to be drawn, beside a proposal; None: all, without one.
+
+    Returns:
+      The state after the answer, and what became of the mask.
+
+    Raises:
+      InputError: the state is of another stack, there is no such section or structure, the pair has
+        been answered, the structure is out of its range there, the mask has another shape or dtype,
+        it has pixels but none of them is free, or unlabelled pixels would be left that can be of no
+        class.
+    """
+    _check_same_stack(state, images)
+    where = check_pair(images, section, structure)
+    name = images.names[structure]
+    if length not in DIRECTIONS:
+        raise InputError(f"length '{length}' is not one of {', '.join(DIRECTIONS)}")
+    if state.annotated[section, structure]:
+        raise InputError(f"{where} has been answered; withdraw that answer first")
+    if not state.in_range[section, structure]:
+        raise InputError(f"{where} is outside the range of '{name}'; widen its range first")
+    mask, domain = np.asarray(mask), np.asarray(images.inside[section])
+    free, clipped, outside = clip(
+        images, section, structure, mask, np.asarray(state.labels[section])
+    )
+    pixels = int(free.sum())
+    after, effort = _annotate(state, section, structure, mask, domain, length, drawn)
+    if contradictions(after)[section]:
+        raise InputError(
+            f"{where}: {after.unlabelled[section]} px of the section would be of no class, as all "
+            "others in range there are answered; trace them too, or first widen the range of the "
+            "structure that they show"
+        )
+    return after, Report(float(effort), pixels, clipped, outside)
+
+
+def clip(
+    images: Images, section: int, structure: int, mask: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, dict[str, int], int]:
+    """A mask without what other structures have and what lies beyond the image.
+
+    Args:
+      images: what is annotated.
+      section, structure: n and c.
+      mask: of the structure.
+      labels: [H, W] int16, what is traced on the section.
+
+    Returns:
+      The rest [H, W] bool, and how many pixels of each structure and beyond the image that was.
+
+    Raises:
+      InputError: the mask has another shape or dtype, or it has pixels but none of them is free.
+    """
+    where, domain = check_pair(images, section, structure), np.asarray(images.inside[section])
+    if mask.shape != domain.shape or mask.dtype != bool:
+        raise InputError(
+            f"{where}: the mask is {mask.dtype} of {list(mask.shape)}; give booleans of "
+            f"{list(domain.shape)}"
+        )
+    others = labels[mask & domain & (labels != UNLABELLED)]
+    counts = np.bincount(others, minlength=len(images.names))
+    clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
+    outside = int((mask & ~domain).sum())
+    free = mask & domain & (labels == UNLABELLED)
+    if mask.any() and not free.any():
+        lost = [f"{count} px of '{other}'" for other, count in clipped.items()]
+        lost += [f"{outside} px beyond the image"] if outside else []
+        raise InputError(
+            f"{where}: nothing is left of the mask, which lies on {', '.join(lost)}; correct those "
+            "answers first, or give an empty mask if the structure is absent"
+        )
+    return free, clipped, outside
+
+
+def describe(query: Suggestion, images: Images) -> list[str]:
+    """Questions with their reasons, a line for each that was found.
+
+    Args:
+      query: from `strategies.suggest`, or several from `strategies.suggestions`.
+      images: what is annotated.
+
+    Example:
+      "'putamen' on section 12: expected Dice 0.31, 120 of 210 px of outline left (90 px along
+      'pallidum')"
+    """
+    lines = []
+    one = np.ndim(query.found) == 0
+    several = jax.tree.map(lambda leaf: np.asarray(leaf)[None if one else ...], query)
+    for k in np.flatnonzero(several.found):
+        pair = f"'{images.names[several.structure[k]]}' on section "
+        pair += images.sections[several.section[k]]
+        if several.example[k]:
+            lines.append(f"{pair}: a first example, as no outline of it is known")
+            continue
+        along = several.shared[k]
+        beside = [f"{along[c]:.0f} px along '{images.names[c]}'" for c in np.flatnonzero(along)]
+        dice = several.dice[k]
+        expected = f"expected Dice {dice:.2f}" if dice else "no Dice expected yet"
+        lines.append(
+            f"{pair}: {expected}, {several.left[k]:.0f} of "
+            f"{several.whole[k]:.0f} px of outline left"
+            + (f" ({', '.join(beside)})" if beside else "")
+        )
+    return lines
+
+
+def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALState:
+    """The state with another first and last section of a structure.
+
+    Raises:
+      InputError: there is no such structure or section, the range leaves out a section where the
+        structure has been traced, or leaves a section's pixels without a class.
+    """
+    _check_same_stack(state, images)
+    _check_structure(images, structure)
+    column = _span_column(span, images, images.names[structure])
+    lost = np.flatnonzero(np.asarray(state.seen[:, structure]) & ~column)
+    if len(lost):
+        raise InputError(
+            f"'{images.names[structure]}' was traced on section {images.sections[lost[0]]}, "
+            "outside its new range; widen the range, or withdraw that answer first"
+        )
+    changed = state.replace(in_range=state.in_range.at[:, structure].set(column))
+    check_state(changed, images)
+    return changed
+
+
+def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> np.ndarray:
+    """The weak supervision from what a person says.
+
+    Args:
+      spans: first and last section of each class, by its name. One that is left out may be on any
+        section.
+      images: what is annotated.
+      margin: sections added on both sides.
+
+    Returns:
+      [N, C] bool, as of `state.ranges`.
+
+    Raises:
+      InputError: a name is unknown, a section does not exist, a last section comes before the
+        first, or a section is in the range of no class.
+
+    Example:
+      >>> images = make_images(np.zeros((4, 8, 8), np.uint8), ("background", "a", "b"))
+      >>> given_ranges({"a": (1, 2), "b": (2, None)}, images).astype(int).tolist()
+      [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 1]]
+    """
+    for name in spans:
+        if name not in images.names:
+            raise InputError(f"'{name}' is no class; use {', '.join(images.names)}")
+    columns = [_span_column(spans.get(n, (None, None)), images, n, margin) for n in images.names]
+    found = np.stack(columns, 1)
+    empty = np.flatnonzero(~found.any(1))
+    if len(empty):
+        raise InputError(
+            f"section {images.sections[empty[0]]} is in the range of no class; widen a range"
+        )
+    return found
+
+
+def check_pair(images: Images, section: int, structure: int) -> str:
+    """Names a pair; InputError if there is no such section or structure."""
+    if not 0 <= section < images.num_sections:
+        raise InputError(
+            f"there is no section {section}; the {images.num_sections} sections count from 0"
+        )
+    _check_structure(images, structure)
+    return f"'{images.names[structure]}' on section {images.sections[section]}"
+
+
+def check_state(state: ALState, images: Images) -> None:
+    """Refuses annotations that contradict the ranges; for real input, outside jit.
+
+    Raises:
+      InputError: a structure was traced outside its range, or a section has unlabelled pixels left
+        though every class in range there has been answered.
+    """
+    beyond = np.argwhere(np.asarray(state.seen & ~state.in_range))
+    if len(beyond):
+        section, structure = beyond[0]
+        raise InputError(
+            f"'{images.names[structure]}' was traced on section {images.sections[section]}, "
+            "outside its range; widen the range or withdraw the answer"
+        )
+    empty = np.flatnonzero(contradictions(state))
+    if len(empty):
+        raise InputError(
+            f"section {images.sections[empty[0]]} has {state.unlabelled[empty[0]]} unlabelled "
+            "pixels that can be of no class; widen a range or correct an answer"
+        )
+
+
+def remaining_events(events: Iterable[Event]) -> list[Event]:
+    """The events that withdrawals leave, in their order.
+
+    Raises:
+      InputError: a withdrawal of a pair that was neither answered nor skipped.
+    """
+    left: list[Event] = []
+    for event in events:
+        if not isinstance(event, Withdraw):
+            left.append(event)
+            continue
+
+        def said(kind: type, pair: tuple = tuple(event)) -> list[int]:
+            return [k for k, e in enumerate(left) if isinstance(e, kind) and e[:2] == pair]
+
+        same = said(Answer) or said(Skip)
+        if not same:
+            raise InputError(
+                f"structure {event.structure} on section {event.section} was not answered; there "
+                "is nothing to withdraw"
+            )
+        del left[same[-1]]
+    return left
+
+
+def replay(
+    key: jax.Array,
+    images: Images,
+    in_range: npt.ArrayLike,
+    events: Iterable[Event],
+    *,
+    length: str = "crack",
+) -> tuple[ALState, np.ndarray]:
+    """The state after a sequence of events, and the pairs that are skipped, [N, C] bool.
+
+    This is undo and correction too: a withdrawn answer is left out, and those after it get the
+    pixels that it had taken from them.
+
+    Args:
+      key: of the state.
+      images: what is annotated.
+      in_range: [N, C] bool before the first event.
+      events: in their order.
+      length: 'crack' or 'crofton'.
+
+    Raises:
+      InputError: what `answer`, `set_range` and `remaining_events` refuse.
+    """
+    in_range = np.asarray(in_range)
+    if in_range.shape != (images.num_sections, images.num_classes) or in_range.dtype != bool:
+        raise InputError(
+            f"in_range is {in_range.dtype} of {list(in_range.shape)}; give booleans of "
+            f"[{images.num_sections}, {images.num_classes}]"
+        )
+    state = init_state(key, images.inside, in_range)
+    check_state(state, images)
+    skipped = np.zeros(state.annotated.shape, bool)
+    for event in remaining_events(events):
+        match event:
+            case Answer(section, structure, mask):
+                state, _ = answer(state, images, section, structure, mask, length=length)
+            case Range(structure, span):
+                state = set_range(state, images, structure, span)
+            case Skip(section, structure):
+                check_pair(images, section, structure)
+                skipped[section, structure] = True
+    return state, skipped & ~np.asarray(state.annotated)
+
+
+def _check_same_stack(state: ALState, images: Images) -> None:
+    found = (*state.labels.shape, state.annotated.shape[1])
+    expected = (*images.inside.shape, images.num_classes)
+    if found != expected:
+        raise InputError(
+            f"the state is of [sections, height, width, classes] {list(found)}, the images of "
+            f"{list(expected)}; give the images that the state was made of"
+        )
+
+
+def _check_structure(images: Images, structure: int) -> None:
+    if not 0 <= structure < images.num_classes:
+        raise InputError(
+            f"there is no structure {structure}; the {images.num_classes} classes count from 0"
+        )
+
+
+def _span_column(span: Span, images: Images, name: str, margin: int = 0) -> np.ndarray:
+    """[N] bool, True from the first to the last section."""
+    count = images.num_sections
+    first, last = (0 if span[0] is None else span[0]), (count - 1 if span[1] is None else span[1])
+    for section in (first, last):
+        if not 0 <= section < count:
+            raise InputError(
+                f"'{name}': there is no section {section}; they go from 0 to {count - 1}"
+            )
+    if last < first:
+        ends = [images.sections[last], images.sections[first]]
+        raise InputError(f"'{name}': the last section {ends[0]} comes before the first, {ends[1]}")
+    index = np.arange(count)
+    return (index >= first - margin) & (index <= last + margin)

@@ -1,0 +1,63 @@
+"""Network output and annotations combined by Bayes' rule (paper, Eqs. 3, 4) and entropy (Eq. 8)."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from al_jax.core.losses import LOG_ZERO
+from al_jax.core.stack import UNLABELLED
+
+
+def _check(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> None:
+    chex.assert_rank([logits, labels, compatible], [3, 2, 1])
+    chex.assert_equal_shape_prefix([logits, labels], 2)
+    chex.assert_shape(compatible, logits.shape[-1:])
+
+
+def class_posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
+    """Eq. 3: class probabilities of one section given what has been traced on it.
+
+    Args:
+      logits: [H, W, C] of the network; finite, of any size.
+      labels: [H, W] classes or `UNLABELLED`.
+      compatible: [C] bool, C_n: the classes that unlabelled pixels may have.
+
+    Returns:
+      [H, W, C] float32. A traced pixel is certain; an unlabelled one is the network's softmax
+      renormalised over C_n (all zero if C_n is empty: see `state.contradictions`).
+    """
+    _check(logits, labels, compatible)
+    # Softmax over C_n alone is f renormalised, and is finite however small f is there.
+    among = jax.nn.softmax(jnp.where(compatible, logits.astype(jnp.float32), LOG_ZERO))
+    traced = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
+    return jnp.where((labels == UNLABELLED)[..., None], jnp.where(compatible, among, 0.0), traced)
+
+
+def segment(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
+    """Eq. 4: the most probable class of each pixel, straight from the logits.
+
+    Args:
+      logits, labels, compatible: as for `class_posterior`.
+
+    Returns:
+      [H, W] int32; ties go to the lower class, and so does every unlabelled pixel if C_n is empty.
+    """
+    _check(logits, labels, compatible)
+    best = jnp.argmax(jnp.where(compatible, logits, -jnp.inf), axis=-1)
+    return jnp.where(labels == UNLABELLED, best, labels).astype(jnp.int32)
+
+
+def class_entropy(posterior: jax.Array, inside: jax.Array) -> jax.Array:
+    """Eq. 8: entropy of each class on one section, H_n.
+
+    Args:
+      posterior: [H, W, C] probabilities of Eq. 3, or their mean over dropout samples (Eq. 9).
+      inside: [H, W] bool, Omega_n.
+
+    Returns:
+      [C] float32, nats, averaged over Omega_n; 0 log 0 is 0.
+    """
+    chex.assert_rank([posterior, inside], [3, 2])
+    chex.assert_equal_shape_prefix([posterior, inside], 2)
+    terms = jax.scipy.special.entr(posterior) * inside[..., None]
+    return terms.sum((0, 1)) / jnp.maximum(inside.sum(), 1)

@@ -1,0 +1,1 @@
+"""A session's questions, answers and results as files of other tools."""

@@ -1,0 +1,58 @@
+"""Files written whole: a reader sees the old one or the new one, never half of one."""
+
+import io
+import os
+import pathlib
+import secrets
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from al_jax.core.stack import InputError
+from al_jax.files.reading import full_path
+
+TEMPORARY = "." + "[0-9a-f]" * 16 + ".tmp"
+"""What files are called before they are whole, as a pattern: leftovers of killed writers."""
+
+
+def temporary_beside(path: pathlib.Path) -> pathlib.Path:
+    """A new name of `TEMPORARY` in the folder of `path`."""
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
+
+
+def write_whole(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` under a temporary name in the same folder, then renames it to `path`.
+
+    A reader sees the old file or the new one, never half of one.
+
+    Raises:
+      InputError: the folder is missing or cannot be written; nothing is left behind.
+    """
+    path = full_path(path)
+    temporary = temporary_beside(path)
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from error
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    """Writes arrays as a compressed npz, whole; equal ones give equal bytes.
+
+    Raises:
+      InputError: as of `write_whole`.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
+    write_whole(path, buffer.getvalue())

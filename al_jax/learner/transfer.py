@@ -1,0 +1,323 @@
+"""What earlier stacks teach about the next one (the paper's outlook): carried over by class name.
+
+An `Experience` holds a network's weights, the sums behind B and how well each structure was drawn.
+`fit_to` puts it into the order of another stack's classes; what is new starts as the paper's do.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct, traverse_util
+
+from al_jax.core.boundary import shared_lengths
+from al_jax.core.stack import Images, InputError, evenly_spaced
+from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
+from al_jax.files.atomic import write_npz
+from al_jax.files.reading import full_path, reading
+from al_jax.learner.learner import Learner
+from al_jax.model.networks import init_params
+from al_jax.model.prediction import Prediction, predict
+from al_jax.model.training import Recipe, Sections, Training, make_sections, reduce_sections
+
+SECTIONS = 3.0
+"""So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
+
+MOST = 12
+"""So many classes, at most, does a line name."""
+
+LOOKED_AT = 24
+"""On so many sections of a new stack, at most, is looked whether an experience fits it."""
+
+AGREES = 0.4
+"""Less `agreement` than this, and a stack begins from scratch: the network would cost more."""
+
+EXPERIENCE = "experience.npz"
+"""What runs and sessions call the file of theirs, in their folder."""
+
+_SCORE = "score"  # layers of a network with an output for each class
+
+
+class Experience(NamedTuple):
+    """What is carried over; C classes.
+
+    Attributes:
+      names: of the classes, in the order of the arrays.
+      weights: of the network, by layer and part with a `/` between.
+      network: a key of `networks.NETWORKS`.
+      convention: of `networks.network_input`.
+      reduction: by how much sections are reduced for it.
+      lengths: [2, C, C] float32, sums and counts behind B, pixels.
+      offered: [2, C] float32, as of `state.ALState`.
+      dice: [C] float32, of the network's drawings of what had not been traced; NaN: not known.
+    """
+
+    names: tuple[str, ...]
+    weights: Mapping[str, np.ndarray]
+    network: str
+    convention: str
+    reduction: int
+    lengths: np.ndarray
+    offered: np.ndarray
+    dice: np.ndarray
+
+
+class Known(struct.PyTreeNode):
+    """Of an experience, what the method asks for, in the order of a stack's classes.
+
+    Attributes:
+      lengths: [2, C, C] float32, sums and counts behind B, of at most `SECTIONS` each.
+      offered: [2, C] float32, pixels of at most `SECTIONS` outlines.
+      dice: [C] float32, NaN where it is not known.
+      reduction: of sections for its network, static.
+    """
+
+    lengths: jax.Array
+    offered: jax.Array
+    dice: jax.Array
+    reduction: int = struct.field(pytree_node=False, default=1)
+
+
+def settled_reduction(setting: Training, earlier: Experience | Known | None) -> int:
+    """By how much sections are reduced before anything is traced; 0: that is still to say."""
+    return setting.reduction or (0 if earlier is None else earlier.reduction)
+
+
+def experience_of(
+    state: ALState,
+    learner: Learner,
+    names: Sequence[str],
+    network: str,
+    convention: str,
+    reduction: int,
+) -> Experience:
+    """What a run or a session has taught, for the next one.
+
+    Args:
+      state, learner: at its end.
+      names: of its classes.
+      network, convention: of its settings.
+      reduction: of its sections (`training.Sections`).
+    """
+    return Experience(
+        names=tuple(names),
+        weights=flat_weights(learner.train.params),
+        network=network,
+        convention=convention,
+        reduction=reduction,
+        lengths=np.stack([state.length_sum, state.length_count]),
+        offered=np.asarray(state.offered),
+        dice=np.where(np.diagonal(state.length_count) > 0, learner.dice[0], np.nan),
+    )
+
+
+def fit_to(experience: Experience, names: Sequence[str]) -> Known:
+    """What is known of the classes `names`; zero, and NaN of their Dice, for those that are new.
+
+    Lengths are means: earlier stacks count for so few sections that the stack at hand wins soon.
+    """
+    old = _places(experience.names, names)
+    both = np.ix_(old, old)
+    sums, counts = (
+        np.where((old[:, None] >= 0) & (old >= 0), x[both], 0) for x in experience.lengths
+    )
+    bounded = np.minimum(counts, SECTIONS)
+    mean = sums / np.maximum(counts, 1)
+    offered = np.where(old >= 0, experience.offered[:, old], 0)
+    most = SECTIONS * np.diagonal(mean)
+    offered *= np.minimum(most / np.maximum(offered[0], 1), 1)
+    dice = np.where(old >= 0, experience.dice[old], np.nan)
+    return Known(
+        lengths=jnp.asarray(np.stack([mean * bounded, bounded]), jnp.float32),
+        offered=jnp.asarray(offered, jnp.float32),
+        dice=jnp.asarray(dice, jnp.float32),
+        reduction=experience.reduction,
+    )
+
+
+def outlined(experience: Experience) -> tuple[str, ...]:
+    """The classes of which it knows an outline; any other one is new to it."""
+    known = np.diagonal(experience.lengths[1]) > 0
+    return tuple(name for name, one in zip(experience.names, known, strict=True) if one)
+
+
+def in_words(experience: Experience, names: Sequence[str]) -> str:
+    """What is carried over to a stack of the classes `names`, one line."""
+    known = outlined(experience)
+    old = [name for name in names if name in known]
+    new = [name for name in names if name not in known]
+    sections = int(np.diagonal(experience.lengths[1]).max(initial=0))
+    said = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
+    return f"{said}; new: {_listed(new)}"
+
+
+def with_known(state: ALState, known: Known) -> ALState:
+    """A state that begins with what earlier stacks say of outlines."""
+    sums, counts = known.lengths
+    return state.replace(length_sum=sums, length_count=counts, offered=known.offered)
+
+
+def with_experience(
+    params: chex.ArrayTree, experience: Experience, names: Sequence[str]
+) -> chex.ArrayTree:
+    """The weights of an experience, in a network for the classes `names`.
+
+    Args:
+      params: of such a network; the outputs of classes that are new stay as they are here.
+      experience: what is carried over.
+      names: C classes.
+
+    Raises:
+      InputError: it is of another network.
+    """
+    old, flat = _places(experience.names, names), traverse_util.flatten_dict(params, sep="/")
+    found = {}
+    for path, current in flat.items():
+        if path not in experience.weights:
+            raise InputError(f"the weights have no '{path}'; they are of another network")
+        value = np.asarray(experience.weights[path])
+        if path.startswith(_SCORE):
+            value = value[..., old]
+        if value.shape != current.shape:
+            raise InputError(
+                f"'{path}' of the weights has shape {list(value.shape)}, the network "
+                f"{list(current.shape)}; take the network that they are of"
+            )
+        whole = jnp.where(old >= 0, value, current) if path.startswith(_SCORE) else value
+        found[path] = jnp.asarray(whole, current.dtype)
+    return traverse_util.unflatten_dict(found, sep="/")
+
+
+def agreement(
+    experience: Experience, images: Images, in_range: chex.Array, recipe: Recipe
+) -> float:
+    """How far a new stack is of the known kind, 0 to 1; nothing of it need be traced.
+
+    The network draws it by itself. How long its outlines are beside those of earlier stacks, as the
+    shorter over the longer, is compared section by section; of each structure the upper quartile
+    over its range counts, as a range may be wider than the structure.
+
+    Args:
+      experience: what would be carried over.
+      images: N sections; of many, `LOOKED_AT` are looked at.
+      in_range: [N, C] bool.
+      recipe: of the network that would begin with it.
+
+    Returns:
+      The mean over the structures that are known; 0 if none is.
+    """
+    shapes = jax.eval_shape(lambda key: init_params(key, recipe.network), jax.random.key(0))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    params = with_experience(nothing, experience, images.names)
+    shown = evenly_spaced(images.num_sections, LOOKED_AT)
+    pixels, inside = np.asarray(images.images[shown]), np.asarray(images.inside[shown])
+    may = np.asarray(in_range)[shown]
+    partial = partial_labels(init_state(jax.random.key(0), inside, may))
+    looked_at = dataclasses.replace(images, images=pixels, inside=inside, sections=())
+    factor = settled_reduction(recipe.training, experience)
+    sections = reduce_sections(make_sections(looked_at), factor)
+    drawn = np.asarray(_outlines(params, sections, partial, recipe))
+    sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
+    expected = sums / np.maximum(counts, 1)
+    alike = np.minimum(drawn, expected) / np.maximum(np.maximum(drawn, expected), 1)
+    known = (counts > 0) & may.any(0)
+    quartiles = [np.quantile(alike[may[:, c], c], 0.75) for c in np.flatnonzero(known) if c]
+    return float(np.mean(quartiles)) if quartiles else 0.0
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def _outlines(
+    params: chex.ArrayTree, sections: Sections, partial: PartialLabels, recipe: Recipe
+) -> jax.Array:
+    """[N, C], how long the outlines of the network's own drawings are, pixels."""
+    classes = partial.in_range.shape[1]
+
+    def keep(prediction: Prediction, inside: jax.Array) -> jax.Array:
+        return jnp.diagonal(shared_lengths(prediction.alone, inside, classes))
+
+    key, beside = jax.random.key(0), sections.inside
+    return predict(key, params, sections, partial, recipe, keep=keep, beside=beside)
+
+
+def combine(several: Sequence[Experience]) -> Experience:
+    """One experience: the first, with what the others know of the outlines of its classes.
+
+    `pretraining.pretrain` trains one network on several stacks.
+    """
+    first = several[0]
+    lengths, offered = np.zeros_like(first.lengths), np.zeros_like(first.offered)
+    for one in several:
+        place = _places(one.names, first.names)
+        own = np.flatnonzero(place >= 0)
+        lengths[:, own[:, None], own] += one.lengths[:, place[own][:, None], place[own]]
+        offered[:, own] += one.offered[:, place[own]]
+    return first._replace(lengths=lengths, offered=offered)
+
+
+def flat_weights(params: chex.ArrayTree) -> dict[str, np.ndarray]:
+    """A network's weights as an experience keeps them."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return {path: np.asarray(value) for path, value in flat.items()}
+
+
+def write_experience(path: str | os.PathLike, experience: Experience) -> None:
+    """Writes an npz, whole; equal ones give equal bytes."""
+    arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
+    fields = experience._asdict()
+    del fields["weights"]
+    write_npz(path, arrays | fields)
+
+
+def read_experience(path: str | os.PathLike) -> Experience:
+    """Reads what `write_experience` wrote.
+
+    Raises:
+      InputError: the file is missing, damaged, or holds something else.
+    """
+    with reading(path, "an experience"), np.load(full_path(path), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    prefix = "weights/"
+    weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    arrays.setdefault("reduction", np.array(1))  # as it was in older files
+    missing = set(Experience._fields) - {"weights"} - set(arrays)
+    if missing or not weights:
+        raise InputError(f"{path}: holds no experience of an earlier stack; name one")
+    names = tuple(arrays["names"].tolist())
+    shapes = {"lengths": (2, len(names), len(names)), "offered": (2, len(names))}
+    shapes["dice"] = (len(names),)
+    for name, shape in shapes.items():
+        array, unknown = arrays[name], name == "dice"
+        whole = array.dtype.kind == "f" and array.shape == shape
+        if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
+            raise InputError(f"{path}: '{name}' is damaged; export it again")
+    reduction = arrays["reduction"]
+    if reduction.dtype.kind not in "iu" or reduction.shape or reduction < 1:
+        raise InputError(f"{path}: 'reduction' is damaged; export it again")
+    if not all(v.dtype.kind == "f" and np.isfinite(v).all() for v in weights.values()):
+        raise InputError(f"{path}: its weights are not finite; export it again")
+    return Experience(
+        names=names,
+        weights=weights,
+        network=str(arrays["network"]),
+        convention=str(arrays["convention"]),
+        reduction=int(reduction),
+        lengths=arrays["lengths"],
+        offered=arrays["offered"],
+        dice=arrays["dice"],
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"{len(names) - MOST} more"] if len(names) > MOST else []
+    return ", ".join([*names[:MOST], *more]) or "none"
+
+
+def _places(earlier: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Where each of `names` is among the earlier ones, -1 if it is not; [C]."""
+    return np.array([earlier.index(name) if name in earlier else -1 for name in names])

@@ -1,0 +1,342 @@
+"""A session on disk: what is annotated, and the settings; the ledger stands beside them.
+
+Sections are kept as `.npy`, which is mapped into memory: of a large stack only what is looked at is
+read (an npz would have to be unpacked), and a network's training uses the file's own pages.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import mmap
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from al_jax.core.answers import Span, given_ranges
+from al_jax.core.stack import Images, InputError, Place
+from al_jax.files.atomic import temporary_beside
+from al_jax.files.reading import reading
+from al_jax.learner.config import Config
+from al_jax.learner.transfer import Experience, read_experience, write_experience
+from al_jax.session import ledger
+
+FORM = 1
+"""Number of the folder's form; a later one is not read by this version."""
+
+SETTINGS, CLASSES = "session.json", "classes.csv"
+EARLIER = "earlier.npz"
+IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a session needs to know beside its images; it never changes.
+
+    Attributes:
+      seed: of all randomness, as of a simulation.
+      config: network, training and the method's constants, as of a simulation; 'length' is 'crack'.
+    """
+
+    seed: int = 0
+    config: Config = dataclasses.field(default_factory=Config)
+
+
+class Content(NamedTuple):
+    """A folder as it is read.
+
+    Attributes:
+      images: mapped into memory.
+      in_range: [N, C] bool, the ranges that it began with.
+      settings: its settings.
+      weights: of a published network to begin with, by name, or None.
+      earlier: what earlier stacks taught, or None.
+    """
+
+    images: Images
+    in_range: np.ndarray
+    settings: Settings
+    weights: dict[str, np.ndarray] | None
+    earlier: Experience | None
+
+
+def create(
+    folder: str | os.PathLike,
+    images: Images,
+    in_range: np.ndarray,
+    settings: Settings | None = None,
+    *,
+    truth: np.ndarray | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
+    earlier: Experience | None = None,
+) -> None:
+    """Makes the folder of a new session, whole.
+
+    Args:
+      folder: is made; may exist if it is empty.
+      images: what is annotated.
+      in_range: [N, C] bool, of `al_jax.given_ranges`.
+      settings: None takes the defaults.
+      truth: [N, H, W] int16, of a demonstration whose truth can answer.
+      weights: of a published network, as of `files.weights.read_weights`.
+      earlier: what earlier stacks taught, in place of weights; the settings begin without training
+        then (`initial_steps` of 0).
+
+    Raises:
+      InputError: the folder holds something, or cannot be written.
+    """
+    settings, place = settings or Settings(), pathlib.Path(folder).expanduser()
+    aside = temporary_beside(place.absolute())
+    try:
+        if place.exists() and any(place.iterdir()):
+            raise InputError(f"{folder}: is not empty; choose another folder for a new session")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.mkdir()
+            (aside / ledger.MASKS).mkdir()
+            np.save(aside / IMAGES, images.images)
+            np.save(aside / INSIDE, images.inside)
+            if truth is not None:
+                np.save(aside / TRUTH, truth)
+            if weights is not None:
+                np.savez(aside / WEIGHTS, allow_pickle=False, **weights)
+            if earlier is not None:
+                write_experience(aside / EARLIER, earlier)
+            (aside / CLASSES).write_bytes(table_of_classes(images))
+            (aside / ledger.LEDGER).touch()
+            about = {
+                "form": FORM,
+                "names": images.names,
+                "sections": images.sections,
+                "colours": images.colours,
+                "place": None if images.place is None else images.place._asdict(),
+                "ranges": _ends(in_range),
+                "begins_with": [name for name in (WEIGHTS, EARLIER) if (aside / name).exists()],
+                **dataclasses.asdict(settings),
+            }
+            (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
+            for path in aside.iterdir():
+                _to_disk(path)
+            os.replace(aside, place)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
+        ) from error
+
+
+def check(folder: pathlib.Path) -> None:
+    """Raises InputError if the folder is no session, or may not be read."""
+    try:
+        (folder / SETTINGS).stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: is no session; make one with init") from error
+    except OSError as error:
+        raise InputError(f"{folder}: may not be read ({error.strerror}); mend that") from error
+
+
+def read(folder: pathlib.Path) -> Content:
+    """What `create` wrote.
+
+    Raises:
+      InputError: it is no session, or damaged.
+    """
+    check(folder)
+    path = folder / SETTINGS
+    with reading(path, "the settings of a session"):
+        about = json.loads(path.read_text())
+        if about["form"] > FORM:
+            raise InputError(f"{path}: was written by a newer version; use that one")
+        settings = Settings(seed=about["seed"], config=_from_plain(Config(), about["config"]))
+        colours = about["colours"]
+        names, sections = tuple(about["names"]), tuple(about["sections"])
+        place = about.get("place")  # older sessions have none, nor what they begin with
+        begins_with = about.get("begins_with", ())
+        place = None if place is None else Place(**{k: _tuples(v) for k, v in place.items()})
+        in_range = np.zeros((len(sections), len(names)), bool)
+        for structure, ends in enumerate(about["ranges"]):
+            if ends is not None:
+                in_range[ends[0] : ends[1] + 1, structure] = True
+    pixels, inside = (_mapped(folder / name) for name in (IMAGES, INSIDE))
+    if pixels.shape[:3] != inside.shape or len(sections) != len(inside):
+        raise InputError(f"{folder / INSIDE}: does not fit the images; take it from a copy")
+    images = Images(
+        images=pixels,
+        inside=inside,
+        names=names,
+        sections=sections,
+        colours=None if colours is None else _tuples(colours),
+        place=place,
+    )
+    for name in begins_with:
+        if not (folder / name).exists():
+            raise InputError(f"{folder / name}: is missing, the session began with it; put it back")
+    weights = None
+    if (folder / WEIGHTS).exists():
+        with reading(folder / WEIGHTS, "an npz of weights"), np.load(folder / WEIGHTS) as archive:
+            weights = dict(archive)
+    earlier = read_experience(folder / EARLIER) if (folder / EARLIER).exists() else None
+    return Content(images, in_range, settings, weights, earlier)
+
+
+def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
+    """First and last section of structures, as a table says them: name,first,last.
+
+    An empty cell is an open end. Commas, semicolons or tabs are between the columns.
+
+    Returns:
+      First and last, by the name of the class; sections by name or number, see `in_range_of`.
+
+    Raises:
+      InputError: the file is missing, has other columns, or a name twice.
+    """
+    with reading(path, "a table of ranges"):
+        text = pathlib.Path(path).expanduser().read_text("utf-8-sig")
+    head = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    columns = [str(name).strip().lower() for name in rows.fieldnames or ()]
+    rows.fieldnames = columns
+    if not {"name", "first", "last"} <= set(columns):
+        raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
+    found: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
+        if not (name or first or last):
+            continue
+        if name in found:
+            raise InputError(f"{path}: line {rows.line_num} repeats '{name}'; keep one")
+        found[name] = (first, last)
+    return found
+
+
+def in_range_of(
+    spans: Mapping[str, tuple[str, str]], images: Images, margin: int = 0
+) -> np.ndarray:
+    """[N, C] bool from `read_ranges`, with so many sections added at both ends.
+
+    Raises:
+      InputError: as of `given_ranges`; a section is unknown.
+    """
+    found = {name: span_of(span, images) for name, span in spans.items()}
+    return given_ranges(found, images, margin)
+
+
+def span_of(span: tuple[str, str], images: Images) -> Span:
+    """First and last section as numbers from 0, None for an open end; see `section_number`."""
+    first, last = (None if not text else section_number(text, images) for text in span)
+    return first, last
+
+
+def section_number(text: str, images: Images) -> int:
+    """The section of that name; where names are no numbers, also of that number from 0.
+
+    Raises:
+      InputError: there is none.
+    """
+    if text in images.sections:
+        return images.sections.index(text)
+    numbered = any(name.isdecimal() for name in images.sections)
+    if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
+        return int(text)
+    raise InputError(
+        f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
+    )
+
+
+def structure_number(text: str, images: Images) -> int:
+    """The class of that name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if text in images.names:
+        return images.names.index(text)
+    raise InputError(f"there is no structure '{text}'; the classes are {', '.join(images.names)}")
+
+
+def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
+    """A table that `read_ranges` takes, of [N, C] bool: sections by name, both ends said."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("name", "first", "last"))
+    for name, ends in zip(images.names, _ends(in_range), strict=True):
+        if ends is not None:
+            writer.writerow((name, *(images.sections[end] for end in ends)))
+    return file.getvalue().encode()
+
+
+def table_of_classes(images: Images) -> bytes:
+    """A table of the classes that `files.tables` reads: id (the class), name and colour."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    colours = images.colours
+    writer.writerow(("id", "name") if colours is None else ("id", "name", "color"))
+    for number, name in enumerate(images.names):
+        own = () if colours is None else ("#{:02x}{:02x}{:02x}".format(*colours[number]),)
+        writer.writerow((number, name, *own))
+    return file.getvalue().encode()
+
+
+def true_mask(folder: pathlib.Path, section: int, structure: int) -> np.ndarray:
+    """The true answer of a demonstration, [H, W] bool.
+
+    Raises:
+      InputError: the session has no truth.
+    """
+    if not (folder / TRUTH).exists():
+        raise InputError(f"{folder}: has no truth that could answer; trace it yourself")
+    return np.asarray(_mapped(folder / TRUTH)[section] == structure)
+
+
+def _ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:
+    """First and last section of each class, None for one that is nowhere."""
+    found = [np.flatnonzero(column) for column in np.asarray(in_range).T]
+    return [(int(where[0]), int(where[-1])) if len(where) else None for where in found]
+
+
+def _mapped(path: pathlib.Path) -> np.ndarray:
+    with reading(path, "an array"):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def forget_pages(images: Images) -> None:
+    """Takes the mapped pages of the images out of memory; they are read again where needed.
+
+    A training touches the pages of the whole stack sooner or later, and nothing else lets them go
+    while there is room.
+    """
+    for array in (images.images, images.inside):
+        mapped = getattr(array, "base", None)
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _to_disk(path: pathlib.Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _tuples(value: Any) -> Any:
+    """Tuples again, of the lists that JSON made of them."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _from_plain(default: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass from what `asdict` and JSON made of it; missing fields have their defaults."""
+    found = {}
+    for field in dataclasses.fields(default):
+        if field.name not in values:
+            continue
+        usual, value = getattr(default, field.name), values[field.name]
+        nested = dataclasses.is_dataclass(usual)
+        found[field.name] = _from_plain(usual, value) if nested else _tuples(value)
+    return dataclasses.replace(default, **found)

@@ -1,0 +1,1 @@
+"""Measurements: each module answers one question, and writes what it measured."""

@@ -1,0 +1,204 @@
+"""What it costs that nobody waits: the truth answers a session, in two orders.
+
+    python -m experiments.bench.rehearse
+
+In the paper's order each question waits for the network to learn from the answer before it. In a
+session's own order it does not: the network is one answer behind. Prints the effort at 80, 90 and
+95% Dice for each seed, and the mean. In the first order a session asks what
+`simulate --strategies=SDr` asks.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import numpy as np
+from absl import flags
+
+from al_jax import session as sessions
+from al_jax.commands import annotate, command, simulate, stack_flags
+from al_jax.commands.runs import TARGETS
+from al_jax.core.stack import InputError, Stack
+from al_jax.core.state import ALState, partial_labels, ranges
+from al_jax.core.statistics import effort_at
+from al_jax.files.atomic import write_whole
+from al_jax.learner.config import Config, lessons_for
+from al_jax.learner.learner import Learner
+from al_jax.model.prediction import predict
+from al_jax.model.training import reduce_sections
+from al_jax.session import Question, Session, Settings
+from al_jax.session.annotations import whole
+from al_jax.simulation import annotator
+from al_jax.simulation.annotator import Task
+
+FLAGS = flags.FLAGS
+ORDERS = {"waiting": True, "one behind": False}
+
+
+class Trace(NamedTuple):
+    """A session that the truth answered; T rows, the first one after the start.
+
+    Attributes:
+      pairs: [T-1, 2] int, sections and structures in the order in which they were asked.
+      effort, effort_own, dice, dice_unclamped: [T] fractions, as of `simulation.Record`.
+    """
+
+    pairs: np.ndarray
+    effort: np.ndarray
+    effort_own: np.ndarray
+    dice: np.ndarray
+    dice_unclamped: np.ndarray
+
+
+class Judge:
+    """Knows the truth, and compares a session's network with it; the session does not."""
+
+    def __init__(self, stack: Stack, config: Config):
+        """Measures the truth."""
+        bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
+        self.stack, self.config = stack, config
+        self.task: Task = jax.jit(annotator.make_task, static_argnames="config")(
+            bare, config=config
+        )
+        self._recipe = lessons_for(stack.num_classes, config).recipe
+        self._standing = jax.jit(self._score)
+
+    def __call__(self, session: Session) -> tuple[float, ...]:
+        """Effort, effort_own, Dice and unclamped Dice of the session as it is now."""
+        learner = session.network.learner
+        assert isinstance(learner, Learner)
+        state = whole(session.annotations, session.images)
+        seen = reduce_sections(self.task.sections, session.network.reduction)
+        found = self._standing(learner.train.params, state, self.task.replace(sections=seen))
+        return tuple(float(found[name]) for name in Trace._fields[1:])
+
+    def _score(self, params: chex.ArrayTree, state: ALState, task: Task) -> dict[str, jax.Array]:
+        scores = predict(
+            state.key,
+            params,
+            task.sections,
+            partial_labels(state),
+            self._recipe,
+            keep=annotator.score,
+            beside=annotator.beside(task),
+        )
+        return annotator.standing(state, scores, task, self.config)
+
+
+def begin(folder: pathlib.Path, judge: Judge, seed: int) -> None:
+    """A session whose first examples are those of the simulation of that seed, trained on them."""
+    stack, config = judge.stack, judge.config
+    in_range = np.asarray(ranges(judge.task.present, config.margin))
+    sessions.create(
+        folder,
+        annotate.without_truth(stack),
+        in_range,
+        Settings(seed, config),
+        truth=np.asarray(stack.truth),
+    )
+    annotate.simulated_start(folder, np.asarray(stack.truth))
+    with sessions.open_session(folder) as session:
+        annotate.learn(session)
+
+
+def rehearse(
+    session: Session, judge: Judge, *, wait: bool, target: float = 1.0, most: int | None = None
+) -> Trace:
+    """The truth answers until the target, or nothing is left to ask.
+
+    Args:
+      session: from `begin`.
+      judge: of the same stack.
+      wait: ask after the network has learnt from the answer before, or before it does.
+      target: a Dice, as a fraction; each is that of the network that has learnt from all answers.
+      most: answers at most.
+    """
+    rows, pairs = [judge(session)], list[tuple[int, int]]()
+
+    def ask() -> Question | None:
+        return sessions.next_question(session, look=False)
+
+    question = ask()
+    while question is not None and np.float32(rows[-1][2]) < np.float32(target):
+        if most is not None and len(pairs) == most:
+            break
+        pairs.append((question.section, question.structure))
+        annotate.answer_truly(session, question.section, question.structure)
+        question = None if wait else ask()
+        annotate.learn(session)
+        rows.append(judge(session))
+        question = ask() if wait else question
+    return Trace(np.array(pairs, int).reshape(-1, 2), *np.array(rows).T)
+
+
+def summarise(trace: Trace) -> dict[str, float | int | None]:
+    """Efforts in % at the targets (None: not reached)."""
+    found: dict[str, float | int | None] = {"answers": len(trace.pairs)}
+    for kind, effort in (("effort", trace.effort), ("effort_own", trace.effort_own)):
+        for target in TARGETS:
+            reached = 100 * effort_at(effort, trace.dice, target)
+            found[f"{kind}_at_{100 * target:.0f}"] = None if np.isnan(reached) else reached
+    return found
+
+
+def define_flags() -> None:
+    """All flags of the command."""
+    stack_flags.define_flags()
+    simulate.define_config_flags()
+    for module in (stack_flags, simulate):
+        flags.adopt_module_key_flags(module)
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds, one session in each order for each.")
+    flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
+    flags.DEFINE_string("workdir", "results/rehearse", "Where sessions and results go.")
+
+
+def main() -> None:
+    """Rehearses every seed in both orders, prints a line of each and the means."""
+    command.refuse(("seed",), "here; --seeds names them")
+    command.refuse(
+        ("from", "weights", "length", "start", *simulate.PERSON),
+        "here, where a session begins from scratch and the truth answers",
+    )
+    if not all(seed.isdecimal() for seed in FLAGS.seeds) or not FLAGS.seeds:
+        raise InputError(f"--seeds={','.join(FLAGS.seeds)} takes numbers, such as 0,1,2")
+    stack = stack_flags.load_stack()
+    judge = Judge(stack, simulate.read_config("plain", stack.num_sections))
+    workdir = pathlib.Path(FLAGS.workdir)
+    results: dict[str, list[dict]] = {order: [] for order in ORDERS}
+    columns = [f"{kind}_at_{100 * t:.0f}" for kind in ("effort", "effort_own") for t in TARGETS]
+    print(f"{'seed':>4} {'order':>10} {'answers':>8} " + " ".join(f"{c:>16}" for c in columns))
+    for seed in map(int, FLAGS.seeds):
+        start = workdir / f"seed_{seed}" / "start"
+        begin(start, judge, seed)
+        for order, wait in ORDERS.items():
+            folder = start.with_name(order.replace(" ", "_"))
+            shutil.copytree(start, folder)
+            with sessions.open_session(folder) as session:
+                trace = rehearse(session, judge, wait=wait, target=FLAGS.target_dice)
+            results[order].append(summarise(trace))
+            print(f"{seed:>4} {order:>10} {_cells(results[order][-1], columns)}", flush=True)
+    for order, found in results.items():
+        print(f"mean {order:>10} {_cells(_means(found), columns)}")
+    write_whole(workdir / "rehearse.json", (json.dumps(results, indent=2) + "\n").encode())
+
+
+def _means(found: Sequence[dict]) -> dict[str, float | None]:
+    """Means over seeds; None where one did not reach the target."""
+    values = {key: [each[key] for each in found] for key in found[0]}
+    return {k: None if None in v else float(np.mean(v)) for k, v in values.items()}
+
+
+def _cells(found: dict, columns: Sequence[str]) -> str:
+    shown = [found["answers"], *(found[name] for name in columns)]
+    texts = ["-" if value is None else f"{value:.1f}" for value in shown]
+    return f"{texts[0]:>8} " + " ".join(f"{text:>16}" for text in texts[1:])
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

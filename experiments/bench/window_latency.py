@@ -1,0 +1,167 @@
+"""How quickly the annotation window answers while the network trains behind it.
+
+    python -m experiments.bench.window_latency
+
+opens a window on a new session of the shipped stack (`xvfb-run -a` gives it a display where there
+is none), lets the truth answer, and measures the event loop: how much later than asked a timer of
+5 ms comes. Measured from the end of the first update on, when all is compiled, with an update under
+way all the time: first while nobody moves, then while a brush draws 30 times a second. The time
+from an answer to the next question is measured apart, as the loop stands still for it.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from absl import flags
+
+from al_jax import session as sessions
+from al_jax import window
+from al_jax.commands import command, simulate
+from al_jax.core.metrics import presence
+from al_jax.core.stack import InputError, make_images
+from al_jax.core.state import ranges
+from al_jax.files.atomic import write_whole
+from al_jax.files.stacks import load_default
+from al_jax.session import Settings
+
+FLAGS = flags.FLAGS
+BEAT = 5.0  # milliseconds
+FRAME = 33  # milliseconds between two dabs of the brush
+DOING = ("training", "training, drawing")
+ALONE = "drawing alone"
+REST = 5.0  # seconds of drawing while nothing trains
+
+
+def define_flags() -> None:
+    """All flags of the command."""
+    simulate.define_config_flags()
+    flags.adopt_module_key_flags(simulate)
+    flags.DEFINE_integer("updates", 10, "Updates of the network to measure in each part.", 1)
+    flags.DEFINE_string("out", None, "Where the figures go as JSON; default: nowhere.")
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    window.check_display()
+    window.start_computing()
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = pathlib.Path(folder) / "session"
+        make_demonstration(workdir)
+        found = measure(workdir, FLAGS.updates)
+    print(f"{'event loop, ms late':>22} {'median':>8} {'p99':>8} {'worst':>8} {'beats':>8}")
+    for name in (*DOING, ALONE):
+        late = found[name]
+        p50, p99 = np.percentile(late, (50, 99))
+        print(f"{name:>22} {p50:8.1f} {p99:8.1f} {max(late):8.1f} {len(late):8d}")
+    answers, update = found["answers"], statistics.median(found["updates"])
+    print(
+        f"answer to next question on the screen: median {statistics.median(answers):.2f} s, worst "
+        f"{max(answers):.2f} s of {len(answers)}; an update: {update:.2f} s; load of the machine: "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    if FLAGS.out is not None:
+        write_whole(FLAGS.out, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def make_demonstration(workdir: pathlib.Path) -> None:
+    """A session of the shipped stack, whose truth can answer."""
+    stack = load_default()
+    images = make_images(stack.images, stack.names, stack.inside, colours=stack.colours)
+    present = presence(stack.truth, stack.inside, stack.num_classes)
+    settings = Settings(FLAGS.seed, simulate.read_config("plain", stack.num_sections))
+    sessions.create(workdir, images, np.asarray(ranges(present)), settings, truth=stack.truth)
+
+
+def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
+    """Milliseconds that beats were late, by what was done; seconds of answers and of updates."""
+    import napari
+    from qtpy.QtCore import Qt, QTimer
+    from qtpy.QtWidgets import QApplication
+
+    from al_jax.window.widget import in_window
+
+    failures: list[str] = []
+    found: dict[str, list[float]] = {name: [] for name in (*DOING, ALONE, "answers", "updates")}
+    doing: str | None = None
+    last = time.perf_counter()
+    viewer = napari.Viewer(show=False)
+    widget = in_window(viewer)
+    widget.open(workdir)
+    desk = widget.desk
+    assert desk is not None
+    brush = np.random.default_rng(0)
+
+    def beat() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if doing is not None:
+            found[doing].append(max(0.0, (now - last) * 1000 - BEAT))
+        last = now
+
+    def dab() -> None:
+        if doing in (DOING[1], ALONE) and desk.question is not None:
+            place = brush.integers(0, desk.question.inside.shape)
+            desk.layer.paint(tuple(map(int, place)), int(brush.integers(0, 2)))
+
+    def script() -> Iterator[None]:
+        """What the person does; one turn every 50 ms."""
+        nonlocal doing, last
+        while not desk.session.network.trained or desk.busy:
+            if desk.failure is not None:
+                failures.append(desk.failure)
+                return
+            if not desk.busy and desk.question is not None:
+                desk.do("let_truth_answer")
+            yield
+        for part in (None, *DOING):  # the first answers compile what an update needs
+            for _ in range(updates if part else 2):
+                began = time.perf_counter()
+                desk.do("let_truth_answer")
+                QApplication.processEvents()
+                if part:
+                    found["answers"].append(time.perf_counter() - began)
+                last, doing = time.perf_counter(), part
+                while desk.busy:
+                    yield
+                doing = None
+                yield
+                if part and desk.learnt is not None:
+                    found["updates"].append(desk.learnt.seconds)
+        last, doing, began = time.perf_counter(), ALONE, time.perf_counter()
+        while time.perf_counter() - began < REST:
+            yield
+        doing = None
+
+    turns = script()
+
+    def turn() -> None:
+        if next(turns, turns) is turns:
+            QApplication.exit()  # quit() would close the window before what it belongs to
+
+    timers = []
+    for period, call in ((int(BEAT), beat), (FRAME, dab), (50, turn)):
+        timer = QTimer()
+        timer.setTimerType(Qt.TimerType.PreciseTimer)
+        timer.setInterval(period)
+        timer.timeout.connect(call)
+        timer.start()
+        timers.append(timer)
+    try:
+        napari.run()
+    finally:
+        widget.close_session()
+        viewer.close()
+    if failures:
+        raise InputError(f"the network did not learn: {failures[0]}")
+    return found
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

@@ -1,0 +1,1 @@
+"""Examples of what a researcher adds without a change to al_jax: see `--plugin`."""

@@ -1,0 +1,253 @@
+"""Dask clusters: processes of this machine, jobs of a queue, or what others started.
+
+Without more, workers are processes of this machine; `dask_jobqueue` makes them jobs of SLURM, PBS,
+SGE or LSF; any other cluster is known by its address or scheduler file. All of them talk over TLS.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from typing import Any, NamedTuple
+
+import dask
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+
+from al_jax.core.stack import InputError
+from experiments.sweeps import units
+
+QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
+LEAVE = 120.0  # seconds before the wall time of a job at which its worker leaves
+PRELOAD = "experiments.sweeps.units"
+
+
+class Place(NamedTuple):
+    """Where a worker of this machine runs: its cores, and what its environment says."""
+
+    cores: frozenset[int]
+    environment: dict[str, str]
+
+
+def find_places(count: int | None) -> list[Place]:
+    """A place for each worker; without `count`, one an accelerator, or else one a core.
+
+    JAX is asked in a process of its own, as whoever asks holds the accelerators.
+    """
+    question = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    asked = subprocess.run(
+        [sys.executable, "-c", question],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    )
+    backend, found = (asked.stdout.split() or ["cpu", "1"])[-2:]
+    cores, devices = sorted(os.sched_getaffinity(0)), int(found)
+    count = count or (len(cores) if backend == "cpu" else devices)
+    size = max(1, len(cores) // count)  # the same for all: rounding depends on it
+    shares = [
+        frozenset(cores[(job * size + k) % len(cores)] for k in range(size)) for job in range(count)
+    ]
+    if backend == "cpu":
+        return [Place(share, {}) for share in shares]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
+    # Workers that share a device must not each take most of its memory at once.
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if count > devices else {}
+    return [
+        Place(share, {"CUDA_VISIBLE_DEVICES": visible[job % devices], **shared})
+        for job, share in enumerate(shares)
+    ]
+
+
+@contextlib.contextmanager
+def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> Iterator[Client]:
+    """The client of a cluster, which ends with the block where it is of our making.
+
+    Args:
+      where: 'local', a key of `QUEUES`, or the address or scheduler file of a Dask cluster.
+      count: the number of workers; by default one an accelerator or core, or one job.
+      workdir: where the keys of a job queue lie, readable by their owner alone.
+      most: no more workers than that are of use.
+
+    Raises:
+      InputError: there is no such cluster, or it does not use TLS.
+    """
+    settings = {
+        "distributed.scheduler.allowed-failures": 1_000_000,  # `jobs` counts deaths by progress
+        "distributed.scheduler.work-stealing-interval": "100ms",
+        "distributed.admin.low-level-log-length": 0,
+        # Nobody looks at what these would tell, and they take time from the training.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
+    }
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    own: dict[str, Any] = {
+        # Nothing is served but tasks: no pages, which have no TLS.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        # A worker that dies is started again, however slowly, and not given up.
+        "distributed.deploy.lost-worker-timeout": "3650 days",
+        "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+    }
+    cluster = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        if where in ("local", *QUEUES):
+            stack.enter_context(_in_order())
+        if where == "local":
+            stack.enter_context(dask.config.set(own))
+            cluster = stack.enter_context(_local(find_places(count)[:most]))
+        elif where in QUEUES:
+            cluster = stack.enter_context(_queue(where, min(count or 1, most), workdir))
+        yield stack.enter_context(_existing(where) if cluster is None else Client(cluster))
+
+
+def _local(places: list[Place]) -> SpecCluster:
+    """Processes of this machine that this process alone can reach."""
+    security = Security.temporary()
+    common = {
+        "host": "127.0.0.1",
+        "protocol": "tls://",
+        "security": security,
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
+    }
+    alike = {"nthreads": 1, "memory_limit": None, "preload": [PRELOAD]}
+    workers = {}
+    for number, place in enumerate(places):
+        cores = {units.CORES: ",".join(map(str, sorted(place.cores)))}
+        options = common | alike | {"env": place.environment | cores}
+        workers[number] = {"cls": Nanny, "options": options}
+    scheduler = {"cls": Scheduler, "options": common | {"port": 0}}
+    # Python's tracker would warn of what a sweep leaves that is stopped; the system clears it up.
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
+    return SpecCluster(workers, scheduler, security=security, silence_logs=logging.CRITICAL)
+
+
+def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
+    """Jobs of a queue; what a site needs is in Dask's `jobqueue.yaml`.
+
+    A worker leaves before the wall time of its job, and another job takes its place.
+    """
+    ours = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue  # which takes Ctrl-C over
+    except ImportError as error:
+        raise InputError(
+            f"--cluster={where} needs dask-jobqueue; run: python -m pip install -e '.[cluster]'"
+        ) from error
+    signal.signal(signal.SIGINT, ours)
+    own = dask.config.get(f"jobqueue.{where}")
+    keys = workdir / ".dask"
+    keys.mkdir(parents=True, mode=0o700, exist_ok=True)
+    keys.chmod(0o700)
+    arguments = ["--nthreads", "1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+    arguments += ["--preload", PRELOAD, *(own.get("worker-extra-args") or [])]
+    given = any(argument.startswith("--lifetime") for argument in arguments)
+    if not given and own.get("walltime"):
+        limit = wall_time(str(own["walltime"]), where)
+        arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
+    pages = {"dashboard_address": "127.0.0.1:8787"}  # which have no TLS
+    warnings.filterwarnings("ignore", "Port .* is already in use")  # then it takes another
+    try:
+        cluster = getattr(dask_jobqueue, QUEUES[where])(
+            security=Security.temporary(),
+            shared_temp_directory=str(keys),
+            worker_extra_args=arguments,
+            processes=own.get("processes") or 1,
+            scheduler_options=pages | (own.get("scheduler-options") or {}),
+            silence_logs=logging.CRITICAL,
+        )
+    except (ValueError, OSError) as error:
+        raise InputError(f"--cluster={where}: {error}; correct Dask's jobqueue.yaml") from error
+    cluster.adapt(minimum_jobs=count, maximum_jobs=count, interval="5s")
+    return cluster
+
+
+def wall_time(text: str, where: str) -> float:
+    """Seconds of 'minutes', 'hours:minutes:seconds' or 'days-hours:minutes:seconds'.
+
+    Two numbers are minutes and seconds, but hours and minutes to LSF and beside days; a number
+    beside days is hours.
+
+    Raises:
+      InputError: it is none of these.
+
+    Example:
+      >>> wall_time("1-00:30:00", "slurm")
+      88200.0
+    """
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    try:
+        numbers = [int(days or 0), *map(int, parts)]
+    except ValueError:
+        raise InputError(
+            f"walltime '{text}' in jobqueue.yaml: write hours:minutes:seconds"
+        ) from None
+    day, *rest = numbers
+    if not days and (len(rest) == 1 or (len(rest) == 2 and where != "lsf")):
+        rest = [0, *rest]
+    hours, minutes, seconds = [*rest, 0, 0][:3]
+    return float(86400 * day + 3600 * hours + 60 * minutes + seconds)
+
+
+def _existing(where: str) -> Client:
+    """A cluster that others started, by its address or scheduler file."""
+    address = where
+    if "://" not in where:
+        try:
+            address = json.loads(pathlib.Path(where).read_text())["address"]
+        except FileNotFoundError:
+            known = ", ".join(("local", *QUEUES))
+            raise InputError(
+                f"--cluster={where}: is none of {known}, no address (tls://host:port) and no file"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"--cluster={where}: is no scheduler file of Dask") from error
+    if not address.startswith("tls://"):
+        raise InputError(
+            f"--cluster={where}: {address} does not use TLS, so that anybody could run code there; "
+            "start it with --tls-ca-file, --tls-cert and --tls-key"
+        )
+    security = Security(require_encryption=True)
+    keys = security.get_tls_config_for_role("client")
+    if not all(keys.get(name) for name in ("ca_file", "cert", "key")):
+        raise InputError(
+            f"--cluster={where}: no keys for TLS; name them in Dask's configuration "
+            "(distributed.comm.tls)"
+        )
+    try:
+        return Client(address, security=security, timeout="30s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"--cluster={where}: {address} does not answer ({error})") from error
+
+
+@contextlib.contextmanager
+def _in_order() -> Iterator[None]:
+    """Ctrl-C first leaves the block, which ends workers and jobs, and then does what it did."""
+
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, before)
+        signal.raise_signal(signal.SIGINT)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,74 @@
+"""What a run is, and so what its folder is called: the settings that it reads.
+
+A run of `Rand` does not read alpha, so it is the same run under each of them. A setting counts
+only where it is not at its default, so that a new one leaves the names of old runs as they were.
+Whoever changes what a setting or a default means raises `SCHEMA`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from typing import Any
+
+from al_jax.commands.folders import flatten
+from al_jax.core.strategies import STRATEGIES, unit
+from al_jax.learner.config import Config
+
+SCHEMA = 6
+# The settings that take effect after the initial training; new ones are taken to act in both.
+AFTERWARDS = (
+    "query_steps",
+    "query_learning_rate",
+    "alpha",
+    "dice_estimate",
+    "min_effort",
+    "length",
+    "dropout_samples",
+    "dice_over",
+    "count_background",
+)
+
+
+def unread(strategy: str | None) -> frozenset[str]:
+    """The settings that have no effect on what a strategy asks for.
+
+    Args:
+      strategy: a key of `STRATEGIES`; None for an initial network, which is trained before all of
+        them. Of a strategy that is not known all settings count.
+    """
+    if strategy is None:
+        return frozenset(AFTERWARDS)
+    if strategy not in STRATEGIES:
+        return frozenset()
+    method = STRATEGIES[strategy]
+    names = set()
+    if not method.dropout:
+        names.add("dropout_samples")
+    if method.cost is unit:
+        names.add("min_effort")
+    if method.draw is not None:  # no two pairs of one priority, so D breaks no tie either
+        names |= {"alpha", "dice_estimate"}
+    return frozenset(names)
+
+
+def identity(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration (as `runs.describe` gives it) a run or an initial network reads."""
+    without, usual = unread(configuration.get("strategy")), _defaults()
+    read = {
+        key: value
+        for key, value in flatten(configuration).items()
+        if key not in without and (key not in usual or value != usual[key])
+    }
+    return {"schema": SCHEMA, **read}
+
+
+def digest(configuration: dict[str, Any]) -> str:
+    """Names a run or an initial network by what it reads."""
+    content = json.dumps(identity(configuration), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flatten(json.loads(json.dumps(dataclasses.asdict(Config()))))

@@ -1,0 +1,154 @@
+"""From a grid to the units of a sweep; the stacks are kept in its folder, by their content."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from al_jax.commands import runs, simulate
+from al_jax.commands.earlier import read_earlier
+from al_jax.core.stack import InputError
+from al_jax.core.strategies import STRATEGIES
+from al_jax.files.stacks import load_default, read_stack, write_stack
+from al_jax.files.weights import read_weights
+from al_jax.learner.config import Config
+from experiments.sweeps import grid
+from experiments.sweeps.identity import AFTERWARDS, digest
+from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, is_full, place_stack
+
+COLIN27 = "colin27.npz"  # what the shipped stack is called
+
+PlannedRun = RunUnit | RefusedUnit
+
+
+def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[PlannedRun]:
+    """All runs of the grids, each once; stacks are written into `workdir`."""
+    workdir = workdir.absolute()
+    stack_of = functools.cache(functools.partial(keep_stack, workdir))
+    weights_of = functools.cache(digest_weights)
+    earlier_of = functools.cache(digest_earlier)
+    planned: dict[str, PlannedRun] = {}
+    for values in grid.points(grids):
+        run = _plan_run(workdir, values, stack_of, weights_of, earlier_of)
+        planned.setdefault(digest(run.configuration), run)
+    return list(planned.values())
+
+
+def keep_stack(workdir: pathlib.Path, path: str | None) -> tuple[pathlib.Path, int]:
+    """A copy of a stack in the folder of the sweep, called by its content, and its sections.
+
+    Without a path it is the shipped stack. A copy that was damaged is written again, for the runs
+    that have it under another name too.
+    """
+    stack = load_default() if path is None else read_stack(path)
+    kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
+    if not _is_whole(kept):
+        try:
+            kept.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{kept.parent}: {error.strerror}; choose another --workdir"
+            ) from error
+        names = workdir.glob("runs/*/stack.npz") if kept.exists() else ()
+        damaged = [name for name in names if name.samefile(kept)]
+        write_stack(kept, stack)
+        for name in damaged:
+            place_stack(kept, name.parent)
+    return kept, stack.num_sections
+
+
+def _is_whole(kept: pathlib.Path) -> bool:
+    """Whether a copy is there and is the stack whose content names it."""
+    try:
+        return runs.digest_stack(read_stack(kept)) == kept.stem
+    except InputError:
+        return False
+
+
+def digest_weights(path: str | None) -> tuple[str | None, str]:
+    """Names weights by their content, and the convention of their input."""
+    if path is None:
+        return None, "plain"
+    weights, convention = read_weights(path)
+    return runs.digest_weights(weights), convention
+
+
+def digest_earlier(paths: tuple[str, ...]) -> tuple[str, str]:
+    """Names what earlier stacks taught by its content, and the convention of the input."""
+    earlier = read_earlier(paths)
+    assert earlier is not None
+    return runs.digest_experience(earlier), earlier.convention
+
+
+def _plan_run(
+    workdir: pathlib.Path,
+    values: flags.FlagValues,
+    stack_of: Callable[[str | None], tuple[pathlib.Path, int]],
+    weights_of: Callable[[str | None], tuple[str | None, str]],
+    earlier_of: Callable[[tuple[str, ...]], tuple[str, str]],
+) -> PlannedRun:
+    """The run of one point of a grid."""
+    strategy, path = values.strategies[0], values.stack
+    chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}
+    chosen["strategy"] = strategy
+    try:
+        stack, sections = stack_of(path)
+        weights, convention = weights_of(values.weights)
+        earlier = grid.earlier_paths(values)
+        if earlier and weights:
+            raise InputError("--weights and --from both name a network's weights; leave one out")
+        if earlier:
+            chosen["from"], convention = earlier_of(earlier)
+    except InputError as error:
+        if is_full(error):
+            raise
+        # What cannot be read has no content to be named by.
+        config = simulate.read_config("plain", 1, values)
+        configuration = runs.describe(str(path), values.weights, chosen, config)
+        folder = str(workdir / "runs" / digest(configuration))
+        return RefusedUnit(folder, configuration, str(error))
+    config = simulate.read_config(convention, sections, values, carried=bool(earlier))
+    configuration = runs.describe(stack.stem, weights, chosen, config)
+    trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
+    if earlier:
+        trained["from"] = chosen["from"]
+    network = runs.describe(stack.stem, weights, trained, initial_config(config))
+    network_otherwise: dict[str, Any] = {}
+    otherwise: dict[str, Any] = {}
+    if earlier:  # whether the stack fits them a worker finds out, as that needs a device
+        scratch = simulate.read_config("plain", sections, values)
+        network_otherwise = runs.describe(stack.stem, weights, trained, initial_config(scratch))
+        otherwise = runs.describe(stack.stem, weights, chosen, scratch)
+    return RunUnit(
+        folder=_folder(workdir / "runs", configuration),
+        configuration=configuration,
+        name=COLIN27 if path is None else pathlib.Path(path).name,
+        arguments=grid.arguments(values),
+        network=NetworkUnit(
+            _folder(workdir / "networks", network),
+            network,
+            str(stack),
+            grid.weights_file(values),
+            list(earlier),
+            network_otherwise,
+        ),
+        otherwise=otherwise,
+    )
+
+
+def initial_config(config: Config) -> Config:
+    """What of a configuration the initial network depends on; the rest as it is by default."""
+    default = Config()
+    person = config.person  # what of it shapes the start
+    start = dataclasses.replace(
+        default.person, tremor=person.tremor, range_errors=person.range_errors
+    )
+    others = {name: getattr(default, name) for name in AFTERWARDS}
+    return dataclasses.replace(config, **others | {"person": start})
+
+
+def _folder(parent: pathlib.Path, configuration: dict[str, Any]) -> str:
+    return str(parent / digest(configuration))

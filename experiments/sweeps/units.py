@@ -1,0 +1,481 @@
+"""What one unit of a sweep does: train an initial network, or perform a run.
+
+A worker of a cluster imports this module and `al_jax`, and gets units as plain data. Every unit has
+a folder; one that is done is not done again, one that was stopped goes on from its checkpoint.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import errno
+import filecmp
+import functools
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from distributed import Reschedule, Status, Worker, get_worker
+
+from al_jax.commands import command, folders, runs
+from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
+from al_jax.core.stack import InputError
+from al_jax.files.atomic import write_whole
+from al_jax.files.stacks import read_stack
+from al_jax.files.weights import read_weights
+from al_jax.learner.config import Config, Person
+from al_jax.learner.transfer import Experience
+from al_jax.model.augmentation import Augmentation
+from al_jax.model.training import Training, TrainState
+from al_jax.simulation import runner
+from al_jax.simulation.loop import Record
+from experiments.sweeps.identity import identity
+
+PROGRESS = "al_jax"  # the topic under which workers say how far they are
+CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
+QUERIES = 50  # that a run is taken to need, for the time left
+DEATHS = 3  # of workers, at one place of a unit, before it is given up
+BEGUN = ".begun.json"  # in the folder of a unit that a process is at, or died at
+FOREVER = float("inf")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkUnit:
+    """An initial network to train.
+
+    Attributes:
+      folder: where its checkpoints go.
+      configuration: all that it depends on.
+      stack, weights: files.
+      earlier: paths of what earlier stacks taught.
+      otherwise: with those, the configuration that counts where the stack does not fit them.
+    """
+
+    folder: str
+    configuration: dict[str, Any]
+    stack: str
+    weights: str | None
+    earlier: list[str] = dataclasses.field(default_factory=list)
+    otherwise: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its name, unique in a cluster."""
+        return _key("network", self.folder)
+
+    @property
+    def work(self) -> float:
+        """How long it takes: in training steps."""
+        return float(self.configuration["initial_steps"])
+
+    @property
+    def done(self) -> bool:
+        """Whether its last checkpoint is there."""
+        either = (self.configuration, self.otherwise)
+        ends = [str(one["initial_steps"]) for one in either if one]
+        return any((self.checkpoints / steps).is_dir() for steps in ends)
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where its checkpoints are."""
+        return pathlib.Path(self.folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunUnit:
+    """A run: one strategy on one stack from one seed.
+
+    Attributes:
+      folder, configuration: as of `NetworkUnit`.
+      name: the file name of its stack.
+      arguments: what repeats it from within its folder.
+      network: the one it begins with.
+      otherwise: as of `NetworkUnit`.
+    """
+
+    folder: str
+    configuration: dict[str, Any]
+    name: str
+    arguments: list[str]
+    network: NetworkUnit
+    otherwise: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its name, unique in a cluster."""
+        return _key("run", self.folder)
+
+    @property
+    def work(self) -> float:
+        """How long it takes: in training steps, if it needs `QUERIES` queries."""
+        return float(QUERIES * self.configuration["query_steps"])
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return pathlib.Path(self.folder, "result.json").exists()
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where its checkpoints are."""
+        return pathlib.Path(self.folder, "checkpoints")
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedUnit:
+    """A run that cannot be: its folder, its configuration, and the line about its files."""
+
+    folder: str
+    configuration: dict[str, Any]
+    line: str
+
+
+Unit = NetworkUnit | RunUnit
+
+
+def _key(kind: str, folder: str) -> str:
+    """One name a folder, as several sweeps may share a cluster."""
+    return f"{kind}-{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
+
+
+def to_data(unit: Unit) -> dict[str, Any]:
+    """A unit as plain data, which `from_data` reads."""
+    return dataclasses.asdict(unit)
+
+
+def from_data(data: dict[str, Any]) -> Unit:
+    """A unit from plain data."""
+    if "network" not in data:
+        return NetworkUnit(**data)
+    return RunUnit(**data | {"network": NetworkUnit(**data["network"])})
+
+
+def config_of(configuration: dict[str, Any]) -> Config:
+    """The `Config` behind what `runs.describe` wrote."""
+
+    def fields(kind: type, given: dict[str, Any]) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return {name: value for name, value in tuples.items() if name in names}
+
+    training = configuration["training"]
+    augmentation = Augmentation(**fields(Augmentation, training["augmentation"]))
+    training = Training(**fields(Training, training) | {"augmentation": augmentation})
+    person = Person(**fields(Person, configuration["person"]))
+    return Config(**fields(Config, configuration) | {"training": training, "person": person})
+
+
+# The two kinds of unit.
+
+
+class Beginning(NamedTuple):
+    """How a unit begins: what is carried over, if that fits, and the settings that count then.
+
+    Attributes:
+      earlier: None without any.
+      config: the settings.
+      misfit: why what was named is left out, one line.
+    """
+
+    earlier: Experience | None
+    config: Config
+    misfit: str | None
+
+
+def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
+    """With what earlier stacks taught, or from scratch where its stack does not fit."""
+    network = unit.network if isinstance(unit, RunUnit) else unit
+    config, line = config_of(unit.configuration), None
+    if network.earlier:
+        setting = config_of(network.configuration)
+        line = _misfit(tuple(network.earlier), network.stack, setting)
+    if line is not None:
+        return Beginning(None, config_of(unit.otherwise), line)
+    return Beginning(read_earlier(network.earlier), config, None)
+
+
+@functools.cache  # of a network and its runs
+def _misfit(paths: tuple[str, ...], place: str, config: Config) -> str | None:
+    earlier, stack = read_earlier(paths), read_stack(place)
+    assert earlier is not None
+    return misfit(earlier, stack, true_ranges(stack, stack.truth, config.margin), config)
+
+
+def train(
+    network: NetworkUnit,
+    seconds: float,
+    show: runner.Show,
+    prepared: runner.Prepared | None = None,
+) -> TrainState:
+    """The initial network: trained, or read if it has been.
+
+    Args:
+      network: which.
+      seconds: least time between two checkpoints.
+      show: called with the fraction that is done.
+      prepared: of a run that begins with it, if that is at hand.
+
+    Raises:
+      InputError: what `runner.prepare` and `runner.train_network` refuse.
+    """
+    setting, trained, adapt = network.configuration, network.done, None
+    earlier, config, _ = beginning_of(network)
+    if prepared is None or not trained:
+        stack = read_stack(network.stack)
+        if not trained:
+            weights = None if network.weights is None else read_weights(network.weights).arrays
+            adapt = beginning(weights, earlier, stack.names)
+        if prepared is None:
+            known = known_of(earlier, stack.names)
+            prepared = runner.prepare(stack, config, setting["seed"], known=known)
+    # Many runs may read a trained network at once.
+    place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
+    with place as folder:
+        return runner.train_network(
+            prepared,
+            config,
+            setting["loss"],
+            keep=runner.Checkpointing(folder, seconds),
+            adapt=adapt,
+            show=show,
+        )
+
+
+def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
+    """The run, in its folder; arguments and errors as of `train`."""
+    setting = run.configuration
+    with own(run) as folder:
+        if run.done:
+            return
+        place_stack(run.network.stack, folder)
+        stack = read_stack(folder / "stack.npz")
+        earlier, config, line = beginning_of(run)
+        known = known_of(earlier, stack.names)
+        prepared = runner.prepare(stack, config, setting["seed"], known=known)
+        initial = train(run.network, seconds, runner.silent, prepared)
+
+        def report(strategy: str, records: Record) -> None:
+            table = runs.table_of_queries({strategy: records}, stack)
+            write_whole(folder / "queries.csv", table)
+
+        _, records = runner.run_strategy(
+            setting["strategy"],
+            prepared,
+            initial,
+            config,
+            target_dice=setting["target_dice"],
+            max_effort=setting["max_effort"],
+            keep=runner.Checkpointing(run.checkpoints, seconds),
+            report=report,
+            show=show,
+        )
+        report(setting["strategy"], records)
+        answered = np.argwhere(np.asarray(prepared.state.annotated).T)
+        result: dict[str, Any] = {
+            "input": {"stack": run.name, **runs.contents(stack)},
+            "configuration": setting,
+            "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
+            "ceiling": round(100 * runner.ceiling(prepared, config), 3),
+            "summary": runs.summarise(records),
+            "start": [[int(section), stack.names[c]] for c, section in answered],
+            "command": shlex.join(["python", "-m", "experiments.simulate", *run.arguments]),
+        }
+        if line is not None:
+            result["misfit"] = line
+        write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own(unit: Unit) -> Iterator[pathlib.Path]:
+    """The folder of a unit, once whoever else is at work in it has ended.
+
+    Raises:
+      InputError: workers that had it died again and again without a checkpoint between.
+    """
+    with folders.open_workdir(unit.folder, unit.configuration, FOREVER, identity) as folder:
+        if unit.done:
+            yield folder
+            return
+        begun, at, times = folder / BEGUN, latest(unit.checkpoints), 1
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            before = json.loads(begun.read_text())
+            times += before["times"] if before["at"] == at else 0
+        try:
+            if times > DEATHS:
+                raise InputError(
+                    f"its process died {DEATHS} times without getting further, for want of memory "
+                    "perhaps; use fewer --jobs"
+                )
+            write_whole(begun, json.dumps({"at": at, "times": times}).encode())
+            yield folder
+        finally:  # which a process that dies does not reach
+            begun.unlink(missing_ok=True)
+
+
+def latest(checkpoints: pathlib.Path) -> int:
+    """The step of the latest checkpoint in a folder, -1 if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return max((int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()), default=-1)
+    return -1
+
+
+def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
+    """stack.npz: the stack once more under another name, or a copy where there are no links.
+
+    One that is there and differs is a copy of a damaged stack.
+    """
+    place = folder / "stack.npz"
+    if place.exists():
+        same = os.path.samefile(stack, place)  # of which nothing need be read
+        if same or filecmp.cmp(stack, place, shallow=False):
+            return
+    place.unlink(missing_ok=True)
+    try:
+        os.link(stack, place)
+    except OSError:
+        write_whole(place, pathlib.Path(stack).read_bytes())
+
+
+def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
+    """Writes error.json: in this sweep the unit is not tried again.
+
+    Raises:
+      InputError: the disk is full.
+    """
+    try:
+        with folders.open_workdir(unit.folder, unit.configuration, 60, identity) as folder:
+            if isinstance(unit, RunUnit):
+                place_stack(unit.network.stack, folder)
+            text = json.dumps({"error": line}, indent=2) + "\n"
+            write_whole(folder / "error.json", text.encode())
+    except (InputError, OSError) as error:
+        if is_full(error):
+            raise InputError(str(error)) from error
+
+
+def failure(unit: Unit) -> str | None:
+    """The line of error.json, None if there is none."""
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return str(json.loads(pathlib.Path(unit.folder, "error.json").read_text())["error"])
+    return None
+
+
+def forget_failure(unit: Unit) -> None:
+    """Removes error.json, so that the unit is tried again."""
+    pathlib.Path(unit.folder, "error.json").unlink(missing_ok=True)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if os.strerror(errno.ENOSPC) in str(error):  # of libraries that say it in words
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+# In a worker.
+
+
+def dask_setup(worker: Worker) -> None:
+    """Makes a worker ready, before anything of JAX runs: Dask calls it for `--preload`.
+
+    Its cores are those that the environment names. Ctrl-C at the terminal of the sweep is for the
+    sweep, which ends its workers.
+    """
+    _keep_memory()
+    if CORES in os.environ:
+        cores = set(map(int, os.environ[CORES].split(",")))
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cores)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def _keep_memory() -> None:
+    """Undoes Dask's MALLOC_TRIM_THRESHOLD_, by which glibc gives large arrays back at every step.
+
+    A training step then faults in all its pages anew. Both thresholds are set to what glibc, left
+    alone, comes to by itself; other C libraries do not have them.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 64 << 20)
+
+
+def work(
+    data: dict[str, Any], seconds: float, before: tuple[str, str] = ("done", "")
+) -> tuple[str, str]:
+    """Does a unit: what a sweep asks of a worker.
+
+    Args:
+      data: of `to_data`.
+      seconds: least time between two checkpoints.
+      before: what came of the unit that this one needs.
+
+    Returns:
+      'done', 'failed' or (the disk is) 'full', and a line about a failure.
+    """
+    command.prepare()
+    worker, unit, said = get_worker(), from_data(data), 0.0
+    if before[0] != "done":
+        return _ended(unit, *before)
+
+    def show(fraction: float, **_: str) -> None:
+        nonlocal said
+        if worker.status is not Status.running:  # it leaves, near its wall time for instance
+            raise Reschedule
+        if time.monotonic() - said >= 1:
+            worker.log_event(PROGRESS, (unit.key, fraction))
+            said = time.monotonic()
+
+    show(0.0)
+    return attempt(unit, seconds, show)
+
+
+def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
+    """Does a unit, unless it has been done or has failed in this sweep; results as of `work`."""
+    if unit.done:
+        return "done", ""
+    if (line := failure(unit)) is not None:
+        return "failed", line
+    try:
+        if isinstance(unit, NetworkUnit):
+            train(unit, seconds, show)
+        else:
+            perform(unit, seconds, show)
+    except Reschedule:
+        raise
+    # Nothing that one run meets, an accelerator out of memory say, may end the others.
+    except Exception as error:
+        line = " ".join(str(error).split())[:500]
+        if not isinstance(error, InputError):
+            line = f"{type(error).__name__}: {line}"
+        return _ended(unit, "full" if is_full(error) else "failed", line)
+    return "done", ""
+
+
+def _ended(unit: Unit, how: str, line: str) -> tuple[str, str]:
+    """What a worker says of a unit that is not done; the same is in its folder, if there is room.
+
+    So it is known even if this worker and all that it said are lost.
+    """
+    try:
+        if how == "failed":
+            record_failure(unit, line)
+    except InputError as error:
+        return "full", str(error)
+    return how, line
