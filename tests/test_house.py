@@ -12,8 +12,8 @@ import pytest
 import al_jax
 
 ROOT = pathlib.Path(al_jax.__file__).parent
-# From the bottom up: a folder imports from rows above its own alone, and folders of a row do not know
-# each other.
+# From the bottom up: a folder imports from rows above its own alone, and folders of one row do not
+# know each other.
 ROWS = (
     ("xla",),
     ("core",),
