@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 from al_jax.commands import command, folders
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from experiments.sweeps import grid
 
@@ -48,6 +49,7 @@ def define_flags() -> None:
         f"Where runs go: local, {', '.join(clusters.QUEUES)} (set up in Dask's jobqueue.yaml), or "
         "the address or scheduler file of a Dask cluster.",
     )
+    flags.DEFINE_list("plugin", [], single["plugin"].help)
     flags.DEFINE_string("workdir", "results/sweep", "Where the results go.")
     flags.DEFINE_float("checkpoint_seconds", 10.0, single["checkpoint_seconds"].help, 0)
 
@@ -78,13 +80,14 @@ def tidy(workdir: pathlib.Path) -> None:
 
 def main() -> int:
     """Does what is missing; exit status 1 if anything failed."""
+    load_plugins(FLAGS.plugin)
     values: dict[str, Any] = {name: FLAGS[name].value for name in grid.lists()}
     given = {name: value for name, value in values.items() if value is not None}
     grids, workdir = grid.read_grids(FLAGS.config, given), pathlib.Path(FLAGS.workdir)
     check_directory(workdir)
     with folders.hold(workdir):
         tidy(workdir)
-        planned = plan(workdir, grids)
+        planned = plan(workdir, grids, FLAGS.plugin)
         there = sum(isinstance(run, RunUnit) and run.done for run in planned)
 
         def open_client(most: int) -> AbstractContextManager[Client]:

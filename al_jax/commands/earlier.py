@@ -10,13 +10,12 @@ from al_jax.core.metrics import presence
 from al_jax.core.stack import Images, InputError
 from al_jax.core.state import ranges
 from al_jax.files.reading import full_path
-from al_jax.learner import config as settings
-from al_jax.learner.config import Config
+from al_jax.learner.config import Config, model_of
 from al_jax.learner.transfer import (
     AGREES,
     EXPERIENCE,
     Experience,
-    Known,
+    Prior,
     agreement,
     combine,
     fit_to,
@@ -54,8 +53,8 @@ def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Co
 
     A network that does not know what it sees would cost more than one that begins anew.
     """
-    recipe = settings.recipe_of(images.num_classes, config)
-    found = agreement(earlier, images, in_range, recipe)
+    model = model_of(config, images.num_classes)
+    found = agreement(earlier, images, in_range, model)
     if found >= AGREES:
         return None
     return (
@@ -70,7 +69,7 @@ def true_ranges(images: Images, truth: np.ndarray, margin: int) -> np.ndarray:
     return np.asarray(ranges(present, margin))
 
 
-def known_of(earlier: Experience | None, names: Sequence[str]) -> Known | None:
+def known_of(earlier: Experience | None, names: Sequence[str]) -> Prior | None:
     """What earlier stacks say of the classes `names`; None without any."""
     return None if earlier is None else fit_to(earlier, names)
 

@@ -1,7 +1,6 @@
 """What is written of a run: for one run and for a sweep alike."""
 
 import csv
-import dataclasses
 import hashlib
 import importlib.metadata
 import io as text_io
@@ -14,9 +13,11 @@ import jax
 import jaxlib
 import numpy as np
 
+from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, Stack
 from al_jax.core.statistics import effort_at
-from al_jax.learner.config import Config
+from al_jax.core.strategies import STRATEGIES
+from al_jax.learner.config import Config, to_json
 from al_jax.learner.transfer import Experience
 from al_jax.simulation.loop import Record
 
@@ -53,6 +54,16 @@ def contents(stack: Images) -> dict[str, list[str]]:
     return {"section_names": list(stack.sections), "classes": list(stack.names)}
 
 
+def about_strategy(name: str) -> dict[str, Any]:
+    """What a run's configuration says of its strategy."""
+    strategy = STRATEGIES[name]
+    return {
+        "strategy": name,
+        "strategy_digest": source_digest(strategy),
+        "strategy_reads": list(strategy.reads),
+    }
+
+
 def describe(
     stack: str, weights: str | None, chosen: dict[str, Any], config: Config
 ) -> dict[str, Any]:
@@ -63,7 +74,7 @@ def describe(
       chosen: what `config` does not say of the run.
       config: the rest.
     """
-    settings = {"stack": stack, "weights": weights, **chosen, **dataclasses.asdict(config)}
+    settings = {"stack": stack, "weights": weights, **chosen, **to_json(config)}
     return json.loads(json.dumps(settings))
 
 
@@ -111,8 +122,8 @@ def _row(
         ("actual_length", figure(record.length)),
         ("drawn_length", figure(record.drawn)),
         ("effort_px", f"{traced:.9g}"),
-        ("effort_percent", figure(100 * float(record.effort))),
-        ("effort_own_percent", figure(100 * float(record.effort_own))),
+        ("effort_percent", figure(100 * float(record.effort_unique))),
+        ("effort_own_percent", figure(100 * float(record.effort_whole))),
         ("dice", figure(record.dice)),
         ("dice_unclamped", figure(record.dice_unclamped)),
         *by_class("dice", record.class_dice),
@@ -123,7 +134,7 @@ def _row(
 def summarise(records: Record) -> dict[str, float | int | None]:
     """Efforts in % at the targets (None: not reached), of both kinds, and the end."""
     summary: dict[str, float | int | None] = {}
-    for kind, effort in (("effort", records.effort), ("effort_own", records.effort_own)):
+    for kind, effort in (("effort", records.effort_unique), ("effort_own", records.effort_whole)):
         summary[f"initial_{kind}"] = round(100 * float(effort[0]), 3)
         for target in TARGETS:
             reached = 100 * effort_at(effort, records.dice, target)

@@ -6,58 +6,51 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 `result.json`, `curve.png` and `annotations.png` into --workdir, and goes on where it was stopped.
 """
 
-import dataclasses
 import functools
 import json
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from al_jax.commands import processes, runs, stack_flags
+from al_jax.commands import config_flags, processes, runs, stack_flags
+from al_jax.commands.config_flags import read_config
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
+from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import TARGETS
-from al_jax.core.boundary import DIRECTIONS
+from al_jax.core.identity import source_digest
+from al_jax.core.losses import Loss
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_whole
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import DICE_OVER, PRESETS, STARTS, Config, Person, preset
-from al_jax.learner.learner import ESTIMATES, SCHEDULES
-from al_jax.learner.transfer import (
-    EXPERIENCE,
-    Experience,
-    experience_of,
-    write_experience,
-)
-from al_jax.model.augmentation import FIELDS
-from al_jax.model.networks import NETWORKS, init_params, make_network, with_weights
-from al_jax.model.training import OPTIMISERS, TrainState
+from al_jax.learner.config import Config, name_of
+from al_jax.learner.transfer import EXPERIENCE, Experience, experience_of, write_experience
+from al_jax.model.networks import NETWORKS, with_weights
+from al_jax.model.protocol import init_params
+from al_jax.model.training import TrainState
 from al_jax.plotting import figures
 from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
-from al_jax.simulation.runner import Checkpointing, Prepared, Progress
+from al_jax.simulation.prepare import Prepared, prepare
+from al_jax.simulation.progress import Progress
+from al_jax.simulation.runner import Checkpointing
 
 FLAGS = flags.FLAGS
-CARRIED_RATE = 3e-5
-"""After each answer, of a network that was carried over: a higher one forgets what it knew."""
-PERSON = tuple(field.name for field in dataclasses.fields(Person))
-"""Flags of who answers."""
-OF_CARRIED = ("start", "initial_steps", "query_learning_rate")
-"""Settings that have other values where a network was carried over."""
 
 
 def define_flags() -> None:
     """All flags of the command; those that shape the run are its configuration."""
     stack_flags.define_flags()
     flags.adopt_module_key_flags(stack_flags)  # so that --help shows them
-    define_config_flags()
-    flags.DEFINE_list("strategies", ["BDa", "Rand"], f"Any of {', '.join(STRATEGIES)}.")
+    config_flags.define_flags()
+    flags.adopt_module_key_flags(config_flags)
+    names = f"Any of {', '.join(STRATEGIES)}, or a plugin's."
+    flags.DEFINE_list("strategies", ["BDa", "Rand"], names)
     flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
     flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
@@ -65,101 +58,6 @@ def define_flags() -> None:
     flags.DEFINE_integer("devices", 1, "Devices that share the sections of a run.", 1)
     processes.define_flags()
     flags.adopt_module_key_flags(processes)
-
-
-def define_config_flags() -> None:
-    """The flags that `read_config` reads, and those of its randomness and weights."""
-    flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
-    flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
-    flags.DEFINE_list("from", None, "What earlier stacks taught: folders of runs, or files.")
-    flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
-    flags.DEFINE_enum("network", None, list(NETWORKS), "FCN-8s, or part of it.")
-    flags.DEFINE_integer(
-        "initial_steps",
-        None,
-        "Training steps before the first query; with --from none, unless --start=central.",
-        0,
-    )
-    flags.DEFINE_integer("query_steps", None, "Training steps after each answer.", 1)
-    flags.DEFINE_float("learning_rate", None, "Learning rate at the start.", 0)
-    flags.DEFINE_float("query_learning_rate", None, "The same after each answer.", 0)
-    flags.DEFINE_enum("schedule", None, SCHEDULES, "How the learning rate at the start changes.")
-    flags.DEFINE_enum("optimiser", None, OPTIMISERS, "What makes steps of gradients.")
-    flags.DEFINE_float(
-        "balanced", None, "Share of crops that show a class drawn among the traced ones.", 0, 1
-    )
-    flags.DEFINE_integer(
-        "reduction", None, "The network sees sections reduced by so much; 0: by what is traced.", 0
-    )
-    flags.DEFINE_integer("crop", None, "Side of a training crop, pixels.", 16, 2048)
-    flags.DEFINE_integer("batch", None, "Crops in a training step.", 1)
-    flags.DEFINE_float("clip", None, "Largest global norm of a gradient.", 1e-6)
-    flags.DEFINE_enum("field", None, list(FIELDS), "Non-linear field.")
-    flags.DEFINE_float("alpha", None, "Weight of D(T-1) in Eq. 6.", 0, 1)
-    flags.DEFINE_enum("dice_estimate", None, ESTIMATES, "D of Eq. 6.")
-    flags.DEFINE_float("min_effort", None, "Least predicted effort, pixels.", 1e-3)
-    flags.DEFINE_enum("length", None, list(DIRECTIONS), "How outlines are measured.")
-    flags.DEFINE_integer("margin", None, "Sections added to a structure's range.", 0)
-    flags.DEFINE_integer("dropout_samples", None, "S of Eq. 9.", 1)
-    flags.DEFINE_enum("dice_over", None, DICE_OVER, "Reported Dice.")
-    flags.DEFINE_bool("count_background", None, "Background in reported Dice.")
-    flags.DEFINE_enum(
-        "start", None, STARTS, "What is traced before the first query; default: with --from needed."
-    )
-    flags.DEFINE_bool("correct", None, "Proposals are corrected where that is less to draw.")
-    flags.DEFINE_integer("tolerance", None, "Outline as near to a proposal's is kept, pixels.", 0)
-    flags.DEFINE_float("glance", None, "Cost of looking at a proposal, pixels of outline.", 0)
-    flags.DEFINE_float("tremor", None, "How far outlines are off, standard deviation in pixels.", 0)
-    flags.DEFINE_float("skips", None, "Share of questions that are put off.", 0, 1)
-    flags.DEFINE_float("range_errors", None, "Share of ranges' ends a section off.", 0, 1)
-
-
-def read_config(
-    convention: str,
-    num_sections: int,
-    values: flags.FlagValues = FLAGS,
-    *,
-    carried: bool = False,
-) -> Config:
-    """The preset with what the flags change of it.
-
-    Args:
-      convention: of the network's input, which comes with its weights.
-      num_sections: of the stack.
-      values: the flags.
-      carried: the network comes from earlier stacks. Where the flags name some that do not fit,
-        what they say of a network that has learnt counts for nothing.
-    """
-    usual = preset(values.preset, num_sections)
-    if carried and values.start != "central":  # the network has learnt
-        usual = dataclasses.replace(usual, initial_steps=0, start="needed")
-        if (values.optimiser or usual.training.optimiser) == "adamw":
-            usual = dataclasses.replace(usual, query_learning_rate=CARRIED_RATE)
-
-    misfits = values["from"].value and not carried
-
-    def changed(settings: Any) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(settings)} & set(values)
-        names -= set(OF_CARRIED) if misfits else set()
-        return {n: values[n].value for n in names if values[n].value is not None}
-
-    augmentation = usual.training.augmentation
-    augmentation = dataclasses.replace(augmentation, **changed(augmentation))
-    training = dataclasses.replace(
-        usual.training,
-        **changed(usual.training) | {"convention": convention, "augmentation": augmentation},
-    )
-    try:
-        person = dataclasses.replace(usual.person, **changed(usual.person))
-        nested = {"training": training, "person": person}
-        config = dataclasses.replace(usual, **changed(usual) | nested)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    if carried and config.length != "crack":
-        raise InputError("--from tells outlines in cracks; leave --length out")
-    if not config.initial_steps and not carried:
-        raise InputError("--initial_steps=0 leaves the network untrained; give --from as well")
-    return config
 
 
 def read_setting(
@@ -184,18 +82,18 @@ def read_setting(
         raise InputError("--weights and --from both name a network's weights; leave one out")
     config = read_config(convention, stack.num_sections)
     if earlier is not None:
-        carried = read_config(earlier.convention, stack.num_sections, carried=True)
-        if earlier.network != carried.network:
+        carried = read_config(earlier.convention, stack.num_sections, warm=True)
+        if earlier.network != name_of(carried.network, NETWORKS):
             raise InputError(
                 f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
             )
-        if (line := misfit(earlier, stack, in_range(carried.margin), carried)) is None:
+        if (line := misfit(earlier, stack, in_range(carried.query.margin), carried)) is None:
             config = carried
         else:
             earlier = None
             print(line, file=sys.stderr)
     if weights is not None:
-        network = make_network(config.network, stack.num_classes)
+        network = config.network(stack.num_classes)
         shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
         with_weights(shapes, weights)  # refuses other shapes
     return weights, earlier, config
@@ -235,6 +133,7 @@ def print_table(summary: dict[str, dict]) -> None:
 
 def main() -> None:
     """Simulates every strategy on one stack."""
+    load_plugins(FLAGS.plugin)
     check_strategies(FLAGS.strategies)
     processes.join()
     mesh = make_mesh(FLAGS.devices)
@@ -242,13 +141,15 @@ def main() -> None:
     in_range = functools.partial(true_ranges, stack, stack.truth)
     weights, earlier, config = read_setting(stack, in_range)
     chosen = {k: FLAGS[k].value for k in ("strategies", "seed", "target_dice", "max_effort")}
+    sources = [f"{name} {source_digest(STRATEGIES[name])}" for name in FLAGS.strategies]
+    chosen["strategy_digests"] = sources
     if earlier is not None:
         chosen["from"] = runs.digest_experience(earlier)
     configuration = runs.describe(
         runs.digest_stack(stack), runs.digest_weights(weights), chosen, config
     )
     known = known_of(earlier, stack.names)
-    prepared = runner.prepare(stack, config, FLAGS.seed, mesh, known)
+    prepared = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known, mesh=mesh)
     adapt = beginning(weights, earlier, stack.names)
     with processes.open_workdir(FLAGS.workdir, configuration) as workdir:
         simulate_into(workdir, stack, prepared, adapt, config, configuration)
@@ -272,7 +173,7 @@ def simulate_into(
         flush=True,
     )
     ceiling = runner.ceiling(prepared, config)
-    if config.person.tremor:
+    if config.annotator.outline_noise:
         print(f"outlines as this person draws them have a Dice of {ceiling:.1%}", flush=True)
     traces: dict[str, Record] = {}
 
@@ -280,44 +181,44 @@ def simulate_into(
         traces[strategy] = records
         write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
-    networks: dict[str, TrainState] = {}
+    networks: dict[Loss, TrainState] = {}
     initial = float(state.traced.sum()) / total
     rows = [(f"start ({initial:.1%})", np.asarray(state.labels), np.asarray(state.annotated))]
     for strategy in FLAGS.strategies:
-        loss = STRATEGIES[strategy].loss
+        method = STRATEGIES[strategy]
+        loss = method.loss
         if loss not in networks:
             with Progress("network") as bar:
                 networks[loss] = runner.train_network(
                     prepared,
                     config,
                     loss,
-                    keep=keep.at(f"initial_{loss}"),
+                    checkpointing=keep.at(f"initial_{loss.__name__}"),
                     adapt=adapt,
                     show=bar.show,
                 )
         with Progress(strategy) as bar:
             run, records = runner.run_strategy(
-                strategy,
+                method,
                 prepared,
                 networks[loss],
                 config,
                 target_dice=FLAGS.target_dice,
                 max_effort=FLAGS.max_effort,
-                keep=keep.at(strategy),
-                report=report,
+                checkpointing=keep.at(strategy),
+                report=functools.partial(report, strategy),
                 show=bar.show,
             )
         traces[strategy] = records
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
-        rows.append((f"{strategy} ({float(records.effort[-1]):.1%})", labels, annotated))
-        if strategy == FLAGS.strategies[0] and config.length == "crack":  # as others count
+        rows.append((f"{strategy} ({float(records.effort_unique[-1]):.1%})", labels, annotated))
+        if strategy == FLAGS.strategies[0] and config.query.length == "crack":  # as others count
             learnt = experience_of(
                 run.state,
                 run.learner,
                 stack.names,
-                config.network,
-                config.training.convention,
-                prepared.task.sections.reduction,
+                config,
+                prepared.task.sections.downsampling,
             )
             write_experience(workdir / EXPERIENCE, learnt)
 
@@ -326,8 +227,8 @@ def simulate_into(
     figures.curve(
         {
             name: {
-                "effort_percent": 100 * records.effort,
-                "effort_own_percent": 100 * records.effort_own,
+                "effort_percent": 100 * records.effort_unique,
+                "effort_own_percent": 100 * records.effort_whole,
                 "dice": records.dice,
                 "dice_unclamped": records.dice_unclamped,
             }

@@ -1,10 +1,18 @@
-"""The partial-label loss (paper, Eq. 2) and its ablation."""
+"""The partial-label loss (paper, Eq. 2) and its ablation.
+
+A loss is any function of the type `Loss`; a `Strategy` carries the one that its network learns by.
+"""
+
+from collections.abc import Callable
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from al_jax.core.stack import UNLABELLED
+
+Loss = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""(logits, labels, compatible, inside) of one section -> the sum of its terms, and their number."""
 
 # Stands for log 0 where a true -inf would turn into NaN in the gradient of log-sum-exp.
 LOG_ZERO = -1e30
@@ -24,10 +32,10 @@ def _is_label(labels: jax.Array, num_classes: int) -> jax.Array:
 
 def partial_cross_entropy(
     logits: jax.Array, labels: jax.Array, compatible: jax.Array, inside: jax.Array
-) -> jax.Array:
-    """Eq. 2 on one section, as a mean over its inside pixels.
+) -> tuple[jax.Array, jax.Array]:
+    """Eq. 2 on one section: a sum over its inside pixels, and their number.
 
-    A traced pixel pays -log f of its class; an unlabelled one -log of the summed f of the classes
+    A labelled pixel pays -log f of its class; an unlabelled one -log of the summed f of the classes
     C_n that it may still be. With C_n empty the unlabelled pixels have no term.
 
     Args:
@@ -37,29 +45,31 @@ def partial_cross_entropy(
       inside: [H, W] bool, the image domain.
 
     Returns:
-      Scalar float32, nats per inside pixel.
+      The sum [] float32, nats, and the count [] int32.
     """
     chex.assert_rank([logits, labels, compatible, inside], [3, 2, 1, 2])
     chex.assert_equal_shape([labels, inside])
     chex.assert_equal_shape_prefix([logits, labels], 2)
-    untraced = labels == UNLABELLED
-    traced = _is_label(labels, logits.shape[-1])
-    may_be = jnp.where(untraced[..., None], compatible, traced)
-    possible = compatible.any() | ~untraced
+    unlabelled = labels == UNLABELLED
+    may_be = jnp.where(unlabelled[..., None], compatible, _is_label(labels, logits.shape[-1]))
+    possible = compatible.any() | ~unlabelled
     log_likelihood = jnp.where(possible, _log_likelihood(logits, may_be), 0.0)
-    return -jnp.sum(log_likelihood * inside) / jnp.maximum(inside.sum(), 1)
+    return -jnp.sum(log_likelihood * inside), inside.sum()
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, inside: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, compatible: jax.Array, inside: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Cross entropy of the labelled inside pixels alone: Eq. 2 without its second term (BDa_CE).
 
     Args:
       logits: [H, W, C].
       labels: [H, W] classes or `UNLABELLED`.
+      compatible: of no effect here.
       inside: [H, W] bool, the image domain.
 
     Returns:
-      Scalar float32, nats per labelled pixel; 0 if there is none.
+      The sum [] float32, nats, and the number [] int32 of labelled pixels.
     """
     chex.assert_rank([logits, labels, inside], [3, 2, 2])
     chex.assert_equal_shape([labels, inside])
@@ -67,5 +77,17 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, inside: jax.Array) -> ja
     counted = inside & (labels != UNLABELLED)
     # Where nothing is counted every class is allowed, so that gradients stay finite there.
     allowed = _is_label(labels, logits.shape[-1]) | ~counted[..., None]
-    known = _log_likelihood(logits, allowed)
-    return -jnp.sum(known * counted) / jnp.maximum(counted.sum(), 1)
+    return -jnp.sum(_log_likelihood(logits, allowed) * counted), counted.sum()
+
+
+def batch_mean(
+    loss: Loss, logits: jax.Array, labels: jax.Array, compatible: jax.Array, inside: jax.Array
+) -> jax.Array:
+    """A loss as the mean [] over what it counts in a batch.
+
+    `logits` [B, H, W, C], `labels`, `inside` [B, H, W], `compatible` [B, C].
+    """
+    total, count = jax.vmap(loss)(logits, labels, compatible, inside)
+    # Means of sections, weighted: the order of rounding of all results that are published here.
+    means = total / jnp.maximum(count, 1)
+    return jnp.sum(means * count) / jnp.maximum(count.sum(), 1)

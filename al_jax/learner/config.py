@@ -1,109 +1,122 @@
-"""All settings of a run or a session, their presets, and the keys of its randomness."""
+"""All settings of a run or a session as one tree, their presets and JSON, and the keys of a run."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 from flax import struct
 
 from al_jax.core.boundary import DIRECTIONS
-from al_jax.core.strategies import STRATEGIES
-from al_jax.learner.learner import ESTIMATES, SCHEDULES, Lessons
-from al_jax.model.networks import make_network
-from al_jax.model.training import Recipe, Training, steps_per_epoch
+from al_jax.core.identity import source_digest
+from al_jax.core.losses import Loss, partial_cross_entropy
+from al_jax.core.settings import check_settings, leaves, setting
+from al_jax.core.stack import InputError
+from al_jax.model.augmentation import AUGMENTATIONS, Table1
+from al_jax.model.config import MakeNetwork, ModelConfig, Training, steps_per_epoch
+from al_jax.model.networks import NETWORKS, full, small
 
+ESTIMATES = ("fit", "prospective", "shrunk")
 DICE_OVER = ("sections", "stack")
 STARTS = ("central", "needed", "none")
+PRESETS = ("default", "paper")
+
+WARM_RATE = 3e-5
+"""Learning rate after an answer of a network that began with prior stacks: more, and it forgets."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Person:
-    """Who answers in a simulation; hashable, static under jit.
+class Query:
+    """What a query goes by. A pytree: alpha and min_effort are leaves, the rest is static.
 
-    Attributes:
-      correct: the person sees the network's proposal, and corrects it where that is less to draw.
-      tolerance: pixels; outline of the answer that is as near to the proposal's is kept as it is.
-      glance: cost of looking at a proposal that is corrected or accepted, pixels of outline.
-      tremor: standard deviation in pixels of the smooth field by which outlines are displaced. A
-        section has one field, so that structures stay side by side.
-      skips: share of the pairs that are answered only when nothing else is left to ask.
-      range_errors: share of the ends of structures' ranges that are said a section too far out or,
-        as often, too far in.
+    D of Eq. 6 is 'fit', the Dice of the network's own prediction of what is labelled;
+    'prospective', of the prediction just before each answer; or 'shrunk', the mean of the latter
+    per structure, shrunk to the former (`learner.shrunk_dice`).
     """
 
-    correct: bool = False
-    tolerance: int = 1
-    glance: float = 5.0
-    tremor: float = 0.0
-    skips: float = 0.0
-    range_errors: float = 0.0
+    alpha: float = setting(0.5, "Weight of D(T-1) in Eq. 6.", 0, 1)
+    dice_estimate: str = setting("shrunk", "D of Eq. 6.", choices=ESTIMATES)
+    min_effort: float = setting(1.0, "Least predicted outline of an answer, pixels.", 1e-3)
+    length: str = setting("crack", "How outlines are measured.", choices=tuple(DIRECTIONS))
+    margin: int = setting(0, "Sections added to both ends of a structure's range.", 0)
+    dropout_samples: int = setting(20, "S of Eq. 9.", 1)
 
     def __post_init__(self) -> None:
-        """Refuses negative numbers, and shares above 1."""
-        if min(self.tolerance, self.glance, self.tremor, self.skips, self.range_errors) < 0:
-            raise ValueError("what a person does is told by numbers of at least 0")
-        if max(self.skips, self.range_errors) > 1:
-            raise ValueError("skips and range_errors are shares, at most 1")
+        """Refuses what a field may not be."""
+        check_settings(self)
+
+
+_TRACED = ("alpha", "min_effort")
+jax.tree_util.register_dataclass(
+    Query,
+    data_fields=_TRACED,
+    meta_fields=tuple(f.name for f in dataclasses.fields(Query) if f.name not in _TRACED),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotator:
+    """The truth in place of a person: what is labelled first, the answers, the reported Dice.
+
+    Outline noise is the standard deviation of a smooth field that displaces outlines. A section has
+    one field, so that structures stay side by side. The start is a 'central' section of each
+    structure, that of structures of which prior stacks say nothing ('needed'), or 'none'.
+    """
+
+    correct: bool = setting(False, "Proposals are corrected where that is less to draw.")
+    tolerance: int = setting(1, "Outline as near to a proposal's is kept, pixels.", 0)
+    review_cost: float = setting(
+        5.0, "Cost of looking at a proposal that is corrected or accepted, pixels of outline.", 0
+    )
+    outline_noise: float = setting(
+        0.0, "How far outlines are off, standard deviation in pixels.", 0
+    )
+    skips: float = setting(0.0, "Share of questions that are put off to the end.", 0, 1)
+    range_errors: float = setting(0.0, "Share of ranges' ends that are a section off.", 0, 1)
+    start: str = setting(
+        "central", "What is labelled before the first query; with --from needed.", choices=STARTS
+    )
+    dice_over: str = setting(
+        "sections", "Reported Dice: a mean over sections, or pooled.", choices=DICE_OVER
+    )
+    count_background: bool = setting(False, "Reported Dice counts the background, too.")
+
+    def __post_init__(self) -> None:
+        """Refuses what a field may not be."""
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A simulation but for its stack, strategy and key; hashable, static under jit.
+    """All settings of a run but for its stack, strategy and key; hashable.
+
+    A pytree, not a static argument: the learning rates, alpha and min_effort are leaves, so that
+    one compilation serves all their values; all else is static.
 
     Attributes:
-      network: a key of `networks.NETWORKS`.
-      initial_steps, query_steps, learning_rate, query_learning_rate, schedule, dice_estimate: as
-        of `learner.Lessons`.
-      alpha: of Eq. 6.
-      min_effort: lower bound of a predicted effort, pixels.
-      length: 'crack' or 'crofton'.
-      margin: sections added to both ends of each structure's range.
-      dropout_samples: S of Eq. 9.
-      dice_over: the reported Dice of a class is a mean over 'sections' or pooled over the 'stack'.
-      count_background: whether the reported Dice averages over the background too.
-      person: who answers.
-      start: what is traced before the first query, of `STARTS`: a 'central' section of each
-        structure, that of structures of which nothing is known from earlier stacks ('needed'), or
-        'none'.
+      network: makes a network for so many classes (`protocol.Network`): one of
+        `networks.NETWORKS`, or any other.
       training: of the network.
+      query: what a query goes by.
+      annotator: who answers in a simulation.
     """
 
-    network: str = "small"
-    initial_steps: int = Lessons.initial_steps
-    query_steps: int = Lessons.query_steps
-    learning_rate: float = Lessons.learning_rate
-    query_learning_rate: float = Lessons.query_learning_rate
-    schedule: str = Lessons.schedule
-    alpha: float = 0.5
-    dice_estimate: str = Lessons.dice_estimate
-    min_effort: float = 1.0
-    length: str = "crack"
-    margin: int = 0
-    dropout_samples: int = 20
-    dice_over: str = "sections"
-    count_background: bool = False
-    person: Person = Person()
-    start: str = "central"
-    training: Training = dataclasses.field(default_factory=Training)
+    network: MakeNetwork = small
+    training: Training = Training()
+    query: Query = Query()
+    annotator: Annotator = Annotator()
 
     def __post_init__(self) -> None:
-        """Refuses unknown names, and trainings without a step."""
-        if self.initial_steps < 0 or self.query_steps < 1:
-            raise ValueError("initial_steps must be at least 0 and query_steps at least 1")
-        for field, known in (
-            ("dice_estimate", ESTIMATES),
-            ("schedule", SCHEDULES),
-            ("dice_over", DICE_OVER),
-            ("length", tuple(DIRECTIONS)),
-            ("start", STARTS),
-        ):
-            if getattr(self, field) not in known:
-                raise ValueError(f"{field} '{getattr(self, field)}' is not of {', '.join(known)}")
-        if self.person.correct and self.length != "crack":
+        """Refuses settings that do not go together."""
+        if self.annotator.correct and self.query.length != "crack":
             raise ValueError("what is kept of a proposal is counted in cracks; set length='crack'")
 
 
+jax.tree_util.register_dataclass(
+    Config, data_fields=("training", "query"), meta_fields=("network", "annotator")
+)
+
 DEFAULT = Config()
-PRESETS = ("default", "paper")
 
 
 def preset(name: str, num_sections: int) -> Config:
@@ -117,39 +130,138 @@ def preset(name: str, num_sections: int) -> Config:
         return DEFAULT
     if name != "paper":
         raise ValueError(f"preset '{name}' is not one of {', '.join(PRESETS)}")
-    training = Training(reduction=1, crop=128, batch=8, balanced=0.0, optimiser="sgd")
-    epoch = steps_per_epoch(num_sections, training.batch)
-    return Config(
-        network="full",
+    epoch = steps_per_epoch(num_sections, 8)
+    training = Training(
         initial_steps=3000 * epoch,
         query_steps=10 * epoch,
         learning_rate=0.05,
         query_learning_rate=0.005,
         schedule="constant",
-        dice_estimate="fit",
-        training=training,
+        downsampling=1,
+        crop=128,
+        batch=8,
+        balanced=0.0,
+        optimiser="sgd",
     )
+    return Config(network=full, training=training, query=Query(dice_estimate="fit"))
 
 
-def recipe_of(num_classes: int, config: Config, loss: str = "partial") -> Recipe:
-    """The network for so many classes, and how it is trained."""
-    return Recipe(make_network(config.network, num_classes), config.training, loss)
+def warm_start(config: Config) -> Config:
+    """The settings of a run whose network comes from prior stacks, and has learnt."""
+    training = dataclasses.replace(config.training, initial_steps=0)
+    if training.optimiser == "adamw":
+        training = dataclasses.replace(training, query_learning_rate=WARM_RATE)
+    annotator = dataclasses.replace(config.annotator, start="needed")
+    return dataclasses.replace(config, training=training, annotator=annotator)
 
 
-def lessons_for(num_classes: int, config: Config, strategy: str = "BDa") -> Lessons:
-    """The same of any stack of so many classes."""
-    method = STRATEGIES[strategy]
-    return Lessons(
-        recipe=recipe_of(num_classes, config, method.loss),
-        initial_steps=config.initial_steps,
-        query_steps=config.query_steps,
-        learning_rate=config.learning_rate,
-        query_learning_rate=config.query_learning_rate,
-        schedule=config.schedule,
-        dice_estimate=config.dice_estimate,
-        entropy=method.entropy,
-        dropout_samples=config.dropout_samples if method.dropout else 0,
-    )
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """The settings with other values of some fields, by the names of the fields.
+
+    Names of fields are unique in the tree. A network and an augmentation may be given by name.
+
+    Raises:
+      ValueError: a value is not what the field may be, or a name is unknown.
+    """
+    values = {name: _named(name, value) for name, value in values.items()}
+
+    def replaced(bundle: Any) -> Any:
+        new = {}
+        for field in dataclasses.fields(bundle):
+            value = values.get(field.name, getattr(bundle, field.name))
+            nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
+            new[field.name] = replaced(value) if nested else value
+        return dataclasses.replace(bundle, **new)
+
+    return replaced(config)
+
+
+def _named(field: str, value: Any) -> Any:
+    """The object behind the name of a network or an augmentation."""
+    tables: dict[str, Mapping[str, Any]] = {"network": NETWORKS, "augmentation": AUGMENTATIONS}
+    if field not in tables or not isinstance(value, str):
+        return value
+    if value not in tables[field]:
+        raise ValueError(f"{field} '{value}' is not one of {', '.join(tables[field])}")
+    return tables[field][value]
+
+
+def name_of(thing: Any, table: Mapping[str, Any]) -> str:
+    """Its name in a table of objects; of one that is not there, that of its definition."""
+    names = [name for name, other in table.items() if other is thing]
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return names[0] if names else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The settings as plain JSON, which `from_json` reads."""
+    training, augmentation = config.training, config.training.augmentation
+    plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
+    if isinstance(augmentation, Table1):
+        plain["augmentation"] = {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in dataclasses.asdict(augmentation).items()
+        }
+    else:
+        plain["augmentation"] = name_of(augmentation, AUGMENTATIONS)
+        plain["augmentation_digest"] = source_digest(augmentation)
+    network = {"network": name_of(config.network, NETWORKS)}
+    if config.network not in OWN_NETWORKS:
+        network["network_digest"] = source_digest(config.network)
+    return network | {
+        "training": plain,
+        "query": dataclasses.asdict(config.query),
+        "annotator": dataclasses.asdict(config.annotator),
+    }
+
+
+OWN_NETWORKS = tuple(NETWORKS.values())
+
+FORMER = {"reduction": "downsampling", "glance": "review_cost", "tremor": "outline_noise"}
+"""Names that fields had in older files."""
+
+
+def from_json(data: Mapping[str, Any]) -> Config:
+    """The settings that `to_json` wrote, whatever bundles their names were in.
+
+    Raises:
+      InputError: a value is not what it may be, or a network or an augmentation is unknown here, or
+        has another source than it had.
+    """
+    given = {FORMER.get(name, name): value for name, value in flatten(data).items()}
+    known = {field.name for field, _ in leaves(DEFAULT)} | {"augmentation"}
+    try:
+        config = changed(
+            DEFAULT,
+            {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if name in known
+            },
+        )
+    except ValueError as error:
+        raise InputError(f"{error}; name what defines it with --plugin") from error
+    objects = {"network": config.network, "augmentation": config.training.augmentation}
+    for name, thing in objects.items():
+        if given.get(f"{name}_digest") not in (None, source_digest(thing)):
+            raise InputError(
+                f"{name} '{given[name]}' has changed since this was written; take the plugin as it "
+                "was, or begin anew"
+            )
+    return config
+
+
+def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings under their own names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat |= flatten(value) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def model_of(config: Config, num_classes: int, loss: Loss = partial_cross_entropy) -> ModelConfig:
+    """The network for so many classes, how it is trained, and on which loss."""
+    return ModelConfig(config.network(num_classes), config.training, loss)
 
 
 class Keys(struct.PyTreeNode):

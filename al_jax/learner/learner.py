@@ -3,7 +3,6 @@
 A simulation and a person's session call the same functions; none of them knows the truth.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,52 +14,16 @@ import optax
 from flax import struct
 from jax.sharding import Mesh
 
+from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import dice, mean_dice
 from al_jax.core.stack import UNLABELLED, InputError
 from al_jax.core.state import ALState, partial_labels
-from al_jax.model.networks import make_network
+from al_jax.core.strategies import BDa, Strategy
+from al_jax.learner.config import Config, model_of
+from al_jax.model.config import ModelConfig, Training
+from al_jax.model.inputs import Sections
 from al_jax.model.prediction import Prediction, predict, predict_section
-from al_jax.model.training import Recipe, Sections, TrainState, at_rest, init_train_state, train
-
-ESTIMATES = ("fit", "prospective", "shrunk")
-SCHEDULES = ("cosine", "constant")
-
-
-@dataclasses.dataclass(frozen=True)
-class Lessons:
-    """How the network of a loop learns and what is asked of it; hashable, static under jit.
-
-    Attributes:
-      recipe: the network, its training and its loss.
-      initial_steps, query_steps: training steps before the first query and after each answer.
-      learning_rate, query_learning_rate: of the two.
-      schedule: of the first, of `SCHEDULES`: the rate is 'constant', or rises for a twentieth of
-        the steps and then falls to zero as a 'cosine'.
-      dice_estimate: where D of Eq. 6 comes from: 'fit', the network's own prediction of what was
-        traced; 'prospective', the prediction made just before each answer arrived; 'shrunk', the
-        latter as a mean per structure, shrunk to the former (`shrunk_dice`).
-      entropy: whether the strategy needs H of Eq. 8.
-      dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
-      mesh: devices that share the sections when the stack is predicted, or None.
-    """
-
-    recipe: Recipe
-    initial_steps: int = 810
-    query_steps: int = 18
-    learning_rate: float = 3e-3
-    query_learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    dice_estimate: str = "shrunk"
-    entropy: bool = False
-    dropout_samples: int = 0
-    mesh: Mesh | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses an unknown estimate or schedule."""
-        if self.dice_estimate not in ESTIMATES:
-            raise ValueError(f"dice_estimate '{self.dice_estimate}' is not of {ESTIMATES}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule '{self.schedule}' is not of {SCHEDULES}")
+from al_jax.model.training import TrainState, init_train_state, reset_momentum, train
 
 
 class Learner(struct.PyTreeNode):
@@ -71,62 +34,66 @@ class Learner(struct.PyTreeNode):
       dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6); NaN where none is known yet.
       trials: [3, C] float32, over the answers of each structure, where each counts half of the
         next: the sum of the Dice just before them, of the fits then, and their number.
-      fit: Dice of the network's own argmax over the classes in range against what was traced.
-      traced: bool, the structure has a traced pixel on the section: where `fit` counts.
-      entropy: H of Eq. 8 (zero if `Lessons` do not ask for it).
+      fit: Dice of the network's own argmax over the classes in range against what is labelled.
+      labelled: bool, the structure has a labelled pixel on the section: where `fit` counts.
+      uncertainty: H of Eq. 8 or another measure (zero if the strategy has none).
     """
 
     train: TrainState
     dice: jax.Array
     trials: jax.Array
     fit: jax.Array
-    traced: jax.Array
-    entropy: jax.Array
+    labelled: jax.Array
+    uncertainty: jax.Array
 
 
 Pair = tuple[jax.Array | int, jax.Array | int]
 """Section and structure."""
 
-Keep = Callable[[Prediction, Any], chex.ArrayTree]
 
+class Reduction(struct.PyTreeNode):
+    """What is made of a prediction of the stack, beside what the method needs of it.
 
-def _nothing(_prediction: Prediction, _beside: Any) -> None:
-    return None
-
-
-def make_lessons(num_classes: int, network: str = "small", **changes: Any) -> Lessons:
-    """The default lessons of a network of `networks.NETWORKS`; `changes` are fields of `Lessons`.
-
-    Example:
-      >>> make_lessons(9, initial_steps=10).query_steps
-      18
+    Attributes:
+      reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays; static.
+      aux: pytree of [N, ...], handed to it section by section.
     """
-    return Lessons(recipe=Recipe(make_network(network, num_classes)), **changes)
+
+    reduce_fn: Callable[[Prediction, Any], chex.ArrayTree] = struct.field(pytree_node=False)
+    aux: chex.ArrayTree = None
+
+
+NOTHING = Reduction(lambda _prediction, _aux: None)
 
 
 def init_learner(
-    key: jax.Array, state: ALState, lessons: Lessons, params: chex.ArrayTree | None = None
+    key: jax.Array,
+    state: ALState,
+    config: Config,
+    *,
+    params: chex.ArrayTree | None = None,
 ) -> Learner:
     """A network that has seen nothing, with weights drawn from `key` or given ones."""
     num_sections, num_classes = state.annotated.shape
     nothing = jnp.zeros((num_sections, num_classes))
     return Learner(
-        train=init_train_state(key, lessons.recipe, params),
+        train=init_train_state(key, model_of(config, num_classes), params),
         dice=jnp.full((2, num_classes), jnp.nan),
         trials=jnp.zeros((3, num_classes)),
         fit=nothing,
-        traced=nothing.astype(bool),
-        entropy=nothing,
+        labelled=nothing.astype(bool),
+        uncertainty=nothing,
     )
 
 
-def learn_first(
+def fit_initial(
     key: jax.Array,
     train_state: TrainState,
     state: ALState,
     sections: Sections,
-    lessons: Lessons,
+    config: Config,
     *,
+    loss: Loss = partial_cross_entropy,
     first_step: jax.Array | int = 0,
     steps: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
@@ -140,81 +107,102 @@ def learn_first(
         train_state,
         sections,
         partial_labels(state),
-        lessons.recipe,
-        steps=lessons.initial_steps if steps is None else steps,
-        learning_rate=first_rate(lessons),
+        model_of(config, state.annotated.shape[1], loss),
+        steps=config.training.initial_steps if steps is None else steps,
+        learning_rate=initial_rate(config.training),
         first_step=first_step,
     )
 
 
-def first_rate(lessons: Lessons) -> optax.Schedule:
+def initial_rate(training: Training) -> optax.Schedule:
     """The learning rate of each step before the first query."""
-    if lessons.schedule == "constant":
-        return optax.constant_schedule(lessons.learning_rate)
-    steps = lessons.initial_steps
+    if training.schedule == "constant":
+        return optax.constant_schedule(training.learning_rate)
+    steps = training.initial_steps
     warmup = steps // 20
     return optax.join_schedules(
         [
-            optax.linear_schedule(0.0, lessons.learning_rate, warmup),
-            optax.cosine_decay_schedule(lessons.learning_rate, steps - warmup),
+            optax.linear_schedule(0.0, training.learning_rate, warmup),
+            optax.cosine_decay_schedule(training.learning_rate, steps - warmup),
         ],
         [warmup],
     )
 
 
-def assess(
+def evaluate(
     train_state: TrainState,
     state: ALState,
     sections: Sections,
-    lessons: Lessons,
+    config: Config,
     *,
-    keep: Keep = _nothing,
-    beside: chex.ArrayTree = None,
+    strategy: Strategy = BDa,
+    reduction: Reduction = NOTHING,
     where: jax.Array | None = None,
-    known: jax.Array | None = None,
+    prior: jax.Array | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Learner, chex.ArrayTree]:
     """The learner before its first query: D(T-2) is D(T-1).
 
     Args:
       train_state: the trained network.
-      state, sections: what was traced, and on what.
-      lessons: static.
-      keep, beside, where: as of `prediction.predict`, of the same prediction. Of Eq. 6 only the
-        sections with answers count (`state.seen.any(1)`).
-      known: [C], D of structures that were not traced here, from earlier stacks; NaN: not known.
+      state, sections: what is labelled, and on what.
+      config, strategy: the settings, and what will ask.
+      reduction: what else is made of the prediction.
+      where: see `prediction.predict`. Of Eq. 6 only the sections with answers count
+        (`state.seen.any(1)`).
+      prior: [C], D of structures that are not labelled here, from prior stacks; NaN: not known.
+      mesh: devices that share the sections.
 
     Returns:
-      The learner, and what `keep` made of its prediction.
+      The learner, and what `reduction` made of its prediction.
     """
     key = jax.random.fold_in(state.key, 0)
-    seen, kept = _look(key, train_state, state, sections, lessons, (keep, beside, where))
-    now = estimated_dice(seen["fit"], seen["traced"], known)
+    found, reduced = _evaluate(
+        key,
+        train_state,
+        state,
+        sections,
+        config,
+        strategy,
+        reduction=reduction,
+        where=where,
+        mesh=mesh,
+    )
+    now = estimated_dice(found["fit"], found["labelled"], prior)
     trials = jnp.zeros((3, now.shape[0]))
-    return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **seen), kept
+    return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **found), reduced
 
 
-def learn(
-    key: jax.Array, learner: Learner, state: ALState, sections: Sections, lessons: Lessons
+def fit(
+    key: jax.Array,
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    config: Config,
+    *,
+    strategy: Strategy = BDa,
 ) -> tuple[Learner, jax.Array]:
-    """All before the first query: `learn_first`, then `assess`.
+    """All before the first query: `fit_initial`, then `evaluate`.
 
     Returns:
       The learner, and the loss of every step.
     """
-    trained, losses = learn_first(key, learner.train, state, sections, lessons)
-    return assess(trained, state, sections, lessons)[0], losses
+    loss = strategy.loss
+    trained, losses = fit_initial(key, learner.train, state, sections, config, loss=loss)
+    return evaluate(trained, state, sections, config, strategy=strategy)[0], losses
 
 
-def relearn(
+def update(
     learner: Learner,
     state: ALState,
     sections: Sections,
-    lessons: Lessons,
+    config: Config,
     *,
+    strategy: Strategy = BDa,
     answered: Sequence[Pair] = (),
-    keep: Keep = _nothing,
-    beside: chex.ArrayTree = None,
+    reduction: Reduction = NOTHING,
     where: jax.Array | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
     """What follows an answer or several: fine-tune, predict, remember the Dice.
 
@@ -225,56 +213,71 @@ def relearn(
       learner: before the answers.
       state: after them.
       sections: the stack.
-      lessons: static.
-      answered: section and structure of each answer in turn, unless `remember` was called for it;
-        'fit' does without.
-      keep, beside, where: as of `assess`, of the new network's prediction.
+      config, strategy: the settings, and what asks.
+      answered: section and structure of each answer in turn, unless `record_answer` was called for
+        it; 'fit' does without.
+      reduction, where, mesh: see `evaluate`, of the new network's prediction.
 
     Returns:
-      The learner, the loss of every step, and what `keep` made of its prediction.
+      The learner, the loss of every step, and what `reduction` made of its prediction.
     """
     for pair in answered:
-        learner = remember(learner, state, sections, lessons, pair)
+        learner = record_answer(learner, state, sections, config, pair)
     key_train, key_predict = jax.random.split(jax.random.fold_in(state.key, state.step))
     train_state, losses = train(
         key_train,
-        at_rest(learner.train, lessons.recipe.training),
+        reset_momentum(learner.train, config.training),
         sections,
         partial_labels(state),
-        lessons.recipe,
-        steps=lessons.query_steps,
-        learning_rate=lessons.query_learning_rate,
+        model_of(config, state.annotated.shape[1], strategy.loss),
+        steps=config.training.query_steps,
+        learning_rate=config.training.query_learning_rate,
     )
-    seen, kept = _look(key_predict, train_state, state, sections, lessons, (keep, beside, where))
-    history = learner.dice
-    if lessons.dice_estimate != "prospective":
-        now = estimated_dice(seen["fit"], seen["traced"], history[0])
-        if lessons.dice_estimate == "shrunk":
-            now = jnp.where(seen["traced"].any(0), shrunk_dice(now, learner.trials), now)
+    found, reduced = _evaluate(
+        key_predict,
+        train_state,
+        state,
+        sections,
+        config,
+        strategy,
+        reduction=reduction,
+        where=where,
+        mesh=mesh,
+    )
+    history, estimate = learner.dice, config.query.dice_estimate
+    if estimate != "prospective":
+        now = estimated_dice(found["fit"], found["labelled"], history[0])
+        if estimate == "shrunk":
+            now = jnp.where(found["labelled"].any(0), shrunk_dice(now, learner.trials), now)
         history = jnp.stack([now, _or(history[0], now)])
-    return learner.replace(train=train_state, dice=history, **seen), losses, kept
+    return learner.replace(train=train_state, dice=history, **found), losses, reduced
 
 
-def remember(
-    learner: Learner, state: ALState, sections: Sections, lessons: Lessons, pair: Pair
+def record_answer(
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    config: Config,
+    pair: Pair,
 ) -> Learner:
     """The learner with the Dice that its prediction had just before an answer.
 
-    `relearn` does this for the answers that it is given; 'fit' has no use for it.
+    `update` does this for the answers that it is given; 'fit' has no use for it.
 
     Args:
       learner: before the answer.
       state: after it, and maybe after others that the network has not learnt from either.
-      sections, lessons: as of `relearn`.
+      sections, config: see `update`.
       pair: section and structure of the answer.
     """
-    if lessons.dice_estimate == "fit":
+    if config.query.dice_estimate == "fit":
         return learner
-    score = prospective_dice(learner, state, sections, lessons, pair)
-    fit, there = estimated_dice(learner.fit, learner.traced, learner.dice[0]), state.seen[pair]
+    model = model_of(config, state.annotated.shape[1])
+    score = prospective_dice(learner, state, sections, model, pair)
+    fit, there = estimated_dice(learner.fit, learner.labelled, learner.dice[0]), state.seen[pair]
     trials = add_trial(learner.trials, pair[1], score, fit, there=there)
     history = learner.dice
-    if lessons.dice_estimate == "prospective":
+    if config.query.dice_estimate == "prospective":
         history = _remember(history, pair[1], score, there)
     return learner.replace(dice=history, trials=trials)
 
@@ -302,9 +305,9 @@ def add_trial(
 
 
 def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
-    """D [C] of structures that have not been traced, from what earlier answers showed.
+    """D [C] of what is not labelled, from what earlier answers showed.
 
-    The fit to what was traced flatters. How much, all structures say together: the Dice of
+    The fit to what is labelled flatters. How much, all structures say together: the Dice of
     predictions over the fits, one trial of 1 added; at most 1, as D above 1 would prefer the dear.
     A structure's own trials count beside one that gave its fit times that.
 
@@ -317,24 +320,22 @@ def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
     return (scores + fit * flattery) / (count + 1)
 
 
-def estimated_dice(fit: jax.Array, traced: jax.Array, known: jax.Array | None = None) -> jax.Array:
-    """D of Eq. 6 [C]: how well the network alone redraws each structure where it was traced.
+def estimated_dice(
+    fit: jax.Array, labelled: jax.Array, prior: jax.Array | None = None
+) -> jax.Array:
+    """D of Eq. 6 [C]: how well the network alone redraws each structure where it is labelled.
 
     Args:
       fit: [N, C], its Dice.
-      traced: [N, C] bool, where that counts.
-      known: [C], of a structure without a traced pixel; NaN there without it.
+      labelled: [N, C] bool, where that counts.
+      prior: [C], of a structure without a labelled pixel; NaN there without it.
     """
-    found = mean_dice(fit, traced)
-    return found if known is None else _or(found, known)
+    found = mean_dice(fit, labelled)
+    return found if prior is None else _or(found, prior)
 
 
 def prospective_dice(
-    learner: Learner,
-    state: ALState,
-    sections: Sections,
-    lessons: Lessons,
-    pair: Pair,
+    learner: Learner, state: ALState, sections: Sections, model: ModelConfig, pair: Pair
 ) -> jax.Array:
     """Dice [] of the prediction made just before an answer, in `state`, against that answer."""
     section, structure = pair
@@ -342,9 +343,8 @@ def prospective_dice(
     before = state.replace(annotated=state.annotated.at[section, structure].set(False))
     partial = _at(partial_labels(before), section)
     partial = partial.replace(labels=jnp.where(labels == structure, UNLABELLED, labels))
-    prediction = predict_section(
-        state.key, learner.train.params, own, partial, lessons.recipe
-    )  # the key is of dropout, which is not asked for
+    # The key is of dropout, which is not asked for.
+    prediction = predict_section(state.key, learner.train.params, own, partial, model)
     num_classes = state.annotated.shape[1]
     # Only the answered structure's Dice is read: the other classes' labels play no part in it.
     return dice(prediction.segmentation, labels, own.inside, num_classes)[structure]
@@ -354,17 +354,22 @@ def propose(
     learner: Learner,
     state: ALState,
     sections: Sections,
-    lessons: Lessons,
+    model: ModelConfig,
     section: jax.Array | int,
 ) -> Prediction:
-    """What the network says of a section beside what was traced there, before an answer."""
+    """What the network says of a section beside what is labelled there, before an answer."""
     own, partial = _at(sections, section), _at(partial_labels(state), section)
     # The key is of dropout, which is not asked for.
-    return predict_section(state.key, learner.train.params, own, partial, lessons.recipe)
+    return predict_section(state.key, learner.train.params, own, partial, model)
 
 
 def segment_stack(
-    learner: Learner, state: ALState, sections: Sections, lessons: Lessons
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    config: Config,
+    *,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The segmentation of Eq. 4, [N, H, W] int16, and its confidence (Eq. 3), float16.
 
@@ -375,39 +380,42 @@ def segment_stack(
         learner.train.params,
         sections,
         partial_labels(state),
-        lessons.recipe,
-        keep=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
-        mesh=lessons.mesh,
+        model_of(config, state.annotated.shape[1]),
+        reduce_fn=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
+        mesh=mesh,
     )
 
 
-def _look(
+def _evaluate(
     key: jax.Array,
     train_state: TrainState,
     state: ALState,
     sections: Sections,
-    lessons: Lessons,
-    kept: tuple[Keep, chex.ArrayTree, jax.Array | None],
+    config: Config,
+    strategy: Strategy,
+    *,
+    reduction: Reduction,
+    where: jax.Array | None,
+    mesh: Mesh | None,
 ) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
-    """What the method looks at in a prediction, by the fields of `Learner`, and what is kept."""
-    keep, beside, where = kept
+    """What the method needs of a prediction, by the fields of `Learner`, and what is made of it."""
 
-    def both(prediction: Prediction, aside: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
-        names = ("fit", "traced", "entropy")
-        return {k: getattr(prediction, k) for k in names}, keep(prediction, aside)
+    def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
+        names = ("fit", "labelled", "uncertainty")
+        return {k: getattr(prediction, k) for k in names}, reduction.reduce_fn(prediction, aux)
 
     return predict(
         key,
         train_state.params,
         sections,
         partial_labels(state),
-        lessons.recipe,
-        keep=both,
-        beside=beside,
+        model_of(config, state.annotated.shape[1], strategy.loss),
+        reduce_fn=both,
+        aux=reduction.aux,
         where=where,
-        entropy=lessons.entropy,
-        dropout_samples=lessons.dropout_samples,
-        mesh=lessons.mesh,
+        uncertainty=strategy.uncertainty,
+        dropout_samples=config.query.dropout_samples if strategy.dropout else 0,
+        mesh=mesh,
     )
 
 

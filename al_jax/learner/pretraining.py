@@ -11,18 +11,19 @@ from al_jax.core.boundary import shared_lengths
 from al_jax.core.metrics import class_areas, presence
 from al_jax.core.stack import UNLABELLED, InputError, Stack
 from al_jax.core.state import PartialLabels, ranges
-from al_jax.learner.learner import Lessons, first_rate
+from al_jax.learner.config import Config, model_of, name_of
+from al_jax.learner.learner import initial_rate
 from al_jax.learner.transfer import Experience, flat_weights
-from al_jax.model.training import (
-    Sections,
-    TrainState,
-    as_seen,
-    make_sections,
-    reduce_sections,
-    suited_reduction,
-    traced_extent,
-    train,
+from al_jax.model.inputs import Sections, make_sections
+from al_jax.model.networks import NETWORKS
+from al_jax.model.protocol import class_layers
+from al_jax.model.resolution import (
+    at_network_resolution,
+    downsample_sections,
+    labelled_extent,
+    suited_downsampling,
 )
+from al_jax.model.training import TrainState, train
 
 
 class Library(NamedTuple):
@@ -35,7 +36,7 @@ class Library(NamedTuple):
       stacks: [N] int32, which stack each section is of.
       lengths: [2, C, C] float32, the sums and counts behind B over all sections, pixels of each
         stack.
-      reduction: of the stacks, their median.
+      downsampling: of the stacks, their median.
     """
 
     names: tuple[str, ...]
@@ -43,15 +44,15 @@ class Library(NamedTuple):
     labels: PartialLabels
     stacks: jax.Array
     lengths: np.ndarray
-    reduction: int
+    downsampling: int
 
 
-def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
+def make_library(stacks: Sequence[Stack], downsampling: int = 0) -> Library:
     """Stacks of any sizes and class orders; a class is the same where its name is.
 
     Args:
       stacks: labelled whole.
-      reduction: of `Training`: 0 is what suits each stack's structures. Labels are reduced too.
+      downsampling: of `Training`: 0 is what suits each stack's structures; of labels, too.
 
     Raises:
       InputError: some are grey and others in colour.
@@ -60,7 +61,7 @@ def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
     if len({stack.images.shape[3] for stack in stacks}) > 1:
         raise InputError("some stacks are grey and others in colour; take those of one kind")
 
-    factors = [reduction or _suited_reduction(stack) for stack in stacks]
+    factors = [downsampling or _suited_downsampling(stack) for stack in stacks]
 
     def known(stack: Stack, factor: int) -> tuple[Sections, PartialLabels]:
         """A stack as the network sees it, and all its classes."""
@@ -72,7 +73,7 @@ def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
             compatible=jnp.zeros_like(there),
             in_range=ranges(there),
         )
-        return as_seen(reduce_sections(make_sections(stack), factor), everything)
+        return at_network_resolution(downsample_sections(make_sections(stack), factor), everything)
 
     parts = [known(stack, factor) for stack, factor in zip(stacks, factors, strict=True)]
     height, width = (max(seen.inside.shape[axis] for seen, _ in parts) for axis in (1, 2))
@@ -97,7 +98,7 @@ def make_library(stacks: Sequence[Stack], reduction: int = 0) -> Library:
         labels=labels,
         stacks=jnp.asarray(owner, jnp.int32),
         lengths=np.sum([_lengths(stack, names) for stack in stacks], 0),
-        reduction=int(np.median(factors)),
+        downsampling=int(np.median(factors)),
     )
 
 
@@ -106,9 +107,9 @@ def _places(stack: Stack, names: Sequence[str]) -> np.ndarray:
     return np.array([names.index(name) for name in stack.names], np.int16)
 
 
-def _suited_reduction(stack: Stack) -> int:
+def _suited_downsampling(stack: Stack) -> int:
     labels = jnp.where(stack.inside, stack.truth, UNLABELLED)
-    return suited_reduction(*traced_extent(labels, num_classes=stack.num_classes))
+    return suited_downsampling(*labelled_extent(labels, num_classes=stack.num_classes))
 
 
 def _lengths(stack: Stack, names: Sequence[str]) -> np.ndarray:
@@ -130,27 +131,27 @@ def pretrain(
     key: jax.Array,
     train_state: TrainState,
     library: Library,
-    lessons: Lessons,
+    config: Config,
     *,
     first_step: jax.Array | int = 0,
     steps: int | None = None,
 ) -> tuple[TrainState, jax.Array]:
-    """`learner.learn_first` on a library: balanced over its stacks, their classes and sections."""
+    """`learner.fit_initial` on a library: balanced over its stacks, their classes and sections."""
     return train(
         key,
         train_state,
         library.sections,
         library.labels,
-        lessons.recipe,
-        steps=lessons.initial_steps if steps is None else steps,
-        learning_rate=first_rate(lessons),
+        model_of(config, len(library.names)),
+        steps=config.training.initial_steps if steps is None else steps,
+        learning_rate=initial_rate(config.training),
         first_step=first_step,
         stacks=library.stacks,
     )
 
 
 def experience_from(
-    train_state: TrainState, library: Library, dice: np.ndarray, network: str, convention: str
+    train_state: TrainState, library: Library, dice: np.ndarray, config: Config
 ) -> Experience:
     """What a library teaches.
 
@@ -158,14 +159,15 @@ def experience_from(
       train_state: from `pretrain`.
       library: the stacks.
       dice: [C], of the network on a stack that it was not trained on; NaN: not known.
-      network, convention: of `Experience`.
+      config: of the training.
     """
     return Experience(
         names=library.names,
         weights=flat_weights(train_state.params),
-        network=network,
-        convention=convention,
-        reduction=library.reduction,
+        network=name_of(config.network, NETWORKS),
+        convention=config.training.convention,
+        downsampling=library.downsampling,
+        class_layers=class_layers(config.network(len(library.names))),
         lengths=library.lengths,
         offered=np.zeros((2, len(library.names)), np.float32),
         dice=np.asarray(dice, np.float32),

@@ -5,7 +5,6 @@ An `Experience` holds a network's weights, the sums behind B and how well each s
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,10 +20,14 @@ from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
 from al_jax.files.reading import full_path, reading
+from al_jax.learner.config import Config, name_of
 from al_jax.learner.learner import Learner
-from al_jax.model.networks import init_params
+from al_jax.model.config import ModelConfig, Training
+from al_jax.model.inputs import Sections, make_sections
+from al_jax.model.networks import NETWORKS
 from al_jax.model.prediction import Prediction, predict
-from al_jax.model.training import Recipe, Sections, Training, make_sections, reduce_sections
+from al_jax.model.protocol import class_layers, init_params
+from al_jax.model.resolution import downsample_sections
 
 SECTIONS = 3.0
 """So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
@@ -32,7 +35,7 @@ SECTIONS = 3.0
 MOST = 12
 """So many classes, at most, does a line name."""
 
-LOOKED_AT = 24
+JUDGED = 24
 """On so many sections of a new stack, at most, is looked whether an experience fits it."""
 
 AGREES = 0.4
@@ -40,8 +43,6 @@ AGREES = 0.4
 
 EXPERIENCE = "experience.npz"
 """What runs and sessions call the file of theirs, in their folder."""
-
-_SCORE = "score"  # layers of a network with an output for each class
 
 
 class Experience(NamedTuple):
@@ -51,8 +52,9 @@ class Experience(NamedTuple):
       names: of the classes, in the order of the arrays.
       weights: of the network, by layer and part with a `/` between.
       network: a key of `networks.NETWORKS`.
-      convention: of `networks.network_input`.
-      reduction: by how much sections are reduced for it.
+      convention: of `inputs.network_input`.
+      downsampling: of sections for it.
+      class_layers: its layers with an output for each class (`protocol.Network`).
       lengths: [2, C, C] float32, sums and counts behind B, pixels.
       offered: [2, C] float32, as of `state.ALState`.
       dice: [C] float32, of the network's drawings of what had not been traced; NaN: not known.
@@ -62,62 +64,59 @@ class Experience(NamedTuple):
     weights: Mapping[str, np.ndarray]
     network: str
     convention: str
-    reduction: int
+    downsampling: int
+    class_layers: tuple[str, ...]
     lengths: np.ndarray
     offered: np.ndarray
     dice: np.ndarray
 
 
-class Known(struct.PyTreeNode):
+class Prior(struct.PyTreeNode):
     """Of an experience, what the method asks for, in the order of a stack's classes.
 
     Attributes:
       lengths: [2, C, C] float32, sums and counts behind B, of at most `SECTIONS` each.
       offered: [2, C] float32, pixels of at most `SECTIONS` outlines.
       dice: [C] float32, NaN where it is not known.
-      reduction: of sections for its network, static.
+      downsampling: of sections for its network, static.
     """
 
     lengths: jax.Array
     offered: jax.Array
     dice: jax.Array
-    reduction: int = struct.field(pytree_node=False, default=1)
+    downsampling: int = struct.field(pytree_node=False, default=1)
 
 
-def settled_reduction(setting: Training, earlier: Experience | Known | None) -> int:
-    """By how much sections are reduced before anything is traced; 0: that is still to say."""
-    return setting.reduction or (0 if earlier is None else earlier.reduction)
+def settled_downsampling(training: Training, prior: Experience | Prior | None) -> int:
+    """The downsampling that is known before anything is labelled; 0: it is still to say."""
+    return training.downsampling or (0 if prior is None else prior.downsampling)
 
 
 def experience_of(
-    state: ALState,
-    learner: Learner,
-    names: Sequence[str],
-    network: str,
-    convention: str,
-    reduction: int,
+    state: ALState, learner: Learner, names: Sequence[str], config: Config, downsampling: int
 ) -> Experience:
     """What a run or a session has taught, for the next one.
 
     Args:
       state, learner: at its end.
       names: of its classes.
-      network, convention: of its settings.
-      reduction: of its sections (`training.Sections`).
+      config: its settings.
+      downsampling: of its sections (`inputs.Sections`).
     """
     return Experience(
         names=tuple(names),
         weights=flat_weights(learner.train.params),
-        network=network,
-        convention=convention,
-        reduction=reduction,
+        network=name_of(config.network, NETWORKS),
+        convention=config.training.convention,
+        downsampling=downsampling,
+        class_layers=class_layers(config.network(len(names))),
         lengths=np.stack([state.length_sum, state.length_count]),
         offered=np.asarray(state.offered),
         dice=np.where(np.diagonal(state.length_count) > 0, learner.dice[0], np.nan),
     )
 
 
-def fit_to(experience: Experience, names: Sequence[str]) -> Known:
+def fit_to(experience: Experience, names: Sequence[str]) -> Prior:
     """What is known of the classes `names`; zero, and NaN of their Dice, for those that are new.
 
     Lengths are means: earlier stacks count for so few sections that the stack at hand wins soon.
@@ -133,11 +132,11 @@ def fit_to(experience: Experience, names: Sequence[str]) -> Known:
     most = SECTIONS * np.diagonal(mean)
     offered *= np.minimum(most / np.maximum(offered[0], 1), 1)
     dice = np.where(old >= 0, experience.dice[old], np.nan)
-    return Known(
+    return Prior(
         lengths=jnp.asarray(np.stack([mean * bounded, bounded]), jnp.float32),
         offered=jnp.asarray(offered, jnp.float32),
         dice=jnp.asarray(dice, jnp.float32),
-        reduction=experience.reduction,
+        downsampling=experience.downsampling,
     )
 
 
@@ -157,10 +156,10 @@ def in_words(experience: Experience, names: Sequence[str]) -> str:
     return f"{said}; new: {_listed(new)}"
 
 
-def with_known(state: ALState, known: Known) -> ALState:
+def with_prior(state: ALState, prior: Prior) -> ALState:
     """A state that begins with what earlier stacks say of outlines."""
-    sums, counts = known.lengths
-    return state.replace(length_sum=sums, length_count=counts, offered=known.offered)
+    sums, counts = prior.lengths
+    return state.replace(length_sum=sums, length_count=counts, offered=prior.offered)
 
 
 def with_experience(
@@ -182,20 +181,21 @@ def with_experience(
         if path not in experience.weights:
             raise InputError(f"the weights have no '{path}'; they are of another network")
         value = np.asarray(experience.weights[path])
-        if path.startswith(_SCORE):
+        by_class = path.startswith(experience.class_layers)
+        if by_class:
             value = value[..., old]
         if value.shape != current.shape:
             raise InputError(
                 f"'{path}' of the weights has shape {list(value.shape)}, the network "
                 f"{list(current.shape)}; take the network that they are of"
             )
-        whole = jnp.where(old >= 0, value, current) if path.startswith(_SCORE) else value
+        whole = jnp.where(old >= 0, value, current) if by_class else value
         found[path] = jnp.asarray(whole, current.dtype)
     return traverse_util.unflatten_dict(found, sep="/")
 
 
 def agreement(
-    experience: Experience, images: Images, in_range: chex.Array, recipe: Recipe
+    experience: Experience, images: Images, in_range: chex.Array, model: ModelConfig
 ) -> float:
     """How far a new stack is of the known kind, 0 to 1; nothing of it need be traced.
 
@@ -205,24 +205,24 @@ def agreement(
 
     Args:
       experience: what would be carried over.
-      images: N sections; of many, `LOOKED_AT` are looked at.
+      images: N sections; of many, `JUDGED` are looked at.
       in_range: [N, C] bool.
-      recipe: of the network that would begin with it.
+      model: of the network that would begin with it.
 
     Returns:
       The mean over the structures that are known; 0 if none is.
     """
-    shapes = jax.eval_shape(lambda key: init_params(key, recipe.network), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: init_params(key, model.network), jax.random.key(0))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     params = with_experience(nothing, experience, images.names)
-    shown = evenly_spaced(images.num_sections, LOOKED_AT)
+    shown = evenly_spaced(images.num_sections, JUDGED)
     pixels, inside = np.asarray(images.images[shown]), np.asarray(images.inside[shown])
     may = np.asarray(in_range)[shown]
     partial = partial_labels(init_state(jax.random.key(0), inside, may))
-    looked_at = dataclasses.replace(images, images=pixels, inside=inside, sections=())
-    factor = settled_reduction(recipe.training, experience)
-    sections = reduce_sections(make_sections(looked_at), factor)
-    drawn = np.asarray(_outlines(params, sections, partial, recipe))
+    judged = dataclasses.replace(images, images=pixels, inside=inside, sections=())
+    factor = settled_downsampling(model.training, experience)
+    sections = downsample_sections(make_sections(judged), factor)
+    drawn = np.asarray(_outlines(params, sections, partial, model))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
     expected = sums / np.maximum(counts, 1)
     alike = np.minimum(drawn, expected) / np.maximum(np.maximum(drawn, expected), 1)
@@ -231,18 +231,18 @@ def agreement(
     return float(np.mean(quartiles)) if quartiles else 0.0
 
 
-@functools.partial(jax.jit, static_argnames="recipe")
+@jax.jit
 def _outlines(
-    params: chex.ArrayTree, sections: Sections, partial: PartialLabels, recipe: Recipe
+    params: chex.ArrayTree, sections: Sections, partial: PartialLabels, model: ModelConfig
 ) -> jax.Array:
     """[N, C], how long the outlines of the network's own drawings are, pixels."""
     classes = partial.in_range.shape[1]
 
-    def keep(prediction: Prediction, inside: jax.Array) -> jax.Array:
-        return jnp.diagonal(shared_lengths(prediction.alone, inside, classes))
+    def outlines(prediction: Prediction, inside: jax.Array) -> jax.Array:
+        return jnp.diagonal(shared_lengths(prediction.unclamped, inside, classes))
 
-    key, beside = jax.random.key(0), sections.inside
-    return predict(key, params, sections, partial, recipe, keep=keep, beside=beside)
+    key, aux = jax.random.key(0), sections.inside
+    return predict(key, params, sections, partial, model, reduce_fn=outlines, aux=aux)
 
 
 def combine(several: Sequence[Experience]) -> Experience:
@@ -284,7 +284,9 @@ def read_experience(path: str | os.PathLike) -> Experience:
         arrays = dict(archive)
     prefix = "weights/"
     weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    arrays.setdefault("reduction", np.array(1))  # as it was in older files
+    # As they were in older files.
+    arrays.setdefault("downsampling", arrays.get("reduction", np.array(1)))
+    arrays.setdefault("class_layers", np.array(["score"]))
     missing = set(Experience._fields) - {"weights"} - set(arrays)
     if missing or not weights:
         raise InputError(f"{path}: holds no experience of an earlier stack; name one")
@@ -296,9 +298,9 @@ def read_experience(path: str | os.PathLike) -> Experience:
         whole = array.dtype.kind == "f" and array.shape == shape
         if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
             raise InputError(f"{path}: '{name}' is damaged; export it again")
-    reduction = arrays["reduction"]
-    if reduction.dtype.kind not in "iu" or reduction.shape or reduction < 1:
-        raise InputError(f"{path}: 'reduction' is damaged; export it again")
+    factor = arrays["downsampling"]
+    if factor.dtype.kind not in "iu" or factor.shape or factor < 1:
+        raise InputError(f"{path}: 'downsampling' is damaged; export it again")
     if not all(v.dtype.kind == "f" and np.isfinite(v).all() for v in weights.values()):
         raise InputError(f"{path}: its weights are not finite; export it again")
     return Experience(
@@ -306,7 +308,8 @@ def read_experience(path: str | os.PathLike) -> Experience:
         weights=weights,
         network=str(arrays["network"]),
         convention=str(arrays["convention"]),
-        reduction=int(reduction),
+        downsampling=int(factor),
+        class_layers=tuple(arrays["class_layers"].tolist()),
         lengths=arrays["lengths"],
         offered=arrays["offered"],
         dice=arrays["dice"],

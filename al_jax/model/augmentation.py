@@ -5,10 +5,13 @@ Everything is sampled on the crop's own grid: one set of source points for image
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from al_jax.core.settings import check_settings, setting
 
 # Non-linear fields: spacing of the control points and their standard deviation in pixels, and the
 # interpolation between them.
@@ -18,8 +21,18 @@ FIELDS = {
 }
 
 
+Augmentation = Callable[
+    [jax.Array, jax.Array, int], tuple[jax.Array, Callable[[jax.Array], jax.Array]]
+]
+"""(key, middle [2] of a crop, its side) -> what is random of the crop.
+
+The points [side, side, 2] (y, x) of the section that its pixels come from, and a function of its
+intensities [side, side, K], which are in [0, 1] and stay there.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
+class Table1:
     """Ranges of Table 1; each is drawn uniformly, the scale uniformly in its logarithm.
 
     Attributes:
@@ -37,12 +50,24 @@ class Augmentation:
     shear: float = 10.0
     brightness: float = 20.0
     contrast: tuple[float, float] = (0.8, 1.25)
-    field: str = "smooth"
+    field: str = setting("smooth", "Non-linear field.", choices=tuple(FIELDS))
 
     def __post_init__(self) -> None:
         """Refuses an unknown field."""
-        if self.field not in FIELDS:
-            raise ValueError(f"field '{self.field}' is not one of {', '.join(FIELDS)}")
+        check_settings(self)
+
+    def __call__(
+        self, key: jax.Array, middle: jax.Array, crop: int
+    ) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+        """See `Augmentation`."""
+        key_points, key_intensity = jax.random.split(key)
+        points = random_points(key_points, middle, crop, self)
+        return points, lambda image: random_intensity(key_intensity, image, self)
+
+
+TABLE1 = Table1()
+AUGMENTATIONS: dict[str, Augmentation] = {"table1": TABLE1}
+"""What is random in a crop, by name; a plugin adds its own here."""
 
 
 def affine(rotation: jax.Array, scale: jax.Array, shear: jax.Array) -> jax.Array:
@@ -91,9 +116,7 @@ def source_points(matrix: jax.Array, centre: jax.Array, field: jax.Array) -> jax
     return grid @ matrix.T + centre + field
 
 
-def random_points(
-    key: jax.Array, middle: jax.Array, crop: int, augmentation: Augmentation
-) -> jax.Array:
+def random_points(key: jax.Array, middle: jax.Array, crop: int, augmentation: Table1) -> jax.Array:
     """Source points of a random crop about `middle` [2], [crop, crop, 2] as (y, x)."""
     key_affine, key_field = jax.random.split(key)
     unit = jax.random.uniform(key_affine, (5,))  # one draw: each costs seconds of compilation
@@ -137,7 +160,7 @@ def sample_nearest(values: jax.Array, points: jax.Array, fill: int | bool) -> ja
     return jnp.where(within, values.ravel()[flat], jnp.asarray(fill, values.dtype))
 
 
-def random_intensity(key: jax.Array, image: jax.Array, augmentation: Augmentation) -> jax.Array:
+def random_intensity(key: jax.Array, image: jax.Array, augmentation: Table1) -> jax.Array:
     """Contrast about mid-grey, then brightness, of an image in [0, 1]; the result is in [0, 1]."""
     unit = jax.random.uniform(key, (2,))
     low, high = augmentation.contrast

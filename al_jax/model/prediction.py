@@ -1,12 +1,11 @@
 """What a trained network says of a stack, by itself and with what has been traced. No truth here.
 
 Class probabilities never exist for more than one section a device: a stack is reduced section by
-section to what the caller keeps of each.
+section to what the caller needs of each.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import chex
 import jax
@@ -16,11 +15,15 @@ from jax.sharding import Mesh
 
 from al_jax import xla
 from al_jax.core.metrics import class_areas, dice
-from al_jax.core.posterior import class_entropy, class_posterior, segment
+from al_jax.core.posterior import class_posterior, segment
 from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import PartialLabels
-from al_jax.model.networks import cast_params, network_input, normalise
-from al_jax.model.training import Recipe, Sections
+from al_jax.model.config import ModelConfig
+from al_jax.model.inputs import Sections, network_input, normalise
+from al_jax.model.protocol import cast_params, decode, encode
+
+Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
+"""(posterior [H, W, C], inside [H, W]) -> [C]."""
 
 
 class Prediction(struct.PyTreeNode):
@@ -29,18 +32,18 @@ class Prediction(struct.PyTreeNode):
     Attributes:
       segmentation: [H, W] int16, Eq. 4: what was traced, and the network's best class elsewhere.
       confidence: [H, W] float32, the probability of that class (Eq. 3); 1 where it was traced.
-      alone: [H, W] int16, the network's own argmax over the classes in range, whatever was traced.
-      fit: [C] float32, Dice of `alone` against what was traced.
-      traced: [C] bool, the structure has a traced pixel: where `fit` counts.
-      entropy: [C] float32, H of Eq. 8 or 9 (zero if not asked for).
+      unclamped: [H, W] int16, the network's own argmax over the classes in range, labelled or not.
+      fit: [C] float32, Dice of `unclamped` against what is labelled.
+      labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
+      uncertainty: [C] float32, H of Eq. 8 or 9, or another measure (zero if not asked for).
     """
 
     segmentation: jax.Array
     confidence: jax.Array
-    alone: jax.Array
+    unclamped: jax.Array
     fit: jax.Array
-    traced: jax.Array
-    entropy: jax.Array
+    labelled: jax.Array
+    uncertainty: jax.Array
 
 
 def predict_section(
@@ -48,9 +51,9 @@ def predict_section(
     params: chex.ArrayTree,
     section: Sections,
     partial: PartialLabels,
-    recipe: Recipe,
+    model: ModelConfig,
     *,
-    entropy: bool = False,
+    uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
 ) -> Prediction:
     """One section. Under jit, what is not used of the result costs nothing.
@@ -60,41 +63,39 @@ def predict_section(
       params: the network's weights.
       section: what the network sees of it.
       partial: what was traced on it.
-      recipe: static.
-      entropy: whether Eq. 8 is needed.
-      dropout_samples: S of Eq. 9; 0 takes the entropy of the network without dropout.
+      model: the network and the settings of its training.
+      uncertainty: static; of the posterior and the domain, such as `class_entropy`, or None.
+      dropout_samples: S of Eq. 9; 0 takes the posterior of the network without dropout.
     """
-    network, labels, inside = recipe.network, partial.labels, section.inside
+    network, labels, inside = model.network, partial.labels, section.inside
     pixels = normalise(section.images, section.low, section.high)
-    x = network_input(pixels, recipe.training.convention)[None]
+    x = network_input(pixels, model.training.convention)[None]
     params = cast_params(params, network)
-    encoded = network.apply({"params": params}, x, method="encode")
-    pools = cast(tuple[jax.Array, ...], encoded)
+    features = encode(network, params, x)
 
-    def decode(key: jax.Array | None = None) -> jax.Array:
-        """Logits [H, W, C]; `key` switches dropout on."""
-        apply = functools.partial(network.apply, method="decode", reduction=section.reduction)
-        return cast(jax.Array, apply({"params": params}, pools, labels.shape, key))[0]
+    def logits_of(key: jax.Array | None = None) -> jax.Array:
+        """[H, W, C]; `key` switches dropout on."""
+        factor = section.downsampling
+        return decode(network, params, features, labels.shape, key, downsampling=factor)[0]
 
-    logits = decode()
+    logits = logits_of()
 
     segmentation = segment(logits, labels, partial.compatible)
     probabilities = class_posterior(logits, labels, partial.compatible)
     confidence = jnp.take_along_axis(probabilities, segmentation[..., None], -1)[..., 0]
-    alone = segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
+    unclamped = segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
     spread = jnp.zeros(network.num_classes)
-    if entropy and dropout_samples:
-        mean = dropout_posterior(key, decode, partial, dropout_samples)
-        spread = class_entropy(mean, inside)
-    elif entropy:
-        spread = class_entropy(probabilities, inside)
+    if uncertainty is not None:
+        if dropout_samples:
+            probabilities = dropout_posterior(key, logits_of, partial, dropout_samples)
+        spread = uncertainty(probabilities, inside)
     return Prediction(
         segmentation=segmentation.astype(jnp.int16),
         confidence=confidence,
-        alone=alone.astype(jnp.int16),
-        fit=dice(alone, labels, inside, network.num_classes),
-        traced=class_areas(labels, inside, network.num_classes) > 0,
-        entropy=spread,
+        unclamped=unclamped.astype(jnp.int16),
+        fit=dice(unclamped, labels, inside, network.num_classes),
+        labelled=class_areas(labels, inside, network.num_classes) > 0,
+        uncertainty=spread,
     )
 
 
@@ -103,34 +104,34 @@ def predict(
     params: chex.ArrayTree,
     sections: Sections,
     partial: PartialLabels,
-    recipe: Recipe,
+    model: ModelConfig,
     *,
-    keep: Callable[[Prediction, Any], chex.ArrayTree],
-    beside: chex.ArrayTree = None,
+    reduce_fn: Callable[[Prediction, Any], chex.ArrayTree],
+    aux: chex.ArrayTree = None,
     where: jax.Array | None = None,
-    entropy: bool = False,
+    uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
     mesh: Mesh | None = None,
 ) -> chex.ArrayTree:
-    """Predicts section after section, and keeps what `keep` makes of each.
+    """Predicts section after section, and keeps what `reduce_fn` makes of each.
 
     Args:
       key: section n draws from `fold_in(key, n)`.
-      params, recipe, entropy, dropout_samples: as of `predict_section`.
+      params, model, uncertainty, dropout_samples: see `predict_section`.
       sections: the stack.
       partial: what was traced on it.
-      keep: (prediction of a section, what is `beside` it) -> a pytree of arrays.
-      beside: pytree of [N, ...], handed to `keep` section by section.
+      reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays.
+      aux: pytree of [N, ...], handed to `reduce_fn` section by section.
       where: [N] bool, the sections to predict, of many; the rest costs nothing and is zero.
       mesh: devices that share the sections; the numbers agree to rounding.
 
     Returns:
-      What `keep` returns, each array with a leading axis [N].
+      What `reduce_fn` returns, each array with a leading axis [N].
 
     Example:
-      predict(key, params, sections, partial, recipe, keep=lambda p, _: p.segmentation)
+      predict(key, params, sections, partial, model, reduce_fn=lambda p, _: p.segmentation)
     """
-    params = cast_params(params, recipe.network)  # once, not at each turn of the loop
+    params = cast_params(params, model.network)  # once, not at each turn of the loop
 
     def one(inputs: tuple) -> chex.ArrayTree:
         n, section, own, aside = inputs
@@ -139,16 +140,16 @@ def predict(
             params,
             section,
             own,
-            recipe,
-            entropy=entropy,
+            model,
+            uncertainty=uncertainty,
             dropout_samples=dropout_samples,
         )
-        return keep(prediction, aside)
+        return reduce_fn(prediction, aside)
 
     count = partial.labels.shape[0]
     if where is None:
-        return xla.shared_map(one, (jnp.arange(count), sections, partial, beside), mesh)
-    stack = (sections, partial, beside)
+        return xla.shared_map(one, (jnp.arange(count), sections, partial, aux), mesh)
+    stack = (sections, partial, aux)
 
     def wanted(n: jax.Array) -> chex.ArrayTree:
         # Its arrays are taken within the branch: a map would copy those of all sections.

@@ -1,80 +1,19 @@
-"""The truth in place of the annotator: what is simulated, the true answers, and the score.
+"""The truth in place of the annotator: what is labelled first, and the true answers.
 
-With `simulation`, which runs the loop around it, the only module that knows the truth.
+With the rest of this folder, the only part of al_jax that knows the truth of what is annotated.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
-from flax import struct
-from jax.sharding import Mesh
 
-from al_jax import xla
 from al_jax.core.boundary import corrected, kept_length, shared_lengths, total_length
-from al_jax.core.metrics import dice_of, mean_dice, overlap, pooled, presence
-from al_jax.core.stack import UNLABELLED, Stack
+from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import ALState, annotate, init_state, ranges
-from al_jax.learner.config import Config, Person
-from al_jax.learner.transfer import Known, with_known
+from al_jax.learner.config import Annotator, Config
+from al_jax.learner.transfer import with_prior
 from al_jax.model.augmentation import FIELDS, random_displacement, sample_nearest, source_points
-from al_jax.model.prediction import Prediction
-from al_jax.model.training import Sections, make_sections
-
-
-class Scores(struct.PyTreeNode):
-    """How a prediction overlaps with the truth, per section; [N, 2, C] int32 (`metrics.overlap`).
-
-    Attributes:
-      clamped: of Eq. 4, where what was traced is kept.
-      unclamped: of the network's own argmax over the classes in range.
-    """
-
-    clamped: jax.Array
-    unclamped: jax.Array
-
-
-class Task(struct.PyTreeNode):
-    """A stack made ready for simulation: what stays the same during a run.
-
-    Attributes:
-      sections: what the network sees.
-      truth: [N, H, W] int16.
-      present: [N, C] bool, the class has a pixel on the section.
-      total: [] float32, the stack's outlines, pixels.
-      traced: [N, H, W] int16, what the person would trace, or None: the truth.
-      late: [N, C] bool, what the person answers only when nothing else is left, or None.
-      known: from earlier stacks, or None.
-      mesh: devices that share the work on the sections, or None.
-    """
-
-    sections: Sections
-    truth: chex.Array
-    present: jax.Array
-    total: jax.Array
-    traced: chex.Array | None = None
-    late: jax.Array | None = None
-    known: Known | None = None
-    mesh: Mesh | None = struct.field(pytree_node=False, default=None)
-
-
-def make_task(stack: Stack, config: Config, mesh: Mesh | None = None) -> Task:
-    """Presence and lengths of a stack's truth, section by section.
-
-    Args:
-      stack, config: the simulation.
-      mesh: devices that share the sections; the numbers agree to rounding.
-    """
-    stack = jax.tree.map(jnp.asarray, stack)  # scans cannot index NumPy arrays
-    lengths = jax.lax.map(
-        lambda x: total_length(x[0], x[1], config.length), (stack.truth, stack.inside)
-    )
-    return Task(
-        sections=make_sections(stack),
-        truth=stack.truth,
-        present=presence(stack.truth, stack.inside, len(stack.names)),
-        total=lengths.sum(),
-        mesh=xla.without_axes_types(mesh),
-    )
+from al_jax.simulation.task import Task
 
 
 def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
@@ -98,27 +37,29 @@ def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
     return jnp.where(count > 0, chosen, -1).astype(jnp.int32)
 
 
-def meet(key: jax.Array, task: Task, person: Person) -> Task:
-    """The task with what an imperfect person makes of it: `traced` and `late`.
+def perturb(key: jax.Array, task: Task, annotator: Annotator) -> Task:
+    """The task with what an imperfect person makes of it: `outlined` and `late`.
 
     Args:
       key: draws what the person does; the same for every strategy.
       task: the stack.
-      person: who answers.
+      annotator: who answers.
     """
     key_late, key_field = jax.random.split(key)
-    if person.skips:
-        late = jax.random.uniform(key_late, task.present.shape) < person.skips
+    if annotator.skips:
+        late = jax.random.uniform(key_late, task.present.shape) < annotator.skips
         task = task.replace(late=late)
-    if person.tremor:
+    if annotator.outline_noise:
         keys = jax.random.split(key_field, task.truth.shape[0])
         sections = (keys, task.truth, task.sections.inside)
-        traced = jax.lax.map(lambda x: trembling(x[0], x[1], x[2], person.tremor), sections)
-        task = task.replace(traced=traced)
+        outlined = jax.lax.map(
+            lambda x: perturbed(x[0], x[1], x[2], annotator.outline_noise), sections
+        )
+        task = task.replace(outlined=outlined)
     return task
 
 
-def trembling(key: jax.Array, labels: jax.Array, inside: jax.Array, size: float) -> jax.Array:
+def perturbed(key: jax.Array, labels: jax.Array, inside: jax.Array, size: float) -> jax.Array:
     """Classes [H, W] of a section, displaced by a smooth field of standard deviation `size` px."""
     height, width = labels.shape
     field = random_displacement(key, height, width) * (size / FIELDS["smooth"][1])
@@ -154,7 +95,7 @@ def true_answer(
     length: str = "crack",
 ) -> tuple[ALState, jax.Array]:
     """The person's outline, as `state.annotate` takes it; a section of -1 changes nothing."""
-    mask = _traced(task)[section] == structure
+    mask = outlined(task)[section] == structure
     return annotate(state, section, structure, mask, task.sections.inside[section], length)
 
 
@@ -164,7 +105,7 @@ def corrected_answer(
     structure: jax.Array,
     proposal: jax.Array,
     task: Task,
-    person: Person,
+    annotator: Annotator,
 ) -> tuple[ALState, jax.Array, jax.Array]:
     """As `true_answer`, beside a proposal that is corrected, or accepted, where that is cheaper.
 
@@ -172,25 +113,26 @@ def corrected_answer(
       state: before the answer.
       section, structure: n and c; a section of -1 changes nothing.
       proposal: [H, W] bool.
-      task, person: the simulation.
+      task, annotator: the simulation.
 
     Returns:
       The state after the answer, the outline that was left and what of it was drawn, pixels.
     """
     inside = task.sections.inside[section]
-    mask = (_traced(task)[section] == structure) & inside
+    mask = (outlined(task)[section] == structure) & inside
     free = inside & (state.labels[section] == UNLABELLED)
-    kept = kept_length(mask, proposal, free, person.tolerance)
+    kept = kept_length(mask, proposal, free, annotator.tolerance)
     left = total_length(mask & free, free)
-    corrects = kept > person.glance
-    drawn = jnp.where(corrects, left - kept + person.glance, left)
-    mask = jnp.where(corrects, corrected(mask, proposal, free, person.tolerance), mask)
+    corrects = kept > annotator.review_cost
+    drawn = jnp.where(corrects, left - kept + annotator.review_cost, left)
+    mask = jnp.where(corrects, corrected(mask, proposal, free, annotator.tolerance), mask)
     state, left = annotate(state, section, structure, mask, inside, drawn=drawn)
     return state, left, drawn
 
 
-def _traced(task: Task) -> chex.Array:
-    return task.truth if task.traced is None else task.traced
+def outlined(task: Task) -> chex.Array:
+    """[N, H, W] int16, the classes as the person draws them."""
+    return task.truth if task.outlined is None else task.outlined
 
 
 def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
@@ -213,82 +155,21 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     """
     key_queries, key_state = jax.random.split(key)
     chosen = initial_queries(key_queries, task.present)
-    if config.start == "none":
+    if config.annotator.start == "none":
         chosen = jnp.full_like(chosen, -1)
-    elif config.start == "needed" and task.known is not None:
-        chosen = jnp.where(jnp.diagonal(task.known.lengths[1]) > 0, -1, chosen)
+    elif config.annotator.start == "needed" and task.prior is not None:
+        chosen = jnp.where(jnp.diagonal(task.prior.lengths[1]) > 0, -1, chosen)
 
     def one(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
-        return true_answer(state, chosen[structure], structure, task, config.length)[0], None
+        return true_answer(state, chosen[structure], structure, task, config.query.length)[0], None
 
     # Folded in, so that a person without errors starts as always.
     key_ranges = jax.random.fold_in(key, 2)
-    in_range = said_ranges(key_ranges, task.present, config.margin, config.person.range_errors)
+    in_range = said_ranges(
+        key_ranges, task.present, config.query.margin, config.annotator.range_errors
+    )
     state = init_state(key_state, task.sections.inside, in_range)
-    if task.known is not None:
-        state = with_known(state, task.known)
+    if task.prior is not None:
+        state = with_prior(state, task.prior)
     state = jax.lax.scan(one, state, jnp.arange(task.present.shape[1]))[0]
     return state.replace(step=jnp.int32(0))
-
-
-def score(prediction: Prediction, known: tuple[jax.Array, jax.Array]) -> Scores:
-    """Of one section; `known` are its truth and its image domain."""
-    num_classes = prediction.fit.shape[0]
-    return Scores(
-        clamped=overlap(prediction.segmentation, *known, num_classes),
-        unclamped=overlap(prediction.alone, *known, num_classes),
-    )
-
-
-def beside(task: Task) -> tuple[chex.Array, jax.Array]:
-    """What `score` needs beside a prediction, of all sections."""
-    return task.truth, task.sections.inside
-
-
-def class_dice(overlaps: jax.Array, present: jax.Array, dice_over: str) -> jax.Array:
-    """Reported Dice of each class, [C], NaN where it is nowhere.
-
-    Args:
-      overlaps: [N, 2, C] int32.
-      present: [N, C] bool, the class is on the section.
-      dice_over: of `DICE_OVER`.
-    """
-    if dice_over == "sections":
-        return mean_dice(jax.vmap(dice_of)(overlaps), present)
-    return jnp.where(present.any(0), dice_of(pooled(overlaps)), jnp.nan)
-
-
-def reported_dice(dice: chex.Array, config: Config) -> jax.Array:
-    """The mean [] of the Dice [C] of classes, NaN where they are nowhere."""
-    return jnp.nanmean(dice[0 if config.count_background else 1 :])
-
-
-def ceiling(task: Task, config: Config) -> jax.Array:
-    """[] float32, the reported Dice of the person's own outlines: where all is traced, it is this.
-
-    1 where the person traces the truth.
-    """
-    if task.traced is None:
-        return jnp.float32(1)
-
-    def one(section: tuple[jax.Array, ...]) -> jax.Array:
-        traced, truth, inside = section
-        return overlap(traced, truth, inside, task.present.shape[1])
-
-    overlaps = jax.lax.map(one, (task.traced, task.truth, task.sections.inside))
-    return reported_dice(class_dice(overlaps, task.present, config.dice_over), config)
-
-
-def standing(state: ALState, scores: Scores, task: Task, config: Config) -> dict[str, jax.Array]:
-    """Effort and Dice, by the fields of `Record`."""
-    clamped = class_dice(scores.clamped, task.present, config.dice_over)
-    unclamped = class_dice(scores.unclamped, task.present, config.dice_over)
-    return {
-        "effort": state.traced.sum() / task.total,
-        # Every crack is on the outlines of two structures.
-        "effort_own": state.outlined.sum() / (2 * task.total),
-        "dice": reported_dice(clamped, config),
-        "dice_unclamped": reported_dice(unclamped, config),
-        "class_dice": clamped,
-        "class_dice_unclamped": unclamped,
-    }

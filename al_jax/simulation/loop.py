@@ -1,47 +1,28 @@
-"""The whole loop (paper, Algorithm 1) with the truth in place of the annotator (`oracle`).
+"""The whole loop (paper, Algorithm 1) with the truth in place of the annotator.
 
-`simulate` is the pure function. It is made of `start`, `train_initial`, `begin` and `run_queries`,
-which a program that wants progress, checkpoints and early stopping (`driver`) calls piece by piece,
-to the same end.
+`simulate` is the pure function. It is made of `fit_initial`, `begin` and `run_queries`, which a
+program that wants progress, checkpoints and early stopping (`runner`) calls piece by piece, to the
+same end.
 """
 
-import dataclasses
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.sharding import Mesh
 
+from al_jax.core.evidence import Hindsight, make_evidence
 from al_jax.core.metrics import dice_of
-from al_jax.core.stack import Stack
 from al_jax.core.state import ALState, candidates
-from al_jax.core.strategies import (
-    STRATEGIES,
-    Hindsight,
-    Strategy,
-    Suggestion,
-    make_evidence,
-    suggest,
-)
-from al_jax.learner.config import DEFAULT, Config, lessons_for, make_keys, recipe_of
-from al_jax.learner.learner import Learner, Lessons, assess, learn_first, propose, relearn
-from al_jax.learner.transfer import Known
-from al_jax.model.training import TrainState, init_train_state, reduce_sections
-from al_jax.simulation.annotator import (
-    Scores,
-    Task,
-    beside,
-    corrected_answer,
-    make_task,
-    meet,
-    score,
-    standing,
-    start,
-    true_answer,
-    true_remaining,
-)
+from al_jax.core.strategies import BDa, Strategy, Suggestion, suggest
+from al_jax.learner.config import Config, model_of
+from al_jax.learner.learner import Learner, evaluate, fit_initial, propose, update
+from al_jax.model.training import TrainState, init_train_state
+from al_jax.simulation.annotator import corrected_answer, true_answer, true_remaining
+from al_jax.simulation.prepare import Prepared
+from al_jax.simulation.scores import Scores, reported, scoring
+from al_jax.simulation.task import Task
 
 
 class Run(struct.PyTreeNode):
@@ -67,9 +48,9 @@ class Record(struct.PyTreeNode):
       predicted_dice, predicted_length: [] what Eqs. 6 and 5 said of it.
       length: [] float32, the outline that was left to trace, pixels.
       drawn: [] float32, what of it had to be drawn, pixels: less, where a proposal was corrected.
-      effort: [] float32, all outlines traced so far, a fraction of the stack's total: each crack
-        once, over all cracks once.
-      effort_own: [] float32, whole outlines of the answered structures over the whole outlines of
+      effort_unique: [] float32, all outlines drawn so far, a fraction of the stack's total: each
+        crack once, over all cracks once.
+      effort_whole: [] float32, whole outlines of the answered structures over the whole outlines of
         all structures on all sections; the paper's figures are of this kind.
       dice, dice_unclamped: [] float32, reported Dice, a fraction.
       class_dice, class_dice_unclamped: [C] float32 (NaN: the class is on no section).
@@ -83,8 +64,8 @@ class Record(struct.PyTreeNode):
     predicted_length: chex.Array
     length: chex.Array
     drawn: chex.Array
-    effort: chex.Array
-    effort_own: chex.Array
+    effort_unique: chex.Array
+    effort_whole: chex.Array
     dice: chex.Array
     dice_unclamped: chex.Array
     class_dice: chex.Array
@@ -92,51 +73,19 @@ class Record(struct.PyTreeNode):
     loss: chex.Array
 
 
-def lessons_of(task: Task, config: Config, strategy: str = "BDa") -> Lessons:
-    """What the strategy's network learns and is asked."""
-    lessons = lessons_for(task.present.shape[1], config, strategy)
-    return dataclasses.replace(lessons, mesh=task.mesh)
-
-
-def initial_train_state(
-    key: jax.Array, task: Task, config: Config, params: chex.ArrayTree | None = None
-) -> TrainState:
-    """The untrained network: weights drawn from `key`, or the published ones in `params`."""
-    return init_train_state(key, recipe_of(task.present.shape[1], config), params)
-
-
-def train_initial(
-    key: jax.Array,
-    train_state: TrainState,
-    state: ALState,
-    task: Task,
-    config: Config,
-    *,
-    loss: str = "partial",
-    first_step: jax.Array | int = 0,
-    steps: int | None = None,
-) -> tuple[TrainState, jax.Array]:
-    """The initial training on a strategy's loss; `learner.learn_first` says more."""
-    recipe = recipe_of(task.present.shape[1], config, loss)
-    lessons = dataclasses.replace(lessons_of(task, config), recipe=recipe)
-    return learn_first(
-        key, train_state, state, task.sections, lessons, first_step=first_step, steps=steps
-    )
-
-
 def begin(
-    train_state: TrainState, state: ALState, task: Task, config: Config, strategy: str
+    train_state: TrainState, state: ALState, task: Task, config: Config, strategy: Strategy
 ) -> tuple[Run, Record]:
     """The run before its first query, from the trained network, and its record as step 0."""
-    lessons = lessons_of(task, config, strategy)
-    learner, scores = assess(
+    learner, scores = evaluate(
         train_state,
         state,
         task.sections,
-        lessons,
-        keep=score,
-        beside=beside(task),
-        known=None if task.known is None else task.known.dice,
+        config,
+        strategy=strategy,
+        reduction=scoring(task),
+        prior=None if task.prior is None else task.prior.dice,
+        mesh=task.mesh,
     )
     nothing = jnp.float32(jnp.nan)
     record = Record(
@@ -148,24 +97,9 @@ def begin(
         length=state.traced.sum(),
         drawn=state.traced.sum(),
         loss=jnp.float32(0),
-        **standing(state, scores, task, config),
+        **reported(state, scores, task, config),
     )
     return Run(state=state, learner=learner, scores=scores), record
-
-
-def alike(strategy: str) -> tuple[str, ...]:
-    """The strategies that train and predict as this one does, and differ only in what they ask.
-
-    One compilation of `run_queries` serves all of them.
-    """
-
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
-
-    def work(method: Strategy) -> tuple[str, bool, bool, bool]:
-        return method.loss, method.entropy, method.dropout, method.hindsight
-
-    return tuple(k for k, v in STRATEGIES.items() if work(v) == work(STRATEGIES[strategy]))
 
 
 def ask(
@@ -174,23 +108,23 @@ def ask(
     task: Task,
     config: Config,
     *,
-    strategies: tuple[str, ...],
+    strategies: tuple[Strategy, ...],
     which: jax.Array | int,
 ) -> Suggestion:
     """The query that the strategy `which` of `strategies` makes next."""
     hindsight = None
-    if STRATEGIES[strategies[0]].hindsight:
+    if "hindsight" in strategies[0].reads:
         hindsight = Hindsight(
             dice=jax.vmap(dice_of)(run.scores.clamped),
-            remaining=true_remaining(run.state, task, config.length),
+            remaining=true_remaining(run.state, task, config.query.length),
         )
     evidence = make_evidence(
         run.state,
         run.learner.dice,
-        alpha=config.alpha,
-        entropy=run.learner.entropy,
+        alpha=config.query.alpha,
+        uncertainty=run.learner.uncertainty,
         priority=priority,
-        min_effort=config.min_effort,
+        min_effort=config.query.min_effort,
         hindsight=hindsight,
     )
     exclude = None
@@ -208,16 +142,16 @@ def answer(
     structure: jax.Array,
     task: Task,
     config: Config,
-    lessons: Lessons,
 ) -> tuple[ALState, jax.Array, jax.Array]:
     """The person's answer: the state after it, the outline that was left and what was drawn."""
-    if not config.person.correct:
-        state, left = true_answer(run.state, section, structure, task, config.length)
+    if not config.annotator.correct:
+        state, left = true_answer(run.state, section, structure, task, config.query.length)
         return state, left, left
-    seen = propose(run.learner, run.state, task.sections, lessons, section)
+    model = model_of(config, task.present.shape[1])
+    seen = propose(run.learner, run.state, task.sections, model, section)
     inside = task.sections.inside[section]
     proposal = (seen.segmentation == structure) & inside
-    return corrected_answer(run.state, section, structure, proposal, task, config.person)
+    return corrected_answer(run.state, section, structure, proposal, task, config.annotator)
 
 
 def finished(
@@ -232,10 +166,10 @@ def finished(
 
     Compared in float32, as `statistics` does.
     """
-    now = standing(run.state, run.scores, task, config)
+    now = reported(run.state, run.scores, task, config)
     left = candidates(run.state).any()
     # Answers that cost nothing may be left at full effort, and may still raise the Dice.
-    spent = (now["effort"] >= jnp.float32(max_effort)) & (jnp.asarray(max_effort) < 1)
+    spent = (now["effort_unique"] >= jnp.float32(max_effort)) & (jnp.asarray(max_effort) < 1)
     return (now["dice"] >= jnp.float32(target_dice)) | spent | ~left
 
 
@@ -245,7 +179,7 @@ def run_queries(
     task: Task,
     config: Config,
     *,
-    strategies: tuple[str, ...],
+    strategies: tuple[Strategy, ...],
     which: jax.Array | int,
     count: int,
     target_dice: jax.Array | float,
@@ -257,7 +191,7 @@ def run_queries(
       run: so far.
       priority: [N, C] from `draw_priority`.
       task, config: the simulation.
-      strategies: names that are `alike`, static; one compilation serves them all.
+      strategies: that share a program (`strategies.shares_program`), static.
       which: the index of the strategy to follow.
       count: static.
       target_dice, max_effort: fractions at which to stop; an effort of 1 never stops a run.
@@ -265,23 +199,23 @@ def run_queries(
     Returns:
       The run, and its records, every field with a leading axis of `count`.
     """
-    lessons = lessons_of(task, config, strategies[0])
 
     def step(run: Run, _: None) -> tuple[Run, Record]:
         stop = finished(run, task, config, target_dice=target_dice, max_effort=max_effort)
         query = ask(run, priority, task, config, strategies=strategies, which=which)
         section = jnp.where(stop, -1, query.section)
-        state, length, drawn = answer(run, section, query.structure, task, config, lessons)
+        state, length, drawn = answer(run, section, query.structure, task, config)
 
         def work(learner: Learner, _: Scores) -> tuple[Learner, Scores, Record]:
-            learner, losses, scores = relearn(
+            learner, losses, scores = update(
                 learner,
                 state,
                 task.sections,
-                lessons,
+                config,
+                strategy=strategies[0],
                 answered=[(query.section, query.structure)],
-                keep=score,
-                beside=beside(task),
+                reduction=scoring(task),
+                mesh=task.mesh,
             )
             record = Record(
                 done=jnp.asarray(False),
@@ -292,7 +226,7 @@ def run_queries(
                 length=length,
                 drawn=drawn,
                 loss=losses.mean(),
-                **standing(state, scores, task, config),
+                **reported(state, scores, task, config),
             )
             return learner, scores, record
 
@@ -308,65 +242,52 @@ def run_queries(
     return jax.lax.scan(step, run, None, length=count)
 
 
-def draw_priority(key: jax.Array, present: jax.Array, strategy: str) -> jax.Array:
+def draw_priority(key: jax.Array, present: jax.Array, strategy: Strategy) -> jax.Array:
     """The strategy's priority [N, C]; zero for strategies that need none. `present` is [N, C]."""
-    draw = STRATEGIES[strategy].draw
-    return jnp.zeros(present.shape) if draw is None else draw(key, *present.shape)
+    return jnp.zeros(present.shape) if strategy.draw is None else strategy.draw(key, *present.shape)
 
 
 def simulate(
-    key: jax.Array,
-    stack: Stack,
-    strategy: str = "BDa",
-    config: Config = DEFAULT,
+    prepared: Prepared,
+    config: Config,
     *,
+    strategy: Strategy = BDa,
     queries: int = 100,
     target_dice: jax.Array | float = 1.0,
     max_effort: jax.Array | float = 1.0,
     params: chex.ArrayTree | None = None,
-    mesh: Mesh | None = None,
-    known: Known | None = None,
 ) -> tuple[Run, Record]:
-    """Simulates the annotation of a stack: start, initial training, then up to `queries` answers.
+    """Simulates the annotation of a stack: initial training, then up to `queries` answers.
 
     Pure: the same key gives the same run, and two strategies under one key share their start and,
-    if they share the loss, their initial network. Under `jax.jit`, `strategy`, `config`,
-    `queries` and `mesh` are static.
+    if they share the loss, their initial network. Under `jax.jit`, `strategy` and `queries` are
+    static.
 
     Args:
-      key: all randomness.
-      stack: with the truth of every section.
-      strategy: a key of `strategies.STRATEGIES`.
-      config: everything else; a `training.reduction` of 0 is 1 here, as what is traced first is
-        not known when this is compiled.
+      prepared: from `prepare`, under these settings.
+      config: the settings.
+      strategy: what asks.
       queries: the number of steps of the scan.
       target_dice, max_effort: fractions at which to stop asking.
-      params: initial weights instead of drawn ones.
-      mesh: devices that share the sections, static; the numbers agree to rounding.
-      known: from earlier stacks (`experience.fit_to`), whose weights are `params`.
+      params: initial weights instead of drawn ones (those of prior stacks, say).
 
     Returns:
       The run after the last query, and records with a leading axis of `queries + 1`: the start,
       then one per query (`Record.done` marks those that were not needed).
 
     Example:
-      static, options = ("strategy", "config", "queries"), al_jax.compiler_options()
+      static, options = ("strategy", "queries"), al_jax.compiler_options()
       run = jax.jit(al_jax.simulate, static_argnames=static, compiler_options=options)
-      last, records = run(jax.random.key(0), stack, strategy="BDa", queries=50)
+      prepared = al_jax.prepare(jax.random.key(0), stack, config)
+      last, records = run(prepared, config, strategy=al_jax.BDa, queries=50)
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy '{strategy}' is not one of {', '.join(STRATEGIES)}")
-    keys = make_keys(key)
-    task = make_task(stack, config, mesh).replace(known=known)
-    factor = config.training.reduction or 1
-    task = task.replace(sections=reduce_sections(task.sections, factor))
-    task = meet(keys.person, task, config.person)
-    state = start(keys.start, task, config)
-    train_state = initial_train_state(keys.weights, task, config, params)
+    keys, task, state = prepared
+    model = model_of(config, task.present.shape[1], strategy.loss)
+    train_state = init_train_state(keys.weights, model, params)
     losses = jnp.zeros(1)
-    if config.initial_steps:
-        train_state, losses = train_initial(
-            keys.training, train_state, state, task, config, loss=STRATEGIES[strategy].loss
+    if config.training.initial_steps:
+        train_state, losses = fit_initial(
+            keys.training, train_state, state, task.sections, config, loss=strategy.loss
         )
     run, first = begin(train_state, state, task, config, strategy)
     first = first.replace(loss=losses.mean())

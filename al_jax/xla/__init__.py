@@ -10,6 +10,7 @@ from al_jax.xla.compiler import (
     shared_map,
     stored_map,
     trim_memory,
+    use_compilation_cache,
     without_axes_types,
     write_row,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "shared_map",
     "stored_map",
     "trim_memory",
+    "use_compilation_cache",
     "without_axes_types",
     "write_row",
 ]

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,16 @@ def compiler_options() -> dict[str, str | bool]:
     except jax.errors.JaxRuntimeError:
         return {}
     return dict(_OPTIONS)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs on the disk, unless JAX was told where."""
+    chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
+    # Where the cache cannot be written, everything works but for its speed.
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
 
 def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> jax.Array:

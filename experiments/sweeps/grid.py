@@ -5,18 +5,19 @@ import functools
 import itertools
 import pathlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
 
 from al_jax.commands import command, processes, simulate, stack_flags
+from al_jax.commands.plugins import absolute
 from al_jax.core.stack import InputError
 from al_jax.files.reading import full_path
 
 FLAGS = flags.FLAGS
 # No part of what a run is.
-WHOLE = ("workdir", "checkpoint_seconds", "devices", *processes.NAMES)
+WHOLE = ("plugin", "workdir", "checkpoint_seconds", "devices", *processes.NAMES)
 FILES = stack_flags.FILE_FLAGS  # stacks are npz here
 
 
@@ -120,7 +121,7 @@ def earlier_paths(values: flags.FlagValues) -> tuple[str, ...]:
     return tuple(str(full_path(path.replace("{stack}", name)).absolute()) for path in given)
 
 
-def arguments(values: flags.FlagValues) -> list[str]:
+def arguments(values: flags.FlagValues, plugins: Sequence[str] = ()) -> list[str]:
     """The flags that repeat a run from within its folder."""
     given = {name: values[name].value for name in lists() if values[name].present}
     given |= {"stack": "stack.npz", "strategies": values.strategies[0]}
@@ -128,4 +129,6 @@ def arguments(values: flags.FlagValues) -> list[str]:
         given["weights"] = weights
     if earlier := earlier_paths(values):
         given["from"] = ",".join(earlier)
+    if plugins:
+        given["plugin"] = ",".join(absolute(plugins))
     return [f"--{name}={value}" for name, value in given.items()]

@@ -2,20 +2,20 @@
 
 A run of `Rand` does not read alpha, so it is the same run under each of them. A setting counts
 only where it is not at its default, so that a new one leaves the names of old runs as they were.
-Whoever changes what a setting or a default means raises `SCHEMA`.
+Whoever changes what a setting or a default means raises `SCHEMA`; the source of the strategy, the
+network and the loss counts by itself.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
 from typing import Any
 
 from al_jax.commands.folders import flatten
-from al_jax.core.strategies import STRATEGIES, unit
-from al_jax.learner.config import Config
+from al_jax.core.strategies import STRATEGIES
+from al_jax.learner.config import Config, to_json
 
-SCHEMA = 6
+SCHEMA = 7
 # The settings that take effect after the initial training; new ones are taken to act in both.
 AFTERWARDS = (
     "query_steps",
@@ -45,9 +45,10 @@ def unread(strategy: str | None) -> frozenset[str]:
     names = set()
     if not method.dropout:
         names.add("dropout_samples")
-    if method.cost is unit:
+    if not {"boundary", "hindsight"} & set(method.reads):
         names.add("min_effort")
-    if method.draw is not None:  # no two pairs of one priority, so D breaks no tie either
+    # D breaks ties, but no two pairs are of one priority.
+    if "priority" in method.reads and "dice" not in method.reads:
         names |= {"alpha", "dice_estimate"}
     return frozenset(names)
 
@@ -71,4 +72,4 @@ def digest(configuration: dict[str, Any]) -> str:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    return flatten(json.loads(json.dumps(dataclasses.asdict(Config()))))
+    return flatten(to_json(Config()))

@@ -1,20 +1,23 @@
 """From a grid to the units of a sweep; the stacks are kept in its folder, by their content."""
 
-import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
-from al_jax.commands import runs, simulate
+from al_jax.commands import config_flags, runs
+from al_jax.commands.config_flags import read_config
 from al_jax.commands.earlier import read_earlier
+from al_jax.commands.plugins import absolute
+from al_jax.core.identity import source_digest
+from al_jax.core.settings import leaves
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.stacks import load_default, read_stack, write_stack
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import Config
+from al_jax.learner.config import Config, changed
 from experiments.sweeps import grid
 from experiments.sweeps.identity import AFTERWARDS, digest
 from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, is_full, place_stack
@@ -24,7 +27,9 @@ COLIN27 = "colin27.npz"  # what the shipped stack is called
 PlannedRun = RunUnit | RefusedUnit
 
 
-def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[PlannedRun]:
+def plan(
+    workdir: pathlib.Path, grids: list[dict[str, list[str]]], plugins: Sequence[str] = ()
+) -> list[PlannedRun]:
     """All runs of the grids, each once; stacks are written into `workdir`."""
     workdir = workdir.absolute()
     stack_of = functools.cache(functools.partial(keep_stack, workdir))
@@ -32,7 +37,7 @@ def plan(workdir: pathlib.Path, grids: list[dict[str, list[str]]]) -> list[Plann
     earlier_of = functools.cache(digest_earlier)
     planned: dict[str, PlannedRun] = {}
     for values in grid.points(grids):
-        run = _plan_run(workdir, values, stack_of, weights_of, earlier_of)
+        run = _plan_run(workdir, values, stack_of, weights_of, earlier_of, plugins)
         planned.setdefault(digest(run.configuration), run)
     return list(planned.values())
 
@@ -89,11 +94,12 @@ def _plan_run(
     stack_of: Callable[[str | None], tuple[pathlib.Path, int]],
     weights_of: Callable[[str | None], tuple[str | None, str]],
     earlier_of: Callable[[tuple[str, ...]], tuple[str, str]],
+    plugins: Sequence[str],
 ) -> PlannedRun:
     """The run of one point of a grid."""
     strategy, path = values.strategies[0], values.stack
     chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}
-    chosen["strategy"] = strategy
+    chosen |= runs.about_strategy(strategy)
     try:
         stack, sections = stack_of(path)
         weights, convention = weights_of(values.weights)
@@ -106,32 +112,35 @@ def _plan_run(
         if is_full(error):
             raise
         # What cannot be read has no content to be named by.
-        config = simulate.read_config("plain", 1, values)
+        config = read_config("plain", 1, values)
         configuration = runs.describe(str(path), values.weights, chosen, config)
         folder = str(workdir / "runs" / digest(configuration))
         return RefusedUnit(folder, configuration, str(error))
-    config = simulate.read_config(convention, sections, values, carried=bool(earlier))
+    config = read_config(convention, sections, values, warm=bool(earlier))
     configuration = runs.describe(stack.stem, weights, chosen, config)
-    trained = {"seed": values.seed, "loss": STRATEGIES[strategy].loss}
+    loss = STRATEGIES[strategy].loss
+    trained = {"seed": values.seed, "loss": loss.__name__, "loss_digest": source_digest(loss)}
     if earlier:
         trained["from"] = chosen["from"]
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
     network_otherwise: dict[str, Any] = {}
     otherwise: dict[str, Any] = {}
     if earlier:  # whether the stack fits them a worker finds out, as that needs a device
-        scratch = simulate.read_config("plain", sections, values)
+        scratch = read_config("plain", sections, values)
         network_otherwise = runs.describe(stack.stem, weights, trained, initial_config(scratch))
         otherwise = runs.describe(stack.stem, weights, chosen, scratch)
     return RunUnit(
         folder=_folder(workdir / "runs", configuration),
         configuration=configuration,
         name=COLIN27 if path is None else pathlib.Path(path).name,
-        arguments=grid.arguments(values),
+        arguments=grid.arguments(values, plugins),
         network=NetworkUnit(
             _folder(workdir / "networks", network),
             network,
             str(stack),
             grid.weights_file(values),
+            strategy,
+            absolute(plugins),
             list(earlier),
             network_otherwise,
         ),
@@ -141,13 +150,11 @@ def _plan_run(
 
 def initial_config(config: Config) -> Config:
     """What of a configuration the initial network depends on; the rest as it is by default."""
-    default = Config()
-    person = config.person  # what of it shapes the start
-    start = dataclasses.replace(
-        default.person, tremor=person.tremor, range_errors=person.range_errors
-    )
-    others = {name: getattr(default, name) for name in AFTERWARDS}
-    return dataclasses.replace(config, **others | {"person": start})
+    usual = {field.name: value for field, value in leaves(Config())}
+    # What of the person shapes the start.
+    shaping = ("outline_noise", "range_errors", "start")
+    others = [name for name in config_flags.ANNOTATOR if name not in shaping]
+    return changed(config, {name: usual[name] for name in (*AFTERWARDS, *others)})
 
 
 def _folder(parent: pathlib.Path, configuration: dict[str, Any]) -> str:

@@ -22,21 +22,24 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax.commands import command, folders, runs
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
+from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_whole
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import Config, Person
+from al_jax.learner.config import Config, from_json
 from al_jax.learner.transfer import Experience
-from al_jax.model.augmentation import Augmentation
-from al_jax.model.training import Training, TrainState
+from al_jax.model.training import TrainState
 from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
+from al_jax.simulation.prepare import Prepared, prepare
 from experiments.sweeps.identity import identity
 
 PROGRESS = "al_jax"  # the topic under which workers say how far they are
@@ -56,6 +59,8 @@ class NetworkUnit:
       folder: where its checkpoints go.
       configuration: all that it depends on.
       stack, weights: files.
+      strategy: one whose loss it learns by.
+      plugins: what to load before.
       earlier: paths of what earlier stacks taught.
       otherwise: with those, the configuration that counts where the stack does not fit them.
     """
@@ -64,6 +69,8 @@ class NetworkUnit:
     configuration: dict[str, Any]
     stack: str
     weights: str | None
+    strategy: str = "BDa"
+    plugins: list[str] = dataclasses.field(default_factory=list)
     earlier: list[str] = dataclasses.field(default_factory=list)
     otherwise: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -75,13 +82,13 @@ class NetworkUnit:
     @property
     def work(self) -> float:
         """How long it takes: in training steps."""
-        return float(self.configuration["initial_steps"])
+        return float(folders.flatten(self.configuration)["initial_steps"])
 
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
         either = (self.configuration, self.otherwise)
-        ends = [str(one["initial_steps"]) for one in either if one]
+        ends = [str(folders.flatten(one)["initial_steps"]) for one in either if one]
         return any((self.checkpoints / steps).is_dir() for steps in ends)
 
     @property
@@ -117,7 +124,7 @@ class RunUnit:
     @property
     def work(self) -> float:
         """How long it takes: in training steps, if it needs `QUERIES` queries."""
-        return float(QUERIES * self.configuration["query_steps"])
+        return float(QUERIES * folders.flatten(self.configuration)["query_steps"])
 
     @property
     def done(self) -> bool:
@@ -159,21 +166,6 @@ def from_data(data: dict[str, Any]) -> Unit:
     return RunUnit(**data | {"network": NetworkUnit(**data["network"])})
 
 
-def config_of(configuration: dict[str, Any]) -> Config:
-    """The `Config` behind what `runs.describe` wrote."""
-
-    def fields(kind: type, given: dict[str, Any]) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(kind)}
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        return {name: value for name, value in tuples.items() if name in names}
-
-    training = configuration["training"]
-    augmentation = Augmentation(**fields(Augmentation, training["augmentation"]))
-    training = Training(**fields(Training, training) | {"augmentation": augmentation})
-    person = Person(**fields(Person, configuration["person"]))
-    return Config(**fields(Config, configuration) | {"training": training, "person": person})
-
-
 # The two kinds of unit.
 
 
@@ -194,12 +186,12 @@ class Beginning(NamedTuple):
 def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
     """With what earlier stacks taught, or from scratch where its stack does not fit."""
     network = unit.network if isinstance(unit, RunUnit) else unit
-    config, line = config_of(unit.configuration), None
+    config, line = from_json(unit.configuration), None
     if network.earlier:
-        setting = config_of(network.configuration)
+        setting = from_json(network.configuration)
         line = _misfit(tuple(network.earlier), network.stack, setting)
     if line is not None:
-        return Beginning(None, config_of(unit.otherwise), line)
+        return Beginning(None, from_json(unit.otherwise), line)
     return Beginning(read_earlier(network.earlier), config, None)
 
 
@@ -207,14 +199,14 @@ def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
 def _misfit(paths: tuple[str, ...], place: str, config: Config) -> str | None:
     earlier, stack = read_earlier(paths), read_stack(place)
     assert earlier is not None
-    return misfit(earlier, stack, true_ranges(stack, stack.truth, config.margin), config)
+    return misfit(earlier, stack, true_ranges(stack, stack.truth, config.query.margin), config)
 
 
 def train(
     network: NetworkUnit,
     seconds: float,
     show: runner.Show,
-    prepared: runner.Prepared | None = None,
+    prepared: Prepared | None = None,
 ) -> TrainState:
     """The initial network: trained, or read if it has been.
 
@@ -225,7 +217,7 @@ def train(
       prepared: of a run that begins with it, if that is at hand.
 
     Raises:
-      InputError: what `runner.prepare` and `runner.train_network` refuse.
+      InputError: what `prepare` and `runner.train_network` refuse.
     """
     setting, trained, adapt = network.configuration, network.done, None
     earlier, config, _ = beginning_of(network)
@@ -236,15 +228,16 @@ def train(
             adapt = beginning(weights, earlier, stack.names)
         if prepared is None:
             known = known_of(earlier, stack.names)
-            prepared = runner.prepare(stack, config, setting["seed"], known=known)
+            key = jax.random.key(setting["seed"])
+            prepared = prepare(key, stack, config, prior=known)
     # Many runs may read a trained network at once.
     place = contextlib.nullcontext(pathlib.Path(network.folder)) if trained else own(network)
     with place as folder:
         return runner.train_network(
             prepared,
             config,
-            setting["loss"],
-            keep=runner.Checkpointing(folder, seconds),
+            STRATEGIES[network.strategy].loss,
+            checkpointing=runner.Checkpointing(folder, seconds),
             adapt=adapt,
             show=show,
         )
@@ -260,25 +253,25 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         stack = read_stack(folder / "stack.npz")
         earlier, config, line = beginning_of(run)
         known = known_of(earlier, stack.names)
-        prepared = runner.prepare(stack, config, setting["seed"], known=known)
+        prepared = prepare(jax.random.key(setting["seed"]), stack, config, prior=known)
         initial = train(run.network, seconds, runner.silent, prepared)
 
-        def report(strategy: str, records: Record) -> None:
-            table = runs.table_of_queries({strategy: records}, stack)
+        def report(records: Record) -> None:
+            table = runs.table_of_queries({setting["strategy"]: records}, stack)
             write_whole(folder / "queries.csv", table)
 
         _, records = runner.run_strategy(
-            setting["strategy"],
+            STRATEGIES[setting["strategy"]],
             prepared,
             initial,
             config,
             target_dice=setting["target_dice"],
             max_effort=setting["max_effort"],
-            keep=runner.Checkpointing(run.checkpoints, seconds),
+            checkpointing=runner.Checkpointing(run.checkpoints, seconds),
             report=report,
             show=show,
         )
-        report(setting["strategy"], records)
+        report(records)
         answered = np.argwhere(np.asarray(prepared.state.annotated).T)
         result: dict[str, Any] = {
             "input": {"stack": run.name, **runs.contents(stack)},
@@ -453,6 +446,7 @@ def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
     if (line := failure(unit)) is not None:
         return "failed", line
     try:
+        load_plugins(unit.plugins if isinstance(unit, NetworkUnit) else unit.network.plugins)
         if isinstance(unit, NetworkUnit):
             train(unit, seconds, show)
         else:

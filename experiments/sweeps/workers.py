@@ -15,7 +15,7 @@ from typing import TypeGuard
 from distributed import CancelledError, Client, Future, KilledWorker
 
 from al_jax.core.stack import InputError
-from al_jax.simulation import runner
+from al_jax.simulation.progress import Progress
 from experiments.sweeps import units
 from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, Unit
 
@@ -62,7 +62,7 @@ def carry_out(
     done = total - sum(unit.work for unit in waiting)
     left, work_of = len(missing), {unit.key: unit.work for unit in waiting}
     at_work: dict[str, float] = {}
-    with runner.Progress("sweep") as bar, open_client(len(waiting)) as client:
+    with Progress("sweep") as bar, open_client(len(waiting)) as client:
         # Workers say what they are at, and which fraction of it is done.
         def heard(event: tuple[float, tuple[str, float]]) -> None:
             key, part = event[1]

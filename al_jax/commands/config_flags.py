@@ -1,0 +1,88 @@
+"""The flags of all settings, made from the fields of `Config`, and the settings that they give."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from absl import flags
+
+from al_jax.core.settings import leaves
+from al_jax.core.stack import InputError
+from al_jax.learner.config import DEFAULT, PRESETS, Annotator, Config, changed, preset, warm_start
+from al_jax.model.augmentation import AUGMENTATIONS
+from al_jax.model.networks import NETWORKS
+
+FLAGS = flags.FLAGS
+ANNOTATOR = tuple(
+    field.name
+    for field in dataclasses.fields(Annotator)
+    if field.name not in ("start", "dice_over", "count_background")
+)
+"""Flags of how the truth answers."""
+OF_WARM_START = ("start", "initial_steps", "query_learning_rate")
+"""Settings that have other values where a network comes from prior stacks."""
+
+
+def _fields() -> Iterator[tuple[dataclasses.Field, Any]]:
+    return ((field, value) for field, value in leaves(DEFAULT) if field.metadata.get("flag"))
+
+
+def define_flags() -> None:
+    """A flag of each setting, and those of a run's randomness and weights."""
+    flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
+    flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
+    flags.DEFINE_list("from", None, "What earlier stacks taught: folders of runs, or files.")
+    flags.DEFINE_list("plugin", [], "Modules or files whose import registers strategies and more.")
+    flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
+    # Checked when the settings are read: plugins, which may add to them, are named by a flag.
+    flags.DEFINE_string("network", None, f"Any of {', '.join(NETWORKS)}, or a plugin's.")
+    flags.DEFINE_string("augmentation", None, f"Any of {', '.join(AUGMENTATIONS)}, or a plugin's.")
+    for field, value in _fields():
+        about = field.metadata
+        low, high, text = about["low"], about["high"], about["text"]
+        if about["choices"]:
+            flags.DEFINE_enum(field.name, None, about["choices"], text)
+        elif isinstance(value, bool):
+            flags.DEFINE_bool(field.name, None, text)
+        elif isinstance(value, int):
+            flags.DEFINE_integer(field.name, None, text, low, high)
+        else:
+            flags.DEFINE_float(field.name, None, text, low, high)
+
+
+def read_config(
+    convention: str,
+    num_sections: int,
+    values: flags.FlagValues = FLAGS,
+    *,
+    warm: bool = False,
+) -> Config:
+    """The preset with what the flags change of it.
+
+    Args:
+      convention: of the network's input, which comes with its weights.
+      num_sections: of the stack.
+      values: the flags.
+      warm: the network comes from prior stacks. Where the flags name some that do not fit, what
+        they say of a network that has learnt counts for nothing.
+
+    Raises:
+      InputError: the values do not go together.
+    """
+    config = preset(values.preset, num_sections)
+    names = {"network", "augmentation", *(field.name for field, _ in _fields())}
+    if values["from"].value and not warm:
+        names -= set(OF_WARM_START)
+    given = {n: values[n].value for n in names if n in values and values[n].value is not None}
+    try:
+        if warm and values.start != "central":  # the network has learnt
+            optimiser = {k: v for k, v in given.items() if k == "optimiser"}
+            config = warm_start(changed(config, optimiser))
+        config = changed(config, given | {"convention": convention})
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if warm and config.query.length != "crack":
+        raise InputError("--from tells outlines in cracks; leave --length out")
+    if not config.training.initial_steps and not warm:
+        raise InputError("--initial_steps=0 leaves the network untrained; give --from as well")
+    return config

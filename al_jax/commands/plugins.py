@@ -1,0 +1,62 @@
+"""What a researcher adds: modules or files whose import registers strategies, networks and more.
+
+A plugin adds its objects to the tables of al_jax, under names that flags may then give:
+
+    import al_jax
+    al_jax.STRATEGIES["mine"] = al_jax.Strategy(gain, cost)
+    al_jax.NETWORKS["unet"] = UNet
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from al_jax.core.stack import InputError
+from al_jax.files.reading import full_path
+
+_loaded: dict[str, str] = {}
+
+
+def load_plugins(named: Sequence[str]) -> None:
+    """Imports plugins; one whose file has changed since, in a process that lives on, again.
+
+    Args:
+      named: modules, or files that end in .py.
+
+    Raises:
+      InputError: there is none of that name, or it fails.
+    """
+    for name in named:
+        try:
+            _load_file(full_path(name)) if name.endswith(".py") else importlib.import_module(name)
+        except Exception as error:  # whatever it does
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"--plugin={name}: cannot be loaded ({reason}); correct it") from error
+
+
+def absolute(named: Sequence[str]) -> list[str]:
+    """The same plugins, wherever a worker runs."""
+    return [str(full_path(name).absolute()) if name.endswith(".py") else name for name in named]
+
+
+def _load_file(path: pathlib.Path) -> None:
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    if _loaded.get(str(path)) == content:
+        return
+    # Of that name, so that its functions can be found again by the name of their module.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(path.stem)
+    if before is not None and getattr(before, "__file__", None) != str(path):
+        raise ImportError(f"a module '{path.stem}' is there already; call the file otherwise")
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    _loaded[str(path)] = content

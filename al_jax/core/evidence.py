@@ -1,0 +1,90 @@
+"""What a query is chosen by: B, the predicted Dice of Eq. 6, and what else strategies may read."""
+
+from typing import cast
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from al_jax.core.state import ALState, boundary_matrix, compatible, redrawn_share
+
+
+class Evidence(struct.PyTreeNode):
+    """What strategies may look at. Build one with `make_evidence`.
+
+    What nobody asked for is None, and so is what a strategy does not say that it reads.
+
+    Attributes:
+      dice: [C], the predicted Dice of Eq. 6.
+      boundary: [C, C], B in pixels.
+      redrawn: [C], the part of an outline that is drawn in spite of a proposal.
+      seen: [N, C] bool, the structure was answered on the section and is there.
+      possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
+      uncertainty: [N, C], of the network: H of Eq. 8, say.
+      priority: [N, C], drawn once per run (`Strategy.draw`).
+      min_effort: [] float, lower bound of a cost in pixels.
+      hindsight: what no person knows, for the bounds that a simulation compares with.
+    """
+
+    dice: jax.Array
+    boundary: jax.Array
+    redrawn: jax.Array
+    seen: jax.Array
+    possible: jax.Array
+    uncertainty: jax.Array
+    priority: jax.Array
+    min_effort: jax.Array
+    hindsight: "Hindsight"
+
+
+class Hindsight(struct.PyTreeNode):
+    """Of every pair [N, C]: its Dice now (Eq. 4), and the outline it has left, pixels."""
+
+    dice: jax.Array
+    remaining: jax.Array
+
+
+def predicted_dice(dice: jax.Array, alpha: float | jax.Array) -> jax.Array:
+    """Eq. 6: alpha D(T-1) + (1 - alpha) D(T-2); `dice` [2, C] -> [C]."""
+    chex.assert_shape(dice, (2, None))
+    return alpha * dice[0] + (1 - alpha) * dice[1]
+
+
+def make_evidence(
+    state: ALState,
+    dice: jax.Array,
+    *,
+    alpha: float | jax.Array = 0.5,
+    uncertainty: jax.Array | None = None,
+    priority: jax.Array | None = None,
+    min_effort: float | jax.Array = 1.0,
+    hindsight: Hindsight | None = None,
+) -> Evidence:
+    """What is known before a query.
+
+    Args:
+      state: the annotation so far.
+      dice: [2, C], D at T-1 and T-2, as a `Learner` keeps it (NaN, not known: counts as 0).
+      alpha: of Eq. 6.
+      uncertainty: [N, C], for the strategies that have one (`Strategy.uncertainty`).
+      priority: [N, C] from `Strategy.draw`, for the strategies that have it.
+      min_effort: pixels, lower bound of the predicted effort.
+      hindsight: for the bounds of a simulation.
+    """
+    shape = state.annotated.shape
+    chex.assert_shape(dice, (2, shape[1]))
+    for given in (uncertainty, priority):
+        if given is not None:
+            chex.assert_shape(given, shape)
+    return Evidence(
+        dice=jnp.nan_to_num(predicted_dice(jnp.asarray(dice), alpha)),
+        boundary=boundary_matrix(state),
+        redrawn=redrawn_share(state),
+        seen=state.seen,
+        possible=state.seen | compatible(state),
+        uncertainty=cast(jax.Array, uncertainty),
+        priority=cast(jax.Array, priority),
+        min_effort=jnp.float32(min_effort),
+        hindsight=cast(Hindsight, hindsight),
+    )

@@ -1,0 +1,209 @@
+"""Gains, costs and drawn orders: what strategies are made of (paper, Eqs. 5-8 and section 3.2).
+
+A gain or a cost is a pure function of `Evidence` that gives [N, C].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from al_jax.core.boundary import remaining_effort
+from al_jax.core.evidence import Evidence
+
+HELP = 1.0
+NEAR = 4  # sections to both sides that learn from an answer
+
+
+def room(evidence: Evidence) -> jax.Array:
+    """1 - D, the room for improvement (Eq. 7), [N, C]."""
+    return jnp.broadcast_to(1 - evidence.dice, evidence.seen.shape)
+
+
+def uncertainty(evidence: Evidence) -> jax.Array:
+    """H_nc (Eq. 8), or the strategy's own measure, [N, C]."""
+    return evidence.uncertainty
+
+
+def room_and_uncertainty(evidence: Evidence) -> jax.Array:
+    """(1 - D) H_nc, [N, C]."""
+    return room(evidence) * uncertainty(evidence)
+
+
+def share(evidence: Evidence) -> jax.Array:
+    """What a section counts in a structure's mean Dice: one over the sections of it, [N, C]."""
+    sections = jnp.maximum(evidence.possible.sum(0), 1)
+    return jnp.broadcast_to(1 / sections, evidence.seen.shape)
+
+
+def distance_to_seen(seen: jax.Array) -> jax.Array:
+    """Sections to the nearest one where the structure was traced; [N, C] -> [N, C], else inf."""
+    index = jnp.arange(seen.shape[0], dtype=jnp.float32)[:, None]
+    before = jax.lax.cummax(jnp.where(seen, index, -jnp.inf))
+    after = jax.lax.cummin(jnp.where(seen, index, jnp.inf), reverse=True)
+    return jnp.minimum(index - before, after - index)
+
+
+def rise(evidence: Evidence) -> jax.Array:
+    """How much the reported Dice of the structure rises by an answer, [N, C].
+
+    The answer itself gives (1 - D) over the number of sections. The network learns from it too:
+    sections at a distance d come nearer to it by `HELP` 2^-d of what they lack, if no answer of
+    the structure is as near.
+    """
+    open_pairs = evidence.possible & ~evidence.seen
+    known = jnp.exp2(-distance_to_seen(evidence.seen))
+    others = jnp.zeros(known.shape)
+    for step in [d for d in range(-NEAR, NEAR + 1) if d]:
+        gained = jnp.maximum(2.0 ** -abs(step) - known, 0) * open_pairs
+        others += _shifted(gained, step)
+    return room(evidence) * share(evidence) * (1 + HELP * others)
+
+
+def _shifted(array: jax.Array, step: int) -> jax.Array:
+    """Row n + step in place of row n; zero beyond the ends."""
+    rows = jnp.arange(array.shape[0])[:, None] + step
+    return jnp.where((rows >= 0) & (rows < array.shape[0]), jnp.roll(array, -step, 0), 0)
+
+
+def true_rise(evidence: Evidence) -> jax.Array:
+    """(1 - the pair's true Dice) over the number of sections, [N, C]; no person knows it."""
+    return (1 - evidence.hindsight.dice) * share(evidence)
+
+
+def true_remaining(evidence: Evidence) -> jax.Array:
+    """The outline that the pair truly has left, pixels, [N, C]; no person knows it."""
+    return jnp.maximum(evidence.hindsight.remaining, evidence.min_effort)
+
+
+def drawn(evidence: Evidence) -> jax.Array:
+    """A score drawn once per run, [N, C]."""
+    return evidence.priority
+
+
+def fewest(evidence: Evidence) -> jax.Array:
+    """Structures with the fewest answers first, those alike by a score below 1, [N, C]."""
+    return drawn(evidence) - evidence.seen.sum(0)
+
+
+def nearness(evidence: Evidence) -> jax.Array:
+    """One over the distance to the nearest section where the structure was traced, [N, C]."""
+    return 1 / jnp.maximum(distance_to_seen(evidence.seen), 1)
+
+
+def remaining(evidence: Evidence) -> jax.Array:
+    """R_nc (Eq. 5), [N, C]."""
+    per_section = jax.vmap(remaining_effort, in_axes=(None, 0, None))
+    return per_section(evidence.boundary, evidence.seen, evidence.min_effort)
+
+
+def profile(possible: jax.Array) -> jax.Array:
+    """How long a structure's outline is on a section beside that in its middle, [N, C] -> [N, C].
+
+    That of an ellipsoid which fills the range: outlines shrink towards its ends. A structure whose
+    range reaches an end of the stack is cut there, and its middle taken to be at that end; one that
+    is cut at both ends is as long everywhere.
+    """
+    count = possible.shape[0]
+    index = jnp.arange(count, dtype=jnp.float32)[:, None]
+    first = jnp.min(jnp.where(possible, index, count), 0)
+    last = jnp.max(jnp.where(possible, index, -1), 0)
+    cut_before, cut_after = first == 0, last == count - 1
+    middle = jnp.where(cut_before, first, jnp.where(cut_after, last, (first + last) / 2))
+    reach = jnp.where(cut_before | cut_after, last - first, (last - first) / 2) + 0.5
+    height = jnp.sqrt(jnp.maximum(1 - ((index - middle) / reach) ** 2, 0))
+    return jnp.where(possible & ~(cut_before & cut_after), height, 1.0)
+
+
+def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
+    """How long outlines are beside those that B tells, by `profile`; all [N, C]."""
+    heights = profile(possible)
+    # B is a mean over what was traced here, or over whole ranges of earlier stacks.
+    measured = jnp.where(seen.any(0), seen, possible)
+    mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
+    return heights / jnp.where(measured.any(0), mean, 1)
+
+
+def ellipsoid(evidence: Evidence) -> jax.Array:
+    """Outlines are longer in the middle of a range than at its ends (`relative_length`), [N, C]."""
+    return relative_length(evidence.seen, evidence.possible)
+
+
+def alike(evidence: Evidence) -> jax.Array:
+    """Outlines are as long as B says on every section, [N, C]."""
+    return jnp.ones(evidence.seen.shape)
+
+
+def shaped(evidence: Evidence) -> jax.Array:
+    """R_nc, longer in the middle of a range than at its ends, [N, C]."""
+    return jnp.maximum(remaining(evidence) * ellipsoid(evidence), evidence.min_effort)
+
+
+def drawing(evidence: Evidence) -> jax.Array:
+    """What of R_nc has to be drawn where the network's proposal is corrected, [N, C]."""
+    return jnp.maximum(remaining(evidence) * evidence.redrawn, evidence.min_effort)
+
+
+def drawing_shaped(evidence: Evidence) -> jax.Array:
+    """The same of `shaped`, [N, C]."""
+    return jnp.maximum(shaped(evidence) * evidence.redrawn, evidence.min_effort)
+
+
+def perimeter(evidence: Evidence) -> jax.Array:
+    """R_nc with B_cc' = 0 for c' != c: whole outlines, [N, C]."""
+    return remaining(evidence.replace(boundary=jnp.diag(jnp.diagonal(evidence.boundary))))
+
+
+def unit(evidence: Evidence) -> jax.Array:
+    """Every query costs the same, [N, C]."""
+    return jnp.ones(evidence.seen.shape)
+
+
+def random_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """Random selection: the candidates in an order drawn uniformly, [N, C]."""
+    order = jax.random.permutation(key, num_sections * num_classes)
+    return order.reshape(num_sections, num_classes).astype(jnp.float32)
+
+
+def uniform_score(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """Between 0 and 1, [N, C]."""
+    return jax.random.uniform(key, (num_sections, num_classes))
+
+
+def inverse_exponential(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """1 over exponential times, [N, C]: over a cost, each is largest with odds of 1 / cost."""
+    return 1 / jax.random.exponential(key, (num_sections, num_classes))
+
+
+def spread_order(key: jax.Array, num_sections: int) -> jax.Array:
+    """Sections in the order that keeps the longest run of untouched sections shortest, [N] int32.
+
+    Each step halves one of the longest runs; ties are broken at random.
+    """
+    index = jnp.arange(num_sections)
+
+    def pick(taken: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        left = index - jax.lax.cummax(jnp.where(taken, index, -1)) - 1
+        right = jax.lax.cummin(jnp.where(taken, index, num_sections), reverse=True) - index - 1
+        run = jnp.where(taken, -1, left + right + 1)
+        longest = run == run.max()
+        part = jnp.where(longest, jnp.maximum(left, right), num_sections)
+        ties = jax.random.uniform(key, (num_sections,))
+        chosen = jnp.argmax(jnp.where(part == part.min(), ties, -1.0))
+        return taken.at[chosen].set(True), chosen
+
+    keys = jax.random.split(key, num_sections)
+    return jax.lax.scan(pick, jnp.zeros(num_sections, bool), keys)[1].astype(jnp.int32)
+
+
+def uniform_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
+    """Slice-wise uniform: all of a section in random order, then the next section, [N, C]."""
+    key_sections, key_classes = jax.random.split(key)
+    order = spread_order(key_sections, num_sections)
+    place = jnp.zeros(num_sections, jnp.int32).at[order].set(jnp.arange(num_sections))
+    within = jax.random.permutation(
+        key_classes,
+        jnp.broadcast_to(jnp.arange(num_classes), (num_sections, num_classes)),
+        axis=1,
+        independent=True,
+    )
+    later = (num_sections - place)[:, None] * num_classes
+    return (later + within).astype(jnp.float32)

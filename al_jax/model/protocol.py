@@ -1,0 +1,90 @@
+"""What a network is, and the few ways in which it is called.
+
+Any flax module that fulfils `Network` trains, predicts, asks and is carried over; `FCN` is one.
+"""
+
+from typing import Any, Protocol, cast
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from al_jax.model.upsampling import upsample
+
+SIDE = 32
+"""The side in pixels of the image that weights are drawn for."""
+
+
+class Network(Protocol):
+    """The contract of a network; a flax module of five lines and what they need fulfils it.
+
+    1. It is hashable, and made by a callable of the number of classes: `Config(network=UNet)`.
+    2. `num_classes` is C.
+    3. `network.apply({"params": params}, x, key)`: [B, H, W, 3] -> logits [B, H, W, C] float32 of
+       any H and W; a key switches dropout on, None switches it off.
+    4. `class_layers`, if it has them, names its layers with an output for each class (the last axis
+       of their arrays): those are carried over to another stack class by class.
+    5. Methods that it may have: `encode(x)`, which gives what does not depend on dropout, and
+       `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k times as large
+       as x; `cast_params(params)`, the weights as it computes with them.
+    """
+
+    num_classes: int
+
+    def init(self, rngs: jax.Array, *args: Any) -> Any:
+        """Draws weights, as flax does."""
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Computes, as flax does."""
+
+
+def init_params(key: jax.Array, network: Network) -> chex.ArrayTree:
+    """Weights drawn from `key`."""
+    # Compiled, as nothing but the shapes of what the layers compute is needed.
+    draw = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3))))
+    return draw(key)["params"]
+
+
+def encode(network: Network, params: chex.ArrayTree, x: jax.Array) -> Any:
+    """What a network makes of images [B, h, w, 3] before dropout acts."""
+    if hasattr(network, "encode"):
+        return network.apply({"params": params}, x, method="encode")
+    return x
+
+
+def decode(
+    network: Network,
+    params: chex.ArrayTree,
+    features: Any,
+    size: tuple[int, ...],
+    key: jax.Array | None = None,
+    *,
+    downsampling: int = 1,
+) -> jax.Array:
+    """Logits [B, H, W, C] of `size` (H, W) from `encode`.
+
+    Args:
+      network, params: what computes.
+      features: from `encode`.
+      size: of the whole image.
+      key: switches dropout on.
+      downsampling: how many of its pixels along one pixel that the network saw.
+    """
+    if hasattr(network, "decode"):
+        found = network.apply(
+            {"params": params}, features, size, key, downsampling=downsampling, method="decode"
+        )
+        return cast(jax.Array, found)
+    logits = cast(jax.Array, network.apply({"params": params}, features, key))
+    return upsample(logits, downsampling)[:, : size[0], : size[1]]
+
+
+def cast_params(params: chex.ArrayTree, network: Network) -> chex.ArrayTree:
+    """The weights as the network computes with them: a loop would cast them at each turn."""
+    own = getattr(network, "cast_params", None)
+    return params if own is None else own(params)
+
+
+def class_layers(network: Network) -> tuple[str, ...]:
+    """Names of the layers with an output for each class."""
+    return getattr(network, "class_layers", ())

@@ -1,0 +1,112 @@
+"""The resolution at which a network sees sections, and the labels that it learns from there."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax.core.boundary import shared_lengths
+from al_jax.core.metrics import class_areas, presence
+from al_jax.core.stack import UNLABELLED
+from al_jax.core.state import PartialLabels
+from al_jax.model.inputs import Sections, intensity_range
+
+WIDTH = 14.0
+"""The width in pixels, as the network sees it, of the structures that it learns best."""
+
+
+def mean_downsample(image: jax.Array, factor: int) -> jax.Array:
+    """Means of blocks of `factor` x `factor` pixels: [H, W, K] -> [h, w, K] of the same dtype.
+
+    The last blocks are filled up with the image's border; h is H / `factor`, rounded up.
+    """
+    if factor == 1:
+        return image
+    height, width, channels = image.shape
+    image = jnp.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+    blocks = image.reshape(-(-height // factor), factor, -1, factor, channels)
+    mean = blocks.astype(jnp.float32).mean((1, 3))
+    whole = jnp.issubdtype(image.dtype, jnp.integer)
+    return (jnp.round(mean) if whole else mean).astype(image.dtype)
+
+
+def nearest_downsample(labels: jax.Array, factor: int) -> jax.Array:
+    """The middle pixels of the blocks of `mean_downsample`: [H, W] -> [h, w]."""
+    middles = (
+        jnp.minimum(jnp.arange(factor // 2, size + factor // 2, factor), size - 1)
+        for size in labels.shape
+    )
+    return labels[jnp.ix_(*middles)]
+
+
+def downsample_section(section: Sections, factor: int) -> Sections:
+    """One whole section as the network sees it, with the intensity range that is left."""
+    image = mean_downsample(section.images, factor)
+    low, high = intensity_range(image, nearest_downsample(section.inside, factor))
+    return section.replace(images=image, low=low, high=high, downsampling=factor)
+
+
+def downsample_sections(sections: Sections, factor: int) -> Sections:
+    """Whole sections as the network sees them downsampled; by 1 they stay the same arrays."""
+    if factor == 1:
+        return sections
+    return _without_inside(sections, factor=factor).replace(inside=sections.inside)
+
+
+@functools.partial(jax.jit, static_argnames="factor")
+def _without_inside(sections: Sections, factor: int) -> Sections:
+    return jax.lax.map(lambda x: downsample_section(x, factor).replace(inside=None), sections)
+
+
+def at_network_resolution(
+    sections: Sections, partial: PartialLabels
+) -> tuple[Sections, PartialLabels]:
+    """What the network learns from: domain and labels at the pixels of its images."""
+    factor = sections.downsampling
+    if factor == 1:
+        return sections, partial
+    thin = jax.vmap(functools.partial(nearest_downsample, factor=factor))
+    labels, inside = thin(partial.labels), thin(sections.inside)
+    seen = partial.seen & presence(labels, inside, partial.seen.shape[1])
+    return (
+        sections.replace(inside=inside, downsampling=1),
+        partial.replace(labels=labels, seen=seen),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def labelled_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
+    """Pixels of each class, and how long it is around, at the borders of sections too.
+
+    `labels` [N, H, W] -> sums over them: [C] int32, [C] float32, pixels.
+    """
+
+    def one(section: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = jnp.pad(section, 1, constant_values=UNLABELLED)
+        everywhere = jnp.ones(padded.shape, bool)
+        lengths = shared_lengths(padded, everywhere, num_classes)
+        return class_areas(padded, everywhere, num_classes), jnp.diagonal(lengths)
+
+    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(one, labels))
+
+
+def suited_downsampling(areas: chex.Array, outlines: chex.Array) -> int:
+    """The factor by which the median structure is `WIDTH` pixels wide for the network.
+
+    So wide as the square of as many pixels for as much outline. Background counts nothing, nor
+    what is not labelled; a structure of less is never made larger.
+
+    Args:
+      areas, outlines: [C], of `labelled_extent`.
+
+    Example:
+      >>> suited_downsampling([900, 50 * 50, 42 * 42], [0, 200, 168])
+      3
+    """
+    areas, outlines = np.asarray(areas)[1:], np.asarray(outlines)[1:]
+    labelled = (areas > 0) & (outlines > 0)
+    if not labelled.any():
+        return 1
+    return max(round(float(np.median(4 * areas[labelled] / outlines[labelled])) / WIDTH), 1)

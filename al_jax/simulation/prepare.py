@@ -1,0 +1,86 @@
+"""All before the first training of a simulation, at once."""
+
+import dataclasses
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from al_jax.core.stack import InputError, Stack
+from al_jax.core.state import ALState
+from al_jax.learner.config import Config, Keys, make_keys
+from al_jax.learner.transfer import Prior, settled_downsampling
+from al_jax.model.resolution import downsample_sections, labelled_extent, suited_downsampling
+from al_jax.simulation.annotator import perturb, start
+from al_jax.simulation.task import Task, make_task
+
+Tree = TypeVar("Tree")
+
+_make_task = jax.jit(make_task, static_argnames="mesh", donate_argnames="stack")
+_start = jax.jit(start)
+
+
+class Prepared(NamedTuple):
+    """A simulation before its training: its keys, its task, and the state after the start."""
+
+    keys: Keys
+    task: Task
+    state: ALState
+
+
+def prepare(
+    key: jax.Array,
+    stack: Stack,
+    config: Config,
+    *,
+    prior: Prior | None = None,
+    mesh: Mesh | None = None,
+) -> Prepared:
+    """A stack as the person answers of it and as the network sees it; use it outside jit.
+
+    The network's resolution is settled here, as it may depend on what is labelled at the start.
+
+    Args:
+      key: all randomness of the run.
+      stack: with the truth of every section.
+      config: its settings.
+      prior: from prior stacks (`transfer.fit_to`), whose network the run begins with.
+      mesh: devices that share the sections; the numbers agree to rounding.
+
+    Raises:
+      InputError: the stack has no outline.
+    """
+    # Names and colours are static: with them each stack would have a program of its own.
+    bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
+    # A copy that becomes the task, which would be a second one else.
+    task = _make_task(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
+    keys = make_keys(key)
+    task = perturb(keys.person, task.replace(prior=prior), config.annotator)
+    task = place(task, task.mesh)
+    if float(task.total) == 0:
+        raise InputError("no section shows two classes side by side; there is nothing to trace")
+    state = _start(keys.start, task, config)
+    factor = settled_downsampling(config.training, prior) or suited_downsampling(
+        *labelled_extent(state.labels, num_classes=state.seen.shape[1])
+    )
+    return Prepared(keys, task.replace(sections=downsample_sections(task.sections, factor)), state)
+
+
+def place(tree: Tree, mesh: Mesh | None) -> Tree:
+    """The arrays on every device of a mesh, once for all calls; without a mesh where they are.
+
+    The devices may be of several processes, which all have the same arrays.
+    """
+    if mesh is None:
+        return tree
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def put(leaf: Any) -> Any:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) and leaf.is_fully_addressable:
+            # Keys of one process alone are not put on the devices of others.
+            data = jax.device_put(jax.random.key_data(leaf), everywhere)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jax.device_put(leaf, everywhere)
+
+    return jax.tree.map(put, tree)

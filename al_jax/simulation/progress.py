@@ -1,0 +1,61 @@
+"""How far a stage is, on a terminal or in a log."""
+
+import io
+import sys
+import time
+
+from tqdm import tqdm
+
+LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
+
+
+class Progress:
+    """A bar that shows how far a stage is; where there is no terminal, a line a minute."""
+
+    def __init__(self, name: str):
+        """The bar opens when `show` is first called; time left counts from there."""
+        self._terminal = sys.stderr.isatty()
+        self._name, self._bar = name, None
+
+    def show(self, fraction: float, **values: str) -> None:
+        """Moves the bar to `fraction` of its length."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=1.0,
+                initial=fraction,
+                desc=f"{self._name:>9}",
+                smoothing=0,
+                bar_format=self._layout(fraction),
+                postfix=self._listed(values),
+                file=sys.stderr if self._terminal else io.StringIO(),
+            )
+            self._said = time.monotonic()
+            return
+        self._bar.n, self._bar.bar_format = fraction, self._layout(fraction)
+        self._bar.set_postfix_str(self._listed(values))
+        if not self._terminal and time.monotonic() - self._said >= LOG_SECONDS:
+            self._log()
+
+    def _log(self) -> None:
+        print(self._bar, file=sys.stderr, flush=True)
+        self._said = time.monotonic()
+
+    @staticmethod
+    def _layout(fraction: float) -> str:
+        spent = "{elapsed}" if fraction >= 1 else "{remaining} left"
+        return "{desc} {percentage:3.0f}%|{bar:10}| " + spent + "{postfix}"
+
+    @staticmethod
+    def _listed(values: dict[str, str]) -> str:
+        return ", ".join(f"{key} {value}" for key, value in values.items())
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        """Leaves the bar on the screen."""
+        if self._bar is None:
+            return
+        self._bar.close()
+        if not self._terminal and failure is None:
+            self._log()
