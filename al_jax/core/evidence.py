@@ -53,7 +53,7 @@ def predicted_dice(dice: jax.Array, alpha: float | jax.Array) -> jax.Array:
 
 def make_evidence(
     state: ALState,
-    dice: jax.Array,
+    dice: jax.Array | None = None,
     *,
     alpha: float | jax.Array = 0.5,
     uncertainty: jax.Array | None = None,
@@ -65,7 +65,8 @@ def make_evidence(
 
     Args:
       state: the annotation so far.
-      dice: [2, C], D at T-1 and T-2, as a `Learner` keeps it (NaN, not known: counts as 0).
+      dice: [2, C], D at T-1 and T-2, as a `Learner` keeps it. What is not known (NaN, or all of it:
+        None) counts as 0.
       alpha: of Eq. 6.
       uncertainty: [N, C], for the strategies that have one (`Strategy.uncertainty`).
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
@@ -73,6 +74,8 @@ def make_evidence(
       hindsight: for the bounds of a simulation.
     """
     shape = state.annotated.shape
+    if dice is None:
+        dice = jnp.zeros((2, shape[1]))
     chex.assert_shape(dice, (2, shape[1]))
     for given in (uncertainty, priority):
         if given is not None:

@@ -92,6 +92,18 @@ def labelled_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax
     return jax.tree.map(lambda x: x.sum(0), jax.lax.map(one, labels))
 
 
+def suited_sections(sections: Sections, labels: chex.Array, num_classes: int) -> Sections:
+    """Whole sections as the network sees them best, by what is labelled; use it outside jit.
+
+    Args:
+      sections: from `make_sections`.
+      labels: [N, H, W] classes or `UNLABELLED`.
+      num_classes: C.
+    """
+    extent = labelled_extent(labels, num_classes=num_classes)
+    return downsample_sections(sections, suited_downsampling(*extent))
+
+
 def suited_downsampling(areas: chex.Array, outlines: chex.Array) -> int:
     """The factor by which the median structure is `WIDTH` pixels wide for the network.
 

@@ -11,7 +11,7 @@ from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import ALState
 from al_jax.learner.config import Config, Keys, make_keys
 from al_jax.learner.transfer import Prior, settled_downsampling
-from al_jax.model.resolution import downsample_sections, labelled_extent, suited_downsampling
+from al_jax.model.resolution import downsample_sections, suited_sections
 from al_jax.simulation.annotator import perturb, start
 from al_jax.simulation.task import Task, make_task
 
@@ -61,10 +61,11 @@ def prepare(
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     state = _start(keys.start, task, config)
-    factor = settled_downsampling(config.training, prior) or suited_downsampling(
-        *labelled_extent(state.labels, num_classes=state.seen.shape[1])
-    )
-    return Prepared(keys, task.replace(sections=downsample_sections(task.sections, factor)), state)
+    if factor := settled_downsampling(config.training, prior):
+        sections = downsample_sections(task.sections, factor)
+    else:
+        sections = suited_sections(task.sections, state.labels, state.seen.shape[1])
+    return Prepared(keys, task.replace(sections=sections), state)
 
 
 def place(tree: Tree, mesh: Mesh | None) -> Tree:
