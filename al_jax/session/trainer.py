@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from al_jax.core.stack import UNLABELLED, Images, InputError
+from al_jax.core.stack import UNLABELLED, Images
 from al_jax.core.state import ALState, candidates, first_examples
-from al_jax.files import checkpoints
 from al_jax.learner.config import Keys, lessons_for
 from al_jax.learner.learner import (
     Learner,
@@ -37,48 +35,13 @@ from al_jax.model.training import (
     traced_extent,
 )
 from al_jax.session.annotations import Annotations
+from al_jax.session.events import Event
+from al_jax.session.network import Checkpoints, Network
 from al_jax.session.storage import Content, forget_pages
+from al_jax.session.trials import Pair, Trials, start_from, untried, with_trials
 from al_jax.xla import compiler_options, trim_memory
 
-PIECE = 45  # most steps of the long training between two looks
-SECONDS = 10.0  # least time between two checkpoints of the long training
-NETWORK = "network"
-
-
-class Network(NamedTuple):
-    """A network, and how far it is.
-
-    Attributes:
-      learner: weights and Dice history; None before the first training, unless they were carried
-        over from earlier stacks.
-      steps: of the long training before the first query that are done.
-      trained: that training is complete.
-      through: number of the last event that it has seen.
-      carried: it began with what earlier stacks taught.
-      reduction: by how much sections are reduced for it; settled when it begins to learn.
-    """
-
-    learner: Learner | None
-    steps: int
-    trained: bool
-    through: int
-    carried: bool
-    reduction: int
-
-    @property
-    def dice(self) -> jax.Array | None:
-        """[2, C], the history of Eq. 6; None where nothing is known."""
-        return None if self.learner is None else self.learner.dice
-
-    @property
-    def draws(self) -> bool:
-        """Whether its proposals are worth a look."""
-        return self.learner is not None and (self.trained or self.carried)
-
-    @property
-    def begun(self) -> bool:
-        """Whether it has learnt anything."""
-        return self.steps > 0
+PIECE = 45  # most steps of the long training at once
 
 
 class Trained(NamedTuple):
@@ -112,7 +75,8 @@ class Trainer:
     ):
         """Reads nothing of the images yet; `empty` is the state before any answer."""
         self._earlier, self._known = content.earlier, known
-        self._folder, self._images, self._keys = folder / NETWORK, content.images, keys
+        self._images, self._keys = content.images, keys
+        self.checkpoints = Checkpoints(folder, content.images)
         self._weights, self._empty = content.weights, empty
         self.config = content.settings.config
         self.lessons = lessons_for(content.images.num_classes, self.config)
@@ -126,78 +90,37 @@ class Trainer:
         self._labels: jax.Array | None = None
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
-        self._kept, self._when = (-1, -1), time.monotonic()
 
-    def latest(self, events: int, *, held: bool) -> tuple[Network, list[str]]:
-        """The newest network of the folder that can be read, and what was wrong with newer ones.
-
-        Only who holds the session removes those; another process may be writing one.
-        """
-        carried, notices = self._earlier is not None, list[str]()
+    def latest(self, events: Sequence[Event], *, held: bool) -> tuple[Network, list[str]]:
+        """The newest network of the folder, else one that has learnt nothing; see `Checkpoints`."""
+        warm_start = self._earlier is not None
+        learner = self._new_learner() if warm_start else None
         nothing = Network(
-            learner=self._new_learner() if carried else None,
+            learner=learner,
             steps=0,
             trained=not self._begins,
             through=0,
-            carried=carried,
+            warm_start=warm_start,
             reduction=self._given or 1,
+            trials=start_from(learner) if learner else untried(self._images.num_classes),
         )
-        if not self._folder.exists():
-            return nothing, notices
-        like = (jax.eval_shape(self._new_learner), _counts(nothing))
-        reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
-        saved = reopen()
-        steps = sorted(saved.all_steps(), reverse=True)
-        saved.close()
-        for step in steps:
-            saved = reopen()  # as Orbax takes all for what the first one was
-            try:
-                found = checkpoints.restore(saved, like, step)
-            except InputError as error:
-                notices.append(f"{error}; the network learns again what it misses")
-                if held:
-                    shutil.rmtree(self._folder / str(step), ignore_errors=True)
-                continue
-            finally:
-                saved.close()
-            assert found is not None
-            learner, counts = found[1]
-            done, trained, through, reduction = (int(number) for number in counts)
-            # A ledger taken from an older copy has fewer events.
-            through = min(through, events)
-            network = Network(learner, done, bool(trained), through, carried, reduction)
-            self._kept = _mark(network)
-            return network, notices
-        return nothing, notices
+        like = jax.eval_shape(self._new_learner)
+        return self.checkpoints.latest(nothing, like, events, held=held)
 
-    def keep(self, network: Network, *, always: bool = False) -> None:
-        """Writes a checkpoint, if it is time for one.
-
-        Raises:
-          InputError: it cannot be written.
-        """
-        if network.learner is None or _mark(network) == self._kept:
-            return
-        if not always and time.monotonic() - self._when < SECONDS:
-            return
-        saved = checkpoints.open_checkpoints(self._folder)
-        try:
-            step = (saved.latest_step() or 0) + 1
-            checkpoints.save(saved, step, (network.learner, _counts(network)))
-        finally:
-            saved.close()
-        self._kept, self._when = _mark(network), time.monotonic()
+    def fraction(self, network: Network) -> float:
+        """The share of the long training that is done, 0 to 1."""
+        return 1.0 if network.trained else network.steps / max(self.lessons.initial_steps, 1)
 
     def step(
-        self, network: Network, now: Annotations, through: int, pairs: Sequence[tuple[int, int]]
+        self, network: Network, now: Annotations, through: int, pairs: Sequence[Pair]
     ) -> tuple[Network, Trained]:
-        """The next piece of the long training (without any, a look at the examples), or an update.
+        """The next piece of the long training (without any, it is assessed alone), or an update.
 
         Args:
           network: the newest.
           now: what it learns from.
           through: number of the last event in `now`.
-          pairs: the answers in it that the network has not seen, in their order.
+          pairs: section and structure of the answers in `now`, in their order.
 
         Raises:
           InputError: a loss is not finite.
@@ -206,12 +129,12 @@ class Trainer:
         learner = network.learner
         if learner is None:
             learner = self._new_learner()
-        inputs = self._inputs(network, now)
+        inputs, trials = self._inputs(network, now), network.trials
         if network.trained:
             if self.lessons.dice_estimate != "fit":
-                for pair in pairs:
-                    where = np.array(pair, np.int32)
-                    learner = self._run("remember", learner, where, *inputs[:2])
+                trials = self._try(learner, trials, pairs, *inputs[:2])
+                counting = [pair for pair in pairs if now.state.seen[pair]]
+                learner = self._with_trials(learner, trials, counting)
             learner, losses, _ = self._run("update", learner, *inputs)
             steps, rate = network.steps, self.config.query_learning_rate
         else:
@@ -223,12 +146,13 @@ class Trainer:
                 learner = learner.replace(train=train_state)
             if steps == self.lessons.initial_steps:
                 learner, _ = self._run("assess", learner.train, *inputs)
+            trials = start_from(learner, [*trials.shown, *pairs])
         losses = np.append(losses, optax.global_norm(learner.train.params))
         forget_pages(self._images)
         check_loss(losses, f"training step {{}} with a learning rate of {rate:g}", 1)
         done = steps == self.lessons.initial_steps
         return (
-            Network(learner, steps, done, through, network.carried, inputs[1].reduction),
+            Network(learner, steps, done, through, network.warm_start, inputs[1].reduction, trials),
             Trained(
                 first=not network.trained,
                 fraction=1.0 if done else steps / self.lessons.initial_steps,
@@ -255,8 +179,8 @@ class Trainer:
         settled = self._given or network.trained or network.begun
         reduction = network.reduction if settled else _suited_reduction(now)
         if self._sections is None or self._sections.reduction != reduction:
-            whole = make_sections(_aliased(self._images))
-            self._sections = jax.block_until_ready(reduce_sections(whole, reduction))
+            full = make_sections(_aliased(self._images))
+            self._sections = jax.block_until_ready(reduce_sections(full, reduction))
             forget_pages(self._images)
             self._programs.clear()  # they are of other shapes
         if self._labels is None:
@@ -268,6 +192,29 @@ class Trainer:
                 self._labels = _write_row(self._labels, section, new)
         self._copied = dict(now.labels)
         return now.state.replace(labels=self._labels), self._sections, now.state.seen.any(1)
+
+    def _try(
+        self,
+        learner: Learner,
+        trials: Trials,
+        pairs: Sequence[Pair],
+        state: ALState,
+        sections: Sections,
+    ) -> Trials:
+        """With a trial of each pair that the network has not learnt from."""
+        without = learner.replace(trials=np.zeros_like(trials.start[:3]))
+        shown = dict(trials.shown)
+        for pair in pairs:
+            if pair not in shown:
+                after = self._run("remember", without, np.array(pair, np.int32), state, sections)
+                shown[pair] = np.asarray(after.trials)[:, pair[1]]
+        return trials._replace(shown=shown)
+
+    def _with_trials(self, learner: Learner, trials: Trials, pairs: Sequence[Pair]) -> Learner:
+        """With those of `pairs` alone; only 'prospective' takes D from them as they are."""
+        found = with_trials(learner, trials, pairs)
+        prospective = self.lessons.dice_estimate == "prospective"
+        return found if prospective else found.replace(dice=learner.dice)
 
     def _new_learner(self) -> Learner:
         draw = jax.jit(init_learner, static_argnames="lessons")
@@ -348,16 +295,8 @@ def _aliased(images: Images) -> Images:
 
 
 def _suited_reduction(now: Annotations) -> int:
-    """What suits the structures that are traced so far."""
+    """What suits the structures that are annotated so far."""
     classes = now.state.seen.shape[1]
     # One by one: stacked they would be another program for each number of them.
     extents = [traced_extent(row[None], num_classes=classes) for row in now.labels.values()]
     return suited_reduction(*map(sum, zip(*extents, strict=True))) if extents else 1
-
-
-def _counts(network: Network) -> np.ndarray:
-    return np.array([network.steps, network.trained, network.through, network.reduction], np.int64)
-
-
-def _mark(network: Network) -> tuple[int, int]:
-    return network.steps, network.through

@@ -1,12 +1,15 @@
-"""What a question is made of: the method's choice, and what the network says of that section."""
+"""What to ask a person: the method's choice, and what the network predicts of that section."""
 
+import dataclasses
 import functools
+import time
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax.core import answers
 from al_jax.core.stack import Images
 from al_jax.core.state import (
     ALState,
@@ -28,9 +31,50 @@ from al_jax.model.networks import intensity_range
 from al_jax.model.prediction import Prediction, predict_section
 from al_jax.model.training import Recipe, Sections, reduce_section
 from al_jax.session.annotations import Annotations, alone_on
+from al_jax.session.network import Network
 
 RULE = "SDr"
 """What asks: of `STRATEGIES` the one that needs the least effort of those that know no truth."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Question:
+    """What is asked, and what a person should see with it.
+
+    Attributes:
+      section, structure: n and c.
+      section_name, name: their names.
+      why: the reasons, one line.
+      runner_up: what would be asked for without it, one line, or None.
+      example: it is asked for because no outline of the structure is known.
+      dice: expected of the structure (Eq. 6).
+      left, whole: its outline still to trace (Eq. 5), and all of it, pixels.
+      image: [H, W, K]; inside: [H, W] bool.
+      labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
+      proposal: [H, W] bool, what the network would answer; None while there is no network.
+      segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
+      network: number of the last event that the network had seen.
+      asked: when, in seconds of `time.time`.
+    """
+
+    section: int
+    structure: int
+    section_name: str
+    name: str
+    why: str
+    runner_up: str | None
+    example: bool
+    dice: float
+    left: float
+    whole: float
+    image: np.ndarray
+    inside: np.ndarray
+    labels: np.ndarray
+    proposal: np.ndarray | None
+    segmentation: np.ndarray | None
+    confidence: np.ndarray | None
+    network: int
+    asked: float
 
 
 def best(annotations: Annotations, dice: jax.Array | None, config: Config) -> Suggestion:
@@ -68,22 +112,83 @@ def outline_left(annotations: Annotations) -> float:
     return float(_outline_left(annotations.state))
 
 
-def look(
-    params: chex.ArrayTree,
+def ask(
     images: Images,
     annotations: Annotations,
-    section: int,
-    recipe: Recipe,
-    reduction: int,
+    network: Network,
+    config: Config,
+    pair: tuple[int, int] | None,
+) -> Question | None:
+    """What to ask, without the network's proposal; `with_proposal` adds it.
+
+    Args:
+      images: what is annotated.
+      annotations: so far.
+      network: the newest.
+      config: the method's constants.
+      pair: section and structure; None: the method chooses.
+
+    Returns:
+      The question, or None once nothing is left to ask.
+
+    Raises:
+      InputError: there is no such pair.
+    """
+    runner_up = None
+    if pair is None:
+        two = best(annotations, network.dice, config)
+        if not two.found[0]:
+            return None
+        query = jax.tree.map(lambda leaf: leaf[0], two)
+        runner_up = next(iter(answers.describe(two, images)[1:]), None)
+    else:
+        answers.check_pair(images, *pair)
+        query = of_pair(annotations, network.dice, config, *pair)
+    n, c = int(query.section), int(query.structure)
+    return Question(
+        section=n,
+        structure=c,
+        section_name=images.sections[n],
+        name=images.names[c],
+        why=answers.describe(query, images)[0],
+        runner_up=runner_up,
+        example=bool(query.example),
+        dice=float(query.dice),
+        left=float(query.left),
+        whole=float(query.whole),
+        image=np.asarray(images.images[n]),
+        inside=np.asarray(images.inside[n]),
+        labels=annotations.labels_of(n, images),
+        proposal=None,
+        segmentation=None,
+        confidence=None,
+        network=network.through,
+        asked=time.time(),
+    )
+
+
+def with_proposal(question: Question, seen: Prediction) -> Question:
+    """The question with what the network predicts of its section (`predicted`)."""
+    return dataclasses.replace(
+        question,
+        proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
+        segmentation=np.asarray(seen.segmentation),
+        confidence=np.asarray(seen.confidence),
+    )
+
+
+def predicted(
+    network: Network, images: Images, annotations: Annotations, section: int, recipe: Recipe
 ) -> Prediction:
-    """What the network says of a section with what is traced on it; NumPy arrays."""
-    found = _look(
-        params,
+    """The prediction of a network that has learnt, of a section with its labels; NumPy arrays."""
+    assert network.learner is not None
+    found = _predicted(
+        network.learner.train.params,
         images.images[section],
         images.inside[section],
         alone_on(annotations, images, section),
         recipe=recipe,
-        reduction=reduction,
+        reduction=network.reduction,
     )
     return jax.tree.map(np.asarray, found)
 
@@ -116,17 +221,17 @@ def _wants_examples(state: ALState, skipped: jax.Array) -> jax.Array:
 @jax.jit
 def _outline_left(state: ALState) -> jax.Array:
     boundary = boundary_matrix(state)
-    whole = jnp.diagonal(boundary)
-    shared = boundary - jnp.diag(whole)
+    outlines = jnp.diagonal(boundary)
+    shared = boundary - jnp.diag(outlines)
     left = candidates(state).astype(jnp.float32)
     # Cracks between two structures that are both left would count twice.
     spared = jnp.matmul(state.seen + left / 2, shared, precision="highest")
-    lengths = (whole - spared) * relative_length(state.seen, state.seen | compatible(state))
+    lengths = (outlines - spared) * relative_length(state.seen, state.seen | compatible(state))
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "reduction"))
-def _look(
+def _predicted(
     params: chex.ArrayTree,
     image: jax.Array,
     inside: jax.Array,
@@ -135,8 +240,8 @@ def _look(
     reduction: int,
 ) -> Prediction:
     low, high = intensity_range(image, inside)
-    whole = Sections(images=image, inside=inside, low=low, high=high)
-    section = reduce_section(whole, reduction)
+    full = Sections(images=image, inside=inside, low=low, high=high)
+    section = reduce_section(full, reduction)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, recipe)
