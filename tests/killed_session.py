@@ -13,8 +13,8 @@ import tiny_session as ts
 
 from al_jax import session as sessions
 from al_jax.exchange.export import export_stack
+from al_jax.learner import config as settings
 from al_jax.session.results import Export
-from al_jax.simulation import loop
 
 
 def digest(session: sessions.Session) -> str:
@@ -31,7 +31,7 @@ def digest(session: sessions.Session) -> str:
 
 def work(folder: pathlib.Path, said: pathlib.Path, quick: bool) -> None:
     """Answers, corrects, takes back, trains, keeps checkpoints and exports, without end."""
-    loop.make_network = tiny.make
+    settings.make_network = tiny.make
     # Each process compiles what the one before it did.
     jax.config.update("jax_compilation_cache_dir", str(folder.with_suffix(".cache")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -42,18 +42,16 @@ def work(folder: pathlib.Path, said: pathlib.Path, quick: bool) -> None:
 
     with sessions.open_session(folder) as session:
         say(session)
-        while (question := sessions.next_question(session, look=not quick)) is not None:
+        while (question := session.next_question(propose=not quick)) is not None:
             ts.answer(session, question.section, question.structure, question=question)
             say(session)
             number = len(session.events)
             if number % 5 == 0:
-                sessions.undo(session)
+                session.undo()
                 say(session)
             if not quick:
-                sessions.train_step(session)
-                sessions.save_network(session)
+                session.train_step()
+                session.save_network()
             images = session.images
-            export = Export(
-                traced=sessions.traced(session), names=images.names, sections=images.sections
-            )
+            export = Export(traced=session.labels(), names=images.names, sections=images.sections)
             export_stack(folder / "export", export, ["png"])

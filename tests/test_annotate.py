@@ -27,7 +27,7 @@ from al_jax.files.stacks import write_stack
 from al_jax.learner import config as settings
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
 from al_jax.model import training
-from al_jax.session.asking import RULE
+from al_jax.session.question import RULE
 from al_jax.simulation import runner
 from experiments.bench import rehearse
 
@@ -205,7 +205,7 @@ def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
 
 def test_what_is_wrong_is_one_line(call, refused):
     assert refused("paint") == (f"'paint' is not one of {', '.join(annotate.COMMANDS)}; see --help")
-    assert refused("status") == "s: is no session; make one with init"
+    assert refused("status") == "s: is not a session; make one with init"
     assert "--images and --names go together" in refused("init", "--images=x")
     call("init", "--stack=stack.npz", *QUICK)
     assert "is not empty" in refused("init", "--stack=stack.npz")

@@ -1,13 +1,10 @@
-"""A person's answers: what is refused, what is said of the rest, and replay."""
+"""A person's answers: what is refused, and what is said of the rest."""
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from al_jax.core import answers, state, strategies
-from al_jax.core.answers import Answer, Range, Skip, Withdraw
 from al_jax.core.stack import InputError, make_images
 
 # Section 7 shows structures a and b beside each other, section 12 a alone.
@@ -182,112 +179,6 @@ def test_check_state_names_what_does_not_fit():
     s, _ = state.annotate(s, 0, 1, np.zeros((3, 4), bool), INSIDE[0])
     with pytest.raises(InputError, match="section s7 has 8 unlabelled pixels"):
         answers.check_state(s, IMAGES)
-
-
-# Replay.
-
-
-def _replay(events):
-    return answers.replay(KEY, IMAGES, EVERYWHERE, events)
-
-
-def _same(found, expected):
-    jax.tree.map(np.testing.assert_array_equal, found[0].replace(key=0), expected[0].replace(key=0))
-    np.testing.assert_array_equal(found[1], expected[1])
-
-
-def test_a_withdrawn_answer_gives_its_pixels_back():
-    wide = np.zeros((3, 4), bool)
-    wide[:, 2:] = True  # a, traced over half of b
-    half = np.zeros((3, 4), bool)
-    half[2, 1:] = True
-    first, second = Answer(0, 1, wide), Answer(0, 2, half)
-    found, _ = _replay([first, second])
-    np.testing.assert_array_equal(found.labels[0, 2], [-1, 2, 1, 1])
-    found, _ = _replay([first, second, Withdraw(0, 1)])
-    np.testing.assert_array_equal(found.labels[0, 2], [-1, 2, 2, 2])
-    assert not found.annotated[0, 1] and found.step == 1
-    # Corrected, it comes after what was said in the meantime.
-    found, _ = _replay([first, second, Withdraw(0, 1), first])
-    np.testing.assert_array_equal(found.labels[0], [[-1, -1, 1, 1], [-1, -1, 1, 1], [-1, 2, 2, 2]])
-
-
-def test_a_skip_lasts_until_an_answer_or_a_withdrawal():
-    skip, answer, withdraw = Skip(0, 1), Answer(0, 1, _true(0, 1)), Withdraw(0, 1)
-    assert _replay([skip])[1][0, 1]
-    for events in ([skip, answer], [skip, withdraw], [answer, skip]):
-        assert not _replay(events)[1].any()
-    # A withdrawal is of the answer, and what was skipped before it is skipped again.
-    found, skipped = _replay([skip, answer, withdraw])
-    assert skipped[0, 1] and not found.annotated.any()
-    found, skipped = _replay([answer, skip, withdraw])
-    assert skipped[0, 1] and not found.annotated.any()
-    with pytest.raises(InputError, match="was not answered; there is nothing to withdraw"):
-        _replay([skip, withdraw, withdraw])
-    with pytest.raises(InputError, match="there is no section 9"):
-        _replay([Skip(9, 1)])
-
-
-def test_ranges_are_replayed_in_their_place():
-    narrow = Range(2, (1, None))
-    with pytest.raises(InputError, match="outside the range of 'b'"):
-        _replay([narrow, Answer(0, 2, _true(0, 2))])
-    found, _ = _replay([narrow, Range(2, (0, None)), Answer(0, 2, _true(0, 2))])
-    assert found.in_range.all() and found.seen[0, 2]
-
-
-# Masks that overlap, so that the order of answers shows; each has a pixel that is its own.
-WIDE = {
-    (n, c): np.isin(np.arange(12).reshape(3, 4), [4 * n + c, 3 + c, 8, 11, 4 + c])
-    for n in (0, 1)
-    for c in (0, 1, 2)
-}
-PAIRS = st.sampled_from(sorted(WIDE))
-MOVES = st.sampled_from(["answer", "skip", "withdraw", "range"])
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.tuples(PAIRS, MOVES), max_size=14))
-def test_a_replay_is_the_state_built_from_what_is_left(moves):
-    events, left, skips = [], [], []
-    for pair, move in moves:
-        trial = [*events]
-        if move == "answer":
-            trial.append(Answer(*pair, WIDE[pair]))
-        elif move == "range":
-            trial.append(Range(pair[1], (0, 1)))
-        else:
-            trial.append(Skip(*pair) if move == "skip" else Withdraw(*pair))
-        try:
-            found = _replay(trial)
-        except InputError:  # said to the person; nothing of it is kept
-            continue
-        events = trial
-        if move == "answer":
-            left.append(pair)
-        elif move == "skip":
-            skips.append(pair)
-        elif move == "withdraw" and pair in left:
-            left.remove(pair)
-        elif move == "withdraw":
-            skips.reverse()
-            skips.remove(pair)
-            skips.reverse()
-        direct = _fresh()
-        for n, c in left:
-            direct, _ = state.annotate(direct, n, c, WIDE[n, c], INSIDE[n])
-        skipped = np.zeros((2, 3), bool)
-        for one in skips:
-            skipped[one] = one not in left
-        _same(found, (direct, skipped))  # of each prefix
-
-
-def test_a_replay_wants_ranges_of_its_images():
-    for in_range in (np.ones((2, 4), bool), np.ones((3, 3), bool), np.ones((2, 3), int)):
-        with pytest.raises(InputError, match=r"give booleans of \[2, 3\]"):
-            answers.replay(KEY, IMAGES, in_range, [])
-    with pytest.raises(InputError, match="12 unlabelled pixels that can be of no class"):
-        answers.replay(KEY, IMAGES, np.zeros((2, 3), bool), [])
 
 
 def test_a_state_of_another_stack_is_refused():

@@ -1,4 +1,4 @@
-"""Answers on a state without room for untouched sections, against `answers.replay` on all of it."""
+"""Answers on a state without room for untouched sections, against `answers.answer` on all of it."""
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from al_jax.core import answers
 from al_jax.core.stack import InputError
+from al_jax.core.state import init_state
 from al_jax.session import annotations as state_of
 
 KEY = jax.random.key(3)
@@ -22,8 +23,9 @@ def begun(in_range=ts.IN_RANGE):
 
 @settings(max_examples=5, deadline=None)
 @given(order=ORDERS, count=st.integers(1, 8), grown=st.integers(0, 3))
-def test_any_answers_give_what_replay_gives(order, count, grown):
-    now, events = begun(), []
+def test_any_answers_give_what_the_full_state_says(order, count, grown):
+    now, given = begun(), []
+    expected = init_state(KEY, ts.IMAGES.inside, ts.IN_RANGE)
     for n, c in order[:count]:
         mask = ts.truth(n, c)
         # Too large, so that it takes pixels of structures that are not traced yet.
@@ -32,13 +34,13 @@ def test_any_answers_give_what_replay_gives(order, count, grown):
             now, _ = state_of.answer(now, ts.IMAGES, n, c, mask)
         except InputError:
             continue  # nothing was left of it
-        events.append(answers.Answer(n, c, mask))
-    whole = state_of.whole(now, ts.IMAGES)
-    expected, _ = answers.replay(KEY, ts.IMAGES, ts.IN_RANGE, events)
+        given.append((c, mask))
+        expected, _ = answers.answer(expected, ts.IMAGES, n, c, mask)
+    whole = state_of.full_state(now, ts.IMAGES)
     for name in ("labels", *state_of._BY_SECTION, "length_sum", "length_count"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(expected, name), name)
-    first = len({event.structure for event in events if event.mask.any()})
-    assert int(now.state.step) <= len(events) - first  # first examples do not count
+    first = len({c for c, mask in given if mask.any()})
+    assert int(now.state.step) <= len(given) - first  # first examples do not count
 
 
 def test_nothing_is_changed_in_place():

@@ -10,7 +10,7 @@ import tiny_session as ts
 from al_jax.core.stack import InputError, Place, make_images
 from al_jax.model.augmentation import Augmentation
 from al_jax.model.training import Training
-from al_jax.session import storage
+from al_jax.session import ranges, storage
 from al_jax.session.storage import Settings
 
 
@@ -49,7 +49,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_is_no_session(tmp_path):
-    with pytest.raises(InputError, match="is no session; make one with init"):
+    with pytest.raises(InputError, match="is not a session; make one with init"):
         storage.read(tmp_path)
     place = ts.create(tmp_path / "s")
     about = json.loads((place / "session.json").read_text())
@@ -100,11 +100,11 @@ def test_ranges_by_name_and_number_with_open_ends(tmp_path, between):
     path = tmp_path / "ranges.csv"
     rows = [("Name", "First", "Last"), ("a", "b", "2"), ("b", "", "c")]
     path.write_text("\n".join(between.join(row) for row in rows) + "\n\n")
-    found = storage.in_range_of(storage.read_ranges(path), NAMED)
+    found = ranges.in_range_of(ranges.read_ranges(path), NAMED)
     assert found.astype(int).T.tolist() == [[1, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0]]
     again = tmp_path / "again.csv"
-    again.write_bytes(storage.table_of_ranges(found, NAMED))
-    np.testing.assert_array_equal(storage.in_range_of(storage.read_ranges(again), NAMED), found)
+    again.write_bytes(ranges.table_of_ranges(found, NAMED))
+    np.testing.assert_array_equal(ranges.in_range_of(ranges.read_ranges(again), NAMED), found)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_ranges_that_are_wrong(tmp_path, text, says):
     path = tmp_path / "ranges.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=says):
-        storage.in_range_of(storage.read_ranges(path), NAMED)
+        ranges.in_range_of(ranges.read_ranges(path), NAMED)
 
 
 def test_numbers_are_names_where_sections_are_numbered():
     numbered = make_images(np.zeros((3, 8, 8), np.uint8), ("background", "a"), sections="579")
-    assert storage.section_number("7", numbered) == 1
+    assert ranges.section_number("7", numbered) == 1
     with pytest.raises(InputError, match="there is no section '1'; they go from 5 to 9"):
-        storage.section_number("1", numbered)
+        ranges.section_number("1", numbered)

@@ -10,6 +10,7 @@ import pytest
 import tiny_session as ts
 
 from al_jax import session as sessions
+from al_jax.session import events as event_model
 from al_jax.session import ledger
 
 
@@ -48,7 +49,7 @@ def survive(folder: pathlib.Path, processes, kills: int, *, quick: bool, most: f
             assert number <= len(events)
         pairs = [
             (e["section"], e["structure"])
-            for e in ledger.standing(events)
+            for e in event_model.effective(events)
             if e["event"] in ("answer", "absent")
         ]
         assert len(pairs) == len(set(pairs))

@@ -90,34 +90,3 @@ def test_a_mask_that_is_missing_damaged_or_another(folder):
     path.unlink()
     with pytest.raises(InputError, match="there is no such file"):
         ledger.read_mask(folder, name)
-
-
-def test_what_stands():
-    events = [
-        {"number": 1, "event": "answer"},
-        {"number": 2, "event": "skip"},
-        {"number": 3, "event": "answer"},
-        {"number": 4, "event": "withdraw", "withdrawn": 2},
-        {"number": 5, "event": "answer", "corrects": 1},
-    ]
-    # The correction stands where the answer was.
-    assert [event["number"] for event in ledger.standing(events)] == [5, 3]
-    events[0]["event"] = "absent"
-    assert [event["number"] for event in ledger.standing(events)] == [3, 5]
-
-
-def test_what_a_withdrawn_correction_had_replaced_stands_again():
-    events = [
-        {"number": 1, "event": "answer"},
-        {"number": 2, "event": "answer", "corrects": 1},
-        {"number": 3, "event": "answer", "corrects": 2},
-    ]
-
-    def left():
-        return [event["number"] for event in ledger.standing(events)]
-
-    assert left() == [3]
-    events.append({"number": 4, "event": "withdraw", "withdrawn": 3})
-    assert left() == [2]
-    events.append({"number": 5, "event": "withdraw", "withdrawn": 2})
-    assert left() == [1]

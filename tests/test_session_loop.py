@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ import tiny_session as ts
 from al_jax import session as sessions
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import relative_length
+from al_jax.files import checkpoints
 from al_jax.learner import transfer
-from al_jax.session import Settings, ledger
-from al_jax.session.asking import RULE
+from al_jax.learner.config import lessons_for
+from al_jax.learner.learner import add_trial, init_learner
+from al_jax.session import Settings, ledger, trainer, trials
+from al_jax.session.question import RULE
 from al_jax.simulation import loop, runner
 
 
@@ -40,87 +44,88 @@ def lines(session) -> int:
 
 
 def answer_examples(session) -> None:
-    while sessions.next_question(session).example:
+    while session.next_question().example:
         ts.answer_question(session)
 
 
 def learn(session) -> int:
     pieces = 0
-    while sessions.train_step(session) is not None:
+    while session.train_step() is not None:
         pieces += 1
     return pieces
 
 
-def test_from_first_examples_to_proposals_and_back_from_disk(place):
+def test_from_first_examples_to_proposals_and_back_from_disk(place, monkeypatch):
     with sessions.open_session(place) as session:
-        asked = []
-        sessions.warm_up(session)
-        programs = dict(session._trainer._programs)
-        assert sessions.next_question(session).proposal is None
-        while (question := sessions.next_question(session)).example:
-            assert sessions.train_step(session) is None  # examples come first
+        asked, compiled = [], []
+        monkeypatch.setattr(trainer, "trim_memory", lambda: compiled.append(1))
+        session.warm_up()
+        programs = len(compiled)
+        assert session.next_question().proposal is None
+        while (question := session.next_question()).example:
+            assert session.train_step() is None  # examples come first
             asked.append(question.structure)
             ts.answer(session, question.section, question.structure, question=question)
         assert sorted(asked) == [0, 1, 2, 3] and asked[-1] == 0
-        first = sessions.train_step(session)
+        first = session.train_step()
         assert first is not None and (first.first, first.fraction, first.through) == (True, 1, 4)
-        assert sessions.behind(session) == 0 and sessions.train_step(session) is None
+        assert session.behind() == 0 and session.train_step() is None
         question, stored = ts.answer_question(session)
         free = question.labels == -1
         assert question.proposal is not None and not question.proposal[~free].any()
         assert question.network == stored.event["network"] == 4
-        assert sessions.behind(session) == 1
-        second = sessions.train_step(session)
+        assert session.behind() == 1
+        second = session.train_step()
         assert second is not None and (second.first, second.through) == (False, 5)
-        assert session._trainer._programs == programs  # all were compiled early
-        before, said = session.annotations, sessions.next_question(session)
+        assert len(compiled) == programs > 0  # all were compiled early
+        before, asked = session.annotations, session.next_question()
     with sessions.open_session(place) as session:
         assert ts.same(session.annotations, before) and session.notices == []
-        assert session.network.through == 5 and sessions.train_step(session) is None
-        again = sessions.next_question(session)
-        assert (again.why, again.runner_up) == (said.why, said.runner_up)
-        np.testing.assert_array_equal(again.proposal, said.proposal)
+        assert session.network.through == 5 and session.train_step() is None
+        again = session.next_question()
+        assert (again.why, again.runner_up) == (asked.why, asked.runner_up)
+        np.testing.assert_array_equal(again.proposal, asked.proposal)
 
 
 def test_an_update_covers_all_answers_before_it(session):
-    while sessions.next_question(session).example:
+    while session.next_question().example:
         ts.answer_question(session)
     learn(session)
     for _ in range(3):
         ts.answer_question(session)
-    assert sessions.behind(session) == 3
-    trained = sessions.train_step(session)
+    assert session.behind() == 3
+    trained = session.train_step()
     assert trained is not None and trained.through == 7
-    assert sessions.behind(session) == 0 and sessions.train_step(session) is None
+    assert session.behind() == 0 and session.train_step() is None
 
 
 def test_answers_are_stored_and_asked_while_a_training_runs(session, monkeypatch):
-    while sessions.next_question(session).example:
+    while session.next_question().example:
         ts.answer_question(session)
     learn(session)
     ts.answer_question(session)
     begun, go_on = threading.Event(), threading.Event()
-    step = session._trainer.step
+    step = trainer.Trainer.step
 
     def slow(*arguments):
         begun.set()
         assert go_on.wait(60)
         return step(*arguments)
 
-    monkeypatch.setattr(session._trainer, "step", slow)
+    monkeypatch.setattr(trainer.Trainer, "step", slow)
     found = []
-    thread = threading.Thread(target=lambda: found.append(sessions.train_step(session)))
+    thread = threading.Thread(target=lambda: found.append(session.train_step()))
     thread.start()
     assert begun.wait(60)
     ts.answer_question(session)  # nothing waits
     ts.answer_question(session)
     go_on.set()
     thread.join()
-    assert found[0].through == 5 and sessions.behind(session) == 2
+    assert found[0].through == 5 and session.behind() == 2
 
 
 def test_a_failed_training_is_said_and_the_network_stays(session, monkeypatch):
-    while sessions.next_question(session).example:
+    while session.next_question().example:
         ts.answer_question(session)
     learn(session)
     ts.answer_question(session)
@@ -129,9 +134,9 @@ def test_a_failed_training_is_said_and_the_network_stays(session, monkeypatch):
     def broken(*_):
         raise InputError("the loss is not finite")
 
-    monkeypatch.setattr(session._trainer, "step", broken)
+    monkeypatch.setattr(trainer.Trainer, "step", broken)
     with pytest.raises(InputError, match="not finite"):
-        sessions.train_step(session)
+        session.train_step()
     assert session.network is network
     ts.answer_question(session)
 
@@ -150,7 +155,7 @@ BAD = [
 def test_bad_answers_have_a_line_each_and_store_nothing(session, change, says):
     given = {"section": 2, "structure": 1, "mask": ts.truth(2, 1)} | change
     with pytest.raises(InputError, match=says):
-        sessions.store_answer(session, **given)
+        session.store_answer(**given)
     assert lines(session) == 0 and not list((session.folder / ledger.MASKS).iterdir())
     assert not session.annotations.labels
 
@@ -158,11 +163,11 @@ def test_bad_answers_have_a_line_each_and_store_nothing(session, change, says):
 def test_overlap_is_clipped_and_said(session):
     ts.answer(session, 2, 2)
     both = ts.truth(2, 1) | ts.truth(2, 2)
-    stored = sessions.store_answer(session, 2, 1, both)
-    assert f"clipped: {ts.truth(2, 2).sum()} px of 'middle'" in stored.said
+    stored = session.store_answer(2, 1, both)
+    assert f"clipped: {ts.truth(2, 2).sum()} px of 'middle'" in stored.message
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
     with pytest.raises(InputError, match="nothing is left of the mask"):
-        sessions.store_answer(session, 2, 3, both)
+        session.store_answer(2, 3, both)
 
 
 def test_what_is_left_of_a_section_is_its_last_structure(session):
@@ -171,15 +176,15 @@ def test_what_is_left_of_a_section_is_its_last_structure(session):
         ts.answer(session, 2, structure)
     truth = ts.truth(2, 0) & ts.STACK.inside[2]
     with pytest.raises(InputError, match="nothing is left of the mask"):
-        sessions.store_answer(session, 2, 0, ts.truth(2, 1))
+        session.store_answer(2, 0, ts.truth(2, 1))
     part = truth & (np.cumsum(truth).reshape(truth.shape) > 7)
-    stored = sessions.store_answer(session, 2, 0, part)
-    assert stored.said.endswith("; 7 px that were left are it too, as nothing else may be there")
+    stored = session.store_answer(2, 0, part)
+    assert stored.message.endswith("; 7 px that were left are it too, as nothing else may be there")
     np.testing.assert_array_equal(session.annotations.labels[2] == 0, truth)
     np.testing.assert_array_equal(ledger.read_mask(session.folder, stored.event["mask"]), truth)
-    assert ts.same(sessions.replay(session, session.events), session.annotations)
+    assert ts.same(session.replay(session.events), session.annotations)
     with pytest.raises(InputError, match="7 px of the section would be of no class"):
-        sessions.store_answer(session, 2, 0, part)  # a correction stays as it is
+        session.store_answer(2, 0, part)  # a correction stays as it is
 
 
 def test_out_of_range_is_asked_then_widened_as_an_event(tmp_path):
@@ -191,7 +196,7 @@ def test_out_of_range_is_asked_then_widened_as_an_event(tmp_path):
         with pytest.raises(InputError, match=r"outside the range of 'inner'.*--widen"):
             ts.answer(session, n, 3)
         assert lines(session) == 0
-        sessions.store_answer(session, n, 3, ts.truth(n, 3), widen=True)
+        session.store_answer(n, 3, ts.truth(n, 3), widen=True)
         kinds = [(e["event"], e.get("span")) for e in session.events]
         assert kinds == [("range", [2, 3]), ("answer", None)]
         after = session.annotations
@@ -203,17 +208,17 @@ def test_a_correction_takes_the_old_answer_back_in_one_line(session):
     ts.answer(session, 2, 1)
     ts.answer(session, 2, 2)
     small = ts.truth(2, 1) & (np.arange(48) < 24)
-    stored = sessions.store_answer(session, 2, 1, small)
+    stored = session.store_answer(2, 1, small)
     assert (stored.event["number"], stored.event["corrects"]) == (3, 1)
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, small)
-    assert ts.same(session.annotations, sessions.replay(session, session.events))
+    assert ts.same(session.annotations, session.replay(session.events))
     less = small & (np.arange(48) < 20)
-    again = sessions.store_answer(session, 2, 1, less)  # a correction is corrected
+    again = session.store_answer(2, 1, less)  # a correction is corrected
     assert again.event["corrects"] == 3
-    assert ts.same(session.annotations, sessions.replay(session, session.events))
-    sessions.undo(session)
+    assert ts.same(session.annotations, session.replay(session.events))
+    session.undo()
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, small)
-    sessions.undo(session)  # the old one stands again
+    session.undo()  # the old one stands again
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
 
 
@@ -221,20 +226,20 @@ def test_what_was_drawn_around_an_answer_keeps_clear_of_its_correction(session):
     """As with the inner structure first, then a line around it and all that is in it."""
     inner, outer = ts.truth(2, 3), ts.truth(2, 3) | ts.truth(2, 2)
     ts.answer(session, 2, 3)
-    sessions.store_answer(session, 2, 2, outer)
+    session.store_answer(2, 2, outer)
     less = inner & (np.cumsum(inner).reshape(inner.shape) > 5)
-    sessions.store_answer(session, 2, 3, less)
+    session.store_answer(2, 3, less)
     labels = session.annotations.labels[2]
     np.testing.assert_array_equal(labels == 3, less)
     np.testing.assert_array_equal(labels == 2, outer & ~less)  # it gets what is given back
-    stored = sessions.store_answer(session, 2, 3, outer)  # and keeps what it has
+    stored = session.store_answer(2, 3, outer)  # and keeps what it has
     assert stored.report.clipped == {"middle": int((outer & ~less).sum())}
     np.testing.assert_array_equal(session.annotations.labels[2] == 3, less)
     with pytest.raises(InputError, match=r"nothing is left of the mask, .* px of 'middle'"):
-        sessions.store_answer(session, 2, 3, outer & ~inner)
+        session.store_answer(2, 3, outer & ~inner)
     newest = session.events[-1]["number"]
-    assert sessions.undo(session)["number"] == newest  # not the last of those that stand
-    assert ts.same(sessions.replay(session, session.events), session.annotations)
+    assert session.undo()["number"] == newest  # not the last of those that stand
+    assert ts.same(session.replay(session.events), session.annotations)
 
 
 def test_a_finished_section_can_be_corrected(session):
@@ -243,18 +248,18 @@ def test_a_finished_section_can_be_corrected(session):
         ts.answer(session, 2, structure)
     inner = ts.truth(2, 3)
     less = inner & (np.cumsum(inner).reshape(inner.shape) > 4)
-    sessions.store_answer(session, 2, 3, less)
+    session.store_answer(2, 3, less)
     labels = session.annotations.labels[2]
     np.testing.assert_array_equal(labels == 3, less)
     np.testing.assert_array_equal(labels == 0, ts.truth(2, 0) & ts.STACK.inside[2] | inner & ~less)
     assert not session.annotations.state.unlabelled[2]
-    assert ts.same(sessions.replay(session, session.events), session.annotations)
+    assert ts.same(session.replay(session.events), session.annotations)
 
 
 def test_what_is_called_corrected_without_a_proposal_is_traced(session):
-    stored = sessions.store_answer(session, 2, 1, ts.truth(2, 1), how="corrected")
+    stored = session.store_answer(2, 1, ts.truth(2, 1), how="corrected")
     assert stored.event["how"] == "traced"
-    assert sessions.progress(session).kept is None
+    assert session.progress().kept is None
 
 
 def test_a_structure_that_is_nowhere_does_not_keep_progress_unknown(tmp_path):
@@ -264,9 +269,9 @@ def test_a_structure_that_is_nowhere_does_not_keep_progress_unknown(tmp_path):
     with sessions.open_session(ts.create(tmp_path / "s", in_range=narrow)) as session:
         for structure in (0, 1, 2):
             ts.answer(session, 3, structure)
-        assert sessions.progress(session).left is None
-        sessions.store_absent(session, 2, 3)
-        assert sessions.progress(session).left > 0
+        assert session.progress().left is None
+        session.store_absent(2, 3)
+        assert session.progress().left > 0
 
 
 def test_who_looks_at_a_session_takes_nothing_from_its_owner(place):
@@ -288,16 +293,16 @@ def test_undo_goes_back_event_by_event(session):
     states = [session.annotations]
     ts.answer(session, 2, 1)
     states.append(session.annotations)
-    sessions.skip(session, 3, 1, "torn")
+    session.skip(3, 1, "torn")
     states.append(session.annotations)
-    sessions.set_range(session, 3, (None, None))
+    session.set_range(3, (None, None))
     states.append(session.annotations)
-    sessions.note(session, "lunch")
+    session.note("lunch")
     for expected, kind in zip(states[-2::-1], ("range", "skip", "answer"), strict=True):
-        event = sessions.undo(session)
+        event = session.undo()
         assert event is not None and event["event"] == kind
         assert ts.same(session.annotations, expected)
-    assert sessions.undo(session) is None
+    assert session.undo() is None
     assert lines(session) == 7  # nothing is rewritten
 
 
@@ -306,66 +311,63 @@ def test_an_undo_that_contradicts_is_refused(tmp_path):
     narrow[:, 3] = False
     narrow[2, 3] = True
     with sessions.open_session(ts.create(tmp_path / "s", in_range=narrow)) as session:
-        sessions.store_answer(session, 3, 3, ts.truth(3, 3), widen=True)
+        session.store_answer(3, 3, ts.truth(3, 3), widen=True)
         with pytest.raises(InputError, match="outside the range of 'inner'"):
-            sessions.withdraw(session, 1)
+            session.withdraw(1)
         assert lines(session) == 2
         with pytest.raises(InputError, match="there is no event 7"):
-            sessions.withdraw(session, 7)
+            session.withdraw(7)
 
 
 def test_skipped_pairs_come_back_when_nothing_else_is_left(session):
-    question = sessions.next_question(session)
-    sessions.skip(session, question.section, question.structure, "unclear")
-    other = sessions.next_question(session)
+    question = session.next_question()
+    session.skip(question.section, question.structure, "unclear")
+    other = session.next_question()
     assert (other.section, other.structure) != (question.section, question.structure)
-    with session._lock:
-        everything = np.ones_like(session.annotations.skipped)
-        session.annotations = session.annotations._replace(skipped=everything)
-    back = sessions.next_question(session)
+    for n, c in np.argwhere(~session.annotations.skipped).tolist():
+        session.skip(n, c)
+    back = session.next_question()
     assert (back.section, back.structure) == (question.section, question.structure)
 
 
 def test_any_pair_may_be_asked_for(session):
-    question = sessions.next_question(session, section=4, structure=2)
+    question = session.next_question(section=4, structure=2)
     assert (question.section, question.structure, question.runner_up) == (4, 2, None)
     ts.answer(session, 4, 2, question=question)
-    again = sessions.next_question(session, section=4, structure=2)  # to correct it
+    again = session.next_question(section=4, structure=2)  # to correct it
     assert (again.labels == 2).sum() == ts.truth(4, 2).sum()
     with pytest.raises(InputError, match="has been answered"):
-        sessions.skip(session, 4, 2)
+        session.skip(4, 2)
 
 
 def test_what_was_kept_of_a_proposal(session):
     for n, c in ((2, 1), (2, 2), (2, 3), (2, 0)):
         ts.answer(session, n, c)
     learn(session)
-    question = sessions.next_question(session, section=3, structure=1)
+    question = session.next_question(section=3, structure=1)
     proposal = question.proposal
     assert proposal is not None and proposal.any()
-    accepted = sessions.store_answer(
-        session, 3, 1, proposal, question=question, how="accepted"
-    ).event
+    accepted = session.store_answer(3, 1, proposal, question=question, how="accepted").event
     assert accepted["kept"] == [accepted["length"]] * 3
     assert accepted["proposal_dice"] == 1
-    now = sessions.progress(session)
+    now = session.progress()
     assert now.drawn == pytest.approx(now.traced - accepted["length"])
     assert now.kept == 1
-    anew = sessions.store_answer(session, 3, 1, proposal, question=question).event
+    anew = session.store_answer(3, 1, proposal, question=question).event
     assert anew["corrects"] == accepted["number"]
-    assert sessions.progress(session).drawn == sessions.progress(session).traced  # all drawn
+    assert session.progress().drawn == session.progress().traced  # all drawn
 
 
 def test_labels_from_before_are_answers(session):
     given = np.where(ts.STACK.truth >= 2, ts.STACK.truth, 0)
     given[3:] = 0
-    assert sessions.take_over(session, given) == len({(n, c) for n, c in _shown(given)})
+    assert session.take_over(given) == len({(n, c) for n, c in _shown(given)})
     for n in range(3):
         expected = np.where(given[n] > 0, given[n], -1)
         np.testing.assert_array_equal(session.annotations.labels[n], expected)
     assert {e["how"] for e in session.events} == {"given"}
-    assert sessions.next_question(session).structure == 1  # no outline of it is known
-    now = sessions.progress(session)  # B predicted nothing of them
+    assert session.next_question().structure == 1  # no outline of it is known
+    now = session.progress()  # B predicted nothing of them
     assert (now.predicted, now.last, now.error) == (0, None, None)
 
 
@@ -386,7 +388,7 @@ def test_one_program_at_a_time(place):
 
 def test_a_damaged_or_missing_checkpoint_costs_training_alone(place):
     with sessions.open_session(place) as session:
-        while sessions.next_question(session).example:
+        while session.next_question().example:
             ts.answer_question(session)
         learn(session)
     answers = (place / ledger.LEDGER).read_bytes()
@@ -425,12 +427,12 @@ def test_a_ledger_cut_in_a_line_loses_that_line_alone(place):
 
 
 def test_progress_and_answers_in_numbers(session):
-    empty = sessions.progress(session)
+    empty = session.progress()
     assert (empty.answers, empty.dice, empty.error, empty.seconds_left) == (0, None, None, None)
     ts.answer(session, 2, 1, seconds=10.0)
     ts.answer(session, 3, 1, seconds=30.0)
-    sessions.skip(session, 4, 1)
-    now = sessions.progress(session)
+    session.skip(4, 1)
+    now = session.progress()
     first, second = (event["length"] for event in session.events[:2])
     assert (now.answers, now.absent, now.skipped, now.behind) == (2, 0, 1, 2)
     assert now.traced == now.drawn == first + second
@@ -439,7 +441,7 @@ def test_progress_and_answers_in_numbers(session):
     assert now.seconds == 20 and now.training == 0
     assert now.left is None and now.seconds_left is None  # of the others nothing is known
     assert now.last == (first, second) and now.kept is None
-    rows = sessions.answered(session)
+    rows = session.answered()
     assert [row.effort for row in rows] == [first, first + second]
     assert [row.predicted for row in rows] == [None, first]
     assert {row.kind for row in rows} == {"traced"}
@@ -461,29 +463,152 @@ def test_outline_left_counts_each_crack_once(session):
         left = np.flatnonzero(candidates[n])
         pairs = boundary[np.ix_(left, left)] * longer[n, left][:, None]
         expected += max(np.trace(pairs) - (pairs.sum() - np.trace(pairs)) / 2, 0)
-    now = sessions.progress(session)
+    now = session.progress()
     assert now.left == pytest.approx(expected)
     assert expected <= 5 * total  # five sections as that one
     assert now.seconds_left is None
     ts.answer(session, 3, 1, seconds=40.0)
-    now = sessions.progress(session)
+    now = session.progress()
     assert now.seconds_left == pytest.approx(now.left * 40 / session.events[-1]["length"])
 
 
-def test_what_replaces_an_answer_is_no_trial(session, monkeypatch):
+def test_what_replaces_an_answer_is_no_trial(session):
     """The network has learnt from the answer before, and would flatter itself."""
     answer_examples(session)
     learn(session)
-    question = sessions.next_question(session)
+    question = session.next_question()
     pair = question.section, question.structure
     ts.answer_question(session)
-    told = []
-    step = session._trainer.step
-    monkeypatch.setattr(session._trainer, "step", lambda *a: (told.append(list(a[3])), step(*a))[1])
     learn(session)
+    before = np.asarray(session.network.learner.trials)
+    assert before[2].sum() == 1 == before[2, pair[1]]
     ts.answer(session, *pair)
     learn(session)
-    assert session.events[-1]["corrects"] and told == [[pair], []]
+    assert session.events[-1]["corrects"]
+    np.testing.assert_array_equal(session.network.learner.trials, before)
+
+
+RESTING = dataclasses.replace(ts.CONFIG, query_learning_rate=0.0)  # weights stay what they are
+
+
+def estimates(session):
+    learner = session.network.learner
+    return np.asarray(learner.trials), np.asarray(learner.dice)
+
+
+def same_estimates(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("estimate", ["shrunk", "prospective"])
+def test_an_undone_answer_is_taken_out_of_the_estimates(tmp_path, estimate):
+    """Given again, it is the trial that it was; also after the session was closed."""
+    config = dataclasses.replace(RESTING, dice_estimate=estimate)
+    place = ts.create(tmp_path / "s", settings=Settings(0, config))
+    pairs = [(3, 2), (1, 2), (4, 2), (1, 1)]
+    with sessions.open_session(place) as session:
+        answer_examples(session)
+        learn(session)
+        found = [estimates(session)]
+        for pair in pairs:
+            ts.answer(session, *pair)
+            learn(session)
+            found.append(estimates(session))
+        assert found[3][0][2, 2] == 1.75  # each trial counts half of the next
+        for number in (3, 2):
+            session.undo()
+            learn(session)
+            same_estimates(estimates(session)[:1], found[number][:1])
+            np.testing.assert_array_equal(estimates(session)[1][0], found[number][1][0])
+    with sessions.open_session(place) as session:
+        same_estimates(estimates(session)[:1], found[2][:1])
+        ts.answer(session, *pairs[2])
+        learn(session)
+        same_estimates(estimates(session), found[3])
+        session.undo()  # it was not learnt from in between
+        ts.answer(session, *pairs[2])
+        learn(session)
+        same_estimates(estimates(session)[:1], found[3][:1])
+        ts.answer(session, *pairs[3])
+        learn(session)
+        same_estimates(estimates(session)[:1], found[4][:1])
+
+
+def test_an_answer_from_the_middle_is_taken_out_too(tmp_path):
+    place = ts.create(tmp_path / "s", settings=Settings(0, RESTING))
+    with sessions.open_session(place) as session:
+        answer_examples(session)
+        learn(session)
+        sums = []
+        for pair in ((3, 2), (1, 2), (4, 2)):
+            number = ts.answer(session, *pair).event["number"]
+            learn(session)
+            sums.append(estimates(session)[0][:, 2])
+        ones = [sums[0], sums[1] - sums[0] / 2, sums[2] - sums[1] / 2]
+        session.withdraw(number - 1)
+        learn(session)
+        expected = ones[0] / 2 + ones[2]
+        np.testing.assert_allclose(estimates(session)[0][:, 2], expected, rtol=1e-6)
+        session.store_absent(1, 2)
+        learn(session)  # where it is not, there is no trial
+        np.testing.assert_allclose(estimates(session)[0][:, 2], expected, rtol=1e-6)
+
+
+def test_what_was_learnt_in_the_first_training_is_no_trial(tmp_path):
+    place = ts.create(tmp_path / "s", settings=Settings(0, RESTING))
+    with sessions.open_session(place) as session:
+        answer_examples(session)
+        learn(session)
+        session.undo()
+        learn(session)
+        answer_examples(session)
+        learn(session)
+        assert not estimates(session)[0].any()
+
+
+def test_trials_are_what_the_learner_sums(session):
+    """`with_trials` for each pair alone is `learner.add_trial`, to the last bit."""
+    structure, state = 1, session.annotations.state
+    learner = init_learner(jax.random.key(0), state, lessons_for(4, ts.CONFIG))
+    made = trials.start_from(learner)
+    expected, one = learner.trials, np.float32([0.3, 0.7, 1])
+    for n in range(4):
+        scaled = one * np.float32([1 / (n + 1), 1, 1])
+        made.shown[n, structure] = scaled
+        fit = np.full(4, scaled[1], np.float32)
+        expected = add_trial(expected, structure, scaled[0], fit, there=np.array(True))
+    again = trials.from_array(trials.to_array(made), 4)
+    for one in (made, again):
+        found = trials.with_trials(learner, one, [(n, structure) for n in range(4)])
+        np.testing.assert_array_equal(found.trials, expected)
+        np.testing.assert_allclose(found.dice[:, 1], [0.3 / 4, 0.1], rtol=1e-6)
+
+
+def test_a_checkpoint_that_does_not_tell_trials_apart_is_read(place):
+    with sessions.open_session(place) as session:
+        answer_examples(session)
+        learn(session)
+        for pair in ((3, 2), (1, 2)):
+            ts.answer(session, *pair)
+            learn(session)
+        network = session.network
+    shutil.rmtree(place / "network")
+    counts = np.array([network.steps, network.trained, network.through, network.reduction])
+    saved = checkpoints.open_checkpoints(place / "network")
+    checkpoints.save(saved, 1, (network.learner, counts))
+    saved.close()
+    with sessions.open_session(place) as session:
+        assert session.notices == [] and session.network.trained
+        same_estimates(estimates(session)[:1], [np.asarray(network.learner.trials)])
+        session.undo()
+        learn(session)
+        ts.answer(session, 1, 2)
+        learn(session)  # no fresh trial: the old one is still in the sums
+        same_estimates(estimates(session)[:1], [np.asarray(network.learner.trials)])
+        ts.answer(session, 4, 2)
+        learn(session)
+        assert estimates(session)[0][2, 2] == 1.75
 
 
 def test_a_session_goes_on_from_what_another_taught(tmp_path):
@@ -491,10 +616,10 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
     first = ts.create(tmp_path / "first")
     with sessions.open_session(first) as session:
         with pytest.raises(InputError, match="has learnt nothing yet"):
-            sessions.taught(session)
+            session.experience()
         answer_examples(session)
         learn(session)
-        earlier = sessions.taught(session)
+        earlier = session.experience()
     config = dataclasses.replace(ts.CONFIG, initial_steps=0, start="needed")
     second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=earlier)
     known = transfer.fit_to(earlier, ts.STACK.names)
@@ -505,12 +630,12 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
     nothing = jnp.zeros(prepared.task.present.shape)
     query = loop.ask(run, nothing, prepared.task, config, strategies=(RULE,), which=0)
     with sessions.open_session(second) as session:
-        sessions.warm_up(session)
-        question = sessions.next_question(session)
+        session.warm_up()
+        question = session.next_question()
         assert not question.example and question.proposal is not None
         assert (question.section, question.structure) == (query.section, query.structure)
         np.testing.assert_allclose(question.dice, query.dice, rtol=1e-5)
-        assert sessions.train_step(session) is None  # nothing was said yet
+        assert session.train_step() is None  # nothing was said yet
 
 
 @pytest.mark.parametrize("steps", [0, 8])
@@ -519,24 +644,24 @@ def test_a_new_class_is_shown_first_beside_what_is_carried_over(tmp_path, steps)
     with sessions.open_session(ts.create(tmp_path / "first")) as session:
         answer_examples(session)
         learn(session)
-        earlier = sessions.taught(session)
+        earlier = session.experience()
     renamed = earlier._replace(names=("background", "outer", "middle", "another"))
     config = dataclasses.replace(ts.CONFIG, start="needed", initial_steps=steps)
     second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=renamed)
     with sessions.open_session(second) as session:
         assert not session.network.trained
-        question = sessions.next_question(session, section=2, structure=1)
+        question = session.next_question(section=2, structure=1)
         assert question.proposal.any() and question.dice == pytest.approx(earlier.dice[1])
         ts.answer(session, 2, 1, question=question)  # what is known may be answered meanwhile
-        assert sessions.train_step(session) is None  # examples come first
-        question = sessions.next_question(session)
+        assert session.train_step() is None  # examples come first
+        question = session.next_question()
         assert question.example and question.structure == 3
         ts.answer(session, question.section, 3, question=question)
     with sessions.open_session(second) as session:
-        assert sessions.next_question(session).proposal is not None
-        first = sessions.train_step(session)
+        assert session.next_question().proposal is not None
+        first = session.train_step()
         assert (first.first, first.fraction, first.through) == (True, 1, 2)
-        assert session.network.trained and sessions.train_step(session) is None
+        assert session.network.trained and session.train_step() is None
         learnt = session.network.learner.dice[0]
         assert learnt[2] == pytest.approx(earlier.dice[2]) and np.isfinite(learnt).all()
 
@@ -544,15 +669,45 @@ def test_a_new_class_is_shown_first_beside_what_is_carried_over(tmp_path, steps)
 def test_a_corrected_answer_costs_what_was_drawn(session):
     answer_examples(session)
     learn(session)
-    question = sessions.next_question(session)
+    question = session.next_question()
     mask = ts.truth(question.section, question.structure)
     made = dataclasses.replace(question, proposal=mask.copy())
     before = float(session.annotations.state.traced.sum())
-    stored = sessions.store_answer(
-        session, question.section, question.structure, mask, question=made, how="accepted"
+    stored = session.store_answer(
+        question.section, question.structure, mask, question=made, how="accepted"
     )
     assert stored.report.effort > 0 and stored.event["kept"][0] == stored.event["length"]
     assert float(session.annotations.state.traced.sum()) == before
-    progress = sessions.progress(session)
+    progress = session.progress()
     assert progress.traced - progress.drawn == pytest.approx(stored.report.effort)
-    assert sessions.replay(session, session.events).state.traced.sum() == before
+    assert session.replay(session.events).state.traced.sum() == before
+
+
+def test_the_lines_of_the_ledger_keep_their_form(session):
+    """Keys in their order, as sessions on disk have them."""
+    session.take_over(np.where(np.arange(6)[:, None, None] == 1, ts.STACK.truth == 1, 0))
+    ts.answer(session, 2, 1, seconds=3.0)
+    question = session.next_question(section=3, structure=1)
+    proposed = dataclasses.replace(question, proposal=ts.truth(3, 1))
+    session.store_answer(3, 1, ts.truth(3, 1), question=proposed, how="accepted")
+    session.store_answer(3, 1, ts.truth(3, 1))
+    session.store_absent(5, 2)
+    session.skip(4, 1, "torn")
+    session.set_range(3, (None, 4))
+    session.undo()
+    session.note("Größe")
+    written = (session.folder / ledger.LEDGER).read_text().splitlines()
+    answer = ["event", "section", "structure", "how", "predicted", "length", "mask"]
+    assert [list(json.loads(line))[2:] for line in written] == [
+        ["event", "section", "structure", "how", "mask", "length"],
+        [*answer, "seconds"],
+        [*answer, "seconds", "kept", "proposal_dice", "network"],
+        [*answer, "corrects"],
+        ["event", "section", "structure", "length"],
+        ["event", "section", "structure", "reason"],
+        ["event", "structure", "span"],
+        ["event", "withdrawn"],
+        ["event", "text"],
+    ]
+    assert all(list(json.loads(line))[:2] == ["number", "time"] for line in written)
+    assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("napari", reason="napari is not installed")
 
-import desks
+import controllers
 import hands
 import tiny
 
@@ -22,8 +22,7 @@ from al_jax import window
 from al_jax.core.stack import InputError
 from al_jax.learner import config as settings
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.layers import TRACE
-from al_jax.window.tracing import held
+from al_jax.window.layers import TRACE, held
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -36,12 +35,12 @@ def display():
 @pytest.fixture(autouse=True)
 def _untrained(monkeypatch):
     monkeypatch.setattr(settings, "make_network", tiny.make)
-    desks.no_training(monkeypatch)
+    controllers.no_training(monkeypatch)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return desks.make_session(tmp_path / "session")
+    return controllers.make_session(tmp_path / "session")
 
 
 @pytest.fixture
@@ -74,19 +73,19 @@ def test_a_structure_is_traced_with_the_mouse_and_stored_with_a_key(opened, fold
     from qtpy.QtWidgets import QLabel
 
     widget, hand = opened
-    mask = _truth(widget.desk.question)
-    assert widget.desk.layer.brush_size == 1
+    mask = _truth(widget.controller.question)
+    assert widget.controller.layer.brush_size == 1
     hand.key("]")  # a larger one, and back
-    assert widget.desk.layer.brush_size > 1
+    assert widget.controller.layer.brush_size > 1
     hand.key("[")
-    assert widget.desk.layer.brush_size == 1
+    assert widget.controller.layer.brush_size == 1
     hand.colour_in(mask)
-    np.testing.assert_array_equal(held(widget.desk.layer), mask)
-    first = widget.desk.question
+    np.testing.assert_array_equal(held(widget.controller.layer), mask)
+    first = widget.controller.question
     hand.key("s")
     (event,) = _ledger(folder)
     assert (event["section"], event["how"]) == (first.section, "traced")
-    assert widget.desk.question.structure != first.structure
+    assert widget.controller.question.structure != first.structure
     assert widget.findChild(QLabel, "headline").text().startswith("Trace '")
 
 
@@ -99,40 +98,40 @@ def test_the_polygon_tool_and_the_button(opened, folder):
     for corner in corners:
         hand.click(corner)
     hand.double_click(corners[-1])
-    drawn = held(widget.desk.layer)
+    drawn = held(widget.controller.layer)
     assert drawn[12:25, 12:29].all() and drawn.sum() == 16 * 20
     widget.findChild(QPushButton, "store").click()
     assert _ledger(folder)[0]["event"] == "answer"
 
 
-def test_keys_reach_the_desk_after_a_button_was_pressed(opened, folder):
+def test_keys_reach_the_controller_after_a_button_was_pressed(opened, folder):
     from qtpy.QtWidgets import QPushButton
 
     widget, hand = opened
-    first = widget.desk.question
+    first = widget.controller.question
     widget.findChild(QPushButton, "skip").click()
     hand.key("n")
     assert [event["event"] for event in _ledger(folder)] == ["skip", "absent"]
     hand.key("u")
     hand.key("u")
-    assert widget.desk.question.structure == first.structure
+    assert widget.controller.question.structure == first.structure
     assert "Taken back" in widget._said.text()
 
 
 def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
     widget, hand = opened
     hand.stroke([(12, 12), (20, 30)])
-    drawn = held(widget.desk.layer)
+    drawn = held(widget.controller.layer)
     assert drawn.any()
-    question = widget.desk.question
+    question = widget.controller.question
     widget.close_session()
     assert not widget._viewer.layers
     widget.open(folder)
-    assert (widget.desk.question.section, widget.desk.question.structure) == (
+    assert (widget.controller.question.section, widget.controller.question.structure) == (
         question.section,
         question.structure,
     )
-    np.testing.assert_array_equal(held(widget.desk.layer), drawn)
+    np.testing.assert_array_equal(held(widget.controller.layer), drawn)
 
 
 def test_a_stroke_survives_a_kill(folder):
@@ -151,11 +150,11 @@ def test_a_stroke_survives_a_kill(folder):
     before = read_draft(folder, *saved).mask
     person.send_signal(signal.SIGKILL)
     person.wait()
-    with desks.at_desk(folder) as desk:
-        assert (desk.question.section, desk.question.structure) == saved
-        kept = held(desk.layer)
+    with controllers.at_controller(folder) as controller:
+        assert (controller.question.section, controller.question.structure) == saved
+        kept = held(controller.layer)
         assert before.any() and kept[before].all()
-        desk.do("store")
+        controller.do("store")
     assert [event["event"] for event in _ledger(folder)] == ["answer"]
 
 
@@ -177,11 +176,11 @@ def test_the_plugin_offers_to_open_a_session(folder):
 
     viewer = napari.Viewer(show=False)
     widget = Annotate(viewer)
-    assert widget.desk is None
+    assert widget.controller is None
     with pytest.raises(InputError, match="no session"):
         widget.open(folder.parent)
     widget.open(folder)
-    assert widget.desk.question is not None
+    assert widget.controller.question is not None
     widget.close_session()
     viewer.close()
 
@@ -242,5 +241,5 @@ def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
     window.run(folder)
     assert str(folder) in done[0]
     assert read_draft(folder, *latest_draft(folder)).mask.any()
-    with desks.at_desk(folder) as desk:  # nobody holds the session any more
-        assert held(desk.layer).any()
+    with controllers.at_controller(folder) as controller:  # nobody holds the session any more
+        assert held(controller.layer).any()

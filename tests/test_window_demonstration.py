@@ -16,9 +16,9 @@ import hands
 import al_jax
 from al_jax.commands import annotate
 from al_jax.session import ledger
-from al_jax.session.asking import RULE
+from al_jax.session.question import RULE
 from al_jax.simulation import runner
-from al_jax.window.tracing import held
+from al_jax.window.layers import held
 from experiments.bench import rehearse
 
 pytestmark = pytest.mark.slow
@@ -47,15 +47,15 @@ def _answer(workdir: pathlib.Path, truth: np.ndarray, count: int, picture: pathl
     widget.open(workdir)
     hand = hands.Hand(viewer)
     hand.wait(0.5)
-    widget.desk.layer.brush_size = 1
+    widget.controller.layer.brush_size = 1
     for _ in range(count):
-        question = widget.desk.question
+        question = widget.controller.question
         mask = (truth[question.section] == question.structure) & question.inside
         hand.colour_in(mask)
-        np.testing.assert_array_equal(held(widget.desk.layer), mask)
+        np.testing.assert_array_equal(held(widget.controller.layer), mask)
         viewer.screenshot(str(picture), canvas_only=False)
         hand.key("s" if mask.any() else "n")
-        assert widget.desk.question is not question, widget.desk.said
+        assert widget.controller.question is not question, widget.controller.message
     widget.close_session()
     viewer.close()
 
@@ -94,13 +94,13 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     widget = in_window(viewer)
     widget.open(folder, wait=True)
     hand = hands.Hand(viewer)
-    while widget.desk.question is not None:
-        asked = widget.desk.question
+    while widget.controller.question is not None:
+        asked = widget.controller.question
         hand.key("d")
-        while widget.desk.waiting:
+        while widget.controller.waiting:
             hand.wait(0.05)
-            assert widget.desk.failure is None, widget.desk.failure
-        assert widget.desk.question is not asked, widget.desk.said
+            assert widget.controller.failure is None, widget.controller.failure
+        assert widget.controller.question is not asked, widget.controller.message
     widget.close_session()
     viewer.close()
     events = ledger.read_ledger(folder)[begun:]

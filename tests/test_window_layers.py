@@ -13,8 +13,15 @@ from napari.layers import Labels
 
 from al_jax.core.boundary import shared_lengths
 from al_jax.window import layers
-from al_jax.window.outlines import cracks, outline_left, traced_outline
-from al_jax.window.tracing import fill_outline, held, make_tracing, put
+from al_jax.window.layers import (
+    cracks,
+    fill_outline,
+    held,
+    labelled_outline,
+    make_tracing,
+    outline_left,
+    put,
+)
 
 COLOURS = ((150, 150, 150), (200, 20, 20), (20, 20, 200))
 
@@ -55,7 +62,7 @@ def test_what_is_traced_and_what_is_left():
     labels = np.full((1, 6), -1, np.int16)
     labels[0, :2] = (1, 2)
     inside = np.ones(labels.shape, bool)
-    assert traced_outline(labels, inside)[:, 0, 1].tolist() == [0.5, 1.5]
+    assert labelled_outline(labels, inside)[:, 0, 1].tolist() == [0.5, 1.5]
     mask = np.array([[False, False, True, True, False, False]])
     assert outline_left(mask, labels, inside)[:, 0, 1].tolist() == [3.5]
 

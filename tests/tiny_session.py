@@ -43,13 +43,13 @@ def answer(session: Session, section: int, structure: int, **more) -> Stored:
     """The truth answers a pair."""
     mask = truth(section, structure)
     if not mask.any():
-        return sessions.store_absent(session, section, structure, **more)
-    return sessions.store_answer(session, section, structure, mask, **more)
+        return session.store_absent(section, structure, **more)
+    return session.store_answer(section, structure, mask, **more)
 
 
 def answer_question(session: Session) -> tuple[Question, Stored]:
     """The truth answers the next question."""
-    question = sessions.next_question(session)
+    question = session.next_question()
     assert question is not None
     return question, answer(session, question.section, question.structure, question=question)
 

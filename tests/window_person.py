@@ -8,10 +8,10 @@ opens the session, presses the mouse and moves it for ever; prints how many pixe
 import pathlib
 import sys
 
-import desks
+import controllers
 import tiny
 
-from al_jax.simulation import loop
+from al_jax.learner import config as settings
 
 
 class _Patch:
@@ -19,13 +19,13 @@ class _Patch:
 
 
 def main(folder: pathlib.Path) -> None:
-    loop.make_network = tiny.make
-    desks.no_training(_Patch)
+    settings.make_network = tiny.make
+    controllers.no_training(_Patch)
 
     import napari
     from hands import Hand
 
-    from al_jax.window.tracing import held
+    from al_jax.window.layers import held
     from al_jax.window.widget import in_window
 
     viewer = napari.Viewer(show=False)
@@ -39,7 +39,7 @@ def main(folder: pathlib.Path) -> None:
         turn += 1
         hand.move((8 + turn // 28 % 24, 8 + turn % 28))
         hand.wait(0.02)
-        print(int(held(widget.desk.layer).sum()), flush=True)
+        print(int(held(widget.controller.layer).sum()), flush=True)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,12 @@ from absl import flags
 
 from al_jax import session as sessions
 from al_jax.commands import command, simulate, stack_flags
+from al_jax.commands import config_flags as configuration
 from al_jax.commands.earlier import true_ranges
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.metrics import presence
 from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images
+from al_jax.core.strategies import STRATEGIES
 from al_jax.exchange.classes import make_classes
 from al_jax.exchange.exchange import (
     MANIFEST,
@@ -52,19 +55,19 @@ from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
-from al_jax.learner import config as settings
+from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import EXPERIENCE, in_words, write_experience
 from al_jax.plotting.session_report import write_report
 from al_jax.session import Question, Session, Settings
-from al_jax.session.results import Export
-from al_jax.session.storage import (
-    SETTINGS,
+from al_jax.session.ranges import (
     in_range_of,
     read_ranges,
     section_number,
     structure_number,
     table_of_ranges,
 )
+from al_jax.session.results import Export
+from al_jax.session.storage import SETTINGS
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -85,15 +88,17 @@ QUESTIONS, SHOWN = "questions", "shown.npz"
 
 def config_flags() -> tuple[str, ...]:
     """Those that a session keeps from its beginning."""
-    return tuple(flag.name for flag in FLAGS.flags_by_module_dict()[simulate.__name__])
+    names = (flag.name for flag in FLAGS.flags_by_module_dict()[configuration.__name__])
+    return ("strategy", *(name for name in names if name != "plugin"))
 
 
 def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
-    simulate.define_config_flags()
-    for module in (stack_flags, simulate):
+    configuration.define_flags()
+    for module in (stack_flags, configuration):
         flags.adopt_module_key_flags(module)
+    flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_string("workdir", None, "The folder of the session.")
     flags.DEFINE_string("ranges", None, "init: table of first and last sections: name,first,last.")
     flags.DEFINE_bool(
@@ -123,11 +128,12 @@ def main(word: str | None) -> None:
     """Does one command, and prints its result as one line."""
     if FLAGS.workdir is None:
         raise InputError("--workdir is missing; name the folder of the session")
+    load_plugins(FLAGS.plugin)
     folder = pathlib.Path(FLAGS.workdir)
     if word == "init":
         with contextlib.redirect_stdout(sys.stderr if FLAGS.json else sys.stdout):
             made = init(folder)
-        return say(*made)
+        return print_result(*made)
     if word is None:
         return window(folder)
     command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
@@ -151,10 +157,10 @@ def main(word: str | None) -> None:
             result = actions[word](session)
     for line in session.notices:
         print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
-    return say(*result)
+    return print_result(*result)
 
 
-def say(line: str, result: dict[str, Any]) -> None:
+def print_result(line: str, result: dict[str, Any]) -> None:
     """The result for a person, or for a script."""
     print(json.dumps(result, ensure_ascii=False) if FLAGS.json else line, flush=True)
 
@@ -171,7 +177,7 @@ def window(folder: pathlib.Path) -> None:
     module.check_display()
     module.start_computing()  # before a new session computes anything
     if not os.path.exists(folder / SETTINGS):
-        say(*init(folder))
+        print_result(*init(folder))
     module.run(folder, wait=FLAGS.wait)
 
 
@@ -190,12 +196,13 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         return np.ones((images.num_sections, images.num_classes), bool)
 
     weights, earlier, config = simulate.read_setting(images, ranges_with)
-    if config.length != "crack":
+    if config.query.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
-    command.refuse((*simulate.PERSON, "start"), "in a session, where a person answers")
-    command.refuse(("dice_over", "count_background", "dropout_samples"), "in a session")
-    in_range = ranges_with(config.margin)
-    settings = Settings(FLAGS.seed, config)
+    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
+    command.refuse(("dice_over", "count_background"), "in a session")
+    simulate.check_strategies([FLAGS.strategy])
+    in_range = ranges_with(config.query.margin)
+    settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
     sessions.create(
         folder,
         images,
@@ -209,7 +216,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     try:
         if labels is not None and truth is None:
             with sessions.open_session(folder) as session:
-                given = sessions.take_over(session, labels)
+                given = session.take_over(labels)
         elif truth is not None and FLAGS.simulated_start:
             given = simulated_start(folder, truth)
     except BaseException:
@@ -262,7 +269,7 @@ def load() -> tuple[Images, np.ndarray | None]:
 def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
     """The first answers of the simulation of the same seed, of what is not known; how many."""
     with sessions.open_session(folder) as session:
-        keys = settings.make_keys(jax.random.key(session.settings.seed))
+        keys = make_keys(jax.random.key(session.settings.seed))
         key = jax.random.split(keys.start)[0]
         present = _present(truth, session.images)
         chosen = np.asarray(initial_queries(key, jnp.asarray(present)))
@@ -281,15 +288,13 @@ def answer_truly(
     seconds: float | None = None,
     widen: bool = False,
 ) -> sessions.Stored:
-    """The truth answers a pair; arguments as of `session.store_answer`."""
+    """The truth answers a pair; see `Session.store_answer` for the arguments."""
     mask = sessions.true_mask(session.folder, section, structure)
     mask &= np.asarray(session.images.inside[section])
     if not mask.any():
-        return sessions.store_absent(
-            session, section, structure, question=question, seconds=seconds
-        )
-    return sessions.store_answer(
-        session, section, structure, mask, question=question, seconds=seconds, widen=widen
+        return session.store_absent(section, structure, question=question, seconds=seconds)
+    return session.store_answer(
+        section, structure, mask, question=question, seconds=seconds, widen=widen
     )
 
 
@@ -300,10 +305,10 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     if (FLAGS.section is None) != (FLAGS.structure is None):
         raise InputError("--section and --structure name a pair together; give both or none")
     if FLAGS.section is None:
-        question = sessions.next_question(session)
+        question = session.next_question()
     else:
         section, structure = pair_of_flags(session)
-        question = sessions.next_question(session, section=section, structure=structure)
+        question = session.next_question(section=section, structure=structure)
     if question is None:
         return "nothing is left to ask", {"found": False}
     name = re.sub(r"[^\w.-]+", "_", f"{question.section:04}_{question.name}")
@@ -328,7 +333,7 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         "runner_up": question.runner_up,
         "left": question.left,
         "network": question.network,
-        "behind": sessions.behind(session),
+        "behind": session.behind(),
         "files": [str(path) for path in written],
     }
     return f"{question.why}; files in {folder}", result
@@ -358,12 +363,11 @@ def ingest(session: Session) -> tuple[str, dict[str, Any]]:
         stored = _stored(session, question, mask, how)
     if FLAGS.wait:
         learn(session)
-    return stored.said, dict(stored.event)
+    return stored.message, dict(stored.event)
 
 
 def _stored(session: Session, question: Question, mask: np.ndarray, how: str) -> sessions.Stored:
-    return sessions.store_answer(
-        session,
+    return session.store_answer(
         question.section,
         question.structure,
         mask,
@@ -388,8 +392,8 @@ def latest_question(session: Session) -> tuple[pathlib.Path, Question]:
         shown = dict(archive)
     if asked_of.names != session.images.names:
         raise InputError(f"{folder}: is a question of another session; use suggest again")
-    question = sessions.next_question(
-        session, section=asked_of.section, structure=asked_of.structure, look=False
+    question = session.next_question(
+        section=asked_of.section, structure=asked_of.structure, propose=False
     )
     assert question is not None  # a pair that was named is always asked
     if array_digest(question.image) != asked_of.image_digest:
@@ -425,7 +429,7 @@ def train(session: Session) -> tuple[str, dict[str, Any]]:
         line = "the network has learnt from every answer"
         if not session.network.trained:
             line = "there is nothing to learn from yet: answer the first examples"
-        return line, {"pieces": 0, "behind": sessions.behind(session)}
+        return line, {"pieces": 0, "behind": session.behind()}
     seconds = time.monotonic() - began
     line = f"learnt from event {session.network.through} on: loss {loss:.4f}, {seconds:.1f} s"
     return line.replace(" on:", ":"), {
@@ -433,21 +437,21 @@ def train(session: Session) -> tuple[str, dict[str, Any]]:
         "loss": loss,
         "seconds": round(seconds, 2),
         "through": session.network.through,
-        "behind": sessions.behind(session),
+        "behind": session.behind(),
     }
 
 
 def learn(session: Session) -> tuple[int, float]:
     """All training that there is to do: how many pieces, and the loss of the last."""
     pieces, loss = 0, float("nan")
-    while (trained := sessions.train_step(session)) is not None:
+    while (trained := session.train_step()) is not None:
         pieces, loss = pieces + 1, trained.loss
     return pieces, loss
 
 
 def status(session: Session) -> tuple[str, dict[str, Any]]:
     """Where the session stands."""
-    now = sessions.progress(session)
+    now = session.progress()
     parts = [f"{now.answers} answers ({now.absent} absent, {now.skipped} skipped)"]
     parts.append(f"{now.traced:.0f} px traced ({now.drawn:.0f} drawn)")
     if now.left is not None:
@@ -469,7 +473,7 @@ def status(session: Session) -> tuple[str, dict[str, Any]]:
 
 def undo(session: Session) -> tuple[str, dict[str, Any]]:
     """Takes back the last event."""
-    event = sessions.undo(session)
+    event = session.undo()
     if event is None:
         return "there is nothing to take back", {"undone": None}
     where = f" of '{event['structure']}'"
@@ -481,7 +485,7 @@ def undo(session: Session) -> tuple[str, dict[str, Any]]:
 def skip(session: Session) -> tuple[str, dict[str, Any]]:
     """Leaves a pair for later."""
     section, structure = pair(session)
-    event = sessions.skip(session, section, structure, FLAGS.reason)
+    event = session.skip(section, structure, FLAGS.reason)
     return f"{_named(session, section, structure)}: skipped", dict(event)
 
 
@@ -493,10 +497,8 @@ def absent(session: Session) -> tuple[str, dict[str, Any]]:
         section, structure = question.section, question.structure
     else:
         section, structure = pair_of_flags(session)
-    stored = sessions.store_absent(
-        session, section, structure, question=question, seconds=FLAGS.seconds
-    )
-    return stored.said, dict(stored.event)
+    stored = session.store_absent(section, structure, question=question, seconds=FLAGS.seconds)
+    return stored.message, dict(stored.event)
 
 
 def change_range(session: Session) -> tuple[str, dict[str, Any]]:
@@ -511,7 +513,7 @@ def change_range(session: Session) -> tuple[str, dict[str, Any]]:
             ends.append(int(now[0]) if len(now) else None)
         else:
             ends.append(section_number(text, session.images) if text else None)
-    event = sessions.set_range(session, structure, (ends[0], ends[1]))
+    event = session.set_range(structure, (ends[0], ends[1]))
     shown = [
         session.images.sections[open_end if end is None else end]
         for end, open_end in zip(ends, (0, -1), strict=True)
@@ -520,36 +522,36 @@ def change_range(session: Session) -> tuple[str, dict[str, Any]]:
 
 
 def export(session: Session) -> tuple[str, dict[str, Any]]:
-    """Writes what was traced, what the network adds, and tables."""
+    """Writes the annotations, what the network adds, and tables."""
     images = session.images
     out = session.folder / "export" if FLAGS.out is None else pathlib.Path(FLAGS.out)
     segmentation = confidence = None
-    if session.network.draws:
+    if session.network.proposes:
         segmentation = np.empty(images.inside.shape, np.int16)
         confidence = np.empty(images.inside.shape, np.float32)
         for section in range(images.num_sections):
-            found = sessions.segment_section(session, section)
+            found = session.segment_section(section)
             assert found is not None
             segmentation[section], confidence[section] = found
     content = Export(
-        traced=sessions.traced(session),
+        traced=session.labels(),
         segmentation=segmentation,
         confidence=confidence,
         names=images.names,
         sections=images.sections,
         colours=images.colours,
         place=images.place,
-        answers=sessions.answered(session),
+        answers=session.answered(),
     )
     written = export_stack(out, content, FLAGS.formats)
-    write_report(out / "report.html", images, content, left=sessions.progress(session).left)
+    write_report(out / "report.html", images, content, left=session.progress().left)
     write_whole(
         out / "ranges.csv", table_of_ranges(np.asarray(session.annotations.state.in_range), images)
     )
     what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
     written += [out / "ranges.csv", out / "report.html"]
     if segmentation is not None:
-        write_experience(out / EXPERIENCE, sessions.taught(session))
+        write_experience(out / EXPERIENCE, session.experience())
         written.append(out / EXPERIENCE)
     return f"{out}: {len(written)} files, {what}; report.html tells how it went", {
         "files": [str(path) for path in written],

@@ -39,7 +39,7 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
     for path in paths:
         place = full_path(path)
         if (place / SETTINGS).exists():
-            found.append(sessions.taught(sessions.read_session(place)))
+            found.append(sessions.read_session(place).experience())
         else:
             found.append(read_experience(place / EXPERIENCE if place.is_dir() else place))
     for path, one in zip(paths, found, strict=True):
@@ -64,7 +64,7 @@ def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Co
 
 
 def true_ranges(images: Images, truth: np.ndarray, margin: int) -> np.ndarray:
-    """[N, C] bool, as of the simulation of a stack."""
+    """[N, C] bool, as in the simulation of a stack."""
     present = presence(np.asarray(truth), np.asarray(images.inside), images.num_classes)
     return np.asarray(ranges(present, margin))
 

@@ -1,10 +1,11 @@
-"""A person's answers: checked before they change the state, and replayed after one is withdrawn.
+"""A person's answers, checked before they change the state.
 
-What a person says is compared with the images and the ranges here, once, outside jit; the
-transitions themselves are `state.annotate` and `set_range`. Messages name sections and classes.
+An answer is compared with the images and the ranges here, once, outside jit; the transitions
+themselves are `state.annotate` and `set_range`. Messages name sections and classes. Events, undo
+and correction are in `session.events`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from al_jax.core.boundary import DIRECTIONS
 from al_jax.core.stack import UNLABELLED, Images, InputError
-from al_jax.core.state import ALState, annotate, contradictions, init_state
+from al_jax.core.state import ALState, annotate, contradictions
 from al_jax.core.strategies import Suggestion
 
 Span = tuple[int | None, int | None]
@@ -24,9 +25,9 @@ class Report(NamedTuple):
     """What became of a mask.
 
     Attributes:
-      effort: pixels of outline that were left of it, without what was traced before.
+      effort: pixels of outline that it added, without what was annotated before.
       pixels: of the mask that were taken.
-      clipped: pixels of the mask that others had been traced on before, by their class name.
+      clipped: pixels of the mask that belonged to other classes before, by their name.
       outside: pixels of the mask beyond the image domain.
     """
 
@@ -35,37 +36,6 @@ class Report(NamedTuple):
     clipped: dict[str, int]
     outside: int
 
-
-class Answer(NamedTuple):
-    """The structure was traced on the section: `mask` [H, W] bool; empty says that it is absent."""
-
-    section: int
-    structure: int
-    mask: np.ndarray
-
-
-class Skip(NamedTuple):
-    """The pair is not to be asked for until it is answered."""
-
-    section: int
-    structure: int
-
-
-class Withdraw(NamedTuple):
-    """The answer of the pair never was; nor its latest skip, if there is no answer."""
-
-    section: int
-    structure: int
-
-
-class Range(NamedTuple):
-    """The structure appears from its first to its last section of `span`."""
-
-    structure: int
-    span: Span
-
-
-Event = Answer | Skip | Withdraw | Range
 
 _annotate = jax.jit(annotate, static_argnames="length")
 
@@ -82,7 +52,7 @@ def answer(
 ) -> tuple[ALState, Report]:
     """A person's answer, checked; use it outside jit.
 
-    Pixels that were traced before or lie beyond the image keep what they are; the report counts
+    Pixels that were annotated before or lie beyond the image keep what they are; the report counts
     them. A structure that `state.implied` names may be answered like any other.
 
     Args:
@@ -135,7 +105,7 @@ def clip(
       images: what is annotated.
       section, structure: n and c.
       mask: of the structure.
-      labels: [H, W] int16, what is traced on the section.
+      labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
 
     Returns:
       The rest [H, W] bool, and how many pixels of each structure and beyond the image that was.
@@ -185,13 +155,13 @@ def describe(query: Suggestion, images: Images) -> list[str]:
             lines.append(f"{pair}: a first example, as no outline of it is known")
             continue
         along = several.shared[k]
-        beside = [f"{along[c]:.0f} px along '{images.names[c]}'" for c in np.flatnonzero(along)]
+        shared = [f"{along[c]:.0f} px along '{images.names[c]}'" for c in np.flatnonzero(along)]
         dice = several.dice[k]
         expected = f"expected Dice {dice:.2f}" if dice else "no Dice expected yet"
         lines.append(
             f"{pair}: {expected}, {several.left[k]:.0f} of "
             f"{several.whole[k]:.0f} px of outline left"
-            + (f" ({', '.join(beside)})" if beside else "")
+            + (f" ({', '.join(shared)})" if shared else "")
         )
     return lines
 
@@ -218,7 +188,7 @@ def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALS
 
 
 def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> np.ndarray:
-    """The weak supervision from what a person says.
+    """The weak supervision as a person gives it.
 
     Args:
       spans: first and last section of each class, by its name. One that is left out may be on any
@@ -227,7 +197,7 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
       margin: sections added on both sides.
 
     Returns:
-      [N, C] bool, as of `state.ranges`.
+      [N, C] bool, see `state.ranges`.
 
     Raises:
       InputError: a name is unknown, a section does not exist, a last section comes before the
@@ -281,75 +251,6 @@ def check_state(state: ALState, images: Images) -> None:
             f"section {images.sections[empty[0]]} has {state.unlabelled[empty[0]]} unlabelled "
             "pixels that can be of no class; widen a range or correct an answer"
         )
-
-
-def remaining_events(events: Iterable[Event]) -> list[Event]:
-    """The events that withdrawals leave, in their order.
-
-    Raises:
-      InputError: a withdrawal of a pair that was neither answered nor skipped.
-    """
-    left: list[Event] = []
-    for event in events:
-        if not isinstance(event, Withdraw):
-            left.append(event)
-            continue
-
-        def said(kind: type, pair: tuple = tuple(event)) -> list[int]:
-            return [k for k, e in enumerate(left) if isinstance(e, kind) and e[:2] == pair]
-
-        same = said(Answer) or said(Skip)
-        if not same:
-            raise InputError(
-                f"structure {event.structure} on section {event.section} was not answered; there "
-                "is nothing to withdraw"
-            )
-        del left[same[-1]]
-    return left
-
-
-def replay(
-    key: jax.Array,
-    images: Images,
-    in_range: npt.ArrayLike,
-    events: Iterable[Event],
-    *,
-    length: str = "crack",
-) -> tuple[ALState, np.ndarray]:
-    """The state after a sequence of events, and the pairs that are skipped, [N, C] bool.
-
-    This is undo and correction too: a withdrawn answer is left out, and those after it get the
-    pixels that it had taken from them.
-
-    Args:
-      key: of the state.
-      images: what is annotated.
-      in_range: [N, C] bool before the first event.
-      events: in their order.
-      length: 'crack' or 'crofton'.
-
-    Raises:
-      InputError: what `answer`, `set_range` and `remaining_events` refuse.
-    """
-    in_range = np.asarray(in_range)
-    if in_range.shape != (images.num_sections, images.num_classes) or in_range.dtype != bool:
-        raise InputError(
-            f"in_range is {in_range.dtype} of {list(in_range.shape)}; give booleans of "
-            f"[{images.num_sections}, {images.num_classes}]"
-        )
-    state = init_state(key, images.inside, in_range)
-    check_state(state, images)
-    skipped = np.zeros(state.annotated.shape, bool)
-    for event in remaining_events(events):
-        match event:
-            case Answer(section, structure, mask):
-                state, _ = answer(state, images, section, structure, mask, length=length)
-            case Range(structure, span):
-                state = set_range(state, images, structure, span)
-            case Skip(section, structure):
-                check_pair(images, section, structure)
-                skipped[section, structure] = True
-    return state, skipped & ~np.asarray(state.annotated)
 
 
 def _check_same_stack(state: ALState, images: Images) -> None:

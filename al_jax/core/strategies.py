@@ -114,7 +114,8 @@ STRATEGIES: dict[str, Strategy] = {
 }
 """The ten methods of the paper's section 3.2 and others, by name; a plugin adds its own here."""
 
-_OWN = tuple(STRATEGIES.values())
+OWN_STRATEGIES = dict(STRATEGIES)
+"""Those of al_jax."""
 
 
 def strategy_of(name: str) -> Strategy:
@@ -138,9 +139,10 @@ def shares_program(strategy: Strategy) -> tuple[Strategy, ...]:
     def work(one: Strategy) -> tuple:
         return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
 
-    if strategy not in _OWN:
+    own = tuple(OWN_STRATEGIES.values())
+    if strategy not in own:
         return (strategy,)
-    return tuple(one for one in _OWN if work(one) == work(strategy))
+    return tuple(one for one in own if work(one) == work(strategy))
 
 
 class Suggestion(struct.PyTreeNode):

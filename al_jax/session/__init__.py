@@ -1,41 +1,22 @@
 """A person at work on a stack: the questions, the answers, and a network that learns behind them.
 
-A session is a folder: images, classes and settings (`folder`), what was said (`ledger`), and a
-network that can be trained again at any time (`updates`). README.md in this folder says more.
+A session is a folder: images, classes and settings (`storage`), events (`events`, `ledger`), and a
+network that can be trained again at any time (`trainer`). README.md in this folder says more.
+Without a folder, `begin` and `replay` replay events with masks in memory.
 """
 
-from al_jax.session.ledger import Event
-from al_jax.session.progress import Progress, answered, progress
-from al_jax.session.session import (
-    HOW,
-    Question,
-    Session,
-    Stored,
-    behind,
-    next_question,
-    note,
-    open_session,
-    read_session,
-    replay,
-    save_network,
-    segment_section,
-    set_range,
-    skip,
-    store_absent,
-    store_answer,
-    take_over,
-    traced,
-    train_step,
-    undo,
-    warm_up,
-    withdraw,
-)
+from al_jax.session.annotations import Annotations, begin
+from al_jax.session.events import Event, apply, effective, replay
+from al_jax.session.progress import Progress
+from al_jax.session.question import Question
+from al_jax.session.session import Session, open_session, read_session
 from al_jax.session.storage import Settings, create, true_mask
-from al_jax.session.taught import taught
+from al_jax.session.store import HOW, Stored
 from al_jax.session.trainer import Trained
 
 __all__ = [
     "HOW",
+    "Annotations",
     "Event",
     "Progress",
     "Question",
@@ -43,27 +24,12 @@ __all__ = [
     "Settings",
     "Stored",
     "Trained",
-    "answered",
-    "behind",
+    "apply",
+    "begin",
     "create",
-    "next_question",
-    "note",
+    "effective",
     "open_session",
-    "progress",
     "read_session",
     "replay",
-    "save_network",
-    "segment_section",
-    "set_range",
-    "skip",
-    "store_absent",
-    "store_answer",
-    "take_over",
-    "taught",
-    "traced",
-    "train_step",
     "true_mask",
-    "undo",
-    "warm_up",
-    "withdraw",
 ]

@@ -1,8 +1,8 @@
-"""What answers say of a stack, without room for the sections on which there is none.
+"""The annotations of a stack, without memory for the sections that have none.
 
 An `ALState` holds the labels of all sections: 1.2 GB for 5,000 sections of 400 x 300, which each
 answer would copy. A question reads none of them, and an answer those of its own section alone. So
-a session keeps a state whose labels have no pixels beside the labels of the sections that have any,
+a session keeps a state whose labels have no pixels, and the labels of the sections that have any,
 and hands `answers.answer` one section at a time. Everything here is NumPy and is never changed in
 place: another thread may train on it while answers arrive.
 """
@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from al_jax.core import answers
 from al_jax.core.answers import Report, Span
-from al_jax.core.stack import UNLABELLED, Images
-from al_jax.core.state import ALState, init_state
-from al_jax.learner.transfer import Known, with_known
+from al_jax.core.stack import UNLABELLED, Images, InputError
+from al_jax.core.state import ALState, compatible, init_state
+from al_jax.learner.transfer import Prior, with_prior
 
 
 class Annotations(NamedTuple):
     """The state after some events.
 
     Attributes:
-      state: of NumPy arrays, as `answers.replay` makes it, but for its labels: [N, 0, 0]. Its
+      state: of NumPy arrays, as `state.init_state` makes it, but for its labels: [N, 0, 0]. Its
         `step` does not count first examples, as a simulation does not count its start.
       labels: [H, W] int16 of each section that was answered on, by its number.
       skipped: [N, C] bool, pairs that are not to be asked for now.
@@ -57,8 +57,8 @@ def begin(
     key: jax.Array,
     images: Images,
     in_range: npt.ArrayLike,
-    pixels: np.ndarray,
-    known: Known | None = None,
+    pixels: np.ndarray | None = None,
+    prior: Prior | None = None,
 ) -> Annotations:
     """Nothing has been answered yet.
 
@@ -66,15 +66,23 @@ def begin(
       key: of the state.
       images: what is annotated.
       in_range: [N, C] bool.
-      pixels: [N] int32, how many of each section are inside.
-      known: from earlier stacks.
+      pixels: [N] int32, how many of each section are inside; None: they are counted.
+      prior: from prior stacks.
 
     Raises:
-      InputError: a section is in the range of no class.
+      InputError: a section is in the range of no class, or `in_range` is of another stack.
     """
+    in_range = np.asarray(in_range)
+    if in_range.shape != (images.num_sections, images.num_classes) or in_range.dtype != bool:
+        raise InputError(
+            f"in_range is {in_range.dtype} of {list(in_range.shape)}; give booleans of "
+            f"[{images.num_sections}, {images.num_classes}]"
+        )
+    if pixels is None:
+        pixels = np.array([np.count_nonzero(inside) for inside in images.inside])
     bare = _without_pixels(images)
-    state = init_state(key, bare.inside, np.asarray(in_range))
-    state = _on_host(state if known is None else with_known(state, known))
+    state = init_state(key, bare.inside, in_range)
+    state = _on_host(state if prior is None else with_prior(state, prior))
     state = state.replace(unlabelled=np.asarray(pixels, np.int32))
     answers.check_state(state, bare)
     return Annotations(state, {}, np.zeros(state.annotated.shape, bool))
@@ -88,7 +96,7 @@ def answer(
     mask: np.ndarray,
     drawn: float | None = None,
 ) -> tuple[Annotations, Report]:
-    """`answers.answer`, which says what is refused; a skipped pair is no longer one."""
+    """The annotations after `answers.answer`; the pair is skipped no longer."""
     answers.check_pair(images, section, structure)
     state, skipped = annotations.state, annotations.skipped
     example = not annotations.known(structure)
@@ -115,7 +123,7 @@ def answer(
 
 
 def set_range(annotations: Annotations, images: Images, structure: int, span: Span) -> Annotations:
-    """`answers.set_range`, which says what is refused."""
+    """The annotations after `answers.set_range`."""
     state = annotations.state
     state = state.replace(in_range=jnp.asarray(state.in_range))
     state = answers.set_range(state, _without_pixels(images), structure, span)
@@ -134,6 +142,19 @@ def skip(annotations: Annotations, images: Images, section: int, structure: int)
     return annotations._replace(skipped=skipped & ~annotations.state.annotated)
 
 
+def remainder(
+    annotations: Annotations, images: Images, section: int, structure: int, mask: np.ndarray
+) -> np.ndarray:
+    """[H, W] bool, what else of a section belongs to its last structure, by a mask that fits."""
+    left, shape = np.asarray(compatible(annotations.state)[section]), images.inside.shape[1:]
+    last = left[structure] and not np.delete(left, structure).any()
+    if not last or mask.shape != shape or mask.dtype != bool:
+        return np.zeros(mask.shape, bool)
+    free = annotations.labels_of(section, images) == UNLABELLED
+    free &= np.asarray(images.inside[section])
+    return free & ~mask if (free & mask).any() else np.zeros(shape, bool)
+
+
 def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:
     """The state of one section, N = 1, with its labels."""
     state, row = annotations.state, slice(section, section + 1)
@@ -143,8 +164,8 @@ def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:
     )
 
 
-def whole(annotations: Annotations, images: Images) -> ALState:
-    """The state with the labels of all sections, as `answers.replay` makes it."""
+def full_state(annotations: Annotations, images: Images) -> ALState:
+    """The state with the labels of all sections, [N, H, W]."""
     labels = np.full(images.inside.shape, UNLABELLED, np.int16)
     for section, own in annotations.labels.items():
         labels[section] = own
@@ -172,7 +193,7 @@ def _with_row(array: np.ndarray, index: int, row: np.ndarray) -> np.ndarray:
 
 
 def _without_pixels(images: Images) -> Images:
-    """The same sections and classes, for checks that look at no pixel."""
+    """The same sections and classes, for checks that need no pixel."""
     nothing = np.zeros((images.num_sections, 0, 0), bool)
     return dataclasses.replace(images, images=nothing[..., None], inside=nothing)
 

@@ -1,9 +1,9 @@
-"""What was said in a session: one line an event, appended and never rewritten.
+"""The events of a session on disk: one line an event, appended and never rewritten.
 
 The ledger is the truth of a session; all else is derived from it. A line counts once it ends: what
 a killed or failed writer left behind the last end of a line is no event, and the next one is
-written over it. Masks lie beside the ledger, under names made of their pixels, and are there before
-the line that names them.
+written over it. Masks are files of their own, named by their pixels, and there before the line that
+names them.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,13 +19,10 @@ from PIL import Image
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_whole
 from al_jax.files.reading import reading
+from al_jax.session.events import KINDS, Event
 
 LEDGER = "ledger.jsonl"
 MASKS = "masks"
-KINDS = ("answer", "absent", "skip", "withdraw", "range", "note")
-
-Event = dict[str, Any]
-"""An event as its line says it: 'number' (from 1), 'time' (UTC), 'event' (of `KINDS`), and more."""
 
 
 def read_ledger(folder: pathlib.Path) -> list[Event]:
@@ -77,12 +73,12 @@ def append(folder: pathlib.Path, events: Sequence[Event]) -> None:
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}), nothing was stored; make room "
-            "or mend it, and answer again"
+            "or repair it, and answer again"
         ) from error
 
 
 def store_mask(folder: pathlib.Path, mask: np.ndarray) -> str:
-    """Writes a mask [H, W] bool as PNG of one bit, whole; the name of its pixels.
+    """Writes a mask [H, W] bool as PNG of one bit, atomically; the name of its pixels.
 
     Raises:
       InputError: it cannot be written.
@@ -115,35 +111,6 @@ def digest(mask: np.ndarray) -> str:
     total = hashlib.sha256(str(mask.shape).encode())
     total.update(np.packbits(mask).tobytes())
     return total.hexdigest()[:32]
-
-
-def standing(events: Sequence[Event]) -> list[Event]:
-    """The events that were not taken back: not withdrawn, nor corrected by a later answer.
-
-    What corrects a traced answer stands in its place: outlines that were drawn around it later keep
-    clear of it, and get what it gives back. What a withdrawn answer had corrected stands again.
-    """
-    withdrawn = {event.get("withdrawn") for event in events}
-    left = [e for e in events if e["event"] != "withdraw" and e["number"] not in withdrawn]
-    corrected = {event.get("corrects") for event in left}
-    traced = {event["number"] for event in left if event["event"] == "answer"}
-    place: dict[int, int] = {}
-    for event in left:
-        old = event.get("corrects", 0)
-        place[event["number"]] = place[old] if old in traced else event["number"]
-    standing = [event for event in left if event["number"] not in corrected]
-    return sorted(standing, key=lambda event: place[event["number"]])
-
-
-def drawn(event: Event) -> float | None:
-    """Pixels of an answer's outline that were drawn; None where no proposal was shown.
-
-    What a person leaves of a proposal is where it was, to the pixel: kept within 0 pixels.
-    """
-    if "kept" not in event:
-        return None
-    kept = event["kept"][0] if event.get("how") in ("accepted", "corrected") else 0.0
-    return event["length"] - kept
 
 
 def _mask_path(folder: pathlib.Path, name: str) -> pathlib.Path:

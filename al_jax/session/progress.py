@@ -1,16 +1,17 @@
-"""How far a session is. There is no truth: what is said is what people and the network showed."""
+"""How far a session is. There is no truth: people and the network showed what is reported."""
 
 import itertools
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.session import asking, ledger
-from al_jax.session.ledger import Event
+from al_jax.session import question
+from al_jax.session.annotations import Annotations
+from al_jax.session.events import Event, drawn
 from al_jax.session.results import Answered
-from al_jax.session.session import Session, behind
 
 LATEST = 2
 """Answers of a structure, counted from its last, that its estimate of Dice is a mean of."""
@@ -21,13 +22,13 @@ class Progress(NamedTuple):
 
     Attributes:
       answers, absent, skipped: how many; 'absent' are among the answers.
-      traced: outline traced so far, each crack once, pixels.
+      traced: length of the outlines so far, each crack once, pixels.
       drawn: of it what was drawn by hand: without what was kept of proposals.
       left: what B predicts is left of the whole stack, pixels; None until every structure that may
         be there has an outline.
       dice: mean over structures (background left out) of the Dice of their latest proposals, each
         made before the network had learnt from the answer that it is compared with.
-      predicted, actual: outlines that B predicted and that were traced, in all; first examples and
+      predicted, actual: outlines that B predicted and that were drawn, in all; first examples and
         absent structures left out.
       last: the latest of both.
       error: median of their difference, as a share of the actual one.
@@ -56,30 +57,34 @@ class Progress(NamedTuple):
     training: float
 
 
-def progress(session: Session) -> Progress:
-    """Where the session stands."""
-    with session._lock:
-        now, network = session.annotations, session.network
-        events = _answers(session)
-    late = behind(session)
-    traced = [e for e in events if e["event"] == "answer"]
-    pairs = [(e["predicted"], e["length"]) for e in traced if e.get("predicted") is not None]
+def progress(
+    now: Annotations, given: Sequence[Event], names: Sequence[str], behind: int, training: float
+) -> Progress:
+    """Where a session stands.
+
+    Args:
+      now: its annotations.
+      given: the answers that count, in their order.
+      names: of the classes.
+      behind, training: see `Progress`.
+    """
+    outlines = [e for e in given if e["event"] == "answer"]
+    pairs = [(e["predicted"], e["length"]) for e in outlines if e.get("predicted") is not None]
     errors = [abs(predicted - actual) / actual for predicted, actual in pairs if actual]
-    helped = [e for e in traced if e["how"] in ("accepted", "corrected") and "kept" in e]
+    helped = [e for e in outlines if e["how"] in ("accepted", "corrected") and "kept" in e]
     redrawn = sum(e["length"] for e in helped)
-    timed = [e for e in events if "seconds" in e]
+    timed = [e for e in given if "seconds" in e]
     pace = sum(e["length"] for e in timed)
     spent = sum(e["seconds"] for e in timed)
-    left = None if asking.without_outline(now).any() else asking.outline_left(now)
-    total = session._trainer.lessons.initial_steps
+    left = None if question.without_outline(now).any() else question.outline_left(now)
     return Progress(
-        answers=len(events),
-        absent=sum(e["event"] == "absent" for e in events),
+        answers=len(given),
+        absent=sum(e["event"] == "absent" for e in given),
         skipped=int(now.skipped.sum()),
-        traced=float(now.state.traced.sum()) + sum(e["length"] - _drawn(e) for e in events),
+        traced=float(now.state.traced.sum()) + sum(e["length"] - _drawn(e) for e in given),
         drawn=float(now.state.traced.sum()),
         left=left,
-        dice=_estimates(session, events)[-1],
+        dice=_estimates(given, names[0])[-1],
         predicted=sum(predicted for predicted, _ in pairs),
         actual=sum(actual for _, actual in pairs),
         last=pairs[-1] if pairs else None,
@@ -87,21 +92,19 @@ def progress(session: Session) -> Progress:
         kept=sum(min(e["kept"][1], e["length"]) for e in helped) / redrawn if redrawn else None,
         seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
         seconds_left=left * spent / pace if pace and left is not None else None,
-        behind=late,
-        training=1.0 if network.trained else network.steps / max(total, 1),
+        behind=behind,
+        training=training,
     )
 
 
-def answered(session: Session) -> list[Answered]:
-    """The answers that stand, in their order, in numbers: for tables and reports."""
-    with session._lock:
-        events = _answers(session)
-    estimates = _estimates(session, events)
-    effort = itertools.accumulate(map(_drawn, events))
+def answered(given: Sequence[Event], names: Sequence[str]) -> list[Answered]:
+    """The answers that count, in numbers."""
+    estimates = _estimates(given, names[0])
+    effort = itertools.accumulate(map(_drawn, given))
     return [
         Answered(
             section=e["section"],
-            structure=session.images.names.index(e["structure"]),
+            structure=names.index(e["structure"]),
             kind=e.get("how", "absent"),
             predicted=e.get("predicted"),
             actual=e["length"],
@@ -110,32 +113,23 @@ def answered(session: Session) -> list[Answered]:
             effort=so_far,
             dice=dice,
         )
-        for e, so_far, dice in zip(events, effort, estimates[:-1], strict=True)
+        for e, so_far, dice in zip(given, effort, estimates[:-1], strict=True)
     ]
 
 
-def _answers(session: Session) -> list[Event]:
-    standing = ledger.standing(session.events)
-    return [event for event in standing if event["event"] in ("answer", "absent")]
-
-
 def _drawn(event: Event) -> float:
-    drawn = ledger.drawn(event)
-    return event["length"] if drawn is None else drawn
+    by_hand = drawn(event)
+    return event["length"] if by_hand is None else by_hand
 
 
-def _estimates(session: Session, events: list[Event]) -> list[float | None]:
+def _estimates(given: Sequence[Event], background: str) -> list[float | None]:
     """The estimate of Dice before each of the answers, and after the last."""
     of: dict[str, deque[float]] = {}
     means: dict[str, float] = {}
     found: list[float | None] = [None]
-    for event in events:
+    for event in given:
         structure = event["structure"]
-        if (
-            event["event"] == "answer"
-            and "proposal_dice" in event
-            and structure != session.images.names[0]
-        ):
+        if event["event"] == "answer" and "proposal_dice" in event and structure != background:
             latest = of.setdefault(structure, deque(maxlen=LATEST))
             latest.append(event["proposal_dice"])
             means[structure] = statistics.fmean(latest)

@@ -1,4 +1,4 @@
-"""What tables, reports and exports say of a session: nothing of how it keeps it."""
+"""What tables, reports and exports need of a session."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from al_jax.core.stack import Colour, Place
 
 
 class Answered(NamedTuple):
-    """An answer that stands, in numbers; None is what is not known.
+    """An answer that counts, in numbers; None is what is not known.
 
     Attributes:
       section, structure: n and c, counted from 0.
@@ -39,13 +39,13 @@ class Export:
     """A stack that is written.
 
     Attributes:
-      traced: [N, H, W] int16, what a person traced, `UNLABELLED` elsewhere.
+      traced: [N, H, W] int16, the classes that a person annotated, else `UNLABELLED`.
       segmentation: [N, H, W] int16, the class of every inside pixel, `UNLABELLED` elsewhere; None:
         no network has been trained.
       confidence: [N, H, W] float32, of `segmentation`.
-      names, sections, colours: as of `Images`.
+      names, sections, colours: see `Images`.
       answers: what was answered, in its order.
-      place: as of `Images`.
+      place: see `Images`.
       downsample: pixels of a full-resolution image along a pixel of a section, for GeoJSON.
     """
 

@@ -1,6 +1,6 @@
-"""A session on disk: what is annotated, and the settings; the ledger stands beside them.
+"""A session on disk: what is annotated, and the settings; the ledger has a module of its own.
 
-Sections are kept as `.npy`, which is mapped into memory: of a large stack only what is looked at is
+Sections are kept as `.npy`, which is mapped into memory: of a large stack only what is used is
 read (an npz would have to be unpacked), and a network's training uses the file's own pages.
 """
 
@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from al_jax.core.answers import Span, given_ranges
+from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, InputError, Place
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
 from al_jax.files.atomic import temporary_beside
 from al_jax.files.reading import reading
-from al_jax.learner.config import Config
+from al_jax.learner.config import DEFAULT, Config, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
 from al_jax.session import ledger
+from al_jax.session.ranges import ends
 
 FORM = 1
 """Number of the folder's form; a later one is not read by this version."""
@@ -35,15 +37,23 @@ IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weigh
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a session needs to know beside its images; it never changes.
+    """What a session needs to know besides its images; it never changes.
 
     Attributes:
-      seed: of all randomness, as of a simulation.
-      config: network, training and the method's constants, as of a simulation; 'length' is 'crack'.
+      seed: of all randomness, as in a simulation.
+      config: as in a simulation; 'length' is 'crack'.
+      strategy: what asks: by default the one that needs the least effort of those that know no
+        truth.
     """
 
     seed: int = 0
-    config: Config = dataclasses.field(default_factory=Config)
+    config: Config = DEFAULT
+    strategy: Strategy = SDr
+
+    def __post_init__(self) -> None:
+        """Refuses a strategy that needs the truth."""
+        if "hindsight" in self.strategy.reads:
+            raise InputError("a strategy that reads 'hindsight' needs the truth; take another one")
 
 
 class Content(NamedTuple):
@@ -74,7 +84,7 @@ def create(
     weights: Mapping[str, np.ndarray] | None = None,
     earlier: Experience | None = None,
 ) -> None:
-    """Makes the folder of a new session, whole.
+    """Makes the folder of a new session, atomically.
 
     Args:
       folder: is made; may exist if it is empty.
@@ -82,7 +92,7 @@ def create(
       in_range: [N, C] bool, of `al_jax.given_ranges`.
       settings: None takes the defaults.
       truth: [N, H, W] int16, of a demonstration whose truth can answer.
-      weights: of a published network, as of `files.weights.read_weights`.
+      weights: of a published network, see `files.weights.read_weights`.
       earlier: what earlier stacks taught, in place of weights; the settings begin without training
         then (`initial_steps` of 0).
 
@@ -114,9 +124,9 @@ def create(
                 "sections": images.sections,
                 "colours": images.colours,
                 "place": None if images.place is None else images.place._asdict(),
-                "ranges": _ends(in_range),
+                "ranges": ends(in_range),
                 "begins_with": [name for name in (WEIGHTS, EARLIER) if (aside / name).exists()],
-                **dataclasses.asdict(settings),
+                **_to_json(settings),
             }
             (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
             for path in aside.iterdir():
@@ -132,20 +142,22 @@ def create(
 
 
 def check(folder: pathlib.Path) -> None:
-    """Raises InputError if the folder is no session, or may not be read."""
+    """Raises InputError if the folder is not a session, or may not be read."""
     try:
         (folder / SETTINGS).stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder}: is no session; make one with init") from error
+        raise InputError(f"{folder}: is not a session; make one with init") from error
     except OSError as error:
-        raise InputError(f"{folder}: may not be read ({error.strerror}); mend that") from error
+        raise InputError(
+            f"{folder}: may not be read ({error.strerror}); change its permissions"
+        ) from error
 
 
 def read(folder: pathlib.Path) -> Content:
     """What `create` wrote.
 
     Raises:
-      InputError: it is no session, or damaged.
+      InputError: it is not a session, or damaged.
     """
     check(folder)
     path = folder / SETTINGS
@@ -153,7 +165,7 @@ def read(folder: pathlib.Path) -> Content:
         about = json.loads(path.read_text())
         if about["form"] > FORM:
             raise InputError(f"{path}: was written by a newer version; use that one")
-        settings = Settings(seed=about["seed"], config=_from_plain(Config(), about["config"]))
+        settings = _from_json(about)
         colours = about["colours"]
         names, sections = tuple(about["names"]), tuple(about["sections"])
         place = about.get("place")  # older sessions have none, nor what they begin with
@@ -185,92 +197,6 @@ def read(folder: pathlib.Path) -> Content:
     return Content(images, in_range, settings, weights, earlier)
 
 
-def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
-    """First and last section of structures, as a table says them: name,first,last.
-
-    An empty cell is an open end. Commas, semicolons or tabs are between the columns.
-
-    Returns:
-      First and last, by the name of the class; sections by name or number, see `in_range_of`.
-
-    Raises:
-      InputError: the file is missing, has other columns, or a name twice.
-    """
-    with reading(path, "a table of ranges"):
-        text = pathlib.Path(path).expanduser().read_text("utf-8-sig")
-    head = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    columns = [str(name).strip().lower() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
-    if not {"name", "first", "last"} <= set(columns):
-        raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
-    found: dict[str, tuple[str, str]] = {}
-    for row in rows:
-        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
-        if not (name or first or last):
-            continue
-        if name in found:
-            raise InputError(f"{path}: line {rows.line_num} repeats '{name}'; keep one")
-        found[name] = (first, last)
-    return found
-
-
-def in_range_of(
-    spans: Mapping[str, tuple[str, str]], images: Images, margin: int = 0
-) -> np.ndarray:
-    """[N, C] bool from `read_ranges`, with so many sections added at both ends.
-
-    Raises:
-      InputError: as of `given_ranges`; a section is unknown.
-    """
-    found = {name: span_of(span, images) for name, span in spans.items()}
-    return given_ranges(found, images, margin)
-
-
-def span_of(span: tuple[str, str], images: Images) -> Span:
-    """First and last section as numbers from 0, None for an open end; see `section_number`."""
-    first, last = (None if not text else section_number(text, images) for text in span)
-    return first, last
-
-
-def section_number(text: str, images: Images) -> int:
-    """The section of that name; where names are no numbers, also of that number from 0.
-
-    Raises:
-      InputError: there is none.
-    """
-    if text in images.sections:
-        return images.sections.index(text)
-    numbered = any(name.isdecimal() for name in images.sections)
-    if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
-        return int(text)
-    raise InputError(
-        f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
-    )
-
-
-def structure_number(text: str, images: Images) -> int:
-    """The class of that name.
-
-    Raises:
-      InputError: there is none.
-    """
-    if text in images.names:
-        return images.names.index(text)
-    raise InputError(f"there is no structure '{text}'; the classes are {', '.join(images.names)}")
-
-
-def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
-    """A table that `read_ranges` takes, of [N, C] bool: sections by name, both ends said."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("name", "first", "last"))
-    for name, ends in zip(images.names, _ends(in_range), strict=True):
-        if ends is not None:
-            writer.writerow((name, *(images.sections[end] for end in ends)))
-    return file.getvalue().encode()
-
-
 def table_of_classes(images: Images) -> bytes:
     """A table of the classes that `files.tables` reads: id (the class), name and colour."""
     file = io.StringIO()
@@ -292,12 +218,6 @@ def true_mask(folder: pathlib.Path, section: int, structure: int) -> np.ndarray:
     if not (folder / TRUTH).exists():
         raise InputError(f"{folder}: has no truth that could answer; trace it yourself")
     return np.asarray(_mapped(folder / TRUTH)[section] == structure)
-
-
-def _ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:
-    """First and last section of each class, None for one that is nowhere."""
-    found = [np.flatnonzero(column) for column in np.asarray(in_range).T]
-    return [(int(where[0]), int(where[-1])) if len(where) else None for where in found]
 
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
@@ -330,13 +250,20 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _from_plain(default: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass from what `asdict` and JSON made of it; missing fields have their defaults."""
-    found = {}
-    for field in dataclasses.fields(default):
-        if field.name not in values:
-            continue
-        usual, value = getattr(default, field.name), values[field.name]
-        nested = dataclasses.is_dataclass(usual)
-        found[field.name] = _from_plain(usual, value) if nested else _tuples(value)
-    return dataclasses.replace(default, **found)
+def _to_json(settings: Settings) -> dict[str, Any]:
+    plain = {"seed": settings.seed, "config": to_json(settings.config)}
+    plain["strategy"] = name_of(settings.strategy, STRATEGIES)
+    if plain["strategy"] not in OWN_STRATEGIES:
+        plain["strategy_digest"] = source_digest(settings.strategy)
+    return plain
+
+
+def _from_json(about: Mapping[str, Any]) -> Settings:
+    name = about.get("strategy", "SDr")  # older sessions have no other
+    if name not in STRATEGIES:
+        raise InputError(f"its strategy '{name}' is unknown; name what defines it with --plugin")
+    if about.get("strategy_digest") not in (None, source_digest(STRATEGIES[name])):
+        raise InputError(
+            f"its strategy '{name}' has changed since it began; take the plugin as it was"
+        )
+    return Settings(about["seed"], from_json(about["config"]), STRATEGIES[name])

@@ -99,7 +99,7 @@ class Background(Generic[Result]):
         """Whether there may be more to do."""
         try:
             result = work()
-        except Exception as error:  # whatever it is: the window says it, and the questions go on
+        except Exception as error:  # whatever it is: the window shows it, and the questions go on
             with self._changed:
                 self._outcomes.append(Outcome(None, error))
             return False

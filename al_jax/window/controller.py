@@ -1,15 +1,13 @@
 """A person's place at a session: what each key does, without any window.
 
-`Desk` shows questions in a viewer (a `napari.components.ViewerModel` is enough), turns what the
-layer to trace in holds into answers, keeps drafts, and lets the network train behind. Its methods
-are called by one thread, the window's.
+`Controller` shows questions in a viewer (a `napari.components.ViewerModel` is enough), turns what
+the layer to trace in holds into answers, keeps drafts, and lets the network train meanwhile. Its
+methods are called by one thread, the window's.
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,25 +18,24 @@ from al_jax import session as core
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
-from al_jax.learner.transfer import in_words
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
 from al_jax.window.background import Background
-from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
-from al_jax.window.tracing import Tracing, fill_outline, held, put
+from al_jax.window.clock import WorkClock
+from al_jax.window.drafts import Draft, DraftWriter, latest_draft, read_draft
+from al_jax.window.layers import Tracing, fill_outline, held, put
+from al_jax.window.text import event_message, opening, pair_name
 
-AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
-IDLE = 60.0  # seconds after the last movement during which time counts as work
 GREY: Colour = (150, 150, 150)  # of the background, which has no colour of its own
 
 
 class Action(NamedTuple):
-    """What a key does: a method of `Desk`, and what its button says."""
+    """What a key does: a method of `Controller`, and the label of its button."""
 
     key: str
     name: str
-    says: str
+    label: str
 
 
 ACTIONS = (
@@ -64,7 +61,7 @@ def nothing() -> None:
     """Does nothing."""
 
 
-class Desk:
+class Controller:
     """The state machine behind the window; read its attributes, the methods change them.
 
     Attributes:
@@ -75,7 +72,7 @@ class Desk:
       chosen: the person chose the pair; else it is the method's question.
       correcting: the pair has been answered before.
       waiting: the next question waits for the network.
-      said: what happened last, one line.
+      message: what happened last, one line.
       failure: why the network does not learn, one line, or None.
       learnt: the latest piece of training, or None.
     """
@@ -101,7 +98,7 @@ class Desk:
         self.session, self.viewer = session, viewer
         self.question: Question | None = None
         self.chosen = self.correcting = self.waiting = False
-        self.said = opening(session)
+        self.message = opening(session)
         self.failure: str | None = None
         self.learnt: Trained | None = None
         drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
@@ -109,33 +106,27 @@ class Desk:
         self.layer: Tracing
         has_truth = (session.folder / TRUTH).exists()
         self.actions = (*ACTIONS, DEMONSTRATION) if has_truth else ACTIONS
-        self._wait, self._clock, self._changed = wait, clock, changed
-        self._looked = self._moved = self._saved = clock()
-        self._seconds, self._pointer = 0.0, viewer.cursor.position
+        self._wait, self._changed = wait, changed
+        self._clock = WorkClock(clock, viewer.cursor.position)
+        self._drafts = DraftWriter(session.folder, clock)
         self._touched = self._from_proposal = self._due = False
-        self._known: np.ndarray = np.zeros((0, 0), bool)  # what the layer held at the last look
-        self._kept: np.ndarray = self._known  # and what its draft holds
         self._sure: tuple[str, int, int] | None = None
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="drafts")
-        self._writing: Future[None] | None = None
-        self._behind: Background[Trained] = Background(
-            functools.partial(core.train_step, session), functools.partial(core.warm_up, session)
-        )
+        self._behind: Background[Trained] = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         begun = latest_draft(session.folder)
         if begun is None or not self.do("go", *begun):
-            question = core.next_question(session)
+            question = session.next_question()
             self._show(question, chosen=False)
             self.waiting = wait and _learns_first(session, question)
 
     def do(self, name: str, *arguments: Any) -> bool:
-        """Calls a method by its name; what it refuses is said. Whether it was done."""
+        """Calls a method by its name; a refusal is the message then. Whether it was done."""
         self._count_time()
         done = True
         try:
             getattr(self, name)(*arguments)
         except InputError as error:
-            self.said, done = str(error), False
+            self.message, done = str(error), False
         self._changed()
         if self._due:  # not before the next question is there, as both want all cores
             self._due = False
@@ -148,24 +139,23 @@ class Desk:
         """The layer is the answer: traced, accepted or corrected, as it shows."""
         question = self._asked()
         layer = held(self.layer)
-        mask = self._free(layer)
+        mask, name = self._free(layer), pair_name(question)
         if not mask.any():
-            raise InputError(f"Nothing is traced of {pair(question)}; if it is not there, press n")
+            raise InputError(f"Nothing is traced of {name}; if it is not there, press n")
         if not (widen or self.in_range):
-            raise InputError(f"{pair(question)} is outside its range; w stores it and widens that")
+            raise InputError(f"{name} is outside its range; w stores it and widens that")
         how = "corrected" if self._from_proposal else "traced"
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
-        whole = layer & question.inside  # what lies on others is clipped, and said
+        whole = layer & question.inside  # what lies on others is clipped, and reported
         self._answered(
-            core.store_answer(
-                self.session,
+            self.session.store_answer(
                 question.section,
                 question.structure,
                 whole,
                 question=question,
                 how=how,
-                seconds=self._seconds,
+                seconds=self._clock.seconds,
                 widen=widen,
             )
         )
@@ -191,12 +181,12 @@ class Desk:
         proposal = self._free(question.proposal)
         if not proposal.any():
             raise InputError(
-                f"The network sees nothing of {pair(question)}. Trace it if you see it; n only if "
-                "it is not there"
+                f"The network sees nothing of {pair_name(question)}. Trace it if you see it; n "
+                "only if it is not there"
             )
         put(self.layer, proposal)
         self._from_proposal = True
-        self.said = "The proposal is yours to correct; s stores it"
+        self.message = "The proposal is yours to correct; s stores it"
 
     def fill(self) -> None:
         """What an outline encloses belongs to it."""
@@ -208,32 +198,31 @@ class Desk:
         sure = ("absent", question.section, question.structure)
         if held(self.layer).any() and not self.correcting and self._sure != sure:
             self._sure = sure
-            raise InputError(f"You have traced {pair(question)}; n again if it is not there")
+            raise InputError(f"You have traced {pair_name(question)}; n again if it is not there")
         self._answered(
-            core.store_absent(
-                self.session,
+            self.session.store_absent(
                 question.section,
                 question.structure,
                 question=question,
-                seconds=self._seconds,
+                seconds=self._clock.seconds,
             )
         )
 
     def skip(self) -> None:
         """Another question; this one comes back when nothing else is left."""
         question = self._asked()
-        core.skip(self.session, question.section, question.structure)
+        self.session.skip(question.section, question.structure)
         self.back()
-        self.said = f"{pair(question)} comes back later"
+        self.message = f"{pair_name(question)} comes back later"
 
     def undo(self) -> None:
         """Takes the last answer back, and puts what was traced into the layer."""
         before = self.session.annotations
-        event = core.undo(self.session)
+        event = self.session.undo()
         if event is None:
             raise InputError("There is nothing to undo")
         self._due = True
-        said = f"Taken back: {told(event, self.session.images.sections)}"
+        message = f"Taken back: {event_message(event, self.session.images.sections)}"
         if "section" in event:
             section = event["section"]
             structure = self.session.images.names.index(event["structure"])
@@ -245,12 +234,12 @@ class Desk:
             self._show(self._ask(section, structure), chosen=True, begun=begun)
         else:
             self._again()
-        self.said = said
+        self.message = message
 
     def go(self, section: int, structure: int) -> None:
         """Shows any pair, to answer it, or to correct its answer."""
         question = self._ask(section, structure)
-        self.said = ""
+        self.message = ""
         self._leave()
         self._show(question, chosen=True)
 
@@ -260,7 +249,7 @@ class Desk:
         if self._wait and self.busy:
             self.waiting = True
             return
-        self._show(core.next_question(self.session), chosen=False)
+        self._show(self.session.next_question(), chosen=False)
 
     def previous(self) -> None:
         """The same structure a section before."""
@@ -290,11 +279,11 @@ class Desk:
 
     def set_range(self, structure: int, span: Span) -> None:
         """Another first and last section of a structure; the strokes stay."""
-        event = core.set_range(self.session, structure, span)
+        event = self.session.set_range(structure, span)
         self._due = True
         if not self.waiting:
             self._again()
-        self.said = f"Changed: {told(event, self.session.images.sections)}"
+        self.message = f"Changed: {event_message(event, self.session.images.sections)}"
 
     def begins_here(self) -> None:
         """The section shown is the structure's first."""
@@ -322,7 +311,7 @@ class Desk:
     # What happens meanwhile.
 
     def tick(self) -> bool:
-        """To be called some times a second; whether something is to be said anew."""
+        """To be called some times a second; whether messages have changed."""
         self._count_time()
         self._keep_draft()
         outcomes = self._behind.collect()
@@ -353,8 +342,8 @@ class Desk:
 
     def close(self) -> None:
         """Keeps the stroke under way, and ends the training after its present piece."""
-        self._keep_draft(now=True)
-        self._writer.shutdown()
+        self._keep_draft(at_once=True)
+        self._drafts.close()
         self._behind.end()
 
     # What the window reads.
@@ -374,7 +363,7 @@ class Desk:
     @property
     def seconds(self) -> float:
         """Spent on the pair that is shown."""
-        return self._seconds
+        return self._clock.seconds
 
     def span(self, structure: int) -> tuple[int, int]:
         """First and last section of a structure."""
@@ -401,7 +390,7 @@ class Desk:
 
     def _ask(self, section: int, structure: int) -> Question:
         """A chosen pair; without what was answered of it before, as that is to be corrected."""
-        question = core.next_question(self.session, section=section, structure=structure)
+        question = self.session.next_question(section=section, structure=structure)
         assert question is not None
         if self.session.annotations.state.annotated[section, structure]:
             free = np.where(question.labels == structure, UNLABELLED, question.labels)
@@ -421,7 +410,7 @@ class Desk:
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
         start = begun or read_draft(folder, n, c) or Draft(answered, False, 0.0)
-        self._from_proposal, self._seconds = start.from_proposal, start.seconds
+        self._from_proposal = start.from_proposal
         self.layer = layers.show(
             self.viewer,
             layers.View(
@@ -437,36 +426,33 @@ class Desk:
         self.layer.mouse_drag_callbacks.append(self._touch)
         for name in layers.LAYERS:  # whichever is active: a layer's own keys come before a viewer's
             self._bind(self.viewer.layers[name])
-        self._known = held(self.layer)
-        self._kept = nothing if begun else self._known
-        self._looked = self._moved = self._clock()
+        self._clock.begin(start.seconds, held(self.layer))
+        self._drafts.begin(nothing if begun else held(self.layer))
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
         if self.question is None:
-            self._show(core.next_question(self.session), chosen=False)
+            self._show(self.session.next_question(), chosen=False)
             return
-        draft = Draft(held(self.layer), self._from_proposal, self._seconds)
+        draft = self._draft()
         question = self._ask(self.question.section, self.question.structure)
         self._show(question, chosen=self.chosen, begun=draft if draft.mask.any() else None)
 
     def _answered(self, stored: Stored) -> None:
         """What follows an answer: its draft goes, the network learns, the next question comes."""
         question = self._asked()
-        self._written()
-        drop_draft(self.session.folder, question.section, question.structure)
-        self._kept = held(self.layer)
+        self._say(self._drafts.drop(question.section, question.structure, held(self.layer)))
         self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
         else:
-            self._show(core.next_question(self.session), chosen=False)
-        self.said = stored.said
+            self._show(self.session.next_question(), chosen=False)
+        self.message = stored.message
 
     def _leave(self) -> None:
         """Before another pair is shown: what was traced of this one is kept."""
-        self._keep_draft(now=True)
-        self._written()
+        self._keep_draft(at_once=True)
+        self._say(self._drafts.finish())
 
     def _free(self, mask: np.ndarray) -> np.ndarray:
         """What of a mask was not traced before and is inside the image."""
@@ -475,76 +461,29 @@ class Desk:
 
     def _touch(self, _layer: Tracing, _event: Any) -> None:
         self._touched = True
-        if self.said:  # of what came before
-            self.said = ""
+        if self.message:  # of what came before
+            self.message = ""
             self._changed()
 
     def _count_time(self) -> None:
-        """Adds the time since the last look, unless nobody moved for long."""
-        now, pointer = self._clock(), self.viewer.cursor.position
-        mask = held(self.layer) if self.question is not None else self._known
-        if pointer != self._pointer or not np.array_equal(mask, self._known):
-            self._moved, self._pointer, self._known = now, pointer, mask
-        if now - self._moved < IDLE:
-            self._seconds += now - self._looked
-        self._looked = now
+        strokes = None if self.question is None else held(self.layer)
+        self._clock.count(self.viewer.cursor.position, strokes)
 
-    def _keep_draft(self, now: bool = False) -> None:
-        """Writes what the layer holds, if it changed; on a thread, as disks may be slow."""
-        if self.question is None or self.waiting:
-            return
-        mask = held(self.layer)
-        if np.array_equal(mask, self._kept):
-            return
-        due = self._clock() - self._saved >= AUTOSAVE
-        if not now and not (due and (self._writing is None or self._writing.done())):
-            return
-        self._written()
-        place = (self.session.folder, self.question.section, self.question.structure)
-        if mask.any():
-            draft = Draft(mask, self._from_proposal, self._seconds)
-            self._writing = self._writer.submit(write_draft, *place, draft)
-        else:
-            self._writing = self._writer.submit(drop_draft, *place)
-        self._kept, self._saved = mask, self._clock()
+    def _draft(self) -> Draft:
+        """What is traced now."""
+        return Draft(held(self.layer), self._from_proposal, self._clock.seconds)
 
-    def _written(self) -> None:
-        """Waits for the draft that is being written; a disk that refuses it is said."""
-        if self._writing is not None and (error := self._writing.exception()) is not None:
-            self.said = str(error)
-        self._writing = None
+    def _keep_draft(self, at_once: bool = False) -> None:
+        question = self.question
+        if question is not None and not self.waiting:
+            section, structure = question.section, question.structure
+            self._say(self._drafts.keep(section, structure, self._draft(), at_once=at_once))
+
+    def _say(self, failure: str) -> None:
+        """Shows what failed, if anything did."""
+        self.message = failure or self.message
 
 
 def _learns_first(session: Session, question: Question | None) -> bool:
     """Whether the network has yet to learn from what was answered before the question."""
-    return question is not None and not question.example and core.behind(session) > 0
-
-
-def opening(session: Session) -> str:
-    """What a person should know when a session opens."""
-    lines = list(session.notices)
-    if session.earlier is not None:
-        line = in_words(session.earlier, session.images.names)
-        lines.append(line[0].upper() + line[1:])
-    return " ".join(lines)
-
-
-def pair(question: Question) -> str:
-    """A pair in words.
-
-    Example:
-      "'thalamus' on section 7"
-    """
-    return f"'{question.name}' on section {question.section_name}"
-
-
-def told(event: dict[str, Any], sections: tuple[str, ...]) -> str:
-    """An event of the ledger, one line."""
-    if event["event"] == "range":
-        first, last = event["span"]
-        begins = sections[0 if first is None else first]
-        ends = sections[-1 if last is None else last]
-        return f"'{event['structure']}' is on sections {begins} to {ends}"
-    said = {"answer": event.get("how", "traced"), "absent": "absent", "skip": "to be asked later"}
-    where = f"'{event['structure']}' on section {sections[event['section']]}"
-    return f"{where}, {said[event['event']]}"
+    return question is not None and not question.example and session.behind() > 0

@@ -1,10 +1,12 @@
-"""Answers that are not finished: kept beside the ledger, so that a killed window loses no stroke.
+"""Answers that are not finished, kept so that a killed window loses no stroke.
 
 One file for each pair that somebody has begun to trace; it goes when the pair is answered.
 """
 
 import pathlib
 import re
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
 
 FOLDER = "drafts"
+AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
 
 
@@ -30,8 +33,56 @@ class Draft(NamedTuple):
     seconds: float
 
 
+class DraftWriter:
+    """Keeps the drafts of a session on a thread of its own, as disks may be slow."""
+
+    def __init__(self, folder: pathlib.Path, now: Callable[[], float]) -> None:
+        """Nothing is kept yet; `now` tells seconds."""
+        self._folder, self._now, self._saved = folder, now, now()
+        self._kept: np.ndarray = np.zeros((0, 0), bool)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drafts")
+        self._writing: Future[None] | None = None
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Another question, whose draft holds `mask` [H, W]."""
+        self._kept = mask
+
+    def keep(self, section: int, structure: int, draft: Draft, *, at_once: bool = False) -> str:
+        """Writes what is traced, if it changed and it is time; what failed before, one line."""
+        if np.array_equal(draft.mask, self._kept):
+            return ""
+        due = self._now() - self._saved >= AUTOSAVE
+        if not at_once and not (due and (self._writing is None or self._writing.done())):
+            return ""
+        failure = self.finish()
+        place = (self._folder, section, structure)
+        if draft.mask.any():
+            self._writing = self._thread.submit(write_draft, *place, draft)
+        else:
+            self._writing = self._thread.submit(drop_draft, *place)
+        self._kept, self._saved = draft.mask, self._now()
+        return failure
+
+    def finish(self) -> str:
+        """Waits for the draft that is being written; why a disk refused it, one line, or ''."""
+        error = None if self._writing is None else self._writing.exception()
+        self._writing = None
+        return "" if error is None else str(error)
+
+    def drop(self, section: int, structure: int, mask: np.ndarray) -> str:
+        """Forgets the draft of a pair that was answered with `mask`; as `finish`."""
+        failure = self.finish()
+        drop_draft(self._folder, section, structure)
+        self._kept = mask
+        return failure
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        self._thread.shutdown()
+
+
 def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft) -> None:
-    """Keeps the draft of a pair in a session's folder, whole, in place of the one before.
+    """Keeps the draft of a pair in a session's folder, atomically, in place of the one before.
 
     Raises:
       InputError: it cannot be written.

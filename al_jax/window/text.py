@@ -1,43 +1,51 @@
-"""What the window says in words, of an open session; no window is needed."""
+"""Messages of the window, of an open session; no window is needed."""
 
-from al_jax.session import Progress, Session, asking, behind
-from al_jax.window.controller import Desk, pair
+from typing import TYPE_CHECKING
+
+from al_jax.learner.transfer import in_words
+from al_jax.session import Event, Progress, Question, Session
+from al_jax.session import question as questions
+
+if TYPE_CHECKING:
+    from al_jax.window.controller import Controller
 
 
 def without_outline(session: Session) -> list[str]:
     """Structures that may be there and of which no outline is known yet."""
-    missing = asking.without_outline(session.annotations)
+    missing = questions.without_outline(session.annotations)
     return [name for name, one in zip(session.images.names, missing, strict=True) if one]
 
 
-def headline(desk: Desk) -> str:
+def headline(controller: "Controller") -> str:
     """What is to be done now."""
-    if desk.waiting:
+    if controller.waiting:
         return "The network learns; the next question comes after that"
-    if desk.question is None:
+    if controller.question is None:
         return "All is answered. Export, or go to a pair to correct it"
-    verb = "Correct" if desk.correcting else "Trace"
-    return f"{verb} {pair(desk.question)}"
+    verb = "Correct" if controller.correcting else "Trace"
+    return f"{verb} {pair_name(controller.question)}"
 
 
-def reasons(desk: Desk) -> str:
+def reasons(controller: "Controller") -> str:
     """Why that pair, and what would be asked otherwise."""
-    question = desk.question
-    if question is None or desk.waiting:
+    question = controller.question
+    if question is None or controller.waiting:
         return ""
-    why = question.why.removeprefix(f"{pair(question)}: ")
+    why = question.why.removeprefix(f"{pair_name(question)}: ")
     lines = [why[:1].upper() + why[1:]]
-    if question.runner_up is not None and not desk.chosen:
+    if question.runner_up is not None and not controller.chosen:
         lines.append(f"Next best: {question.runner_up}")
-    if desk.chosen:
+    if controller.chosen:
         lines = ["You chose this pair; q goes back to the question", *lines]
-    if not desk.in_range:
-        first, last = (desk.session.images.sections[n] for n in desk.span(question.structure))
+    if not controller.in_range:
+        first, last = (
+            controller.session.images.sections[n] for n in controller.span(question.structure)
+        )
         lines.append(f"Outside its range, {first} to {last}; w stores it and widens that")
     return "\n".join(lines)
 
 
-def progress_in_words(found: Progress) -> str:
+def progress_message(found: Progress) -> str:
     """How far a session is, some lines."""
     answers = "1 answer" if found.answers == 1 else f"{found.answers} answers"
     lines = [f"{answers}, {found.traced:.0f} px of outline traced"]
@@ -58,23 +66,23 @@ def progress_in_words(found: Progress) -> str:
     return "\n".join(lines)
 
 
-def network_in_words(desk: Desk) -> str:
-    """How the network stands."""
-    session = desk.session
-    if desk.failure is not None:
-        return f"The network does not learn: {desk.failure}. The questions go on without it"
-    number = behind(session)
+def network_message(controller: "Controller") -> str:
+    """What the network does."""
+    session = controller.session
+    if controller.failure is not None:
+        return f"The network does not learn: {controller.failure}. The questions go on without it"
+    number = session.behind()
     if not session.network.trained:
-        if desk.learnt is not None and desk.busy:
-            return f"First training of the network: {desk.learnt.fraction:.0%}"
+        if controller.learnt is not None and controller.busy:
+            return f"First training of the network: {controller.learnt.fraction:.0%}"
         missing = without_outline(session)
-        if not missing and desk.busy:
+        if not missing and controller.busy:
             return "The network prepares its first training, a minute or two"
         which = "each structure" if session.earlier is None else "each new structure"
         line = f"The network learns once it has seen an example of {which}"
         return line + (f"; of {', '.join(missing)} it has none" if 0 < len(missing) < 4 else "")
     late = {0: "up to date", 1: "one answer behind"}.get(number, f"{number} answers behind")
-    return f"Network {late}" + (", learning" if desk.busy and number else "")
+    return f"Network {late}" + (", learning" if controller.busy and number else "")
 
 
 def duration(seconds: float) -> str:
@@ -87,3 +95,33 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def opening(session: Session) -> str:
+    """What a person should know when a session opens."""
+    lines = list(session.notices)
+    if session.earlier is not None:
+        line = in_words(session.earlier, session.images.names)
+        lines.append(line[0].upper() + line[1:])
+    return " ".join(lines)
+
+
+def pair_name(question: Question) -> str:
+    """A pair, as messages name it.
+
+    Example:
+      "'thalamus' on section 7"
+    """
+    return f"'{question.name}' on section {question.section_name}"
+
+
+def event_message(event: Event, sections: tuple[str, ...]) -> str:
+    """An event of the ledger, one line."""
+    if event["event"] == "range":
+        first, last = event["span"]
+        begins = sections[0 if first is None else first]
+        ends = sections[-1 if last is None else last]
+        return f"'{event['structure']}' is on sections {begins} to {ends}"
+    kinds = {"answer": event.get("how", "traced"), "absent": "absent", "skip": "to be asked later"}
+    where = f"'{event['structure']}' on section {sections[event['section']]}"
+    return f"{where}, {kinds[event['event']]}"

@@ -1,4 +1,4 @@
-"""The dock beside the canvas: the question in words, the buttons, and how far it is."""
+"""The dock beside the canvas: the question, the buttons, and how far it is."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ from qtpy.QtWidgets import (
 )
 
 from al_jax.core.stack import InputError
-from al_jax.session import Question, open_session, progress
+from al_jax.session import Question, open_session
 from al_jax.window import layers, text
 from al_jax.window.background import start_computing
-from al_jax.window.controller import Action, Desk
+from al_jax.window.controller import Action, Controller
 
-TICK = 100  # milliseconds between two looks at the training and at the stroke under way
+TICK = 100  # milliseconds between two calls of `Controller.tick`
 WIDTH = 380  # pixels
 SIZE = (1300, 820)  # of the window, where the screen has room
 
@@ -46,7 +46,7 @@ class Annotate(QWidget):
     _reasons: QLabel
     _progress: QLabel
     _network: QLabel
-    _said: QLabel
+    _message: QLabel
     _bar: QProgressBar
     _retry: QPushButton
     _section: QComboBox
@@ -61,7 +61,7 @@ class Annotate(QWidget):
         super().__init__()
         start_computing()
         self._viewer = viewer
-        self.desk: Desk | None = None
+        self.controller: Controller | None = None
         self._open = contextlib.ExitStack()
         self._timer = QTimer(self)
         self._timer.setInterval(TICK)
@@ -88,12 +88,12 @@ class Annotate(QWidget):
         """
         self.close_session()
         session = self._open.enter_context(open_session(folder))
-        self.desk = Desk(session, self._viewer, wait=wait, changed=self.refresh)
+        self.controller = Controller(session, self._viewer, wait=wait, changed=self.refresh)
         self._open.callback(self._clear)
-        self._open.callback(self.desk.close)
+        self._open.callback(self.controller.close)
         self._start.hide()
         self._refused.setText("")
-        self._build(self.desk)
+        self._build(self.controller)
         self.refresh()
         self._timer.start()
 
@@ -101,10 +101,10 @@ class Annotate(QWidget):
         """Keeps the stroke under way, lets the network finish its piece, and closes the folder."""
         if isalive(self):  # a window that was closed has taken its widgets with it
             self._timer.stop()
-        if self.desk is not None and self.desk.busy:
+        if self.controller is not None and self.controller.busy:
             print("closes once the network has finished its piece of training", file=sys.stderr)
         self._open.close()
-        self.desk = None
+        self.controller = None
 
     def _clear(self) -> None:
         """Takes what belongs to a session out of the window, if there still is one."""
@@ -114,19 +114,19 @@ class Annotate(QWidget):
             self._start.show()
 
     def refresh(self) -> None:
-        """Says anew what the desk has to say."""
-        desk = self.desk
-        if desk is None:
+        """Shows the present messages of the controller."""
+        controller = self.controller
+        if controller is None:
             return
-        self._headline.setText(text.headline(desk))
-        self._reasons.setText(text.reasons(desk))
-        self._said.setText(desk.said)
-        self._network.setText(text.network_in_words(desk))
-        self._retry.setVisible(desk.failure is not None)
-        events = len(desk.session.events)
+        self._headline.setText(text.headline(controller))
+        self._reasons.setText(text.reasons(controller))
+        self._message.setText(controller.message)
+        self._network.setText(text.network_message(controller))
+        self._retry.setVisible(controller.failure is not None)
+        events = len(controller.session.events)
         if events != self._events:
-            found = progress(desk.session)
-            self._progress.setText(text.progress_in_words(found))
+            found = controller.session.progress()
+            self._progress.setText(text.progress_message(found))
             if found.left is None:
                 self._bar.setFormat("examples")
                 self._bar.setValue(0)
@@ -135,36 +135,38 @@ class Annotate(QWidget):
                 share = found.traced / max(found.traced + found.left, 1)
                 self._bar.setValue(round(1000 * share))
             self._events = events
-        if desk.question is not None and desk.question is not self._shown:
-            self._shown = desk.question
-            red, green, blue = desk.colours[desk.question.structure]
+        if controller.question is not None and controller.question is not self._shown:
+            self._shown = controller.question
+            red, green, blue = controller.colours[controller.question.structure]
             self._swatch.setStyleSheet(f"background-color: rgb({red}, {green}, {blue})")
-            self._section.setCurrentIndex(desk.question.section)
-            self._structure.setCurrentIndex(desk.question.structure)
+            self._section.setCurrentIndex(controller.question.section)
+            self._structure.setCurrentIndex(controller.question.structure)
             self._show_range()
 
-    def _build(self, desk: Desk) -> None:
+    def _build(self, controller: Controller) -> None:
         """The parts that need a session."""
-        images = desk.session.images
+        images = controller.session.images
         self._events, self._shown = -1, None
         self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
         self._headline.setObjectName("headline")
         self._swatch.setFixedWidth(14)
-        self._progress, self._network, self._said = _label(), _label(), _label()
+        self._progress, self._network, self._message = _label(), _label(), _label()
         self._bar = QProgressBar()
         self._bar.setRange(0, 1000)
         self._bar.setFormat("%p% of the outlines")
         self._retry = _button("Try again")
-        self._retry.clicked.connect(lambda: desk.do("retry"))
+        self._retry.clicked.connect(lambda: controller.do("retry"))
         self._section, self._structure = _choice(images.sections), _choice(images.names)
         self._first, self._last = _choice(images.sections), _choice(images.sections)
         self._structure.activated.connect(self._show_range)
         go, change = _button("Go"), _button("Set range")
         go.clicked.connect(
-            lambda: desk.do("go", self._section.currentIndex(), self._structure.currentIndex())
+            lambda: controller.do(
+                "go", self._section.currentIndex(), self._structure.currentIndex()
+            )
         )
         change.clicked.connect(
-            lambda: desk.do(
+            lambda: controller.do(
                 "set_range",
                 self._structure.currentIndex(),
                 (self._first.currentIndex(), self._last.currentIndex()),
@@ -174,8 +176,8 @@ class Annotate(QWidget):
         head.addWidget(self._swatch)
         head.addWidget(self._headline, 1)
         buttons = QGridLayout()
-        for place, action in enumerate(desk.actions):
-            buttons.addWidget(_action_button(desk, action), place // 2, place % 2)
+        for place, action in enumerate(controller.actions):
+            buttons.addWidget(_action_button(controller, action), place // 2, place % 2)
         pairs = QGridLayout()
         pairs.setColumnStretch(2, 1)  # names of structures may be long
         for column, part in enumerate((_label("Section"), self._section, self._structure, go)):
@@ -197,15 +199,15 @@ class Annotate(QWidget):
         inner.addWidget(self._progress)
         inner.addWidget(self._network)
         inner.addWidget(self._retry)
-        inner.addWidget(self._said)
+        inner.addWidget(self._message)
         inner.addStretch(1)
         self._layout.insertWidget(0, scroll, 1)
         self._body = scroll
 
     def _show_range(self) -> None:
         """The range of the structure that is chosen."""
-        if self.desk is not None:
-            first, last = self.desk.span(self._structure.currentIndex())
+        if self.controller is not None:
+            first, last = self.controller.span(self._structure.currentIndex())
             self._first.setCurrentIndex(first)
             self._last.setCurrentIndex(last)
 
@@ -218,12 +220,12 @@ class Annotate(QWidget):
                 self._refused.setText(str(error))
 
     def _tick(self) -> None:
-        if self.desk is not None and self.desk.tick():
+        if self.controller is not None and self.controller.tick():
             self.refresh()
 
 
 def in_window(viewer: "napari.Viewer") -> Annotate:
-    """The widget beside the canvas of a viewer, in a window that has room for both."""
+    """The widget next to the canvas of a viewer, in a window that has room for both."""
     widget = Annotate(viewer)
     viewer.window.add_dock_widget(widget, name="al_jax")
     viewer.window.show()
@@ -252,10 +254,10 @@ def _button(text: str) -> QPushButton:
     return button
 
 
-def _action_button(desk: Desk, action: Action) -> QPushButton:
-    button = _button(f"{action.says}  [{action.key}]")
+def _action_button(controller: Controller, action: Action) -> QPushButton:
+    button = _button(f"{action.label}  [{action.key}]")
     button.setObjectName(action.name)
-    button.clicked.connect(lambda: desk.do(action.name))
+    button.clicked.connect(lambda: controller.do(action.name))
     return button
 
 

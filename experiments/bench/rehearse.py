@@ -32,7 +32,7 @@ from al_jax.learner.learner import Learner
 from al_jax.model.prediction import predict
 from al_jax.model.training import reduce_sections
 from al_jax.session import Question, Session, Settings
-from al_jax.session.annotations import whole
+from al_jax.session.annotations import full_state
 from al_jax.simulation import annotator
 from al_jax.simulation.annotator import Task
 
@@ -72,7 +72,7 @@ class Judge:
         """Effort, effort_own, Dice and unclamped Dice of the session as it is now."""
         learner = session.network.learner
         assert isinstance(learner, Learner)
-        state = whole(session.annotations, session.images)
+        state = full_state(session.annotations, session.images)
         seen = reduce_sections(self.task.sections, session.network.reduction)
         found = self._standing(learner.train.params, state, self.task.replace(sections=seen))
         return tuple(float(found[name]) for name in Trace._fields[1:])
@@ -121,7 +121,7 @@ def rehearse(
     rows, pairs = [judge(session)], list[tuple[int, int]]()
 
     def ask() -> Question | None:
-        return sessions.next_question(session, look=False)
+        return session.next_question(propose=False)
 
     question = ask()
     while question is not None and np.float32(rows[-1][2]) < np.float32(target):

@@ -65,7 +65,7 @@ def make(folder: pathlib.Path, size: tuple[int, ...], config: Config) -> None:
 def work(folder: pathlib.Path) -> dict[str, float]:
     """Answers the first examples, trains, and answers more; seconds and MiB."""
     with sessions.open_session(folder) as session:
-        while (question := sessions.next_question(session, look=False)) and question.example:
+        while (question := session.next_question(propose=False)) and question.example:
             annotate.answer_truly(session, question.section, question.structure)
         if question is None:
             raise InputError("nothing is left after the examples; give more sections or classes")
@@ -90,13 +90,13 @@ def work(folder: pathlib.Path) -> dict[str, float]:
 def times(session: Session) -> list[float]:
     """Seconds from each of some answers until the next question is there, proposal and all."""
     found = []
-    question = sessions.next_question(session)
+    question = session.next_question()
     for _ in range(ANSWERS):
         if question is None:
             break
         began = time.perf_counter()
         annotate.answer_truly(session, question.section, question.structure, question)
-        question = sessions.next_question(session)
+        question = session.next_question()
         found.append(time.perf_counter() - began)
     return found
 

@@ -93,7 +93,7 @@ def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(workdir)
-    desk = widget.desk
+    desk = widget.controller
     assert desk is not None
     brush = np.random.default_rng(0)
 

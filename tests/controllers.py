@@ -1,4 +1,4 @@
-"""What tests of the window share: a session that needs no training, and a desk at it."""
+"""What tests of the window share: a session that needs no training, and a controller at it."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from al_jax.learner.config import Config
 from al_jax.learner.transfer import Experience
 from al_jax.model.training import Training
 from al_jax.session import Settings
-from al_jax.window.controller import Desk
+from al_jax.window.controller import Controller
 
 QUICK = Config(
     network="pixelwise",
@@ -49,38 +49,38 @@ def make_session(folder: pathlib.Path, earlier: Experience | None = None) -> pat
 
 
 def no_training(monkeypatch) -> None:
-    monkeypatch.setattr(core, "train_step", lambda session: None)
-    monkeypatch.setattr(core, "warm_up", lambda session: None)
+    monkeypatch.setattr(core.Session, "train_step", lambda session: None)
+    monkeypatch.setattr(core.Session, "warm_up", lambda session: None)
 
 
 def proposing(monkeypatch, propose) -> None:
     """Questions come with the proposal [H, W] that `propose` makes of each."""
-    ask = core.next_question
+    ask = core.Session.next_question
 
     def with_proposal(session, **pair):
         question = ask(session, **pair)
         return question and dataclasses.replace(question, proposal=propose(question))
 
-    monkeypatch.setattr(core, "next_question", with_proposal)
+    monkeypatch.setattr(core.Session, "next_question", with_proposal)
 
 
 @contextlib.contextmanager
-def at_desk(folder: pathlib.Path, **options) -> Iterator[Desk]:
-    """A desk without a window, closed at the end of the block."""
+def at_controller(folder: pathlib.Path, **options) -> Iterator[Controller]:
+    """A controller without a window, closed at the end of the block."""
     with core.open_session(folder) as session:
-        desk = Desk(session, ViewerModel(), **options)
+        controller = Controller(session, ViewerModel(), **options)
         try:
-            yield desk
+            yield controller
         finally:
-            desk.close()
+            controller.close()
 
 
-def true_mask(desk: Desk) -> np.ndarray:
+def true_mask(controller: Controller) -> np.ndarray:
     """What should be traced now."""
-    question = desk.question
+    question = controller.question
     return (tiny.stack().truth[question.section] == question.structure) & question.inside
 
 
-def trace(desk: Desk, mask: np.ndarray) -> None:
+def trace(controller: Controller, mask: np.ndarray) -> None:
     """Fills the layer to trace in, as any tool of napari may."""
-    desk.layer.data_setitem(np.nonzero(mask), 1)
+    controller.layer.data_setitem(np.nonzero(mask), 1)

@@ -1,0 +1,175 @@
+"""The events of a session, and the annotations they make: one model for disk, window and scripts.
+
+Events are taken back and corrected by later events, never changed. `effective` leaves those that
+count, `apply` is what one of them does, `replay` what all of them do. Masks come from wherever the
+caller keeps them: from files in a session's folder, from a dictionary in a script.
+
+Example:
+  images = make_images(np.zeros((2, 8, 8), np.uint8), ("background", "a"))
+  masks = {"first": np.tri(8, dtype=bool)}
+  events = [
+      Event(number=1, event="answer", section=0, structure="a", mask="first"),
+      Event(number=2, event="absent", section=1, structure="a"),
+      Event(number=3, event="withdraw", withdrawn=2),
+  ]
+  empty = begin(jax.random.key(0), images, given_ranges({}, images))
+  annotations = replay(empty, images, events, masks.__getitem__)
+  annotations.labels[0]  # [8, 8] int16
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from al_jax.core.answers import Report
+from al_jax.core.stack import Images, InputError
+from al_jax.session import annotations as state_of
+from al_jax.session.annotations import Annotations
+from al_jax.session.ranges import structure_number
+
+KINDS = ("answer", "absent", "skip", "withdraw", "range", "note")
+TEACHING = ("answer", "absent", "withdraw", "range")
+"""Kinds that a network learns from."""
+
+Masks = Callable[[str], np.ndarray]
+"""The mask [H, W] bool of a name."""
+
+
+class Event(TypedDict, total=False):
+    """An event, with the keys of its line in the ledger; README.md has a table.
+
+    Attributes:
+      number: from 1, one after the other.
+      time: UTC.
+      event: of `KINDS`.
+      section: n.
+      structure: its name.
+      mask: name of the mask of an answer.
+      how: an answer was made, see `store.HOW`.
+      predicted, length: pixels of outline that B predicted, and that it added.
+      seconds: that it took.
+      kept: pixels of outline kept from the proposal, within each of `store.TOLERANCES`.
+      proposal_dice: of the proposal with the answer.
+      network: number of the last event that the network had seen then.
+      corrects: number of the answer that it replaces.
+      reason: of a skip.
+      span: first and last section of a structure from 0; None is an open end.
+      withdrawn: number of the event that never was.
+      text: a remark.
+    """
+
+    number: int
+    time: str
+    event: str
+    section: int
+    structure: str
+    mask: str
+    how: str
+    predicted: float
+    length: float
+    seconds: float
+    kept: list[float]
+    proposal_dice: float
+    network: int
+    corrects: int
+    reason: str
+    span: list[int | None]
+    withdrawn: int
+    text: str
+
+
+def effective(events: Iterable[Event]) -> list[Event]:
+    """The events that count: not withdrawn, nor corrected by a later answer.
+
+    What corrects an outline takes its place: outlines that were drawn around it later keep
+    clear of it, and get what it gives back. What a withdrawn answer had corrected counts again.
+
+    Raises:
+      InputError: what is withdrawn is no earlier event, or was withdrawn before.
+    """
+    given: dict[int, Event] = {}
+    for event in events:
+        if event["event"] != "withdraw":
+            given[event["number"]] = event
+        elif given.pop(event["withdrawn"], None) is None:
+            raise InputError(f"there is no event {event['withdrawn']} to take back")
+    left = list(given.values())
+    corrected = {event.get("corrects") for event in left}
+    answered = {event["number"] for event in left if event["event"] == "answer"}
+    place: dict[int, int] = {}
+    for event in left:
+        old = event.get("corrects", 0)
+        place[event["number"]] = place[old] if old in answered else event["number"]
+    counting = [event for event in left if event["number"] not in corrected]
+    return sorted(counting, key=lambda event: place[event["number"]])
+
+
+def effective_answers(events: Iterable[Event]) -> list[Event]:
+    """Of the events that count, the answers; "absent" is one."""
+    return [event for event in effective(events) if event["event"] in ("answer", "absent")]
+
+
+def pair_of(event: Event, images: Images) -> tuple[int, int]:
+    """Section and structure of an answer, a skip."""
+    return event["section"], structure_number(event["structure"], images)
+
+
+def drawn(event: Event) -> float | None:
+    """Pixels of an answer's outline that were drawn by hand; None where no proposal was shown.
+
+    What a person leaves of a proposal is where it was, to the pixel: kept within 0 pixels.
+    """
+    if "kept" not in event:
+        return None
+    kept = event["kept"][0] if event.get("how") in ("accepted", "corrected") else 0.0
+    return event["length"] - kept
+
+
+def apply(
+    annotations: Annotations, images: Images, event: Event, masks: Masks
+) -> tuple[Annotations, Report | None]:
+    """The annotations after one event that counts, and what became of its mask, if it has one.
+
+    Raises:
+      InputError: what `annotations.answer` and `annotations.set_range` refuse; a mask is missing;
+        the event is of no known kind.
+    """
+    if event["event"] == "note":
+        return annotations, None
+    structure = structure_number(event["structure"], images)
+    match event["event"]:
+        case "answer" | "absent" as kind:
+            section = event["section"]
+            mask = np.zeros(images.inside.shape[1:], bool)
+            if kind == "answer":
+                mask = masks(event["mask"])
+                if "corrects" not in event:  # what an earlier structure has given back since
+                    mask = mask | state_of.remainder(annotations, images, section, structure, mask)
+            return state_of.answer(annotations, images, section, structure, mask, drawn(event))
+        case "skip":
+            return state_of.skip(annotations, images, event["section"], structure), None
+        case "range":
+            first, last = event["span"]
+            return state_of.set_range(annotations, images, structure, (first, last)), None
+    raise InputError(f"event {event['number']} is of no known kind")
+
+
+def replay(
+    empty: Annotations, images: Images, events: Sequence[Event], masks: Masks
+) -> Annotations:
+    """The annotations after events. This is undo and correction too: see `effective`.
+
+    Args:
+      empty: before the first event (`annotations.begin`).
+      images: what is annotated.
+      events: in their order.
+      masks: where the masks of answers are.
+
+    Raises:
+      InputError: what `effective` and `apply` refuse.
+    """
+    now = empty
+    for event in effective(events):
+        now = apply(now, images, event, masks)[0]
+    return now

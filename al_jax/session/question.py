@@ -1,0 +1,282 @@
+"""What to ask a person: the method's choice, and what the network predicts of that section."""
+
+import dataclasses
+import functools
+import time
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax.core import answers
+from al_jax.core.evidence import Evidence, make_evidence
+from al_jax.core.scores import relative_length
+from al_jax.core.stack import Images
+from al_jax.core.state import (
+    ALState,
+    boundary_matrix,
+    candidates,
+    compatible,
+    first_examples,
+    partial_labels,
+)
+from al_jax.core.strategies import Strategy, Suggestion, explain, suggestions
+from al_jax.learner.config import Query
+from al_jax.model.config import ModelConfig
+from al_jax.model.inputs import Sections, intensity_range
+from al_jax.model.prediction import Prediction, predict_section
+from al_jax.model.resolution import downsample_section
+from al_jax.session.annotations import Annotations, alone_on
+from al_jax.session.network import Network
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Question:
+    """What is asked, and what a person should see with it.
+
+    Attributes:
+      section, structure: n and c.
+      section_name, name: their names.
+      why: the reasons, one line.
+      runner_up: what would be asked for without it, one line, or None.
+      example: it is asked for because no outline of the structure is known.
+      dice: expected of the structure (Eq. 6).
+      left, whole: its outline still to trace (Eq. 5), and all of it, pixels.
+      image: [H, W, K]; inside: [H, W] bool.
+      labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
+      proposal: [H, W] bool, what the network would answer; None while there is no network.
+      segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
+      network: number of the last event that the network had seen.
+      asked: when, in seconds of `time.time`.
+    """
+
+    section: int
+    structure: int
+    section_name: str
+    name: str
+    why: str
+    runner_up: str | None
+    example: bool
+    dice: float
+    left: float
+    whole: float
+    image: np.ndarray
+    inside: np.ndarray
+    labels: np.ndarray
+    proposal: np.ndarray | None
+    segmentation: np.ndarray | None
+    confidence: np.ndarray | None
+    network: int
+    asked: float
+
+
+class Rule(NamedTuple):
+    """What asks in a session.
+
+    Attributes:
+      strategy: of any that knows no truth.
+      query: what it goes by.
+      priority: [N, C], of a strategy that draws one, else None.
+    """
+
+    strategy: Strategy
+    query: Query
+    priority: jax.Array | None = None
+
+
+def best(annotations: Annotations, network: Network, rule: Rule) -> Suggestion:
+    """The best pair and the runner-up, of leading axis 2; skipped ones when no other is left."""
+    state, skipped = annotations.state, annotations.skipped
+    known = _known(network, state)
+    found = _best(state, known, skipped, rule.query, rule.priority, strategy=rule.strategy)
+    if skipped.any() and not found.found[0]:
+        skipped = np.zeros_like(skipped)
+        found = _best(state, known, skipped, rule.query, rule.priority, strategy=rule.strategy)
+    return jax.tree.map(np.asarray, found)
+
+
+def of_pair(
+    annotations: Annotations, network: Network, rule: Rule, section: int, structure: int
+) -> Suggestion:
+    """What the method predicts of a pair that it need not have asked for."""
+    state, pair = annotations.state, np.array([section, structure])
+    known = _known(network, state)
+    found = _of_pair(state, known, pair, rule.query, strategy=rule.strategy)
+    return jax.tree.map(np.asarray, found)
+
+
+def wants_examples(annotations: Annotations) -> bool:
+    """Whether there are structures of which an outline is still to be asked for."""
+    return bool(_wants_examples(annotations.state, annotations.skipped))
+
+
+def without_outline(annotations: Annotations) -> np.ndarray:
+    """[C] bool, the structures that may be there and of which no outline is known."""
+    return ~annotations.outlined & np.asarray(candidates(annotations.state)).any(0)
+
+
+def outline_left(annotations: Annotations) -> float:
+    """What B predicts is left to trace of the whole stack, each crack once, pixels."""
+    return float(_outline_left(annotations.state))
+
+
+def ask(
+    images: Images,
+    annotations: Annotations,
+    network: Network,
+    rule: Rule,
+    pair: tuple[int, int] | None,
+) -> Question | None:
+    """What to ask, without the network's proposal; `with_proposal` adds it.
+
+    Args:
+      images: what is annotated.
+      annotations: so far.
+      network: the newest.
+      rule: what asks.
+      pair: section and structure; None: the method chooses.
+
+    Returns:
+      The question, or None once nothing is left to ask.
+
+    Raises:
+      InputError: there is no such pair.
+    """
+    runner_up = None
+    if pair is None:
+        two = best(annotations, network, rule)
+        if not two.found[0]:
+            return None
+        query = jax.tree.map(lambda leaf: leaf[0], two)
+        runner_up = next(iter(answers.describe(two, images)[1:]), None)
+    else:
+        answers.check_pair(images, *pair)
+        query = of_pair(annotations, network, rule, *pair)
+    n, c = int(query.section), int(query.structure)
+    return Question(
+        section=n,
+        structure=c,
+        section_name=images.sections[n],
+        name=images.names[c],
+        why=answers.describe(query, images)[0],
+        runner_up=runner_up,
+        example=bool(query.example),
+        dice=float(query.dice),
+        left=float(query.left),
+        whole=float(query.whole),
+        image=np.asarray(images.images[n]),
+        inside=np.asarray(images.inside[n]),
+        labels=annotations.labels_of(n, images),
+        proposal=None,
+        segmentation=None,
+        confidence=None,
+        network=network.through,
+        asked=time.time(),
+    )
+
+
+def with_proposal(question: Question, seen: Prediction) -> Question:
+    """The question with what the network predicts of its section (`predicted`)."""
+    return dataclasses.replace(
+        question,
+        proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
+        segmentation=np.asarray(seen.segmentation),
+        confidence=np.asarray(seen.confidence),
+    )
+
+
+def predicted(
+    network: Network, images: Images, annotations: Annotations, section: int, model: ModelConfig
+) -> Prediction:
+    """The prediction of a network that has learnt, of a section with its labels; NumPy arrays."""
+    assert network.learner is not None
+    found = _predicted(
+        network.learner.train.params,
+        images.images[section],
+        images.inside[section],
+        alone_on(annotations, images, section),
+        model,
+        downsampling=network.downsampling,
+    )
+    return jax.tree.map(np.asarray, found)
+
+
+Known = tuple[chex.Array, chex.Array]
+"""What a network shows: D of Eq. 6 [2, C], and its uncertainty [N, C]."""
+
+
+def _known(network: Network, state: ALState) -> Known:
+    if network.learner is None:
+        dice = np.full((2, state.annotated.shape[1]), np.nan, np.float32)
+        return dice, np.zeros(state.annotated.shape, np.float32)
+    return network.learner.dice, network.learner.uncertainty
+
+
+def _evidence(
+    state: ALState, known: Known, query: Query, priority: jax.Array | None = None
+) -> Evidence:
+    return make_evidence(
+        state,
+        known[0],
+        alpha=query.alpha,
+        min_effort=query.min_effort,
+        uncertainty=known[1],
+        priority=priority,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="strategy")
+def _best(
+    state: ALState,
+    known: Known,
+    exclude: jax.Array,
+    query: Query,
+    priority: jax.Array | None,
+    *,
+    strategy: Strategy,
+) -> Suggestion:
+    evidence = _evidence(state, known, query, priority)
+    return suggestions(state, evidence, strategy, count=2, exclude=exclude)
+
+
+@functools.partial(jax.jit, static_argnames="strategy")
+def _of_pair(
+    state: ALState, known: Known, pair: jax.Array, query: Query, *, strategy: Strategy
+) -> Suggestion:
+    return explain(state, _evidence(state, known, query), pair[0], pair[1], strategy)
+
+
+@jax.jit
+def _wants_examples(state: ALState, skipped: jax.Array) -> jax.Array:
+    return first_examples(state, candidates(state) & ~skipped).any()
+
+
+@jax.jit
+def _outline_left(state: ALState) -> jax.Array:
+    boundary = boundary_matrix(state)
+    outlines = jnp.diagonal(boundary)
+    shared = boundary - jnp.diag(outlines)
+    left = candidates(state).astype(jnp.float32)
+    # Cracks between two structures that are both left would count twice.
+    spared = jnp.matmul(state.seen + left / 2, shared, precision="highest")
+    lengths = (outlines - spared) * relative_length(state.seen, state.seen | compatible(state))
+    return jnp.maximum((left * lengths).sum(1), 0).sum()
+
+
+@functools.partial(jax.jit, static_argnames="downsampling")
+def _predicted(
+    params: chex.ArrayTree,
+    image: jax.Array,
+    inside: jax.Array,
+    state: ALState,
+    model: ModelConfig,
+    downsampling: int,
+) -> Prediction:
+    low, high = intensity_range(image, inside)
+    full = Sections(images=image, inside=inside, low=low, high=high)
+    section = downsample_section(full, downsampling)
+    partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
+    # The key is of dropout, which is not asked for.
+    return predict_section(state.key, params, section, partial, model)

@@ -1,0 +1,230 @@
+"""What a person's answer adds to the events: checked, measured, compared with what was proposed."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from al_jax.core import answers
+from al_jax.core.answers import Report, Span
+from al_jax.core.boundary import kept_length, total_length
+from al_jax.core.stack import UNLABELLED, Images, InputError
+from al_jax.session import annotations as state_of
+from al_jax.session.annotations import Annotations
+from al_jax.session.events import (
+    Event,
+    Masks,
+    apply,
+    drawn,
+    effective,
+    effective_answers,
+)
+from al_jax.session.ledger import digest
+from al_jax.session.network import Network
+from al_jax.session.question import Question, Rule, of_pair
+
+HOW = ("traced", "accepted", "corrected", "given")
+"""How an answer was made: anew, the proposal as it was, or changed; or before the session."""
+
+TOLERANCES = (0, 1, 2)
+"""Pixels within which an outline counts as kept from the proposal."""
+
+
+class Stored(NamedTuple):
+    """What was stored.
+
+    Attributes:
+      event: its line in the ledger.
+      report: what became of the mask.
+      message: the same for a person, one line.
+    """
+
+    event: Event
+    report: Report
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Answer:
+    """An answer as a person gives it.
+
+    Attributes:
+      section, structure: n and c.
+      mask: [H, W] bool; None: the structure is absent.
+      how: of `HOW`.
+      question: what was asked, with the proposal that was shown, if any.
+      seconds: that it took; None counts from the question, if there is one.
+      widen: widen the structure's range if it does not reach the section.
+    """
+
+    section: int
+    structure: int
+    mask: np.ndarray | None
+    how: str = "traced"
+    question: Question | None = None
+    seconds: float | None = None
+    widen: bool = False
+
+
+class Before(NamedTuple):
+    """What is known before an answer.
+
+    Attributes:
+      images: what is annotated.
+      masks: of the answers so far.
+      empty: before any event.
+      events: all so far.
+      now: the annotations they make.
+      network: the newest.
+      rule: what asks.
+    """
+
+    images: Images
+    masks: Masks
+    empty: Annotations
+    events: Sequence[Event]
+    now: Annotations
+    network: Network
+    rule: Rule
+
+
+class Addition(NamedTuple):
+    """What an answer adds.
+
+    Attributes:
+      events: to store, all or none; the last one is the answer.
+      mask: [H, W] bool, that the answer names.
+      after: the annotations then.
+      report: what became of the mask.
+    """
+
+    events: list[Event]
+    mask: np.ndarray
+    after: Annotations
+    report: Report
+
+
+def addition(before: Before, answer: Answer) -> Addition:
+    """What an answer adds, unless it is refused; nothing is stored yet.
+
+    Raises:
+      InputError: what `answers.answer` refuses, and what later answers on the section do not fit.
+    """
+    images, section, structure = before.images, answer.section, answer.structure
+    question, seconds = answer.question, answer.seconds
+    if seconds is None and question is not None:
+        seconds = max(time.time() - question.asked, 0.0)
+    now, events, later = before.now, list[Event](), list[Event]()
+    mask = np.zeros(images.inside.shape[1:], bool) if answer.mask is None else answer.mask
+    clipped, outside = dict[str, int](), 0
+    old = _number_of_answer(before, section, structure)
+    if old is not None:
+        labels = now.labels_of(section, images)
+        others = np.where(labels == structure, UNLABELLED, labels)
+        mask, clipped, outside = answers.clip(images, section, structure, mask, others)
+        now, later = _around(before, old)
+    if answer.widen and not now.state.in_range[section, structure]:
+        span = _widened(now, section, structure)
+        events.append(range_event(images, structure, span))
+        now = state_of.set_range(now, images, structure, span)
+    elif not now.state.in_range[section, structure]:
+        where = answers.check_pair(images, section, structure)
+        raise InputError(
+            f"{where} is outside the range of '{images.names[structure]}'; if it is there, widen "
+            "the range (--widen)"
+        )
+    kind = "absent" if answer.mask is None else "answer"
+    event, compared = pair_event(images, kind, section, structure), Event()
+    # Of a correction, the proposal is the answer that it corrects.
+    if question is not None and question.proposal is not None and old is None:
+        compared = _compared(now, images, question, mask)
+    if answer.mask is not None:
+        by_proposal = answer.how in ("accepted", "corrected")
+        event["how"] = "traced" if by_proposal and not compared else answer.how
+    by_hand = drawn(Event(**event, **compared))
+    after, report = state_of.answer(now, images, section, structure, mask, by_hand)
+    if old is not None:
+        report = report._replace(clipped=report.clipped | clipped, outside=outside)
+    for following in later:
+        after = apply(after, images, following, before.masks)[0]
+    predicted = of_pair(now, before.network, before.rule, section, structure)
+    if now.known(structure):
+        event["predicted"] = round(float(predicted.left), 2)
+    event["length"] = round(report.effort, 2)
+    if answer.mask is not None:
+        event["mask"] = digest(mask)
+    if seconds is not None:
+        event["seconds"] = round(seconds, 2)
+    event.update(compared)
+    if old is not None:
+        event["corrects"] = old
+    return Addition([*events, event], mask, after, report)
+
+
+def pair_event(images: Images, kind: str, section: int, structure: int) -> Event:
+    """An event of a pair, still without a number."""
+    return Event(event=kind, section=section, structure=images.names[structure])
+
+
+def range_event(images: Images, structure: int, span: Span) -> Event:
+    """Another range of a structure, still without a number."""
+    return Event(event="range", structure=images.names[structure], span=list(span))
+
+
+def message(images: Images, event: Event, report: Report) -> str:
+    """What was stored, one line."""
+    name = f"'{event['structure']}' on section {images.sections[event['section']]}"
+    if event["event"] == "absent":
+        return f"{name}: absent"
+    line = f"{name}: {report.effort:.0f} px of outline"
+    if "predicted" in event:
+        line += f", {event['predicted']:.0f} predicted"
+    lost = [f"{count} px of '{other}'" for other, count in report.clipped.items()]
+    lost += [f"{report.outside} px beyond the image"] if report.outside else []
+    return line + (f"; clipped: {', '.join(lost)}" if lost else "")
+
+
+def _number_of_answer(before: Before, section: int, structure: int) -> int | None:
+    name = before.images.names[structure]
+    for event in effective_answers(before.events):
+        if (event["section"], event["structure"]) == (section, name):
+            return event["number"]
+    return None
+
+
+def _around(before: Before, old: int) -> tuple[Annotations, list[Event]]:
+    """What counts before the place that a correction of the answer `old` will have, and after."""
+    correction = Event(event="note", number=len(before.events) + 1, corrects=old)
+    counting = effective([*before.events, correction])
+    place = counting.index(correction)
+    now = before.empty
+    for event in counting[:place]:
+        now = apply(now, before.images, event, before.masks)[0]
+    return now, counting[place + 1 :]
+
+
+def _compared(now: Annotations, images: Images, question: Question, mask: np.ndarray) -> Event:
+    """What an answer has in common with the proposal that was shown."""
+    n, proposal = question.section, question.proposal
+    assert proposal is not None
+    free = np.asarray(images.inside[n]) & (now.labels_of(n, images) == UNLABELLED)
+    both, either = (mask & proposal & free).sum(), (mask & free).sum() + (proposal & free).sum()
+    return Event(
+        length=round(float(_left(mask & free, free)), 2),
+        kept=[round(float(_kept(mask, proposal, free, tolerance=t)), 2) for t in TOLERANCES],
+        proposal_dice=round(float(2 * both / either), 4) if either else 1.0,
+        network=question.network,
+    )
+
+
+def _widened(now: Annotations, section: int, structure: int) -> tuple[int, int]:
+    where = np.flatnonzero(now.state.in_range[:, structure])
+    ends = [section] if not len(where) else [where[0], where[-1], section]
+    return int(min(ends)), int(max(ends))
+
+
+_kept = jax.jit(kept_length, static_argnames="tolerance")
+_left = jax.jit(total_length)
