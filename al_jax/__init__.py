@@ -76,6 +76,8 @@ from al_jax.simulation.loop import Record, Run, simulate
 from al_jax.simulation.synthesis import synthesise
 from al_jax.xla import compiler_options
 
+__version__ = "0.2.0"
+
 __all__ = [
     "FCN",
     "NETWORKS",
