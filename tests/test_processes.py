@@ -14,7 +14,7 @@ from al_jax.commands import simulate
 from al_jax.files.stacks import write_stack
 
 TESTS = pathlib.Path(__file__).parent
-PATIENCE = 120
+PATIENCE = 600  # a hang ends; how long a run takes is not tested
 RUN = (
     "--stack=a.npz",
     "--strategies=BDa,Rand",
