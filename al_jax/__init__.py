@@ -3,6 +3,8 @@
 The public functions, by the module that explains them.
 """
 
+__version__ = "0.2.0"
+
 from al_jax.core.answers import answer, check_state, describe, given_ranges, set_range
 from al_jax.core.boundary import remaining_effort, shared_lengths, total_length
 from al_jax.core.evidence import Evidence, make_evidence, predicted_dice

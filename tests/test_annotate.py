@@ -205,7 +205,8 @@ def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
 
 def test_what_is_wrong_is_one_line(call, refused):
     assert refused("paint") == (f"'paint' is not one of {', '.join(annotate.COMMANDS)}; see --help")
-    assert refused("status") == "s: is not a session; make one with init"
+    line = "s: is not a session; to make one, run: annotate init --workdir=s"
+    assert refused("status") == line
     assert "--images and --names go together" in refused("init", "--images=x")
     call("init", "--stack=stack.npz", *QUICK)
     assert "is not empty" in refused("init", "--stack=stack.npz")
@@ -230,7 +231,7 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     assert "--section has no effect with ingest" in said
     call("ingest", "--truth")
     for words in (("absent",), ("ingest", "--truth"), ("skip",)):  # nothing else was asked
-        assert "has been answered; use suggest again" in refused(*words)
+        assert "has been answered; run: annotate suggest --workdir=s, or" in refused(*words)
 
 
 def test_a_question_of_other_images_is_refused(call, refused, folder, monkeypatch):

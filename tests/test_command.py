@@ -172,7 +172,7 @@ def test_a_section_has_another_size(refused):
         (["--strategies=Da,BDa,Da"], "strategy 'Da' is named twice"),
         (["--strategies="], "--strategies is empty; use BDa, Da,"),
         (["--strategy=BDa"], "Unknown command line flag 'strategy'. Did you mean: strategies"),
-        (["BDa"], "'BDa' is no flag; see --help"),
+        (["BDa"], "'BDa' is not a flag; see --help"),
         (["--network=huge"], "--network=huge: value should be one of <full|full_without_fc|small>"),
         (["--field=rough"], "--field=rough: value should be one of"),
         (["--batch=0"], "--batch=0"),
@@ -386,9 +386,11 @@ def test_a_stack_without_an_outline(refused, folder):
 # The real command.
 
 
-def in_shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+def in_shell(
+    *arguments: str, module: str = "experiments.simulate"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "experiments.simulate", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -427,7 +429,56 @@ def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
     assert command.home("--stem=a~b") == "--stem=a~b" and command.home("-v") == "-v"
     _, _, err = call("--stack=~/nope.npz", "--workdir=~/out")
     assert f"{folder}/nope.npz: " in one_line(err)
-    program = [sys.executable, "-m", "experiments.bench.lengths", "-h"]
-    root = pathlib.Path(__file__).parents[1]
-    said = subprocess.run(program, capture_output=True, text=True, cwd=root)
-    assert said.returncode == 0 and "--seed" in said.stdout
+    done = in_shell("-h", module="experiments.bench.lengths")
+    assert done.returncode == 0 and "--seed" in done.stdout
+
+
+# The program of an installation.
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_the_program_lists_its_commands(arguments):
+    done = in_shell(*arguments, module="al_jax")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("python -m al_jax COMMAND ")
+    for name in ("annotate", "export", "simulate", "--version"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["simulat"], "'simulat' is not one of annotate, export, simulate; see python -m al_jax"),
+        (["--workdir=s", "annotate"], "'--workdir=s' is not one of annotate, export, simulate;"),
+        (["simulate", "--answer=a.png"], "Unknown command line flag 'answer'"),
+        (["annotate", "sugest"], "'sugest' is not one of init, suggest, ingest, "),
+        (["export", "--workdir=s"], "run: python -m al_jax annotate init --workdir=s"),
+        (["export", "status"], "'status' is not a flag; see --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_the_program_refuses(arguments, line):
+    done = in_shell(*arguments, module="al_jax")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "name"),
+    [
+        ("al_jax", ("annotate", "suggest", "--help"), "python -m al_jax annotate"),
+        ("al_jax", ("simulate", "-h"), "python -m al_jax simulate"),
+        ("experiments.annotate", ("--help",), "python -m experiments.annotate"),
+    ],
+)
+def test_help_names_the_program_that_was_called(module, arguments, name):
+    done = in_shell(*arguments, module=module)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"    {name}" in done.stdout and "  --workdir:" in done.stdout
+    assert "al-jax" not in done.stdout and str(ROOT) not in done.stdout
+
+
+def test_a_pipe_may_read_a_part_of_the_help():
+    program = f"'{sys.executable}' -m experiments.simulate --help | head -n 1"
+    done = subprocess.run(["sh", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("Simulates ") and done.stderr == ""

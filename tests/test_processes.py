@@ -14,7 +14,7 @@ from al_jax.commands import simulate
 from al_jax.files.stacks import write_stack
 
 TESTS = pathlib.Path(__file__).parent
-PATIENCE = 120
+PATIENCE = 600  # a hang ends; how long a run takes is not tested
 RUN = (
     "--stack=a.npz",
     "--strategies=BDa,Rand",
@@ -47,7 +47,7 @@ def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def said(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit status, standard output and standard error."""
     try:
         out, err = process.communicate(timeout=PATIENCE)
@@ -62,7 +62,7 @@ def by_two(folder: pathlib.Path, *arguments: str) -> list[tuple[int, str, str]]:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     shared = ("--devices=2", "--processes=2", f"--coordinator=127.0.0.1:{port}", *arguments)
-    return [said(p) for p in [start(folder, *shared, f"--process={k}") for k in range(2)]]
+    return [ended(p) for p in [start(folder, *shared, f"--process={k}") for k in range(2)]]
 
 
 def test_two_processes_ask_what_one_asks(folder):
@@ -70,7 +70,7 @@ def test_two_processes_ask_what_one_asks(folder):
     assert (status, quiet) == (0, 0), err + more
     assert all(line.startswith("[Gloo] ") for line in nothing.splitlines())  # of JAX
     assert out.endswith("two: queries.csv, result.json, curve.png, annotations.png\n")
-    assert said(start(folder, "--workdir=one", "--max_effort=0.6"))[0] == 0
+    assert ended(start(folder, "--workdir=one", "--max_effort=0.6"))[0] == 0
     tables = [(folder / name / "queries.csv").read_bytes() for name in ("one", "two")]
     assert tables[0] == tables[1] and tables[0].count(b"\n") > 6
     assert sorted(os.listdir(folder)) == ["a.npz", "one", "two"]

@@ -1,14 +1,14 @@
 """A person traces a stack: a session that is a folder, worked on in a window or by commands.
 
-    python -m experiments.annotate --workdir=my_stack --images=slides --names=classes.csv
+    al-jax annotate --workdir=my_stack --images=slides --names=classes.csv
 
 opens a window on a new session, or on that of the folder; with nothing but --workdir a new session
 is of the shipped stack, whose truth can answer. The same without a window, a command at a time:
 
-    python -m experiments.annotate init --workdir=my_stack --images=slides --names=classes.csv
-    python -m experiments.annotate suggest --workdir=my_stack --formats=png,nifti
-    python -m experiments.annotate ingest --workdir=my_stack --answer=traced.png
-    python -m experiments.annotate train --workdir=my_stack
+    al-jax annotate init --workdir=my_stack --images=slides --names=classes.csv
+    al-jax annotate suggest --workdir=my_stack --formats=png,nifti
+    al-jax annotate ingest --workdir=my_stack --answer=traced.png
+    al-jax annotate train --workdir=my_stack
 
 and `status`, `absent`, `skip`, `undo`, `range`, `export`. al_jax/session/README.md has an example
 of each.
@@ -17,10 +17,12 @@ of each.
 import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -149,6 +151,8 @@ def main(word: str | None) -> None:
         "absent": absent,
         "range": change_range,
     }
+    if not os.path.exists(folder / SETTINGS):
+        raise InputError(f"{folder}: is not a session; to make one, run: {_typed('init', folder)}")
     if word in ("status", "export"):
         session = sessions.read_session(folder)
         result = actions[word](session)
@@ -160,6 +164,11 @@ def main(word: str | None) -> None:
     return print_result(*result)
 
 
+def _typed(subcommand: str, folder: pathlib.Path) -> str:
+    """What to type next."""
+    return f"{command.program()} {subcommand} --workdir={shlex.quote(str(folder))}"
+
+
 def print_result(line: str, result: dict[str, Any]) -> None:
     """The result for a person, or for a script."""
     print(json.dumps(result, ensure_ascii=False) if FLAGS.json else line, flush=True)
@@ -167,13 +176,12 @@ def print_result(line: str, result: dict[str, Any]) -> None:
 
 def window(folder: pathlib.Path) -> None:
     """Opens the window, on a new session where there is none."""
-    try:
-        module = importlib.import_module("al_jax.window")
-    except ImportError as error:
+    if importlib.util.find_spec("napari") is None:
         raise InputError(
-            f"the window needs napari ({error}); pip install 'al_jax[window]', or use the commands "
-            f"{', '.join(COMMANDS)}"
-        ) from error
+            f"the window needs napari; run: {command.how_to_install('window')}, or answer without "
+            f"one: {command.program()} init, suggest, ingest (see --help)"
+        )
+    module = importlib.import_module("al_jax.window")
     module.check_display()
     module.start_computing()  # before a new session computes anything
     if not os.path.exists(folder / SETTINGS):
@@ -385,24 +393,30 @@ def latest_question(session: Session) -> tuple[pathlib.Path, Question]:
     else:
         asked = list((session.folder / QUESTIONS).glob(f"*/{MANIFEST}"))
         if not asked:
-            raise InputError(f"{session.folder}: nothing was asked yet; use suggest first")
+            raise InputError(
+                f"{session.folder}: nothing was asked yet; run: {_typed('suggest', session.folder)}"
+            )
         folder = max(asked, key=lambda path: path.stat().st_mtime_ns).parent
     asked_of = read_manifest(folder)
     with reading(folder / SHOWN, "what was shown"), np.load(folder / SHOWN) as archive:
         shown = dict(archive)
     if asked_of.names != session.images.names:
-        raise InputError(f"{folder}: is a question of another session; use suggest again")
+        raise InputError(
+            f"{folder}: is a question of another session; run: {_typed('suggest', session.folder)}"
+        )
     question = session.next_question(
         section=asked_of.section, structure=asked_of.structure, propose=False
     )
     assert question is not None  # a pair that was named is always asked
     if array_digest(question.image) != asked_of.image_digest:
-        raise InputError(f"{folder}: is a question of another session; use suggest again")
+        raise InputError(
+            f"{folder}: is a question of another session; run: {_typed('suggest', session.folder)}"
+        )
     before = int(shown.get("events", len(session.events)))
     if FLAGS.question is None and _answered_since(session, question, before):
         raise InputError(
-            f"{folder}: has been answered; use suggest again, or name it by --question to correct "
-            "its answer"
+            f"{folder}: has been answered; run: {_typed('suggest', session.folder)}, or name it by "
+            "--question to correct its answer"
         )
     return folder, dataclasses.replace(
         question,

@@ -4,15 +4,16 @@ import contextlib
 import functools
 import math
 import os
+import pathlib
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 from absl import app, flags, logging
 
+import al_jax
 from al_jax.core.stack import InputError
+from al_jax.xla import use_compilation_cache
 
 FLAGS = flags.FLAGS
 
@@ -24,22 +25,62 @@ def refuse(names: tuple[str, ...], where: str) -> None:
             raise InputError(f"--{name} has no effect {where}; leave it out")
 
 
-def _parse(arguments: list[str], words: Sequence[str] = ()) -> list[str]:
-    known = [home(argument) if argument != "-h" else "--help" for argument in arguments]
+def program() -> str:
+    """What the user typed to get here, as messages that say what to type next begin.
+
+    `al-jax annotate`, `python -m experiments.annotate` or `python experiments/annotate.py`.
+    """
+    spec = sys.modules["__main__"].__spec__
+    if not sys.argv[0].endswith(".py"):
+        return os.path.basename(sys.argv[0])
+    return (
+        f"python {sys.argv[0]}"
+        if spec is None
+        else f"python -m {spec.name.removesuffix('.__main__')}"
+    )
+
+
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra of al_jax, in a clone or without one."""
+    clone = (pathlib.Path(al_jax.__file__).parents[1] / "pyproject.toml").exists()
+    return f"python -m pip install {'-e ' if clone else ''}'{'.' if clone else 'al_jax'}[{extra}]'"
+
+
+def show(page: str) -> None:
+    """Prints a page, of which a pipe (`| head`) may read a part."""
     try:
-        rest = FLAGS(known)
-    except flags.Error as error:
-        raise SystemExit(_complain(str(error))) from None
-    except SystemExit:  # --help, which absl ends with 1
-        raise SystemExit(0) from None
-    if words and len(rest) > 1 and rest[1] not in words:
-        raise SystemExit(_complain(f"'{rest[1]}' is not one of {', '.join(words)}; see --help"))
-    if len(rest) > (2 if words else 1):
-        raise SystemExit(_complain(f"'{rest[-1]}' is no flag; see --help"))
+        print(page, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _help(main: Callable[..., int | None]) -> str:
+    """The page of the module that `main` is in, and its flags."""
+    module = main.__module__
+    page = (sys.modules[module].__doc__ or "").strip()
+    page = page.replace(f"al-jax {module.rpartition('.')[2]}", program())
+    listed = FLAGS.module_help(sys.argv[0] if module == "__main__" else module)
+    return f"{page}\n\nflags:\n{listed.partition(':')[2]}"
+
+
+def _parse(
+    arguments: list[str], main: Callable[..., int | None], subcommands: Sequence[str]
+) -> list[str]:
+    if {"-h", "--help"} & set(arguments[1:]):
+        show(_help(main))
+        raise SystemExit(0)
     try:
+        rest = FLAGS([home(argument) for argument in arguments])
         check_finite(FLAGS)
-    except InputError as error:
-        raise SystemExit(_complain(str(error))) from None
+    except (flags.Error, InputError) as error:
+        raise SystemExit(complain(str(error))) from None
+    except SystemExit:  # --helpfull, which absl ends with 1
+        raise SystemExit(0) from None
+    if subcommands and len(rest) > 1 and rest[1] not in subcommands:
+        line = f"'{rest[1]}' is not one of {', '.join(subcommands)}; see --help"
+        raise SystemExit(complain(line))
+    if len(rest) > (2 if subcommands else 1):
+        raise SystemExit(complain(f"'{rest[-1]}' is not a flag; see --help"))
     return rest
 
 
@@ -63,7 +104,8 @@ def _stop(*_: object) -> None:
     os._exit(130)
 
 
-def _complain(message: str) -> int:
+def complain(message: str) -> int:
+    """Prints bad input as one line; the exit status."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
 
@@ -71,12 +113,7 @@ def _complain(message: str) -> int:
 def prepare() -> None:
     """Silences libraries and chooses the compilation cache: the first thing a process does."""
     logging.set_verbosity(logging.ERROR)
-    chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if chosen is None:  # not by JAX_COMPILATION_CACHE_DIR
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
-    # Where the cache cannot be written, everything works but for its speed.
-    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
+    use_compilation_cache()
 
 
 @contextlib.contextmanager
@@ -89,27 +126,28 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        line = f"{error.name} is not installed; run: python -m pip install -e '.[{name}]'"
-        raise SystemExit(_complain(line)) from None
+        line = f"{error.name} is not installed; run: {how_to_install(name)}"
+        raise SystemExit(complain(line)) from None
 
 
-def run(main: Callable[..., int | None], words: Sequence[str] = ()) -> None:
+def run(main: Callable[..., int | None], subcommands: Sequence[str] = ()) -> None:
     """Runs a command: bad input ends it with one line and exit status 2.
 
     Args:
-      main: returns another exit status, if any.
-      words: what may stand before the flags; `main` is called with the one that does, or None.
+      main: returns another exit status, if any. The page of its module is what --help prints.
+      subcommands: what may stand before the flags; `main` is called with the one that does, or
+        None.
     """
     prepare()
 
     def guarded(rest: list[str]) -> int:
         before = signal.signal(signal.SIGINT, _stop)
         try:
-            given = [rest[1] if rest[1:] else None] if words else []
+            given = [rest[1] if rest[1:] else None] if subcommands else []
             return main(*given) or 0
         except InputError as error:
-            return _complain(str(error))
+            return complain(str(error))
         finally:
             signal.signal(signal.SIGINT, before)
 
-    app.run(guarded, flags_parser=functools.partial(_parse, words=words))
+    app.run(guarded, flags_parser=functools.partial(_parse, main=main, subcommands=subcommands))

@@ -27,7 +27,7 @@ def open_workdir(
     It is made if missing; `config.json` in it names the configuration.
 
     Args:
-      path, patience: as of `hold`.
+      path, patience: see `hold`.
       configuration: as plain JSON.
       counts: what of a configuration must agree.
 
@@ -73,7 +73,7 @@ def foreign(folder: pathlib.Path) -> list[str]:
     """What a folder holds, sorted, apart from what a run that was killed at once may leave.
 
     Raises:
-      InputError: it is no folder, or cannot be read.
+      InputError: it is not a folder, or cannot be read.
     """
     try:
         held = sorted(path.name for path in folder.iterdir())

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib.metadata
 import io as text_io
 import json
 import os
@@ -13,6 +12,7 @@ import jax
 import jaxlib
 import numpy as np
 
+import al_jax
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, Stack
 from al_jax.core.statistics import effort_at
@@ -151,7 +151,7 @@ def summarise(records: Record) -> dict[str, float | int | None]:
 def versions() -> dict[str, str]:
     """What the numbers depend on beside the configuration."""
     return {
-        "al_jax": importlib.metadata.version("al_jax"),
+        "al_jax": al_jax.__version__,
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "numpy": np.__version__,

@@ -1,6 +1,6 @@
 """Simulates suggestive annotation of a stack and shows how little tracing reaches a given Dice.
 
-    python -m experiments.simulate
+    al-jax simulate
 
 On the shipped stack: BDa and Rand from one start and one initial network. It writes `queries.csv`,
 `result.json`, `curve.png` and `annotations.png` into --workdir, and goes on where it was stopped.
