@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-TYPES = (".py", ".typed", ".md", ".npz", ".yaml")
+TYPES = (".py", ".pyi", ".typed", ".md", ".npz", ".yaml")
 
 
 @pytest.fixture(scope="module")
