@@ -37,16 +37,11 @@ from al_jax.commands import command, simulate, stack_flags
 from al_jax.commands.earlier import true_ranges
 from al_jax.core.metrics import presence
 from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images
+from al_jax.exchange.answers import read_answer
 from al_jax.exchange.classes import make_classes
-from al_jax.exchange.exchange import (
-    MANIFEST,
-    array_digest,
-    read_answer,
-    read_manifest,
-    write_question,
-)
 from al_jax.exchange.export import export_stack
 from al_jax.exchange.placement import affine_on
+from al_jax.exchange.questions import MANIFEST, array_digest, read_manifest, write_question
 from al_jax.files.atomic import write_npz, write_whole
 from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading

@@ -21,8 +21,8 @@ import numpy as np
 
 from al_jax.core.stack import InputError, Place
 from al_jax.exchange.classes import ids_of, make_classes, tables
-from al_jax.exchange.formats import FORMATS, Format, Grid, check_formats
-from al_jax.exchange.placement import affine_on, in_volume, own_place
+from al_jax.exchange.formats import FORMATS, Format, check_formats
+from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
 from al_jax.files.atomic import write_whole
 from al_jax.files.reading import full_path
 from al_jax.session.results import Answered, Export

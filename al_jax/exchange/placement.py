@@ -8,6 +8,7 @@ rows to the back, sections upwards.
 """
 
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,18 @@ TOLERANCE = 0.25
 
 Headers of NIfTI are float32; half a pixel would be a mistake.
 """
+
+
+class Grid(NamedTuple):
+    """Where the sections of a file are.
+
+    Attributes:
+      affine: [4, 4], from (column, row, section) to mm (RAS).
+      downsample: pixels of a full-resolution image along a pixel of a section.
+    """
+
+    affine: np.ndarray
+    downsample: float = 1.0
 
 
 def stack_affine(pixel: float = 1.0, spacing: float = 1.0) -> np.ndarray:

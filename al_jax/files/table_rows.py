@@ -97,7 +97,7 @@ def _matched(
     for number, line in lines:
         match = pattern.fullmatch(line)
         if match is None:
-            raise InputError(f"{path}: line {number} is no line of {kind}: '{line[:60]}'")
+            raise InputError(f"{path}: line {number} is not a line of {kind}: '{line[:60]}'")
         numbers = next(group for group in match.groups() if group[:1].isspace())
         red, green, blue = (int(value) for value in numbers.split()[:3])
         colour = _colour(path, number, (red, green, blue))

@@ -31,9 +31,12 @@ _KINDS: dict[int, str] = {
 
 
 def is_tiff(path: pathlib.Path) -> bool:
-    """Whether a file begins as a TIFF does."""
-    with open(path, "rb") as file:
-        return file.read(4) in MAGIC
+    """Whether a file begins as a TIFF does; a folder does not."""
+    if path.is_dir():
+        return False
+    with reading(path, "an image"), open(path, "rb") as file:
+        head = file.read(4)
+    return head in MAGIC
 
 
 def open_tiff(path: pathlib.Path) -> Picture:
