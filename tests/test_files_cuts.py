@@ -61,15 +61,6 @@ def test_orientation_of_the_file_does_not_matter(volumes, tmp_path):
     assert_equal(read_labelled(volumes[0], paths[1], volumes[2], cut=SIX), expected)
 
 
-def test_types_of_labels(volumes, tmp_path):
-    expected = read_labelled(*volumes, cut=SIX)
-    for dtype in (np.int16, np.int64, np.uint64, np.float64):
-        image = nibabel.Nifti1Image(small_volumes()[1].astype(dtype), np.eye(4), dtype=dtype)
-        nibabel.save(image, tmp_path / "typed.nii")
-        stack = read_labelled(volumes[0], tmp_path / "typed.nii", volumes[2], cut=SIX)
-        assert_equal(stack, expected)
-
-
 def test_other_axes(volumes):
     sagittal = read_labelled(*volumes, cut=Cut("sagittal", 6))
     assert [int(v[0]) for v in np.nonzero(sagittal.truth == 1)] == [1, 1 + 13 - 9, 2 + 5]

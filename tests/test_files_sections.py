@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from samples import TABLE, assert_equal, noted, picture_bytes, refused
+from samples import TABLE, noted, picture_bytes, refused
 
 from al_jax.core.stack import UNLABELLED
 from al_jax.files.inputs import read_images, read_labelled
@@ -121,18 +121,6 @@ def test_pixels_that_are_not_finite_are_named(folders):
         values[2, 1] = np.nan if stem == "s2" else 0
         tifffile.imwrite(folders[0] / f"{stem}.tif", values)
     refused("s2.tif: the pixel in row 2, column 1 is not finite", read_labelled, *folders)
-
-
-def test_deep_or_indexed_labels_mean_the_same(folders):
-    expected = read_labelled(*folders)
-    ids = np.asarray(Image.open(folders[1] / "s1.png"))
-    indexed = Image.fromarray(ids)
-    indexed.putpalette(list(range(256)) * 3)
-    indexed.save(folders[1] / "s1.png")
-    deep = np.asarray(Image.open(folders[1] / "s2.png")).astype(np.float32)
-    (folders[1] / "s2.png").unlink()
-    tifffile.imwrite(folders[1] / "s2.tif", deep)
-    assert_equal(read_labelled(*folders), expected)
 
 
 def test_palettes_that_differ_or_were_sorted_are_refused(folders):

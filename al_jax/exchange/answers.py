@@ -16,7 +16,7 @@ from al_jax.files.registry import open_picture
 def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
     """The mask of the structure that was asked for, from what a tool saved.
 
-    Pixels that others had been traced on before are in the mask: `answers.answer` leaves them to
+    Pixels that had been labelled as others before are in the mask: `answers.answer` leaves them to
     those, and its report says how many of which class.
 
     Args:
@@ -52,7 +52,7 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
         others = f"{listed(shown)} and " if shown else ""
         raise InputError(
             f"{where}: shows {others}no pixel of it (id {manifest.id}); if it is absent there, "
-            "answer 'absent', else trace it and save again"
+            "answer 'absent', else draw it and save again"
         )
     return mask
 
@@ -97,6 +97,6 @@ def _check_others(
         changed = int(((layer != (traced == c)) & ~mask & known).sum())
         if changed:
             raise InputError(
-                f"{where}: {changed} px of '{name}' differ from what had been traced; only "
+                f"{where}: {changed} px of '{name}' differ from what had been labelled; only "
                 f"'{asked}' (id {manifest.id}) may change: undo that, or save '{asked}' alone"
             )

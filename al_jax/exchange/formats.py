@@ -37,7 +37,7 @@ class Format(NamedTuple):
 
     Attributes:
       suffix: of files with classes.
-      labels: ids [N, H, W], classes, grid, classes that are to be traced -> bytes; N is 1 if
+      labels: ids [N, H, W], classes, grid, classes that are to be drawn -> bytes; N is 1 if
         `single`. Segments list these even if they are empty; polygons leave them unlocked.
       pixels_suffix: of files with intensities or confidences.
       pixels: [N, H, W] or [N, H, W, 3], grid -> bytes.
@@ -246,6 +246,6 @@ def _layers(path: str | os.PathLike, ids: np.ndarray, classes: Classes) -> Layer
         if not 0 < number <= len(classes.names):
             raise InputError(
                 f"{path}: {(ids == number).sum()} px have the id {number}, which is not a class; "
-                f"the ids of the {len(classes.names)} classes are in classes.csv, 0 is not traced"
+                f"the ids of the {len(classes.names)} classes are in classes.csv, 0 is not labelled"
             )
     return [(classes.names[number - 1], ids == number) for number in found]

@@ -1,8 +1,8 @@
 """A question as files for any other tool.
 
-A question has a folder of its own. Beside image, template (what had been traced), proposal and
+A question has a folder of its own. Beside image, template (what had been labelled), proposal and
 outline in each format, it holds `question.json`, which says what was asked and of which image, and
-`traced.png`, what had been traced by then. Whoever reads an answer needs these two.
+`traced.png`, what had been labelled by then. Whoever reads an answer needs these two.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class Manifest:
       downsample: pixels of a full-resolution image along a pixel of the section, for GeoJSON.
       affine: four rows of four numbers: from (column, row, 0) to mm (RAS).
       image_digest: `array_digest` of the section's image.
-      traced_digest: `array_digest` of what had been traced on it, its ids.
+      traced_digest: `array_digest` of what had been labelled on it, its ids.
       files: format -> 'image', 'template', 'proposal' or 'outline' -> name of a file beside it.
     """
 
@@ -95,9 +95,9 @@ def write_question(
 ) -> list[pathlib.Path]:
     """Writes a question as files; the manifest is the last to be written.
 
-    In each format: the image; a template with what has been traced, to be filled; the proposal,
+    In each format: the image; a template with what has been labelled, to be filled; the proposal,
     which is the template with the proposal filled in; and the pixels along the outline that is
-    still to trace. The last two are left out where there is no proposal.
+    still to draw. The last two are left out where there is no proposal.
 
     Args:
       folder: of this question alone; made if it is missing.
@@ -205,11 +205,11 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
 
 
 def outline_to_trace(proposal: np.ndarray, labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Pixels of a proposal beside its outline, where that is not shared with what is traced.
+    """Pixels of a proposal beside its outline, where that is not shared with what is labelled.
 
     Args:
       proposal: [H, W] bool.
-      labels: [H, W], `UNLABELLED` where nothing has been traced.
+      labels: [H, W], `UNLABELLED` where nothing is labelled.
       inside: [H, W] bool, the image domain.
 
     Returns:

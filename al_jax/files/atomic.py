@@ -51,7 +51,7 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, npt.ArrayLike]) -> N
     """Writes arrays as a compressed npz, whole; equal ones give equal bytes.
 
     Raises:
-      InputError: as of `write_whole`.
+      InputError: see `write_whole`.
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})

@@ -60,7 +60,7 @@ def pair_pictures(
     """The image and the labels of each section of two folders, which may be one, in order.
 
     Raises:
-      InputError: as of `list_pictures`; or a section is in one of them only.
+      InputError: see `list_pictures`; or a section is in one of them only.
     """
     image_files, label_files = _pictures(images), _pictures(labels)
     if os.path.samefile(images, labels):

@@ -154,11 +154,7 @@ def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
 
 
 def _on_grid(labels: Volume, image: Volume) -> np.ndarray:
-    """The labels [X, Y, Z] on the grid of the image, which is theirs or contains it.
-
-    Raises:
-      InputError: they are not a label map, or lie elsewhere.
-    """
+    """The labels [X, Y, Z] on the grid of the image, which is theirs or contains it."""
     voxels, shape = labels.voxels, image.voxels.shape[:3]
     if voxels.ndim > 3:
         count = voxels.shape[-1]

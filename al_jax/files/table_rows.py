@@ -46,7 +46,7 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
 
     Raises:
       InputError: the file is missing or no text in UTF-8, its form is none of those that are read,
-        an id is no whole number or there twice.
+        an id is not a whole number, or there twice.
     """
     text = _read_text(path)
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]

@@ -65,7 +65,7 @@ def read_table(
     Args:
       path: a table that `read_rows` takes.
       grouping: the column that gives the class; None is `name`.
-      outside_id: an id that is no class, whether it is listed or not.
+      outside_id: an id that is not a class, whether it is listed or not.
 
     Raises:
       InputError: see `read_rows`; the column is missing or has empty cells, id 0 has a name and
