@@ -25,7 +25,7 @@ from al_jax.commands.runs import TARGETS
 from al_jax.core.boundary import DIRECTIONS
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.core.strategies import STRATEGIES
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.weights import read_weights
 from al_jax.learner.config import DICE_OVER, PRESETS, STARTS, Config, Person, preset
 from al_jax.learner.learner import ESTIMATES, SCHEDULES
@@ -278,7 +278,7 @@ def simulate_into(
 
     def report(strategy: str, records: Record) -> None:
         traces[strategy] = records
-        write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+        write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
     networks: dict[str, TrainState] = {}
     initial = float(state.traced.sum()) / total
@@ -321,7 +321,7 @@ def simulate_into(
             )
             write_experience(workdir / EXPERIENCE, learnt)
 
-    write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+    write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {
@@ -346,6 +346,6 @@ def simulate_into(
         "ceiling": round(100 * ceiling, 3),
         "summary": summary,
     }
-    write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")

@@ -24,7 +24,7 @@ from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes, ids_of, make_classes, tables
 from al_jax.exchange.formats import FORMATS, Format, check_formats
 from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import full_path
 from al_jax.session.results import Answered, Export
 
@@ -63,7 +63,7 @@ def export_stack(
             raise InputError(
                 f"{path.parent}: cannot be made ({error.strerror or error}); choose another place"
             ) from error
-        write_whole(path, data)
+        write_atomic(path, data)
         written.append(path)
     return written
 

@@ -19,7 +19,7 @@ from al_jax.core.stack import UNLABELLED, Colour, InputError
 from al_jax.exchange.classes import Classes, ids_of, tables
 from al_jax.exchange.formats import FORMATS, check_formats, png
 from al_jax.exchange.placement import Grid, affine_on
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import full_path, reading
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def write_question(
             f"{folder}: cannot be made ({error.strerror or error}); choose another place"
         ) from error
     for name, data in written.items():
-        write_whole(folder / name, data)
+        write_atomic(folder / name, data)
     return [folder / MANIFEST, *(folder / name for name in written if name != MANIFEST)]
 
 

@@ -45,7 +45,7 @@ def read_stack_images(path: str | os.PathLike) -> Images:
 
 
 def write_stack(path: str | os.PathLike, stack: Images) -> None:
-    """Writes sections, with their truth if they are a `Stack`, as a compressed npz, whole.
+    """Writes sections, with their truth if they are a `Stack`, as a compressed npz, atomically.
 
     Equal stacks give equal bytes.
     """
