@@ -27,7 +27,7 @@ from absl import flags
 from al_jax.commands import command, stack_flags
 from al_jax.commands.runs import digest_stack, versions
 from al_jax.core.stack import InputError, Stack
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import write_stack
 from al_jax.model.augmentation import FIELDS
 from al_jax.plotting import figures
@@ -184,7 +184,7 @@ def main() -> None:
         path, told = folder / f"{stem}.npz", provenance(sources[stem], stack, folder.resolve())
         titles = [pathlib.Path(section).stem for section in stack.sections]
         figures.contact_sheet(rows, titles, path.with_suffix(".png"))
-        write_whole(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+        write_atomic(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
         write_stack(path, stack)
         lost = told["classes_left_out"]
         print(

@@ -12,16 +12,10 @@ from partitions import CLASSES, NAMES, partition
 from PIL import Image
 
 from al_jax.core.stack import InputError
+from al_jax.exchange.answers import read_answer, read_traced
 from al_jax.exchange.classes import ids_of, make_classes
-from al_jax.exchange.exchange import (
-    array_digest,
-    outline_to_trace,
-    read_answer,
-    read_manifest,
-    read_traced,
-    write_question,
-)
 from al_jax.exchange.formats import FORMATS
+from al_jax.exchange.questions import array_digest, outline_to_trace, read_manifest, write_question
 
 PLAIN = ("nifti", "tiff", "png")  # without further packages
 
@@ -215,7 +209,7 @@ def test_other_classes_may_not_change(change, asked, tmp_path):
 def test_ids_must_be_classes(asked, tmp_path):
     manifest, ids = asked
     ids[5, 5:7] = 9
-    assert "2 px have the id 9, which is no class" in refusal(saved(tmp_path, ids), manifest)
+    assert "2 px have the id 9, which is not a class" in refusal(saved(tmp_path, ids), manifest)
 
 
 def test_another_size_is_refused(asked, tmp_path):
@@ -291,7 +285,7 @@ def test_what_is_no_question_is_refused(tmp_path):
     file = tmp_path / "question.json"
     for content in ("[]", "{}", '{"al_jax_question": 2}'):
         file.write_text(content)
-        with pytest.raises(InputError, match="no question of this version"):
+        with pytest.raises(InputError, match="not a question of this version"):
             read_manifest(tmp_path)
     for content in ('{"al_jax_question": 1}', "{"):
         file.write_text(content)
@@ -307,7 +301,9 @@ def test_unknown_formats_are_refused(tmp_path):
     assert not (tmp_path / "none").exists()
     (tmp_path / "answer.txt").write_text("x")
     write_question(tmp_path, question, TABLE, ["png"])
-    assert "of no format that is read" in refusal(tmp_path / "answer.txt", read_manifest(tmp_path))
+    assert "is not of a format that is read" in refusal(
+        tmp_path / "answer.txt", read_manifest(tmp_path)
+    )
 
 
 def test_a_missing_package_is_one_line(tmp_path, monkeypatch):

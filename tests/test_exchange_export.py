@@ -16,11 +16,11 @@ from test_exchange import needs
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import labels_of, make_classes, tables
 from al_jax.exchange.export import export_stack, section_files
-from al_jax.exchange.formats import Grid, tiff
-from al_jax.exchange.placement import LPS, affine_on, own_place
+from al_jax.exchange.formats import tiff
+from al_jax.exchange.placement import LPS, Grid, affine_on, own_place
 from al_jax.exchange.polygons import read_geojson
 from al_jax.files.inputs import read_labelled
-from al_jax.files.slicing import AXES, Cut, read_volume
+from al_jax.files.slicing import AXES, Cut
 from al_jax.files.table_rows import read_rows
 from al_jax.session.results import Answered, Export
 
@@ -155,7 +155,7 @@ def original(tmp_path, request):
     (tmp_path / "names.csv").write_text(TABLE)
     paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
     cut = Cut(request.param, sections=5)
-    return read_volume(*paths, tmp_path / "names.csv", cut=cut), paths, cut
+    return read_labelled(*paths, tmp_path / "names.csv", cut=cut), paths, cut
 
 
 def exported_of(stack, folder, formats):

@@ -9,8 +9,8 @@ from test_exchange import needs
 
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import ids_of, labels_of, make_classes
-from al_jax.exchange.formats import FORMATS, Grid, nifti, nrrd_image, read_saved, tiff
-from al_jax.exchange.placement import section_affine, stack_affine
+from al_jax.exchange.formats import FORMATS, nifti, nrrd_image, read_saved, tiff
+from al_jax.exchange.placement import Grid, section_affine, stack_affine
 
 CLASS_TABLE = make_classes(NAMES)
 TURNED = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
@@ -94,7 +94,7 @@ def test_what_simpleitk_saves_is_read(suffix, tmp_path):
     other = tmp_path / f"theirs{suffix}"
     sitk.WriteImage(sitk.Flip(image, [True, False, False]), str(other))  # the header follows
     if suffix == ".mha":
-        with pytest.raises(InputError, match="of no format that is read"):
+        with pytest.raises(InputError, match="not of a format that is read"):
             read_back(other, grid, labels.shape)
     else:
         np.testing.assert_array_equal(read_back(other, grid, labels.shape), labels)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from partitions import partition
 
 from al_jax.core.stack import InputError, Place
-from al_jax.exchange.formats import Grid, nifti
+from al_jax.exchange.formats import nifti
 from al_jax.exchange.placement import (
+    Grid,
     affine_on,
     in_volume,
     onto_section,

@@ -10,9 +10,10 @@ from partitions import CLASSES, NAMES, partition
 from test_exchange import ask, refusal
 
 from al_jax.core.stack import InputError
+from al_jax.exchange.answers import read_answer
 from al_jax.exchange.classes import ids_of, make_classes
-from al_jax.exchange.exchange import read_answer, read_manifest, write_question
 from al_jax.exchange.polygons import rasterise, read_geojson, to_geojson
+from al_jax.exchange.questions import read_manifest, write_question
 
 pytest.importorskip("rasterio", reason="pip install '.[annotate]'")
 
@@ -162,8 +163,8 @@ def test_parts_on_each_other_are_joined(tmp_path):
         (feature(polygon([[0, 0], [1, "a"], [2, 2], [0, 0]])), "no valid coordinates"),
         (feature(None), "no valid coordinates"),
         (feature(polygon(box(0, 0, 1, 1), [])), "no valid coordinates"),
-        (polygon(box(0, 0, 1, 1)), "no GeoJSON of features"),
-        ({"type": "FeatureCollection"}, "no GeoJSON of features"),
+        (polygon(box(0, 0, 1, 1)), "not GeoJSON of features"),
+        ({"type": "FeatureCollection"}, "not GeoJSON of features"),
         (feature(polygon(box(0, 0, 99, 1))), "reaches from (0, 0) to (99, 1)"),
     ],
 )
@@ -184,7 +185,7 @@ def test_an_answer_drawn_on_the_whole_slide(tmp_path):
     np.testing.assert_array_equal(mask, expected)
     wrong = feature(polygon(box(0, 0, 8, 8)), name="Tumor")
     line = refusal(saved(tmp_path, [drawn, wrong]), manifest)
-    assert f"has 'Tumor', which is no class; call it '{NAMES[2]}'" in line
+    assert f"has 'Tumor', which is not a class; call it '{NAMES[2]}'" in line
 
 
 def test_a_template_that_came_through_qupath_is_an_answer(tmp_path):

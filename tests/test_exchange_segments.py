@@ -7,9 +7,10 @@ from partitions import CLASSES, NAMES, partition
 from test_exchange import ask, refusal
 
 from al_jax.core.stack import InputError
+from al_jax.exchange.answers import read_answer
 from al_jax.exchange.classes import ids_of, make_classes
-from al_jax.exchange.exchange import read_answer, read_manifest, write_question
 from al_jax.exchange.placement import LPS, section_affine, stack_affine
+from al_jax.exchange.questions import read_manifest, write_question
 from al_jax.exchange.segments import read_seg_nrrd, to_seg_nrrd
 
 slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
@@ -169,7 +170,7 @@ class TestAnswers:
     def test_a_segment_that_was_not_named(self, asked, tmp_path):
         manifest, mask, _ = asked
         path = self.answered(tmp_path, [("putamen", 0 * mask), ("Segment_1", mask)])
-        assert "'Segment_1', which is no class; call it 'putamen'" in refusal(path, manifest)
+        assert "'Segment_1', which is not a class; call it 'putamen'" in refusal(path, manifest)
 
     def test_another_class_changed(self, asked, tmp_path):
         manifest, mask, labels = asked

@@ -9,7 +9,8 @@ import pytest
 from samples import TABLE, assert_equal, noted, oblique_volumes, refused, save, small_volumes
 
 from al_jax.core.stack import UNLABELLED
-from al_jax.files.slicing import AXES, Cut, read_volume, read_volume_images, trim
+from al_jax.files.inputs import read_images, read_labelled
+from al_jax.files.slicing import AXES, Cut, trim
 
 DEEP = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 SIX = Cut(sections=6)
@@ -28,7 +29,7 @@ def volumes(tmp_path):
 
 
 def test_sections_are_upright_and_aligned(volumes):
-    stack = read_volume(*volumes, cut=SIX)
+    stack = read_labelled(*volumes, cut=SIX)
     assert stack.names == ("background", "left", "right", "shell")
     # Volume 10 wide, 14 high: less border than the margin, so all of it, padded to 16 by 16.
     assert stack.images.shape == (6, 16, 16, 1) and stack.inside.all()
@@ -44,7 +45,7 @@ def test_sections_are_upright_and_aligned(volumes):
 
 def test_orientation_of_the_file_does_not_matter(volumes, tmp_path):
     image, labels = small_volumes()
-    expected = read_volume(*volumes, cut=SIX)
+    expected = read_labelled(*volumes, cut=SIX)
     # Array axes A, S, L, as a scanner may store them.
     affine = np.array([[0, 0, -1, 9], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
 
@@ -55,53 +56,46 @@ def test_orientation_of_the_file_does_not_matter(volumes, tmp_path):
         save(tmp_path / "i.nii", turned(image), affine),
         save(tmp_path / "l.nii.gz", turned(labels).astype(np.float32)[..., None], affine),
     )
-    assert_equal(read_volume(*paths, volumes[2], cut=SIX), expected)
+    assert_equal(read_labelled(*paths, volumes[2], cut=SIX), expected)
     # The two files may differ in storage order, too.
-    assert_equal(read_volume(volumes[0], paths[1], volumes[2], cut=SIX), expected)
-
-
-def test_types_of_labels(volumes, tmp_path):
-    expected = read_volume(*volumes, cut=SIX)
-    for dtype in (np.int16, np.int64, np.uint64, np.float64):
-        image = nibabel.Nifti1Image(small_volumes()[1].astype(dtype), np.eye(4), dtype=dtype)
-        nibabel.save(image, tmp_path / "typed.nii")
-        stack = read_volume(volumes[0], tmp_path / "typed.nii", volumes[2], cut=SIX)
-        assert_equal(stack, expected)
+    assert_equal(read_labelled(volumes[0], paths[1], volumes[2], cut=SIX), expected)
 
 
 def test_other_axes(volumes):
-    sagittal = read_volume(*volumes, cut=Cut("sagittal", 6))
+    sagittal = read_labelled(*volumes, cut=Cut("sagittal", 6))
     assert [int(v[0]) for v in np.nonzero(sagittal.truth == 1)] == [1, 1 + 13 - 9, 2 + 5]
-    axial = read_volume(*volumes, cut=Cut("axial", 10))
+    axial = read_labelled(*volumes, cut=Cut("axial", 10))
     assert [int(v[0]) for v in np.nonzero(axial.truth == 1)] == [7, 2 + 11 - 5, 3 + 3]
 
 
 def test_grouping_and_dropped_classes(volumes):
-    stack = read_volume(*volumes, grouping="group", cut=SIX)
+    stack = read_labelled(*volumes, grouping="group", cut=SIX)
     assert stack.names == ("background", "nucleus", "shell")
     assert (stack.truth == 1).sum() == 2
-    ends = read_volume(*volumes, grouping="group", cut=Cut(sections=2))
+    ends = read_labelled(*volumes, grouping="group", cut=Cut(sections=2))
     assert ends.names == ("background", "shell") and ends.truth.max() == 1
-    within = read_volume(*volumes, grouping="group", cut=Cut(sections=2, within=("nucleus",)))
+    within = read_labelled(*volumes, grouping="group", cut=Cut(sections=2, within=("nucleus",)))
     assert within.names == ("background", "nucleus", "shell")
     assert (within.truth == 1).any((1, 2)).all()
-    ungrouped = read_volume(*volumes, cut=Cut(sections=2, within=("nucleus",)))  # of another column
+    ungrouped = read_labelled(
+        *volumes, cut=Cut(sections=2, within=("nucleus",))
+    )  # of another column
     np.testing.assert_array_equal(ungrouped.images, within.images)
     assert set(ungrouped.names) == {"background", "left", "right", "shell"}
 
 
 def test_spacing(volumes):
-    assert read_volume(*volumes, cut=Cut(spacing=2)).num_sections == 3
-    assert read_volume(*volumes, cut=Cut(spacing=1)).num_sections == 6
-    assert read_volume(*volumes, cut=Cut(spacing=5, sections=None)).num_sections == 2
-    refused("give at least 1 mm", read_volume, *volumes, cut=Cut(spacing=0.5))
-    refused("give at least 1 mm", read_volume, *volumes, cut=Cut(spacing=float("nan")))
-    refused("1 sections at 50 mm.*smaller", read_volume, *volumes, cut=Cut(spacing=50))
+    assert read_labelled(*volumes, cut=Cut(spacing=2)).num_sections == 3
+    assert read_labelled(*volumes, cut=Cut(spacing=1)).num_sections == 6
+    assert read_labelled(*volumes, cut=Cut(spacing=5, sections=None)).num_sections == 2
+    refused("give at least 1 mm", read_labelled, *volumes, cut=Cut(spacing=0.5))
+    refused("give at least 1 mm", read_labelled, *volumes, cut=Cut(spacing=float("nan")))
+    refused("1 sections at 50 mm.*smaller", read_labelled, *volumes, cut=Cut(spacing=50))
 
 
 def test_trims_to_the_margin_and_rounds_up(volumes, tmp_path):
     image, labels = (np.pad(v, ((30, 40), (0, 0), (20, 30))) for v in small_volumes())
-    stack = read_volume(
+    stack = read_labelled(
         save(tmp_path / "i.nii", image), save(tmp_path / "l.nii", labels), volumes[2], cut=SIX
     )
     # The body is 10 high and 6 wide: 26 and 22 with the margins.
@@ -113,21 +107,21 @@ def test_trims_to_the_margin_and_rounds_up(volumes, tmp_path):
 
 def test_intensities(volumes, tmp_path):
     image, _ = small_volumes()
-    assert read_volume(*volumes, cut=SIX).images.max() == image.max()
+    assert read_labelled(*volumes, cut=SIX).images.max() == image.max()
     scaled = image.astype(np.float32) * 7 - 100
     scaled[4, 4, 4] = 1e6  # one bright voxel does not darken the rest
     path = save(tmp_path / "float.nii.gz", scaled)
-    stack = read_volume(path, *volumes[1:], cut=SIX)
+    stack = read_labelled(path, *volumes[1:], cut=SIX)
     assert stack.images.dtype == np.uint8 and stack.images.max() == 255
     assert np.median(stack.images[stack.truth > 0]) > 150
     assert stack.images[stack.truth == 0].max() == 0
     flat = save(tmp_path / "flat.nii.gz", np.full((10, 12, 14), 3, np.int16))
-    refused("flat.nii.gz: all intensities are 3", read_volume, flat, *volumes[1:], cut=SIX)
+    refused("flat.nii.gz: all intensities are 3", read_labelled, flat, *volumes[1:], cut=SIX)
 
 
 def test_refuses_bad_arguments(volumes):
     def with_cut(message, **cut):
-        refused(message, read_volume, *volumes, cut=Cut(**cut))
+        refused(message, read_labelled, *volumes, cut=Cut(**cut))
 
     with_cut("unknown axis 'frontal'.*coronal", axis="frontal")
     with_cut("no class 'thalamus'.*left, right, shell", within=("thalamus",))
@@ -136,13 +130,13 @@ def test_refuses_bad_arguments(volumes):
     with_cut("2.5 sections were asked for", sections=2.5)
     with_cut("labels.nii.gz: 1 sections show", sections=2, within=("left",))
     message = "no column 'nine'; its columns are id, name, group"
-    refused(message, read_volume, *volumes, grouping="nine")
+    refused(message, read_labelled, *volumes, grouping="nine")
 
 
 def test_fewer_sections_than_asked_for_are_taken_with_a_note(volumes):
-    stack = noted("24 sections were asked for but 6 show", read_volume, *volumes)
+    stack = noted("24 sections were asked for but 6 show", read_labelled, *volumes)
     assert stack.sections == tuple("345678")
-    assert_equal(stack, read_volume(*volumes, cut=SIX))
+    assert_equal(stack, read_labelled(*volumes, cut=SIX))
 
 
 def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
@@ -150,9 +144,9 @@ def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
     labels[:2] = labels[4, 5, 6] = 255  # a side, and a voxel amid the body
     labels[:, 0] = 255  # all of a slice
     paths = volumes[0], save(tmp_path / "l.nii", labels), volumes[2]
-    refused("slice 0: has the id 255, .* --outside_id=255", read_volume, *paths, cut=SIX)
-    stack = read_volume(*paths, cut=SIX, outside_id=255)
-    full = read_volume(*volumes, cut=SIX)
+    refused("slice 0: has the id 255, .* --outside_id=255", read_labelled, *paths, cut=SIX)
+    stack = read_labelled(*paths, cut=SIX, outside_id=255)
+    full = read_labelled(*volumes, cut=SIX)
     assert stack.names == full.names and stack.images.shape == full.images.shape
     rows, columns = slice(1, 15), slice(3, 13)  # of the volume among the padding
     assert not stack.inside[:, :, :5].any() and not stack.inside[:, :, 13:].any()
@@ -166,8 +160,8 @@ def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
 def test_colours(volumes, tmp_path):
     image, _ = small_volumes()
     colours = np.stack([image, image // 2, 255 - image], -1)
-    grey = read_volume(*volumes, cut=SIX)
-    stack = read_volume(save(tmp_path / "c.nii", colours), *volumes[1:], cut=SIX)
+    grey = read_labelled(*volumes, cut=SIX)
+    stack = read_labelled(save(tmp_path / "c.nii", colours), *volumes[1:], cut=SIX)
     np.testing.assert_array_equal(stack.images[..., 0], grey.images[..., 0])
     shown = stack.images[..., 2] > 0  # not the padding
     np.testing.assert_array_equal(stack.images[shown][:, 2], 255 - grey.images[shown][:, 0])
@@ -175,15 +169,15 @@ def test_colours(volumes, tmp_path):
     path = save(tmp_path / "five.nii", five)
     refused(
         "five.nii: has 5 channels, not one or three; choose",
-        read_volume,
+        read_labelled,
         path,
         *volumes[1:],
         cut=SIX,
     )
-    chosen = read_volume(path, *volumes[1:], cut=SIX, channels=[4])
+    chosen = read_labelled(path, *volumes[1:], cut=SIX, channels=[4])
     np.testing.assert_array_equal(chosen.images, grey.images // 2)
     message = "five.nii: has 5 channels, numbered from 0; --channels=5 asks"
-    refused(message, read_volume, path, *volumes[1:], cut=SIX, channels=[5])
+    refused(message, read_labelled, path, *volumes[1:], cut=SIX, channels=[5])
 
 
 def test_pixels_that_are_not_square_are_noted(volumes, tmp_path):
@@ -191,12 +185,12 @@ def test_pixels_that_are_not_square_are_noted(volumes, tmp_path):
     image, labels = small_volumes()
     paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
     message = "i.nii: pixels of coronal sections are 1 by 0.5 mm; outlines are measured in pixels"
-    noted(message, read_volume, *paths, volumes[2], cut=SIX)
+    noted(message, read_labelled, *paths, volumes[2], cut=SIX)
     affine = np.diag([2.0, 1, 1, 1])
     paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_volume(*paths, volumes[2], cut=Cut("sagittal", 6))  # 1 by 1 mm
+        read_labelled(*paths, volumes[2], cut=Cut("sagittal", 6))  # 1 by 1 mm
 
 
 def test_labels_whose_axes_run_otherwise_are_noted(tmp_path, volumes):
@@ -208,7 +202,7 @@ def test_labels_whose_axes_run_otherwise_are_noted(tmp_path, volumes):
     mirrored[:3, 3] = [4.5, 5.5, 0]
     paths = save(tmp_path / "i.nii", image, centred), save(tmp_path / "l.nii", labels, mirrored)
     message = "l.nii: its axes run LPS but those of .*i.nii RAS; .* if the labels come out mirrored"
-    noted(message, read_volume, *paths, volumes[2], cut=SIX)
+    noted(message, read_labelled, *paths, volumes[2], cut=SIX)
 
 
 def test_refuses_bad_labels(volumes, tmp_path):
@@ -217,7 +211,7 @@ def test_refuses_bad_labels(volumes, tmp_path):
     other = tmp_path / "other.nii.gz"
 
     def with_labels(message, data, affine=None):
-        refused(message, read_volume, image_path, save(other, data, affine), names, cut=SIX)
+        refused(message, read_labelled, image_path, save(other, data, affine), names, cut=SIX)
 
     with_labels("other.nii.gz: has 10 by 12 by 13 voxels but .*image.nii.gz", labels[..., 1:])
     apart = np.eye(4) + np.eye(4, k=3) * 3
@@ -251,7 +245,7 @@ def test_refuses_bad_labels(volumes, tmp_path):
 
 def test_a_segmentation_of_slicer_fills_a_part_of_the_grid(volumes, tmp_path):
     _, labels = small_volumes()
-    expected = read_volume(*volumes, cut=SIX)
+    expected = read_labelled(*volumes, cut=SIX)
     part = labels[2:9, 3:10, 1:13]
     place = {
         "space": "left-posterior-superior",
@@ -261,28 +255,28 @@ def test_a_segmentation_of_slicer_fills_a_part_of_the_grid(volumes, tmp_path):
     }
     path = str(tmp_path / "l.seg.nrrd")
     nrrd.write(path, part, place)
-    assert_equal(read_volume(volumes[0], path, volumes[2], cut=SIX), expected)
+    assert_equal(read_labelled(volumes[0], path, volumes[2], cut=SIX), expected)
     nrrd.write(path, part, place | {"space origin": [-2.0, -3.5, 1.6]})
-    assert read_volume(volumes[0], path, volumes[2], cut=SIX) is not None
+    assert read_labelled(volumes[0], path, volumes[2], cut=SIX) is not None
     # Segments may stick out of the image.
     out = np.pad(labels, ((3, 2), (1, 0), (0, 4)), constant_values=0)
     nrrd.write(path, out, place | {"space origin": [3.0, 1.0, 0.0]})
-    assert_equal(read_volume(volumes[0], path, volumes[2], cut=SIX), expected)
+    assert_equal(read_labelled(volumes[0], path, volumes[2], cut=SIX), expected)
     nrrd.write(path, part, place | {"space directions": np.diag([-1.5, -1.0, 1.0])})
-    refused("l.seg.nrrd: is on another grid", read_volume, volumes[0], path, volumes[2], cut=SIX)
+    refused("l.seg.nrrd: is on another grid", read_labelled, volumes[0], path, volumes[2], cut=SIX)
     nrrd.write(path, part, place | {"space origin": [-200.0, -3.0, 1.0]})
-    refused("l.seg.nrrd: lies outside", read_volume, volumes[0], path, volumes[2], cut=SIX)
+    refused("l.seg.nrrd: lies outside", read_labelled, volumes[0], path, volumes[2], cut=SIX)
 
 
 def test_images_without_labels(volumes):
-    stack = read_volume(*volumes, cut=SIX)
-    images = read_volume_images(volumes[0], volumes[2], cut=SIX)
+    stack = read_labelled(*volumes, cut=SIX)
+    images = read_images(volumes[0], volumes[2], cut=SIX)
     np.testing.assert_array_equal(images.images, stack.images)
     assert images.sections == stack.sections and images.inside.all()
     assert images.names == ("background", "left", "right", "shell")
     axial = noted(
         "24 sections were asked for but 10",
-        read_volume_images,
+        read_images,
         volumes[0],
         volumes[2],
         cut=Cut("axial"),
@@ -295,12 +289,12 @@ def test_labels_of_a_part_leave_the_other_sections_in(volumes, tmp_path):
     labels = small_volumes()[1]
     labels[:, [n for n in range(labels.shape[1]) if n not in (4, 7)]] = 0
     part = save(tmp_path / "part.nii.gz", labels)
-    assert read_volume(volumes[0], part, volumes[2], cut=Cut(sections=2)).sections == ("4", "7")
-    whole = read_volume_images(volumes[0], volumes[2], cut=SIX)
-    stack = read_volume(volumes[0], part, volumes[2], cut=SIX._replace(partial=True))
+    assert read_labelled(volumes[0], part, volumes[2], cut=Cut(sections=2)).sections == ("4", "7")
+    whole = read_images(volumes[0], volumes[2], cut=SIX)
+    stack = read_labelled(volumes[0], part, volumes[2], cut=SIX._replace(partial=True))
     assert stack.sections == whole.sections
     np.testing.assert_array_equal(stack.images, whole.images)
-    two = read_volume(volumes[0], part, volumes[2], cut=Cut(sections=2, partial=True))
+    two = read_labelled(volumes[0], part, volumes[2], cut=Cut(sections=2, partial=True))
     assert two.sections == ("3", "4", "7", "8")
 
 
@@ -311,9 +305,9 @@ def test_every_pixel_has_the_place_of_its_voxel(axis, tmp_path):
     names.write_text(TABLE)
     paths = save(tmp_path / "i.nii", image, affine), save(tmp_path / "l.nii", labels, affine)
     cut = Cut(axis, sections=5)
-    stack = read_volume(*paths, names, cut=cut)
+    stack = read_labelled(*paths, names, cut=cut)
     place = stack.place
-    assert place == read_volume_images(paths[0], names, cut=cut).place
+    assert place == read_images(paths[0], names, cut=cut).place
     assert place.shape == image.shape
     np.testing.assert_array_equal(place.affine, nibabel.load(paths[0]).affine)
     assert len(set(np.diff(place.slices).tolist())) == 2  # unevenly spaced
@@ -353,7 +347,7 @@ def test_trim_pads_with_air():
 @pytest.mark.parametrize("scan", ["1000", "1006", "1010"])
 def test_mri_scans(shared, scan):
     folder = shared / "data/mri"
-    stack = read_volume(
+    stack = read_labelled(
         folder / f"{scan}_t1.nii.gz",
         folder / f"{scan}_labels.nii.gz",
         folder / "labels.csv",
@@ -380,7 +374,7 @@ def test_mri_scans(shared, scan):
 
 def test_mri_merged_grouping(shared):
     folder = shared / "data/mri"
-    stack = read_volume(
+    stack = read_labelled(
         folder / "1000_t1.nii.gz",
         folder / "1000_labels.nii.gz",
         folder / "labels.csv",

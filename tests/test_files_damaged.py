@@ -24,8 +24,7 @@ from samples import (
 
 from al_jax.core.stack import make_stack
 from al_jax.files.inputs import read_labelled
-from al_jax.files.sections import read_sections
-from al_jax.files.slicing import Cut, read_volume
+from al_jax.files.slicing import Cut
 from al_jax.files.stacks import read_stack, write_stack
 
 
@@ -126,7 +125,11 @@ def test_damaged_volume(case):
         paths[which].write_bytes(data)
         (folder / "names.csv").write_text(TABLE)
         valid_or_one_line(
-            read_volume, paths["image"], paths["labels"], folder / "names.csv", cut=Cut(sections=3)
+            read_labelled,
+            paths["image"],
+            paths["labels"],
+            folder / "names.csv",
+            cut=Cut(sections=3),
         )
 
 
@@ -149,7 +152,7 @@ def test_damaged_folder(case, outside_id):
         (folder / where / f"2{extension}").write_bytes(data)
         (folder / "names.csv").write_text(TABLE)
         valid_or_one_line(
-            read_sections,
+            read_labelled,
             folder / "images",
             folder / "labels",
             folder / "names.csv",
@@ -180,7 +183,7 @@ def test_damaged_nrrd(case):
             (folder / f"{kind}.nrrd").write_bytes(data if kind == which else whole)
         (folder / "names.csv").write_text(TABLE)
         paths = [folder / name for name in ("image.nrrd", "labels.nrrd", "names.csv")]
-        valid_or_one_line(read_volume, *paths, cut=Cut(sections=3))
+        valid_or_one_line(read_labelled, *paths, cut=Cut(sections=3))
 
 
 @fuzz
@@ -199,7 +202,7 @@ def test_damaged_table(data):
         (folder / "labels.nii").write_bytes(nifti_bytes(LABELS, compress=False))
         (folder / "names.csv").write_bytes(data)
         paths = [folder / n for n in ("image.nii", "labels.nii", "names.csv")]
-        valid_or_one_line(read_volume, *paths, cut=Cut(sections=3))
+        valid_or_one_line(read_labelled, *paths, cut=Cut(sections=3))
 
 
 @fuzz

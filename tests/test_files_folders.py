@@ -106,7 +106,9 @@ def test_what_is_refused(folders, tmp_path):
         others=["a.czi", "b.czi"],
         empty=[],
     )
-    refused("none: is no folder that can be read .No such file", list_pictures, tmp_path / "none")
+    refused(
+        "none: is not a folder that can be read .No such file", list_pictures, tmp_path / "none"
+    )
     refused("empty: holds no PNG, TIFF, JPEG or BMP files but no file", list_pictures, empty)
     refused("others: holds no .* files but 2 .czi; .* save the sections", list_pictures, others)
     refused(

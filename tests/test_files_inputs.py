@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import tifffile
-from samples import TABLE, assert_equal, noted, refused, save, small_stack, small_volumes
+from samples import TABLE, noted, refused, save, small_stack, small_volumes
 
 from al_jax.files.inputs import is_volume, read_images, read_labelled
-from al_jax.files.sections import read_sections
-from al_jax.files.slicing import Cut, read_volume
+from al_jax.files.slicing import Cut
 from al_jax.files.stacks import write_stack
 
 
@@ -29,12 +28,12 @@ def inputs(tmp_path):
 def test_stacks_with_labels(inputs):
     names = inputs / "names.csv"
     folder = read_labelled(inputs / "images", inputs / "labels", names)
-    assert_equal(folder, read_sections(inputs / "images", inputs / "labels", names))
+    assert folder.sections[:2] == ("0.tif", "1.tif") and folder.place is None
     pages = read_labelled(inputs / "images.tif", inputs / "labels.tif", names)
     np.testing.assert_array_equal(pages.truth, folder.truth)
     cut = Cut("axial", 5)
     volume = read_labelled(inputs / "images.nii", inputs / "labels.nii", names, cut=cut)
-    assert_equal(volume, read_volume(inputs / "images.nii", inputs / "labels.nii", names, cut=cut))
+    assert volume.num_sections == 5 and volume.place is not None and volume.names == folder.names
     assert [is_volume(inputs / n) for n in ("images", "images.tif", "stack.npz", "images.nii")] == [
         False,
         False,
@@ -59,13 +58,13 @@ def test_images_without_labels(inputs):
 def test_what_does_not_go_together(inputs):
     names = inputs / "names.csv"
     both = inputs / "images", inputs / "labels", names
-    refused("images: is no volume out of which", read_labelled, *both, cut=Cut())
-    refused("images: is no volume", read_images, inputs / "images", names, cut=Cut())
+    refused("images: is not a volume out of which", read_labelled, *both, cut=Cut())
+    refused("images: is not a volume", read_images, inputs / "images", names, cut=Cut())
     refused("images: has no names of classes; give a table", read_images, inputs / "images")
     refused("stack.npz: has names of its own", read_images, inputs / "stack.npz", names)
     volume = inputs / "images.nii", inputs / "labels.nii", names
     refused("is a volume, whose labels have no suffix", read_labelled, *volume, label_suffix="_x")
     refused("none: there is no such file", read_images, inputs / "none", names)
-    refused("names.csv: is no volume that is read", read_images, names, names)
+    refused("names.csv: is not a volume that is read", read_images, names, names)
     refused("labels: is a folder, not a volume", read_labelled, volume[0], inputs / "labels", names)
     noted("24 sections were asked for but 6 show", read_labelled, *volume)

@@ -16,9 +16,9 @@ from PIL import Image
 from samples import png, refused
 
 from al_jax.core.stack import InputError
+from al_jax.files.inputs import is_volume, read_labelled
 from al_jax.files.masks import empty_truth, to_classes, to_ids
-from al_jax.files.sections import read_sections
-from al_jax.files.slicing import Cut, read_volume
+from al_jax.files.slicing import Cut
 from al_jax.files.tables import LabelTable
 
 TABLE = LabelTable(
@@ -163,8 +163,8 @@ maps = st.sampled_from([*FOLDERS, *VOLUMES, *PAGES]).flatmap(
 )
 
 
-def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> tuple:
-    """Images and labels of sections [3, 4, 5] in one format; what to read them with."""
+def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> list[pathlib.Path]:
+    """Images and labels of sections [3, 4, 5] in one format."""
     form, dtype = kind
     image = np.arange(ids.size, dtype=np.uint8).reshape(ids.shape)
     if kind in FOLDERS:
@@ -172,11 +172,11 @@ def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> tuple
             (folder / name).mkdir()
         write_png(folder / "images", image, "u1")
         FOLDERS[kind](folder / "labels", ids, dtype)
-        return read_sections, folder / "images", folder / "labels"
+        return [folder / "images", folder / "labels"]
     if form == "pages":
         for name, array in (("images", image), ("labels", ids.astype(dtype))):
             tifffile.imwrite(folder / f"{name}.tif", array, photometric="minisblack")
-        return read_sections, folder / "images.tif", folder / "labels.tif"
+        return [folder / "images.tif", folder / "labels.tif"]
     # Coronal sections, upright: [N, H, W] are [Y, Z, X], superior first.
     paths = [folder / f"{name}.{form}" for name in ("images", "labels")]
     for path, array in zip(paths, (image, ids.astype(dtype)), strict=True):
@@ -187,7 +187,7 @@ def write(folder: pathlib.Path, kind: tuple[str, str], ids: np.ndarray) -> tuple
             maker = nibabel.MGHImage if form == "mgz" else nibabel.Nifti1Image
             kwargs = {} if form == "mgz" else {"dtype": volume.dtype}
             nibabel.save(maker(volume, np.eye(4), **kwargs), path)
-    return read_volume, *paths
+    return paths
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -205,16 +205,16 @@ def test_a_label_map_of_any_format_and_depth_comes_back(wrong, case):
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = pathlib.Path(name)
-        read, *paths = write(folder, kind, ids)
+        paths = write(folder, kind, ids)
         (folder / "names.csv").write_text(table)
-        cut = {"cut": Cut(sections=3)} if read is read_volume else {}
+        cut = {"cut": Cut(sections=3)} if is_volume(paths[0]) else {}
         if wrong:
             with pytest.raises(InputError, match=f"has the id {listed[0]}, which"):
-                read(*paths, folder / "names.csv", **cut)
+                read_labelled(*paths, folder / "names.csv", **cut)
             return
-        stack = read(*paths, folder / "names.csv", **cut)
+        stack = read_labelled(*paths, folder / "names.csv", **cut)
         found = np.array([0, *(int(label) for label in stack.names[1:])])[stack.truth]
-        if read is read_volume:  # padded to 16 by 16
+        if cut:  # padded to 16 by 16
             assert (np.delete(found, np.s_[6:10], 1) == 0).all()
             found = found[:, 6:10, 5:10]
         np.testing.assert_array_equal(found, ids)

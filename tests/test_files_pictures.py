@@ -14,8 +14,8 @@ from tifffile import EXTRASAMPLE
 
 from al_jax.core.stack import InputError
 from al_jax.files import pictures
-from al_jax.files.folders import open_picture
 from al_jax.files.pictures import ids_of, image_channels, image_of, orientations, turn
+from al_jax.files.registry import open_picture
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
@@ -135,7 +135,9 @@ def test_the_index_is_the_id_unless_all_colours_are_grey(file):
 
 def test_files_that_are_no_pictures(file, tmp_path):
     refused("s.png: is empty", file, b"")
-    refused("s.png: is no PNG, TIFF, JPEG or BMP .it begins with b'<html>", file, b"<html><body>")
+    refused(
+        "s.png: is not a PNG, TIFF, JPEG or BMP .it begins with b'<html>", file, b"<html><body>"
+    )
     whole = picture_bytes(RNG.integers(0, 256, (40, 40), dtype=np.uint8))
     refused("s.png: cannot be read as an image, it may be damaged", image, file(whole[:-300]))
     refused("none.png: there is no such file", open_picture, tmp_path / "none.png")

@@ -17,8 +17,8 @@ from collections import Counter
 import pytest
 
 from al_jax.core.stack import InputError
-from al_jax.files.folders import open_picture
 from al_jax.files.pictures import ids_of, image_of
+from al_jax.files.registry import open_picture
 from al_jax.files.stacks import read_stack
 from al_jax.files.table_rows import read_rows
 from al_jax.files.tiffs import is_tiff, open_pages

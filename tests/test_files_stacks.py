@@ -73,18 +73,18 @@ def test_read_stack_refuses(tmp_path):
     np.savez(path, **arrays)
     refused("stack.npz: has no array 'names'", read_stack, path)
     np.savez(path, **arrays, names=np.array([0, 1, 2]))
-    refused("stack.npz: 'names' is no list of strings", read_stack, path)
+    refused("stack.npz: 'names' is not a list of strings", read_stack, path)
     np.savez(path, **arrays, names=np.array(["background", None, "b"], object))
     refused("stack.npz: cannot be read as an npz", read_stack, path)
     names = np.array(stack.names)
     np.savez(path, **arrays | {"truth": stack.truth[:, :2]}, names=names)
     refused("stack.npz: truth has shape", read_stack, path)
     np.savez(path, **arrays, names=names, sections=np.arange(3))
-    refused("stack.npz: 'sections' is no list of strings", read_stack, path)
+    refused("stack.npz: 'sections' is not a list of strings", read_stack, path)
     np.savez(path, **arrays, names=names, sections=np.array(["a", "b"]))
     refused("stack.npz: 2 names for 3 sections", read_stack, path)
     np.savez(path, **arrays, names=names, colours=np.zeros((3, 4), int))
-    refused("stack.npz: 'colours' is no list of colours", read_stack, path)
+    refused("stack.npz: 'colours' is not a list of colours", read_stack, path)
 
 
 def test_a_path_may_begin_with_the_home_directory(tmp_path, monkeypatch):

@@ -145,7 +145,7 @@ def test_what_is_refused(tmp_path):
     refused("flat.nii: the header gives no valid orientation", load_volume, tmp_path / "flat.nii")
     (tmp_path / "text.nii").write_text("no volume")
     refused(
-        "text.nii: is no volume that is read .*give NIfTI, NRRD or MGH",
+        "text.nii: is not a volume that is read .*give NIfTI, NRRD or MGH",
         load_volume,
         tmp_path / "text.nii",
     )

@@ -22,7 +22,7 @@ import al_jax
 from al_jax.files.stacks import write_stack
 
 ROOT = pathlib.Path(__file__).parents[1]
-TYPES = (".py", ".typed", ".md", ".npz", ".yaml")
+TYPES = (".py", ".pyi", ".typed", ".md", ".npz", ".yaml")
 EXTRAS = ("napari", "qtpy", "PySide6", "rasterio", "slicerio", "distributed", "cryptography")
 QUICK = ("--initial_steps=4", "--query_steps=1", "--crop=32", "--batch=2")
 

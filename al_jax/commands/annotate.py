@@ -42,17 +42,12 @@ from al_jax.commands.plugins import load_plugins
 from al_jax.core.metrics import presence
 from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images
 from al_jax.core.strategies import STRATEGIES
+from al_jax.exchange.answers import read_answer
 from al_jax.exchange.classes import make_classes
-from al_jax.exchange.exchange import (
-    MANIFEST,
-    array_digest,
-    read_answer,
-    read_manifest,
-    write_question,
-)
 from al_jax.exchange.export import export_stack
 from al_jax.exchange.placement import affine_on
-from al_jax.files.atomic import write_npz, write_whole
+from al_jax.exchange.questions import MANIFEST, array_digest, read_manifest, write_question
+from al_jax.files.atomic import write_atomic, write_npz
 from al_jax.files.inputs import read_images
 from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
@@ -559,7 +554,7 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
     )
     written = export_stack(out, content, FLAGS.formats)
     write_report(out / "report.html", images, content, left=session.progress().left)
-    write_whole(
+    write_atomic(
         out / "ranges.csv", table_of_ranges(np.asarray(session.annotations.state.in_range), images)
     )
     what = "traced and segmented" if segmentation is not None else "traced (no network yet)"

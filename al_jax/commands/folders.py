@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import TEMPORARY, write_whole
+from al_jax.files.atomic import TEMPORARY, write_atomic
 from al_jax.files.leases import LEASE, hold
 
 OURS = (LEASE, ".lock", TEMPORARY)  # hidden names that a killed run may leave
@@ -40,7 +40,7 @@ def open_workdir(
         # Another process may have come first.
         if not _check(folder, configuration, counts):
             text = json.dumps(configuration, indent=2) + "\n"
-            write_whole(folder / "config.json", text.encode())
+            write_atomic(folder / "config.json", text.encode())
         yield folder
 
 

@@ -26,7 +26,7 @@ from al_jax.core.identity import source_digest
 from al_jax.core.losses import Loss
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.core.strategies import STRATEGIES
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.weights import read_weights
 from al_jax.learner.config import Config, name_of
 from al_jax.learner.transfer import EXPERIENCE, Experience, experience_of, write_experience
@@ -179,7 +179,7 @@ def simulate_into(
 
     def report(strategy: str, records: Record) -> None:
         traces[strategy] = records
-        write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+        write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
     networks: dict[Loss, TrainState] = {}
     initial = float(state.traced.sum()) / total
@@ -222,7 +222,7 @@ def simulate_into(
             )
             write_experience(workdir / EXPERIENCE, learnt)
 
-    write_whole(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+    write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}
     figures.curve(
         {
@@ -247,6 +247,6 @@ def simulate_into(
         "ceiling": round(100 * ceiling, 3),
         "summary": summary,
     }
-    write_whole(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")

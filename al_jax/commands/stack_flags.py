@@ -112,7 +112,7 @@ def read_unlabelled(images: str, names: str) -> Images:
 def read_files(
     images: str, labels: str, names: str, within: Sequence[str] = (), *, partial: bool = False
 ) -> Stack:
-    """Files read as the flags say, as of `load_stack`; `partial` as of `files.cuts.Cut`."""
+    """Files read as the flags say; `within`: see `load_stack`, `partial`: see `slicing.Cut`."""
     volume = is_volume(images)
     if volume:
         command.refuse(SECTION_FLAGS, "with a volume")

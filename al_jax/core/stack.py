@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 UNLABELLED = -1
-"""Label of a pixel that nobody has traced yet, and of every pixel outside the image domain.
+"""Label of a pixel that nobody has labelled yet, and of every pixel outside the image domain.
 
 Background is 0, a class like the others; it never means "not annotated yet".
 """
@@ -24,7 +24,7 @@ Colour = tuple[int, int, int]
 
 
 class InputError(ValueError):
-    """Bad input from outside: one line that names the file, section or class, and the mend."""
+    """Bad input from outside: one line that names the file, section or class, and how to fix it."""
 
     def __init__(self, message: str):
         """Joins the lines of `message`."""
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
     Attributes:
       shape: of the volume's array as it is stored, (I, J, K).
-      affine: four rows of four numbers: from (i, j, k) to mm in RAS order, as of NIfTI.
+      affine: four rows of four numbers: from (i, j, k) to mm in RAS order, as in NIfTI.
       cut: the same of whole numbers: from (column, row, slice) to (i, j, k).
       slices: N numbers, the slice that each section is.
     """
@@ -106,7 +106,7 @@ def make_images(
     colours: Sequence[Colour] | None = None,
     place: Place | None = None,
 ) -> Images:
-    """Checks sections without labels, for a person to trace.
+    """Checks sections without labels, for a person to annotate.
 
     Args:
       images: [N, H, W] or [N, H, W, K] with K = 1 or 3, uint8 or floating point; floats become
@@ -132,14 +132,13 @@ def make_images(
             raise InputError(f"inside has dtype {inside.dtype}; give booleans")
     if sections is None:
         sections = [str(number) for number in range(len(images))]
-    if len(sections) != len(images):
-        raise InputError(f"{len(sections)} names for {len(images)} sections; give one for each")
-    if colours is not None and len(colours) != len(names):
-        raise InputError(f"{len(colours)} colours for {len(names)} classes; give one for each")
-    if place is not None and len(place.slices) != len(images):
-        raise InputError(
-            f"{len(place.slices)} slices for {len(images)} sections; give one for each"
-        )
+    for given, what, count, each in (
+        (sections, "names", len(images), "sections"),
+        (colours, "colours", len(names), "classes"),
+        (place and place.slices, "slices", len(images), "sections"),
+    ):
+        if given is not None and len(given) != count:
+            raise InputError(f"{len(given)} {what} for {count} {each}; give one for each")
     for section, own in enumerate(inside):
         if not own.any():
             raise InputError(
@@ -168,7 +167,7 @@ def make_stack(
     """Checks a stack with the truth of every section, for a simulation.
 
     Args:
-      images, names, inside, sections, colours, place: as of `make_images`.
+      images, names, inside, sections, colours, place: see `make_images`.
       truth: [N, H, W] integers, the class of every inside pixel, 0 to C-1. Values outside the
         image domain are ignored.
 

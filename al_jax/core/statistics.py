@@ -110,7 +110,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     """Holm's step-down correction of a family of p-values, [m] -> [m] in the same order.
 
     The smallest p is multiplied by m, the next by m - 1 and so on; none may be less than one before
-    it, nor above 1. A NaN is no member of the family and stays.
+    it, nor above 1. A NaN is not of the family and stays.
 
     Example:
       >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
@@ -125,11 +125,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def _rows(effort: np.ndarray, dice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as [T] arrays of float64.
-
-    Raises:
-      ValueError: they are not two vectors of one length.
-    """
+    """Both as [T] arrays of float64."""
     effort, dice = np.asarray(effort, np.float64), np.asarray(dice, np.float64)
     if effort.ndim != 1 or effort.shape != dice.shape:
         raise ValueError(f"effort {effort.shape}, dice {dice.shape}: must be vectors of one length")

@@ -1,7 +1,7 @@
 """The classes of a stack as other tools know them: ids, names and colours, and their tables.
 
-In every file that is exchanged, 0 says that nobody has traced the pixel; class c has the id c + 1.
-So 0 never stands for the background, which is a class like the others.
+In every file that is exchanged, 0 says that nobody has labelled the pixel; class c has the id
+c + 1. So 0 never stands for the background, which is a class like the others.
 """
 
 import csv

@@ -1,8 +1,8 @@
-"""A whole stack as files: what was traced, the same with the network's part, how sure it is.
+"""A whole stack as files: what a person labelled, the same with the network's part, how sure it is.
 
 Of each, in each format:
 
-  `traced`      what a person traced; 0 is what nobody did
+  `traced`      what a person labelled; 0 is what nobody did
   `labels`      the same, and the network's segmentation of the rest; 0 is outside the image
   `confidence`  of `labels`, from 0 to 1
 
@@ -11,19 +11,20 @@ So a pixel of `labels` is a person's where `traced` is not 0. Beside them are th
 """
 
 import csv
+import functools
 import io
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from al_jax.core.stack import InputError, Place
-from al_jax.exchange.classes import ids_of, make_classes, tables
-from al_jax.exchange.formats import FORMATS, Format, Grid, check_formats
-from al_jax.exchange.placement import affine_on, in_volume, own_place
-from al_jax.files.atomic import write_whole
+from al_jax.core.stack import InputError
+from al_jax.exchange.classes import Classes, ids_of, make_classes, tables
+from al_jax.exchange.formats import FORMATS, Format, check_formats
+from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
+from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import full_path
 from al_jax.session.results import Answered, Export
 
@@ -62,7 +63,7 @@ def export_stack(
             raise InputError(
                 f"{path.parent}: cannot be made ({error.strerror or error}); choose another place"
             ) from error
-        write_whole(path, data)
+        write_atomic(path, data)
         written.append(path)
     return written
 
@@ -87,44 +88,42 @@ def _files(export: Export, formats: Sequence[str]) -> Iterator[tuple[str, bytes]
     files = section_files(export.sections)
     listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, strict=True))]
     yield "sections.csv", _csv([("number", "section", "files"), *listing])
-    place = own_place(export.traced.shape) if export.place is None else export.place
     for name in formats:
         form = FORMATS[name]
-        for role in ("traced", "labels"):
-            found = export.traced if role == "traced" else export.segmentation
+        label = functools.partial(_label, form, classes)
+        for role, found in (("traced", export.traced), ("labels", export.segmentation)):
             if found is not None:
-                yield from _labels(role, found, form, export, place)
+                ids = ids_of(found, len(classes.names))
+                yield from _placed(role, form.suffix, ids, form, label, export)
         if export.confidence is not None:
-            yield from _confidence(name, export, place)
+            form = FORMATS["tiff" if name == "geojson" else name]  # polygons have no confidence
+            shown = np.asarray(export.confidence, np.float32)
+            if name == "png":
+                shown = np.rint(100 * shown).astype(np.uint8)
+            yield from _placed("confidence", form.pixels_suffix, shown, form, form.pixels, export)
 
 
-def _labels(
-    role: str, found: np.ndarray, form: Format, export: Export, place: Place
+def _label(form: Format, classes: Classes, ids: np.ndarray, grid: Grid) -> bytes:
+    return form.labels(ids, classes, grid, ())
+
+
+def _placed(
+    role: str,
+    suffix: str,
+    pages: np.ndarray,
+    form: Format,
+    write: Callable[[np.ndarray, Grid], bytes],
+    export: Export,
 ) -> Iterator[tuple[str, bytes]]:
-    classes = make_classes(export.names, export.colours)
-    ids = ids_of(found, len(classes.names))
+    """One file of all sections, or a folder with one of each."""
+    place = own_place(export.traced.shape) if export.place is None else export.place
     if not form.single:
-        pages = in_volume(ids, place) if form.volume else ids
-        yield role + form.suffix, form.labels(pages, classes, Grid(np.array(place.affine)), ())
+        pages = in_volume(pages, place) if form.volume else pages
+        yield role + suffix, write(pages, Grid(np.array(place.affine)))
         return
     for n, stem in enumerate(section_files(export.sections)):
         grid = Grid(affine_on(place, n), export.downsample)
-        one = form.labels(ids[n : n + 1], classes, grid, ())
-        yield f"{role}{form.suffix.replace('.', '_')}/{stem}{form.suffix}", one
-
-
-def _confidence(name: str, export: Export, place: Place) -> Iterator[tuple[str, bytes]]:
-    assert export.confidence is not None
-    if name == "png":
-        form = FORMATS["png"]
-        for n, stem in enumerate(section_files(export.sections)):
-            percent = np.rint(100 * export.confidence[n : n + 1]).astype(np.uint8)
-            yield f"confidence_png/{stem}.png", form.pixels(percent, Grid(affine_on(place, n)))
-    else:
-        form = FORMATS["tiff" if name == "geojson" else name]
-        confidence = np.asarray(export.confidence, np.float32)
-        pages = in_volume(confidence, place) if form.volume else confidence
-        yield "confidence" + form.pixels_suffix, form.pixels(pages, Grid(np.array(place.affine)))
+        yield f"{role}{suffix.replace('.', '_')}/{stem}{suffix}", write(pages[n : n + 1], grid)
 
 
 def _answers(export: Export) -> bytes:

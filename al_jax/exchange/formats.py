@@ -7,6 +7,7 @@ saved.
 import gzip
 import io
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,26 +19,17 @@ from PIL import Image
 
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
-from al_jax.exchange.placement import LPS, onto_section, reach
+from al_jax.exchange.placement import LPS, Grid, onto_section, reach
 from al_jax.exchange.polygons import read_geojson, to_geojson
 from al_jax.exchange.segments import read_seg_nrrd, to_seg_nrrd
-from al_jax.files.folders import open_picture
 from al_jax.files.masks import to_ids
 from al_jax.files.pictures import ids_of as picture_ids
 from al_jax.files.reading import by, full_path
+from al_jax.files.registry import PICTURES, VOLUMES, Key, find
 from al_jax.files.volumes import load_volume
 
-
-class Grid(NamedTuple):
-    """Where the sections of a file are.
-
-    Attributes:
-      affine: [4, 4], from (column, row, section) to mm (RAS).
-      downsample: pixels of a full-resolution image along a pixel of a section.
-    """
-
-    affine: np.ndarray
-    downsample: float = 1.0
+Layers = list[tuple[str, np.ndarray]]
+Labels = Callable[[np.ndarray, Classes, Grid, Sequence[int]], bytes]
 
 
 class Format(NamedTuple):
@@ -45,7 +37,7 @@ class Format(NamedTuple):
 
     Attributes:
       suffix: of files with classes.
-      labels: ids [N, H, W], classes, grid, classes that are to be traced -> bytes; N is 1 if
+      labels: ids [N, H, W], classes, grid, classes that are to be drawn -> bytes; N is 1 if
         `single`. Segments list these even if they are empty; polygons leave them unlocked.
       pixels_suffix: of files with intensities or confidences.
       pixels: [N, H, W] or [N, H, W, 3], grid -> bytes.
@@ -54,7 +46,7 @@ class Format(NamedTuple):
     """
 
     suffix: str
-    labels: Callable[[np.ndarray, Classes, Grid, Sequence[int]], bytes]
+    labels: Labels
     pixels_suffix: str
     pixels: Callable[[np.ndarray, Grid], bytes]
     single: bool = False
@@ -66,12 +58,12 @@ class Saved(NamedTuple):
 
     Attributes:
       layers: name and mask [H, W] bool of each class in it, in its order.
-      said: [H, W] bool, the pixels of a label map, which says of each what it is, or that nobody
-        traced it. None for masks, which say nothing of classes that were not saved.
+      known: [H, W] bool, the pixels of a label map, which says of each what it is, or that nobody
+        annotated it. None for masks, which say nothing of classes that were not saved.
     """
 
-    layers: list[tuple[str, np.ndarray]]
-    said: np.ndarray | None
+    layers: Layers
+    known: np.ndarray | None
 
 
 def nifti(voxels: np.ndarray, grid: Grid) -> bytes:
@@ -134,32 +126,42 @@ def png(pages: np.ndarray, grid: Grid) -> bytes:
     return file.getvalue()
 
 
-FORMATS: dict[str, Format] = {
-    "nifti": Format(
-        ".nii.gz", lambda ids, c, grid, some: nifti(ids, grid), ".nii.gz", nifti, volume=True
-    ),
-    "seg.nrrd": Format(
-        ".seg.nrrd",
-        lambda ids, classes, grid, some: to_seg_nrrd(ids, classes, grid.affine, some),
-        ".nrrd",
-        nrrd_image,
-        volume=True,
-    ),
-    "geojson": Format(
-        ".geojson",
-        lambda ids, classes, grid, some: to_geojson(ids[0], classes, grid.downsample, some),
-        ".png",
-        png,
-        single=True,
-    ),
-    "tiff": Format(".tif", lambda ids, c, grid, some: tiff(ids, grid), ".tif", tiff),
-    "png": Format(".png", lambda ids, c, grid, some: png(ids, grid), ".png", png, single=True),
-}
-"""By the names that commands know them by."""
+def _ids(write: Callable[[np.ndarray, Grid], bytes]) -> Labels:
+    return lambda ids, classes, grid, some: write(ids, grid)
 
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img")
-PICTURES = (".png", ".tif", ".tiff", ".bmp")
-POLYGONS = (".geojson", ".json")
+
+def _segments(ids: np.ndarray, classes: Classes, grid: Grid, some: Sequence[int]) -> bytes:
+    return to_seg_nrrd(ids, classes, grid.affine, some)
+
+
+def _polygons(ids: np.ndarray, classes: Classes, grid: Grid, some: Sequence[int]) -> bytes:
+    return to_geojson(ids[0], classes, grid.downsample, some)
+
+
+def _read_segments(path: pathlib.Path, grid: Grid, shape: tuple[int, int]) -> Layers:
+    return read_seg_nrrd(path, grid.affine, shape)
+
+
+def _read_polygons(path: pathlib.Path, grid: Grid, shape: tuple[int, int]) -> Layers:
+    return list(read_geojson(path, shape, grid.downsample).items())
+
+
+FORMATS: dict[str, Format] = {
+    "nifti": Format(".nii.gz", _ids(nifti), ".nii.gz", nifti, volume=True),
+    "seg.nrrd": Format(".seg.nrrd", _segments, ".nrrd", nrrd_image, volume=True),
+    "geojson": Format(".geojson", _polygons, ".png", png, single=True),
+    "tiff": Format(".tif", _ids(tiff), ".tif", tiff),
+    "png": Format(".png", _ids(png), ".png", png, single=True),
+}
+"""What is written, by the names that commands know."""
+
+MASKS: dict[Key, Callable[[pathlib.Path, Grid, tuple[int, int]], Layers]] = {
+    ".seg.nrrd": _read_segments,
+    ".geojson": _read_polygons,
+    ".json": _read_polygons,
+}
+"""What is read as a mask a class. Label maps are read as `registry` says: volumes and pictures."""
+
 WHITE = 255
 """What masks of 8 bits have, in Fiji for one, where the structure is."""
 
@@ -186,19 +188,17 @@ def read_saved(
       asked: the class that a mask of black and white, which has no ids, is of.
 
     Raises:
-      InputError: one line: the file is of no such format, damaged, of another size or place, or has
-        an id that is no class.
+      InputError: one line: the file is not of such a format, damaged, of another size or place, or
+        has an id that is not a class.
     """
-    name = full_path(path).name.lower()
-    if name.endswith(".seg.nrrd"):
-        return Saved(read_seg_nrrd(path, grid.affine, shape), said=None)
-    if name.endswith(POLYGONS):
-        return Saved(list(read_geojson(path, shape, grid.downsample).items()), said=None)
-    said = np.ones(shape, bool)
-    if name.endswith(VOLUMES):
-        ids, said = _read_volume(path, grid, shape)
-    elif name.endswith(PICTURES):
-        picture = open_picture(full_path(path))
+    file = full_path(path)
+    if (read_masks := find(MASKS, file)) is not None:
+        return Saved(read_masks(file, grid, shape), known=None)
+    known = np.ones(shape, bool)
+    if find(VOLUMES, file) is not None:
+        ids, known = _read_volume(path, grid, shape)
+    elif (open_one := find(PICTURES, file)) is not None:
+        picture = open_one(file)
         ids = picture_ids(picture, picture.orientation)
         if ids.shape != shape:
             raise InputError(
@@ -209,26 +209,26 @@ def read_saved(
             ids = WHITE * ids.clip(0, 1)
     else:
         raise InputError(
-            f"{path}: is of no format that is read; save it as .nii.gz, .seg.nrrd, .geojson, .tif "
-            "or .png"
+            f"{path}: is not of a format that is read; save it as .nii.gz, .seg.nrrd, .geojson, "
+            ".tif or .png"
         )
     if len(classes.names) < WHITE and not np.isin(ids, (0, WHITE), invert=True).any():
         ids = np.where(ids == WHITE, asked + 1, 0)
-    return Saved(_layers(path, ids, classes), said)
+    return Saved(_layers(path, ids, classes), known)
 
 
 def _read_volume(
     path: str | os.PathLike, grid: Grid, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of a section and `Saved.said`, from a file of it alone or a volume with other slices."""
+    """Ids of a section and `Saved.known`, from a file of it alone or a volume with other slices."""
     volume = load_volume(path)
     if volume.voxels.ndim != 3:
         raise InputError(
             f"{path}: has {volume.voxels.shape[-1]} numbers a voxel; save labels, one id a voxel"
         )
-    size, said = volume.voxels.shape, np.ones(shape, bool)
+    size, known = volume.voxels.shape, np.ones(shape, bool)
     if 1 not in size:
-        said = reach(size, volume.affine, grid.affine, shape, path)
+        known = reach(size, volume.affine, grid.affine, shape, path)
     elif sorted(size) != sorted((1, *shape)):
         raise InputError(
             f"{path}: has {by(volume.stored)} voxels but the section has {by((*shape[::-1], 1))}; "
@@ -237,17 +237,15 @@ def _read_volume(
     else:  # its empty corners, too, must lie on the section
         onto_section(np.ones(size, bool), volume.affine, grid.affine, shape, path)
     ids = to_ids(volume.voxels, path)
-    return onto_section(ids, volume.affine, grid.affine, shape, path), said
+    return onto_section(ids, volume.affine, grid.affine, shape, path), known
 
 
-def _layers(
-    path: str | os.PathLike, ids: np.ndarray, classes: Classes
-) -> list[tuple[str, np.ndarray]]:
+def _layers(path: str | os.PathLike, ids: np.ndarray, classes: Classes) -> Layers:
     found = np.unique(ids[ids != 0]).tolist()
     for number in found:
         if not 0 < number <= len(classes.names):
             raise InputError(
-                f"{path}: {(ids == number).sum()} px have the id {number}, which is no class; the "
-                f"ids of the {len(classes.names)} classes are in classes.csv, 0 is not traced"
+                f"{path}: {(ids == number).sum()} px have the id {number}, which is not a class; "
+                f"the ids of the {len(classes.names)} classes are in classes.csv, 0 is not labelled"
             )
     return [(classes.names[number - 1], ids == number) for number in found]

@@ -1,13 +1,14 @@
 """Where sections lie in mm, and volumes that lie on one of them.
 
 Sections that were cut out of a volume lie where they were cut (`stack.Place`): each has an affine
-of its own, [4, 4], from (column, row, 0) to mm in RAS order, as of NIfTI, and the whole stack lies
+of its own, [4, 4], from (column, row, 0) to mm in RAS order, as in NIfTI, and the whole stack lies
 in a volume like the one it was cut out of, so that slices may be left out at any distance. Without
 a place, a section shows as it is in an axial view of any viewer: columns run to the patient's left,
 rows to the back, sections upwards.
 """
 
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,18 @@ TOLERANCE = 0.25
 
 Headers of NIfTI are float32; half a pixel would be a mistake.
 """
+
+
+class Grid(NamedTuple):
+    """Where the sections of a file are.
+
+    Attributes:
+      affine: [4, 4], from (column, row, section) to mm (RAS).
+      downsample: pixels of a full-resolution image along a pixel of a section.
+    """
+
+    affine: np.ndarray
+    downsample: float = 1.0
 
 
 def stack_affine(pixel: float = 1.0, spacing: float = 1.0) -> np.ndarray:
@@ -114,7 +127,7 @@ def onto_section(
     if beyond.any():
         raise InputError(
             f"{path}: its header places {beyond.sum()} px of it beyond the section of "
-            f"{by(shape)} px; trace on the image of the question itself"
+            f"{by(shape)} px; draw on the image of the question itself"
         )
     placed = np.zeros(shape, voxels.dtype)
     placed[rows, columns] = voxels[tuple(filled.T)]
@@ -130,7 +143,7 @@ def reach(
 ) -> np.ndarray:
     """[H, W] bool, the pixels of a section that a volume of [I, J, K] `voxels` has.
 
-    The rest as of `onto_section`.
+    The rest: see `onto_section`.
     """
     turn, shift = _turned(voxels, affine, section, path)
     ends = np.stack([shift, turn @ (np.array(voxels) - 1) + shift])
@@ -144,11 +157,7 @@ def reach(
 def _turned(
     voxels: tuple[int, ...], affine: np.ndarray, section: np.ndarray, path: str | os.PathLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """[3, 3] and [3] whole numbers: voxel v lies at (column, row, slice) turn @ v + shift.
-
-    Raises:
-      InputError: no whole numbers say so.
-    """
+    """[3, 3] and [3] whole numbers: voxel v lies at (column, row, slice) turn @ v + shift."""
     moved = np.linalg.inv(section) @ affine
     turn, shift = np.rint(moved[:3, :3]).astype(int), np.rint(moved[:3, 3]).astype(int)
     permutes = (abs(turn).sum(0) == 1).all() and (abs(turn).sum(1) == 1).all()
@@ -161,6 +170,6 @@ def _turned(
     if abs(moved[:3, 3] - shift).max() > TOLERANCE:
         raise InputError(
             f"{path}: its header places it {abs(moved[:3, 3] - shift).max():.2g} px beside the "
-            "pixels of the section; trace on the image of the question itself"
+            "pixels of the section; draw on the image of the question itself"
         )
     return turn, shift

@@ -74,7 +74,7 @@ def read_geojson(
       downsample: pixels of the full-resolution image along a pixel of the section.
 
     Raises:
-      InputError: the file is no GeoJSON; an annotation has no class, no area, or reaches more than
+      InputError: the file is not GeoJSON; an annotation has no class, no area, or reaches more than
         a pixel beyond the section.
     """
     with reading(path, "GeoJSON"):
@@ -103,7 +103,7 @@ def rasterise(polygons: list[list], shape: tuple[int, int], downsample: float = 
     Args:
       polygons: each as in GeoJSON: an outline and then its holes, each a list of (x, y).
       shape: (H, W).
-      downsample: as of `to_geojson`.
+      downsample: see `to_geojson`.
 
     Returns:
       [H, W] bool.
@@ -125,7 +125,7 @@ def _features(content: Any, path: str | os.PathLike) -> list[dict]:
         isinstance(one, dict) and one.get("type") == "Feature" for one in content
     ):
         raise InputError(
-            f"{path}: is no GeoJSON of features; in QuPath choose File > Export objects as GeoJSON"
+            f"{path}: is not GeoJSON of features; in QuPath choose File > Export objects as GeoJSON"
         )
     return content
 

@@ -72,7 +72,7 @@ def read_seg_nrrd(
       shape: (H, W).
 
     Raises:
-      InputError: the file is no segmentation, or lies elsewhere.
+      InputError: the file is not a segmentation, or lies elsewhere.
     """
     slicerio = needed("slicerio", PURPOSE)
     file = full_path(path)

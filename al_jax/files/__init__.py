@@ -1,5 +1,5 @@
 """Readers and writers: a reader returns what `core.stack` has checked, or raises `InputError`.
 
 No traceback of nibabel, Pillow or zipfile reaches the user, only one line that names the file and
-the mend.
+how to fix it.
 """

@@ -1,4 +1,4 @@
-"""Files written whole: a reader sees the old one or the new one, never half of one."""
+"""Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from al_jax.core.stack import InputError
 from al_jax.files.reading import full_path
 
 TEMPORARY = "." + "[0-9a-f]" * 16 + ".tmp"
-"""What files are called before they are whole, as a pattern: leftovers of killed writers."""
+"""What files are called before they are complete, as a pattern: leftovers of killed writers."""
 
 
 def temporary_beside(path: pathlib.Path) -> pathlib.Path:
@@ -21,10 +21,8 @@ def temporary_beside(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
-def write_whole(path: str | os.PathLike, data: bytes) -> None:
+def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` under a temporary name in the same folder, then renames it to `path`.
-
-    A reader sees the old file or the new one, never half of one.
 
     Raises:
       InputError: the folder is missing or cannot be written; nothing is left behind.
@@ -48,11 +46,11 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, npt.ArrayLike]) -> None:
-    """Writes arrays as a compressed npz, whole; equal ones give equal bytes.
+    """Writes arrays as a compressed npz, atomically; equal ones give equal bytes.
 
     Raises:
-      InputError: as of `write_whole`.
+      InputError: see `write_atomic`.
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())

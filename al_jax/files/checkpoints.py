@@ -1,4 +1,4 @@
-"""Checkpoints of pytrees with Orbax: written whole, the latest one found again after any stop."""
+"""Checkpoints of pytrees with Orbax: atomic writes, the latest one found again after any stop."""
 
 import errno
 import os

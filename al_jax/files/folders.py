@@ -9,12 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from al_jax.core.stack import InputError
-from al_jax.files.pictures import Picture
-from al_jax.files.rasters import open_raster
-from al_jax.files.reading import reading
-from al_jax.files.tiffs import is_tiff, open_tiff
-
-EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+from al_jax.files.registry import PICTURES, find
 
 LABEL_ENDINGS = re.compile(r"[_-](cp_masks?|masks?|labels?|seg(mentations?)?)$", re.IGNORECASE)
 """What tools put after the name of an image to name its labels."""
@@ -24,19 +19,6 @@ IMAGE_ENDING = "_0000"
 
 _DECIMAL = r"(?<!\d\.)\d+\.\d+(?!\d|\.\d)"  # but not part of 1.2.3
 _SIGN = r"(?:(?<![^\W_])[+-])?"  # but not after a letter or digit
-
-
-def open_picture(path: pathlib.Path) -> Picture:
-    """Reads the header of a picture; its content says what it is, not its name.
-
-    Raises:
-      InputError: it is no PNG, TIFF, JPEG or BMP, or is not read (README.md in this folder).
-    """
-    with reading(path, "an image"):
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: is empty; write or copy it again")
-        tiff = is_tiff(path)
-    return open_tiff(path) if tiff else open_raster(path)
 
 
 def in_order(stems: Iterable[str]) -> list[str]:
@@ -66,7 +48,7 @@ def list_pictures(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The pictures of a folder in the order of their sections.
 
     Raises:
-      InputError: it is no folder, holds no picture, or two of one section.
+      InputError: it is not a folder, holds no picture, or two of one section.
     """
     files = _by_stem(folder, _pictures(folder))
     return [files[stem] for stem in in_order(files)]
@@ -78,7 +60,7 @@ def pair_pictures(
     """The image and the labels of each section of two folders, which may be one, in order.
 
     Raises:
-      InputError: as of `list_pictures`; or a section is in one of them only.
+      InputError: see `list_pictures`; or a section is in one of them only.
     """
     image_files, label_files = _pictures(images), _pictures(labels)
     if os.path.samefile(images, labels):
@@ -146,10 +128,10 @@ def _pictures(folder: str | os.PathLike) -> list[pathlib.Path]:
         found = sorted(pathlib.Path(folder).iterdir())
     except OSError as error:
         raise InputError(
-            f"{folder}: is no folder that can be read ({error.strerror}); check the path"
+            f"{folder}: is not a folder that can be read ({error.strerror}); check the path"
         ) from error
     visible = [path for path in found if not path.name.startswith(".")]
-    pictures = [path for path in visible if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    pictures = [path for path in visible if find(PICTURES, path) and path.is_file()]
     if not pictures:
         kinds = Counter(path.suffix.lower() or "no extension" for path in visible if path.is_file())
         there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no file"

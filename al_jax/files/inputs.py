@@ -1,19 +1,23 @@
-"""Any input: sections with labels for a simulation, or without them for a person to trace."""
+"""Any input: sections with labels for a simulation, or without them for a person to annotate."""
 
 import os
 from collections.abc import Sequence
 
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.files.reading import full_path
-from al_jax.files.sections import is_pages, read_section_images, read_sections
+from al_jax.files.registry import STACKS, VOLUMES, find
+from al_jax.files.sections import read_section_images, read_sections
 from al_jax.files.slicing import Cut, read_volume, read_volume_images
 from al_jax.files.stacks import read_stack_images
+from al_jax.files.tables import read_table
 
 
 def is_volume(images: str | os.PathLike) -> bool:
-    """Whether sections are cut out of this, rather than a folder, a TIFF or an npz."""
+    """Whether sections are cut out of this, rather than a folder, a stack of pictures or an npz."""
     path = full_path(images)
-    return not (path.is_dir() or path.suffix.lower() == ".npz" or is_pages(path))
+    if find(STACKS, path) is not None:
+        return False
+    return find(VOLUMES, path) is not None or not (path.is_dir() or _is_npz(images))
 
 
 def read_labelled(
@@ -27,33 +31,48 @@ def read_labelled(
     channels: Sequence[int] | None = None,
     label_suffix: str | None = None,
 ) -> Stack:
-    """Reads sections and their labels: `read_volume` or `read_sections`, whatever `images` is.
+    """Reads sections and their labels. What is read of which format: README.md in this folder.
+
+    In folders, sections are in the order of `folders.in_order`, and labels have the names of their
+    images, or these with one of the usual endings (`folders.LABEL_ENDINGS`). Of TIFFs with several
+    pages, page n of the labels belongs to page n of the images. Sizes may differ: each section is
+    placed at the top left of the largest height and width, and the rest is not `inside`.
+
+    Volumes are turned to the closest RAS order. Their sections are shown upright, superior (for
+    axial sections anterior) up, columns from the patient's left to right (for sagittal sections
+    posterior to anterior), and are not resampled. Border that is empty on all chosen sections is
+    trimmed to `slicing.MARGIN` pixels, then height and width are padded with air to multiples of
+    `slicing.MULTIPLE`.
+
+    Args:
+      images: folder of PNG, TIFF, JPEG or BMP files of one depth, one TIFF, or a volume of
+        intensities or of three colours a voxel. If some pictures are grey and some RGB, all become
+        RGB. 8 bits are kept; others are scaled over the whole stack or volume so that the minimum
+        is 0 and the 99.9th percentile 255.
+      labels: the same of ids, whole numbers of any type in one channel; not JPEG. A volume is on
+        the grid of the images; a `.seg.nrrd` may be a part of that grid.
+      names: table of the ids, see `tables.read_table`. Every id that occurs must be listed; classes
+        that no section shows are left out, with an `InputNote`.
+      grouping: the column of the table that gives the class of an id; None is `name`.
+      cut: which sections of a volume; None is `Cut()`.
+      outside_id: pixels with this id are not `inside`; the id need not be listed.
+      channels: which channels of images without known colours are taken, one or three, from 0.
+      label_suffix: what the names of label files in folders have after the names of their images.
+
+    Returns:
+      A stack with 1 or 3 channels. Its sections have the names of the image files, or the numbers
+      of their pages or slices (in RAS order); of a volume they have a place.
 
     Raises:
-      InputError: as of these; an argument is of the other one.
+      InputError: one line that names the file and how to fix it.
     """
-    if is_volume(images):
-        if label_suffix is not None:
-            raise InputError(f"{images}: is a volume, whose labels have no suffix; leave it out")
-        return read_volume(
-            images,
-            labels,
-            names,
-            grouping=grouping,
-            cut=cut,
-            outside_id=outside_id,
-            channels=channels,
-        )
-    _refuse_cut(images, cut)
-    return read_sections(
-        images,
-        labels,
-        names,
-        grouping=grouping,
-        outside_id=outside_id,
-        channels=channels,
-        label_suffix=label_suffix,
-    )
+    table = read_table(names, grouping, outside_id)
+    if not is_volume(images):
+        _refuse_cut(images, cut)
+        return read_sections(images, labels, table, channels, label_suffix)
+    if label_suffix is not None:
+        raise InputError(f"{images}: is a volume, whose labels have no suffix; leave it out")
+    return read_volume(images, labels, table, cut or Cut(), channels)
 
 
 def read_images(
@@ -64,29 +83,35 @@ def read_images(
     cut: Cut | None = None,
     channels: Sequence[int] | None = None,
 ) -> Images:
-    """Reads sections without labels: a volume, a folder or a TIFF of sections, or an npz.
+    """Reads sections without labels, for a person to annotate.
 
     Args:
-      images: what `read_volume`, `read_sections` or `read_stack` take.
-      names: table of the classes that a person will trace; an npz has its own.
-      grouping, cut, channels: as of `read_volume` and `read_sections`.
+      images: what `read_labelled` and `read_stack` take. Of a volume, slices that show more than
+        one intensity are taken.
+      names: table of the classes that will be annotated; an npz has its own.
+      grouping, cut, channels: see `read_labelled`.
 
     Raises:
-      InputError: as of these; an argument is of another one.
+      InputError: one line that names the file and how to fix it.
     """
-    if full_path(images).suffix.lower() == ".npz":
+    if _is_npz(images):
         _refuse_cut(images, cut)
         if names is not None:
             raise InputError(f"{images}: has names of its own; leave {names} out")
         return read_stack_images(images)
     if names is None:
         raise InputError(f"{images}: has no names of classes; give a table of them")
+    table = read_table(names, grouping)
     if is_volume(images):
-        return read_volume_images(images, names, grouping=grouping, cut=cut, channels=channels)
+        return read_volume_images(images, table, cut or Cut(), channels)
     _refuse_cut(images, cut)
-    return read_section_images(images, names, grouping=grouping, channels=channels)
+    return read_section_images(images, table, channels)
+
+
+def _is_npz(images: str | os.PathLike) -> bool:
+    return full_path(images).suffix.lower() == ".npz"
 
 
 def _refuse_cut(images: str | os.PathLike, cut: Cut | None) -> None:
     if cut is not None:
-        raise InputError(f"{images}: is no volume out of which sections are cut; give no cut")
+        raise InputError(f"{images}: is not a volume out of which sections are cut; give no cut")

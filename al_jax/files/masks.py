@@ -17,7 +17,7 @@ def to_ids(labels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     """Labels of any type as int64; what arithmetic left beside a whole number is rounded.
 
     Raises:
-      InputError: a value is no whole number, or the type cannot tell its ids apart.
+      InputError: a value is not a whole number, or the type cannot tell its ids apart.
     """
     if labels.dtype.kind == "f":
         whole = np.rint(labels)
@@ -44,11 +44,15 @@ def to_classes(
 ) -> np.ndarray:
     """The class of every pixel of one section's ids, int32 of the same shape.
 
+    `UNLABELLED` where they are the outside id.
+
     Raises:
       InputError: the table does not list an id; `hint` says more of it.
     """
-    number = map_array(ids, table.ids, table.classes + 1) - 1  # ids that are not listed become 0
+    number = map_array(ids, table.ids, table.classes + 1) - 1  # `UNLABELLED` if it is not listed
     unknown = number < 0
+    if table.outside_id is not None:
+        unknown &= ids != table.outside_id
     if unknown.any():
         found = ids[unknown].ravel()[0]
         raise InputError(

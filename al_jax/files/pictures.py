@@ -61,6 +61,38 @@ class Picture:
             )
 
 
+def array_pages(path: str | os.PathLike, sections: np.ndarray) -> list[Picture]:
+    """Pictures of an array [N, H, W] or [N, H, W, K] of numbers, which a file holds.
+
+    Raises:
+      InputError: it has other axes, or no numbers.
+    """
+    if sections.ndim not in (3, 4) or 0 in sections.shape or sections.dtype.kind not in "buif":
+        raise InputError(
+            f"{path}: holds {by(sections.shape)} values of type {sections.dtype}; give numbers of "
+            "sections, rows and columns, and of channels where there are several"
+        )
+    kind = np.uint8 if sections.dtype.kind == "b" else sections.dtype.newbyteorder("=")
+    sections = sections.reshape(*sections.shape[:3], -1).astype(kind, copy=False)
+
+    def decoder(n: int) -> Callable[[], np.ndarray]:
+        return lambda: sections[n]
+
+    return [
+        Picture(
+            path=path,
+            height=sections.shape[1],
+            width=sections.shape[2],
+            samples=sections.shape[3],
+            dtype=sections.dtype,
+            kind="channels",
+            bits=8 * sections.dtype.itemsize,
+            decode=decoder(n),
+        )
+        for n in range(len(sections))
+    ]
+
+
 def turned_shape(picture: Picture, orientation: int) -> tuple[int, int]:
     """Height and width after `turn`."""
     shape = picture.height, picture.width

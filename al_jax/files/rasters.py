@@ -44,7 +44,7 @@ def open_raster(path: pathlib.Path) -> Picture:
     """Reads the header of a PNG, JPEG or BMP.
 
     Raises:
-      InputError: it is none, damaged, has several frames, or is larger than `MOST_PIXELS`.
+      InputError: it is none of these, damaged, has several frames, or is larger than `MOST_PIXELS`.
     """
     with reading(path, "a PNG, JPEG or BMP"), _open(path) as file:
         frames = getattr(file, "n_frames", 1)
@@ -93,10 +93,12 @@ def _open(path: pathlib.Path) -> ImageFile.ImageFile:
         ) from error
     except Image.UnidentifiedImageError as error:
         head = path.read_bytes()[:8]
+        if not head:
+            raise InputError(f"{path}: is empty; write or copy it again") from error
         if head.startswith(MAGIC):
             raise  # damaged
         raise InputError(
-            f"{path}: is no PNG, TIFF, JPEG or BMP (it begins with {head!r}); save it as one"
+            f"{path}: is not a PNG, TIFF, JPEG or BMP (it begins with {head!r}); save it as one"
         ) from error
 
 

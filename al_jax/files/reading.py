@@ -1,4 +1,4 @@
-"""What readers say: one line for whatever a decoder raises, and notes about what they took."""
+"""Messages of readers: one line for whatever a decoder raises, notes about what they took."""
 
 import contextlib
 import logging
@@ -31,52 +31,45 @@ def full_path(path: str | os.PathLike) -> pathlib.Path:
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """Turns whatever a decoder raises into one line about the file; its own warnings are silent."""
-    with _quiet(), _one_line(path, kind):
-        yield
+    with _quiet():
+        try:
+            yield
+        except InputError:
+            raise
+        # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
+        # SyntaxError, ...); none of it is a fault of this program.
+        except Exception as error:
+            raise InputError(_line(error, path, kind)) from error
 
 
-@contextlib.contextmanager
-def _one_line(path: str | os.PathLike, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        missing = pathlib.Path(error.filename or path)
-        if missing == pathlib.Path(path) or not os.path.exists(path):
-            raise InputError(f"{path}: there is no such file; check the path") from error
-        raise InputError(
-            f"{path}: its other half {missing.name} is missing; put both in one folder"
-        ) from error
-    except IsADirectoryError as error:
-        if not os.fspath(path):
-            raise InputError("an empty path: there is no such file; name one") from error
-        raise InputError(f"{path}: is a folder, not {kind}; name a file in it") from error
-    except PermissionError as error:
-        raise InputError(
-            f"{path}: may not be read ({error.strerror}); change its permissions"
-        ) from error
-    except ImportError as error:
-        raise InputError(
-            f"{path}: needs a package that is not installed ({error}); install it, or save "
-            "the file in another format"
-        ) from error
-    except MemoryError as error:
-        raise InputError(
-            f"{path}: needs more memory than there is ({str(error)[:100]}); make it smaller, or "
-            "copy it again if it should be small"
-        ) from error
-    # Decoders of damaged files raise nearly anything (struct.error, zlib.error, EOFError,
-    # SyntaxError, ...); none of it is a fault of this program.
-    except Exception as error:
-        said = f"{type(error).__name__}: {str(error)[:200]}"
-        if isinstance(error, NotImplementedError) or "nsupported" in said:
-            raise InputError(
-                f"{path}: is of a kind that is not read ({said}); save it in another format"
-            ) from error
-        raise InputError(
-            f"{path}: cannot be read as {kind}, it may be damaged ({said}); write or copy it again"
-        ) from error
+def _line(error: Exception, path: str | os.PathLike, kind: str) -> str:
+    """What went wrong, and how to fix it."""
+    reason = f"{type(error).__name__}: {str(error)[:200]}"
+    match error:
+        case FileNotFoundError():
+            missing = pathlib.Path(error.filename or path)
+            if missing == pathlib.Path(path) or not os.path.exists(path):
+                return f"{path}: there is no such file; check the path"
+            return f"{path}: its other half {missing.name} is missing; put both in one folder"
+        case IsADirectoryError() if not os.fspath(path):
+            return "an empty path: there is no such file; name one"
+        case IsADirectoryError():
+            return f"{path}: is a folder, not {kind}; name a file in it"
+        case PermissionError():
+            return f"{path}: may not be read ({error.strerror}); change its permissions"
+        case ImportError():
+            return (
+                f"{path}: needs a package that is not installed ({error}); install it, or save "
+                "the file in another format"
+            )
+        case MemoryError():
+            return (
+                f"{path}: needs more memory than there is ({str(error)[:100]}); make it smaller, "
+                "or copy it again if it should be small"
+            )
+    if isinstance(error, NotImplementedError) or "nsupported" in reason:
+        return f"{path}: is of a kind that is not read ({reason}); save it in another format"
+    return f"{path}: cannot be read as {kind}, it may be damaged ({reason}); write or copy it again"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Stacks of pictures: a folder with a file a section, or a TIFF with a page a section.
+"""Stacks of pictures: a folder with a file a section, or one file with a page a section.
 
 Sections are decoded one at a time, into arrays that are made once.
 """
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.core.stack import Images, InputError, Stack, make_images, make_stack
-from al_jax.files.folders import list_pictures, open_picture, pair_pictures
+from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
+from al_jax.files.folders import list_pictures, pair_pictures
 from al_jax.files.intensities import Scale, check_finite, find_scale, to_uint8
 from al_jax.files.masks import drop_unused, empty_truth, to_classes
 from al_jax.files.pictures import (
@@ -24,9 +24,9 @@ from al_jax.files.pictures import (
     palette_of,
     turned_shape,
 )
-from al_jax.files.reading import full_path, naming, reading
-from al_jax.files.tables import read_table
-from al_jax.files.tiffs import is_tiff, open_pages
+from al_jax.files.reading import full_path, naming
+from al_jax.files.registry import PICTURES, STACKS, find, open_picture
+from al_jax.files.tables import LabelTable
 
 
 class Section(NamedTuple):
@@ -44,40 +44,11 @@ class Section(NamedTuple):
 def read_sections(
     images: str | os.PathLike,
     labels: str | os.PathLike,
-    names: str | os.PathLike,
-    *,
-    grouping: str | None = None,
-    outside_id: int | None = None,
+    table: LabelTable,
     channels: Sequence[int] | None = None,
     label_suffix: str | None = None,
 ) -> Stack:
-    """Reads a stack of pictures and their labels.
-
-    In folders, sections are in the order of `folders.in_order`, and labels have the names of their
-    images, or these with one of the usual endings (`folders.LABEL_ENDINGS`). Of TIFFs with several
-    pages, page n of the labels belongs to page n of the images. What is read of which format:
-    README.md in this folder. Sizes may differ: each section is placed at the top left of the
-    largest height and width, and the rest is not `inside`.
-
-    Args:
-      images: folder of PNG, TIFF, JPEG or BMP files of one depth, or one TIFF. If some are grey and
-        some RGB, all become RGB. 8 bits are kept; others are scaled over the whole stack so that
-        the minimum is 0 and the 99.9th percentile 255.
-      labels: the same of ids, whole numbers of any type in one channel; not JPEG.
-      names: table of the ids, as of `tables.read_table`. Classes that no section shows are left
-        out, with an `InputNote`.
-      grouping: the column of the table that gives the class of an id; None is `name`.
-      outside_id: pixels with this id are not `inside`; the id need not be listed.
-      channels: which channels of images without known colours are taken, one or three, from 0.
-      label_suffix: what the names of label files have after the names of their images.
-
-    Returns:
-      A stack with 1 or 3 channels; its sections have the names of the image files.
-
-    Raises:
-      InputError: one line that names the file and the mend.
-    """
-    table = read_table(names, grouping, outside_id)
+    """Reads pictures and their labels; arguments: see `inputs.read_labelled`."""
     with _opened(images, labels, label_suffix) as sections:
         pixels, inside = _images(sections, channels, images)
         truth = empty_truth(inside.shape, table)
@@ -86,16 +57,15 @@ def read_sections(
             assert section.label is not None
             ids = ids_of(section.label, section.turns[1])
             _check_palette(section.label, ids, seen)
-            corner = (n, slice(ids.shape[0]), slice(ids.shape[1]))
-            known = inside[corner] if outside_id is None else ids != outside_id
-            if not known.any():
-                raise InputError(
-                    f"{section.label.path}: every pixel has the outside id {outside_id}; leave the "
-                    "section out"
-                )
-            inside[corner] = known
             path = _named(section.label, section.name)
-            truth[corner][known] = to_classes(ids[known], table, path, _hint(section.label))
+            classes = to_classes(ids, table, path, _hint(section.label))
+            if (classes == UNLABELLED).all():
+                raise InputError(
+                    f"{section.label.path}: every pixel has the outside id {table.outside_id}; "
+                    "leave the section out"
+                )
+            corner = (n, slice(ids.shape[0]), slice(ids.shape[1]))
+            truth[corner], inside[corner] = classes, classes != UNLABELLED
         called = [section.name for section in sections]
     truth, left, colours = drop_unused(truth, table, labels)
     with naming(images):
@@ -103,14 +73,9 @@ def read_sections(
 
 
 def read_section_images(
-    images: str | os.PathLike,
-    names: str | os.PathLike,
-    *,
-    grouping: str | None = None,
-    channels: Sequence[int] | None = None,
+    images: str | os.PathLike, table: LabelTable, channels: Sequence[int] | None = None
 ) -> Images:
-    """Reads pictures without labels, for a person to trace; arguments as of `read_sections`."""
-    table = read_table(names, grouping)
+    """Reads pictures without labels; arguments: see `inputs.read_images`."""
     with _opened(images, None, None) as sections:
         pixels, inside = _images(sections, channels, images)
         called = [section.name for section in sections]
@@ -118,45 +83,41 @@ def read_section_images(
         return make_images(pixels, table.names, inside, sections=called, colours=table.colours)
 
 
-def is_pages(path: pathlib.Path) -> bool:
-    """Whether this is a TIFF, whose pages are sections, rather than a folder or another file."""
-    if path.is_dir():
-        return False
-    with reading(path, "an image"):
-        return is_tiff(path)
-
-
 @contextlib.contextmanager
 def _opened(
     images: str | os.PathLike, labels: str | os.PathLike | None, suffix: str | None
 ) -> Iterator[list[Section]]:
-    """The sections of a folder or of a TIFF, which can be decoded while the context is open."""
+    """The sections of a folder or of one file, which can be decoded while the context is open."""
     path, label_path = full_path(images), None if labels is None else full_path(labels)
     with contextlib.ExitStack() as stack:
-        if is_pages(path):
-            pictures = stack.enter_context(open_pages(path))
+        found: Sequence[Picture | None]
+        if (open_stack := find(STACKS, path)) is not None:
+            pictures = stack.enter_context(open_stack(path))
             names = [str(number) for number in range(len(pictures))]
-            found: Sequence[Picture | None] = [None] * len(pictures)
+            found = [None] * len(pictures)
             if label_path is not None:
-                if not is_pages(label_path):
-                    raise InputError(f"{labels}: is no TIFF but {images} is; give both as TIFF")
-                found = stack.enter_context(open_pages(label_path))
+                open_labels = find(STACKS, label_path)
+                if open_labels is None:
+                    raise InputError(
+                        f"{labels}: is not a stack of pages but {images} is; give both as TIFF"
+                    )
+                found = stack.enter_context(open_labels(label_path))
                 if len(found) != len(pictures):
                     raise InputError(
                         f"{labels}: has {len(found)} pages but {images} has {len(pictures)}; give "
                         "one page for each section"
                     )
-        elif label_path is None:
-            files = list_pictures(path)
-            names = [file.name for file in files]
-            pictures, found = [open_picture(file) for file in files], [None] * len(files)
         else:
-            if label_path.is_file():
-                raise InputError(f"{labels}: is no folder but {images} is; give both as folders")
-            pairs = pair_pictures(path, label_path, suffix)
+            pairs: Sequence[tuple[pathlib.Path, pathlib.Path | None]]
+            if label_path is None:
+                pairs = [(file, None) for file in list_pictures(path)]
+            elif label_path.is_file():
+                raise InputError(f"{labels}: is not a folder but {images} is; give both as folders")
+            else:
+                pairs = pair_pictures(path, label_path, suffix)
             names = [image.name for image, _ in pairs]
-            pictures = [open_picture(image) for image, _ in pairs]
-            found = [open_picture(label) for _, label in pairs]
+            pictures = [_open(image) for image, _ in pairs]
+            found = [None if label is None else _open(label) for _, label in pairs]
         yield [
             Section(
                 name,
@@ -166,6 +127,10 @@ def _opened(
             )
             for name, image, label in zip(names, pictures, found, strict=True)
         ]
+
+
+def _open(path: pathlib.Path) -> Picture:
+    return (find(PICTURES, path) or open_picture)(path)
 
 
 def _images(
@@ -221,7 +186,7 @@ def _check_palette(label: Picture, ids: np.ndarray, seen: dict[int, tuple[tuple,
     if black and palette[0].any():
         raise InputError(
             f"{label.path}: its palette has black at index {black[0]}, not at 0, as programs that "
-            "sort colours write it: the index is no id then; save the labels as grey ids"
+            "sort colours write it: the index is not an id then; save the labels as grey ids"
         )
     for index in used:
         colour = tuple(palette[index].tolist())

@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from al_jax.files.intensities import find_scale, to_uint8
 from al_jax.files.masks import drop_unused, empty_truth, to_classes, to_ids
 from al_jax.files.pictures import check_channels
 from al_jax.files.reading import by, listed, naming, note
-from al_jax.files.tables import LabelTable, read_table, table_entries
+from al_jax.files.tables import LabelTable, table_entries
 from al_jax.files.volumes import Volume, load_volume
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -36,7 +36,7 @@ class Cut(NamedTuple):
       within: entries of the table of names, in whichever column; sections that show an id with at
         least one of them are eligible. Empty: sections that show any class but background.
       partial: the labels are of a part of the structures. Sections without any are eligible too, as
-        of `read_volume_images`, and those that have some are all taken.
+        in `read_volume_images`, and those that have some are all taken.
     """
 
     axis: str = "coronal"
@@ -49,105 +49,50 @@ class Cut(NamedTuple):
 def read_volume(
     image: str | os.PathLike,
     labels: str | os.PathLike,
-    names: str | os.PathLike,
-    *,
-    grouping: str | None = None,
-    cut: Cut | None = None,
-    outside_id: int | None = None,
+    table: LabelTable,
+    cut: Cut,
     channels: Sequence[int] | None = None,
 ) -> Stack:
-    """Cuts a stack of parallel sections out of a labelled volume.
-
-    Both volumes are turned to the closest RAS order. Sections are shown upright, superior (for
-    axial sections anterior) up, columns from the patient's left to right (for sagittal sections
-    posterior to anterior), and are not resampled.
-
-    Args:
-      image: volume of intensities, or of three colours a voxel. uint8 is kept; anything else is
-        scaled over the whole volume so that its minimum is 0 and its 99.9th percentile 255.
-      labels: volume of ids on the same grid; a `.seg.nrrd` may be a part of that grid.
-      names: table of the ids, as of `tables.read_table`. Every id of the volume must be listed;
-        classes without a pixel on the chosen sections are left out, with an `InputNote`.
-      grouping: the column of the table that gives the class of an id; None is `name`.
-      cut: which sections; None is `Cut()`.
-      outside_id: voxels with this id are not `inside`; the id need not be listed.
-      channels: which numbers of a voxel are taken, one or three, from 0.
-
-    Returns:
-      A stack with one channel or three, whose sections have the numbers of their slices (in RAS
-      order) as names, and whose place is that of the image. Border that is empty on all chosen
-      sections is trimmed to `MARGIN` pixels, then height and width are padded with air to
-      multiples of `MULTIPLE`.
-
-    Raises:
-      InputError: one line that names the file and the mend.
-    """
-    cut = Cut() if cut is None else cut
+    """Cuts sections out of a labelled volume; arguments: see `inputs.read_labelled`."""
     _check_axis(cut)
-    table = read_table(names, grouping, outside_id)
-    wanted = _wanted_ids(names, table, cut)
+    wanted = _wanted_ids(table, cut)
     volume = _image(load_volume(image), channels)
-    placed = _on_grid(load_volume(labels), volume)
-    classes_on = _classes(placed, cut, table, outside_id, labels)
-
-    count = placed.shape[AXES[cut.axis]]
-    shown = np.zeros(count, bool)
-    for n in range(count):  # every id is looked up: on other sections, too, it must be listed
-        ids, classes = classes_on(n)
+    slices = _upright(_on_grid(load_volume(labels), volume), cut.axis)
+    shown = np.zeros(len(slices), bool)
+    for n in range(len(slices)):  # every id is looked up: on other sections, too, it must be listed
+        ids, classes = _classes(slices, n, table, labels)
         shown[n] = (np.isin(ids, wanted) if cut.within else classes > 0).any()
-    thickness = volume.zooms[AXES[cut.axis]]
     if cut.partial:
         labelled, eligible = np.flatnonzero(shown), np.flatnonzero(shown | _drawn(volume, cut))
-        chosen = np.union1d(_choose(eligible, cut, thickness, labels), labelled)
+        chosen = np.union1d(_choose(eligible, cut, volume, labels), labelled)
     else:
-        chosen = _choose(np.flatnonzero(shown), cut, thickness, labels)
-    truth = empty_truth((len(chosen), *_upright(placed, cut.axis).shape[1:]), table)
+        chosen = _choose(np.flatnonzero(shown), cut, volume, labels)
+    truth = empty_truth((len(chosen), *slices.shape[1:]), table)
     for row, n in zip(truth, chosen, strict=True):
-        row[...] = classes_on(n)[1]
+        row[...] = _classes(slices, n, table, labels)[1]
     images = _cut(volume, cut, chosen)
-    images, truth, corner = trim(images, truth, 0 if outside_id is None else UNLABELLED)
+    images, truth, corner = trim(images, truth, 0 if table.outside_id is None else UNLABELLED)
     inside = truth != UNLABELLED
     truth, left, colours = drop_unused(truth, table, labels)
+    called, place = _named(chosen), _place(volume, cut.axis, chosen, corner)
     with naming(labels):
         return make_stack(
-            images,
-            truth,
-            left,
-            inside,
-            sections=_called(chosen),
-            colours=colours,
-            place=_place(volume, cut.axis, chosen, corner),
+            images, truth, left, inside, sections=called, colours=colours, place=place
         )
 
 
 def read_volume_images(
-    image: str | os.PathLike,
-    names: str | os.PathLike,
-    *,
-    grouping: str | None = None,
-    cut: Cut | None = None,
-    channels: Sequence[int] | None = None,
+    image: str | os.PathLike, table: LabelTable, cut: Cut, channels: Sequence[int] | None = None
 ) -> Images:
-    """Cuts sections out of a volume without labels, for a person to trace.
-
-    Those that show more than one intensity are eligible; the rest as of `read_volume`.
-    """
-    cut = Cut() if cut is None else cut
+    """Cuts out sections that show more than one intensity; arguments: see `inputs.read_images`."""
     _check_axis(cut)
-    table = read_table(names, grouping)
     volume = _image(load_volume(image), channels)
-    eligible = np.flatnonzero(_drawn(volume, cut))
-    chosen = _choose(eligible, cut, volume.zooms[AXES[cut.axis]], image)
+    chosen = _choose(np.flatnonzero(_drawn(volume, cut)), cut, volume, image)
     images = _cut(volume, cut, chosen)
     images, _, corner = trim(images, np.zeros(images.shape[:3], np.int16))
+    called, place = _named(chosen), _place(volume, cut.axis, chosen, corner)
     with naming(image):
-        return make_images(
-            images,
-            table.names,
-            sections=_called(chosen),
-            colours=table.colours,
-            place=_place(volume, cut.axis, chosen, corner),
-        )
+        return make_images(images, table.names, sections=called, colours=table.colours, place=place)
 
 
 def trim(
@@ -186,16 +131,16 @@ def _check_axis(cut: Cut) -> None:
         raise InputError(f"unknown axis '{cut.axis}'; choose one of {', '.join(AXES)}")
 
 
-def _wanted_ids(names: str | os.PathLike, table: LabelTable, cut: Cut) -> list[int]:
+def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
     """The ids that `cut.within` names."""
-    known = table_entries(names) if cut.within else {}
+    known = table_entries(table.path) if cut.within else {}
     wanted: list[int] = []
     for name in cut.within:
         entry = unicodedata.normalize("NFC", name)
         if entry not in known:
             raise InputError(
-                f"{names}: there is no class '{name}' to choose sections within; the classes are "
-                f"{listed(table.names)}"
+                f"{table.path}: there is no class '{name}' to choose sections within; the "
+                f"classes are {listed(table.names)}"
             )
         wanted += known[entry]
     return wanted
@@ -209,11 +154,7 @@ def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
 
 
 def _on_grid(labels: Volume, image: Volume) -> np.ndarray:
-    """The labels [X, Y, Z] on the grid of the image, which is theirs or contains it.
-
-    Raises:
-      InputError: they are no label map, or lie elsewhere.
-    """
+    """The labels [X, Y, Z] on the grid of the image, which is theirs or contains it."""
     voxels, shape = labels.voxels, image.voxels.shape[:3]
     if voxels.ndim > 3:
         count = voxels.shape[-1]
@@ -283,23 +224,11 @@ def _grids_apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) 
 
 
 def _classes(
-    voxels: np.ndarray,
-    cut: Cut,
-    table: LabelTable,
-    outside_id: int | None,
-    path: str | os.PathLike,
-) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """The ids and the classes of a slice [H, W], `UNLABELLED` where it has the outside id."""
-    slices = _upright(voxels, cut.axis)
-
-    def on(n: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = to_ids(slices[n], path)
-        known = np.ones(ids.shape, bool) if outside_id is None else ids != outside_id
-        classes = np.full(ids.shape, UNLABELLED, np.int32)
-        classes[known] = to_classes(ids[known], table, f"{path}: slice {n}")
-        return ids, classes
-
-    return on
+    slices: np.ndarray, n: int, table: LabelTable, path: str | os.PathLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ids and the classes of a slice [H, W]."""
+    ids = to_ids(slices[n], path)
+    return ids, to_classes(ids, table, f"{path}: slice {n}")
 
 
 def _drawn(volume: Volume, cut: Cut) -> np.ndarray:
@@ -330,11 +259,9 @@ def _cut(volume: Volume, cut: Cut, chosen: np.ndarray) -> np.ndarray:
     return sections.reshape(*sections.shape[:3], -1)
 
 
-def _choose(
-    eligible: np.ndarray, cut: Cut, thickness: float, path: str | os.PathLike
-) -> np.ndarray:
+def _choose(eligible: np.ndarray, cut: Cut, volume: Volume, path: str | os.PathLike) -> np.ndarray:
     """Slices to take of those that are eligible."""
-    sections, spacing = cut.sections, cut.spacing
+    sections, spacing, thickness = cut.sections, cut.spacing, volume.zooms[AXES[cut.axis]]
     if len(eligible) < 2:
         raise InputError(
             f"{path}: {len(eligible)} sections show the structures; choose others or another axis"
@@ -381,5 +308,5 @@ def _place(volume: Volume, axis: str, chosen: np.ndarray, corner: tuple[int, int
     )
 
 
-def _called(chosen: np.ndarray) -> list[str]:
+def _named(chosen: np.ndarray) -> list[str]:
     return [str(n) for n in chosen.tolist()]

@@ -45,7 +45,7 @@ def read_stack_images(path: str | os.PathLike) -> Images:
 
 
 def write_stack(path: str | os.PathLike, stack: Images) -> None:
-    """Writes sections, with their truth if they are a `Stack`, as a compressed npz, whole.
+    """Writes sections, with their truth if they are a `Stack`, as a compressed npz, atomically.
 
     Equal stacks give equal bytes.
     """
@@ -66,9 +66,9 @@ def _read(
             raise InputError(f"{path}: has no array '{key}'; write the stack with write_stack")
     for key in ("names", "sections"):
         if key in found and (found[key].ndim != 1 or found[key].dtype.kind != "U"):
-            raise InputError(f"{path}: '{key}' is no list of strings; write it with write_stack")
+            raise InputError(f"{path}: '{key}' is not a list of strings; write it with write_stack")
     if "colours" in found and (found["colours"].ndim != 2 or found["colours"].shape[1] != 3):
-        raise InputError(f"{path}: 'colours' is no list of colours; write it with write_stack")
+        raise InputError(f"{path}: 'colours' is not a list of colours; write it with write_stack")
     parts = {key: value.tolist() for key, value in found.items() if key in ("sections", "colours")}
     parts |= {key: found[key] for key in ("inside", "truth") if key in found}
     return found["images"], found["names"].tolist(), parts

@@ -46,7 +46,7 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
 
     Raises:
       InputError: the file is missing or no text in UTF-8, its form is none of those that are read,
-        an id is no whole number or there twice.
+        an id is not a whole number, or there twice.
     """
     text = _read_text(path)
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -97,7 +97,7 @@ def _matched(
     for number, line in lines:
         match = pattern.fullmatch(line)
         if match is None:
-            raise InputError(f"{path}: line {number} is no line of {kind}: '{line[:60]}'")
+            raise InputError(f"{path}: line {number} is not a line of {kind}: '{line[:60]}'")
         numbers = next(group for group in match.groups() if group[:1].isspace())
         red, green, blue = (int(value) for value in numbers.split()[:3])
         colour = _colour(path, number, (red, green, blue))

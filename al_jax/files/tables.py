@@ -29,6 +29,7 @@ class LabelTable(NamedTuple):
       classes: [I] int32, the class of each id.
       names: C class names; 'background' is the first.
       colours: C colours, or None where the table has none.
+      outside_id: of pixels that are not in the image; None: there are none.
     """
 
     path: str | os.PathLike
@@ -36,13 +37,14 @@ class LabelTable(NamedTuple):
     classes: np.ndarray
     names: tuple[str, ...]
     colours: tuple[Colour, ...] | None
+    outside_id: int | None = None
 
 
 def table_entries(path: str | os.PathLike) -> dict[str, list[int]]:
     """All entries of a table of label names, whatever their column, with the ids that have them.
 
     Raises:
-      InputError: as of `read_rows`.
+      InputError: see `read_rows`.
     """
     found: dict[str, list[int]] = {}
     for row in read_rows(path):
@@ -63,10 +65,10 @@ def read_table(
     Args:
       path: a table that `read_rows` takes.
       grouping: the column that gives the class; None is `name`.
-      outside_id: an id that is no class, whether it is listed or not.
+      outside_id: an id that is not a class, whether it is listed or not.
 
     Raises:
-      InputError: as of `read_rows`; the column is missing or has empty cells, id 0 has a name and
+      InputError: see `read_rows`; the column is missing or has empty cells, id 0 has a name and
         there is no background, or there is no class but background.
     """
     column = "name" if grouping is None else grouping.lower()
@@ -97,9 +99,8 @@ def read_table(
     classes = np.array([numbers[class_of[label]] for label in ids.tolist()], np.int32)
     colour_of.setdefault("background", (0, 0, 0))
     colours = [colour for name in names if (colour := colour_of[name]) is not None]
-    return LabelTable(
-        path, ids, classes, names, tuple(colours) if len(colours) == len(names) else None
-    )
+    known = tuple(colours) if len(colours) == len(names) else None
+    return LabelTable(path, ids, classes, names, known, outside_id)
 
 
 def _class_name(path: str | os.PathLike, row: Row, column: str, grouping: str | None) -> str:

@@ -31,9 +31,12 @@ _KINDS: dict[int, str] = {
 
 
 def is_tiff(path: pathlib.Path) -> bool:
-    """Whether a file begins as a TIFF does."""
-    with open(path, "rb") as file:
-        return file.read(4) in MAGIC
+    """Whether a file begins as a TIFF does; a folder does not."""
+    if path.is_dir():
+        return False
+    with reading(path, "an image"), open(path, "rb") as file:
+        head = file.read(4)
+    return head in MAGIC
 
 
 def open_tiff(path: pathlib.Path) -> Picture:
@@ -61,7 +64,7 @@ def open_pages(path: pathlib.Path) -> contextlib.AbstractContextManager[list[Pic
     """The sections of a TIFF in their order; they can be decoded while the context is open.
 
     Raises:
-      InputError: as of `open_tiff`; or sections differ in more than one way (in depth and time).
+      InputError: see `open_tiff`; or sections differ in more than one way (in depth and time).
     """
     return _opened(path, stacked=True)
 
@@ -92,11 +95,7 @@ def _whole_series(path: pathlib.Path, file: TiffFile) -> TiffPageSeries:
 
 
 def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list[Picture]:
-    """One picture for each place along the axis that is not height, width or channel.
-
-    Fiji calls the only axis of a stack channels where nobody has said better: if `stacked`, such an
-    axis is of sections.
-    """
+    """One picture for each place along the axis that is not height, width or channel."""
     page = series.keyframe
     if page.imagedepth > 1 or page.imagelength * page.imagewidth * page.samplesperpixel == 0:
         raise InputError(f"{path}: holds no plain pages of pixels; save it as plain TIFF")
@@ -105,6 +104,7 @@ def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list
         for axis, length in zip(series.axes, series.shape, strict=True)
         if axis not in "YXS"
     }
+    # Fiji calls the only axis of a stack channels where nobody has said better.
     along = [axis for axis in pages if axis != "C" or (stacked and len(pages) == 1)]
     if len(along) > 1:
         shown = " and ".join(f"{pages[axis]} along {axis}" for axis in along)

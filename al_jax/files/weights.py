@@ -38,7 +38,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
 
     Raises:
       InputError: the file is missing, damaged or of another kind, a layer of torchvision's is
-        missing or is no convolution, or a value is not finite.
+        missing or is not a convolution, or a value is not finite.
     """
     path = full_path(path)
     if path.suffix == ".safetensors":

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 
 DPI = 150
 FONT = "DejaVu Sans"  # ships with matplotlib, so that a figure is the same anywhere
@@ -104,7 +104,7 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     file = io.BytesIO()
     canvas = FigureCanvasAgg(figure)
     canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    write_whole(path, file.getvalue())
+    write_atomic(path, file.getvalue())
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from al_jax.core.stack import UNLABELLED, Images
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.plotting import figures, plots
 from al_jax.plotting.canvas import LINES
 from al_jax.plotting.page import Block, Heading, Lines, Picture, Table, as_html
@@ -43,7 +43,7 @@ def write_report(
             *_sheet(images, export, place),
         ]
         page = as_html(blocks, place)
-    write_whole(path, page.encode())
+    write_atomic(path, page.encode())
 
 
 def _summary(images: Images, export: Export, left: float | None) -> list[str]:

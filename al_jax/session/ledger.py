@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import reading
 from al_jax.session.events import KINDS, Event
 
@@ -88,7 +88,7 @@ def store_mask(folder: pathlib.Path, mask: np.ndarray) -> str:
     if not path.exists():
         buffer = io.BytesIO()
         Image.fromarray(mask).save(buffer, "PNG")
-        write_whole(path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue())
     return name
 
 

@@ -29,7 +29,7 @@ from al_jax.commands import command
 from al_jax.commands.runs import machine, versions
 from al_jax.core.stack import InputError, Stack, make_stack
 from al_jax.core.state import ALState, PartialLabels, partial_labels
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.learner.config import Config
 from al_jax.learner.learner import Learner, assess
 from al_jax.model import networks, training
@@ -436,7 +436,7 @@ def main() -> None:
     line = json.dumps(result)
     print(line)
     if FLAGS.json is not None:
-        write_whole(FLAGS.json, (line + "\n").encode())
+        write_atomic(FLAGS.json, (line + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 from absl import flags
 
 from al_jax.commands import command
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.simulation.runner import Show
 
 with command.extra("sweep"):
@@ -44,7 +44,7 @@ def wait(run: RunUnit, seconds: float, show: Show) -> None:
     with units.own(run) as folder:
         begun = time.time()
         time.sleep(run.configuration["wait"])
-        write_whole(folder / "result.json", f"{begun} {time.time()}".encode())
+        write_atomic(folder / "result.json", f"{begun} {time.time()}".encode())
 
 
 def make_units(workdir: pathlib.Path, count: int, seconds: float) -> list[RunUnit]:

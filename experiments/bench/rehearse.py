@@ -26,7 +26,7 @@ from al_jax.commands.runs import TARGETS
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import ALState, partial_labels, ranges
 from al_jax.core.statistics import effort_at
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.learner.config import Config, lessons_for
 from al_jax.learner.learner import Learner
 from al_jax.model.prediction import predict
@@ -184,7 +184,7 @@ def main() -> None:
             print(f"{seed:>4} {order:>10} {_cells(results[order][-1], columns)}", flush=True)
     for order, found in results.items():
         print(f"mean {order:>10} {_cells(_means(found), columns)}")
-    write_whole(workdir / "rehearse.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_atomic(workdir / "rehearse.json", (json.dumps(results, indent=2) + "\n").encode())
 
 
 def _means(found: Sequence[dict]) -> dict[str, float | None]:

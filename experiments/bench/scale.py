@@ -29,7 +29,7 @@ from al_jax.commands.runs import machine, versions
 from al_jax.core.stack import InputError, Stack, make_stack
 from al_jax.core.state import ALState, init_state, ranges
 from al_jax.core.strategies import Suggestion, make_evidence, suggest
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.learner.config import Config
 from al_jax.learner.learner import Learner, Lessons, assess, init_learner, make_lessons, relearn
 from al_jax.model.networks import FCN
@@ -225,7 +225,7 @@ def main() -> None:
         "versions": versions(),
         "points": list(found.values()),
     }
-    write_whole(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(out / "scale.json", (json.dumps(result, indent=2) + "\n").encode())
     panels = {
         name: (
             [along(name, point) for point in points],

@@ -26,7 +26,7 @@ from al_jax.commands.runs import machine, versions
 from al_jax.core.metrics import presence
 from al_jax.core.stack import InputError
 from al_jax.core.state import ranges
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.learner.config import Config
 from al_jax.session import Session, Settings
 from experiments.bench.scale import made_up_atlas, whole_numbers
@@ -154,7 +154,7 @@ def main() -> None:
         "stack": FLAGS.stack_size,
         "parts": found,
     }
-    write_whole(workdir / "session_scale.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomic(workdir / "session_scale.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

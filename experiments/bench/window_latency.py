@@ -26,7 +26,7 @@ from al_jax.commands import command, simulate
 from al_jax.core.metrics import presence
 from al_jax.core.stack import InputError, make_images
 from al_jax.core.state import ranges
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import load_default
 from al_jax.session import Settings
 
@@ -66,7 +66,7 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     if FLAGS.out is not None:
-        write_whole(FLAGS.out, (json.dumps(found, indent=1) + "\n").encode())
+        write_atomic(FLAGS.out, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def make_demonstration(workdir: pathlib.Path) -> None:

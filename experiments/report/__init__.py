@@ -12,7 +12,7 @@ from functools import partial
 from absl import flags
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.plotting import plots
 from al_jax.plotting.page import Block, Heading, as_html, as_markdown
 from experiments.report import comparisons, details, files
@@ -166,9 +166,9 @@ def report(
         *runs_section(problems, main),
     ]
     for name, records in tables.items():
-        write_whole(out / f"{name}.csv", files.as_csv(records))
-    write_whole(out / "report.md", as_markdown(blocks).encode())
-    write_whole(out / "report.html", as_html(blocks, out).encode())
+        write_atomic(out / f"{name}.csv", files.as_csv(records))
+    write_atomic(out / "report.md", as_markdown(blocks).encode())
+    write_atomic(out / "report.html", as_html(blocks, out).encode())
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, t
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
-from al_jax.files.atomic import write_whole
+from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
 from al_jax.learner.config import Config, from_json
@@ -258,7 +258,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
 
         def report(records: Record) -> None:
             table = runs.table_of_queries({setting["strategy"]: records}, stack)
-            write_whole(folder / "queries.csv", table)
+            write_atomic(folder / "queries.csv", table)
 
         _, records = runner.run_strategy(
             STRATEGIES[setting["strategy"]],
@@ -284,7 +284,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         }
         if line is not None:
             result["misfit"] = line
-        write_whole(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_atomic(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
@@ -309,7 +309,7 @@ def own(unit: Unit) -> Iterator[pathlib.Path]:
                     f"its process died {DEATHS} times without getting further, for want of memory "
                     "perhaps; use fewer --jobs"
                 )
-            write_whole(begun, json.dumps({"at": at, "times": times}).encode())
+            write_atomic(begun, json.dumps({"at": at, "times": times}).encode())
             yield folder
         finally:  # which a process that dies does not reach
             begun.unlink(missing_ok=True)
@@ -336,7 +336,7 @@ def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
     try:
         os.link(stack, place)
     except OSError:
-        write_whole(place, pathlib.Path(stack).read_bytes())
+        write_atomic(place, pathlib.Path(stack).read_bytes())
 
 
 def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
@@ -350,7 +350,7 @@ def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
             if isinstance(unit, RunUnit):
                 place_stack(unit.network.stack, folder)
             text = json.dumps({"error": line}, indent=2) + "\n"
-            write_whole(folder / "error.json", text.encode())
+            write_atomic(folder / "error.json", text.encode())
     except (InputError, OSError) as error:
         if is_full(error):
             raise InputError(str(error)) from error
