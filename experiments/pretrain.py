@@ -31,7 +31,7 @@ from al_jax.model.training import TrainState, init_train_state, reduce_sections
 from al_jax.simulation import annotator, loop, runner
 from al_jax.simulation.runner import Checkpointing, Progress
 from al_jax.xla import compiler_options
-from experiments.bench.learning import drawn_alone
+from experiments.bench.truth import evaluate
 
 FLAGS = flags.FLAGS
 
@@ -72,9 +72,8 @@ def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
     fresh = loop.initial_train_state(jax.random.key(0), task, config)
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
-    look = jax.jit(drawn_alone, static_argnames="config")
-    found = np.asarray(look(fresh.replace(params=params), state, task, config)[1])
-    return dict(zip(stack.names, found.tolist(), strict=True))
+    _, found = jax.jit(evaluate, static_argnames="config")(params, state, task, config=config)
+    return dict(zip(stack.names, found["class_dice_unclamped"].tolist(), strict=True))
 
 
 def main() -> None:

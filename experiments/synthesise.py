@@ -116,14 +116,14 @@ def make(source: Source) -> tuple[Stack, list[tuple[str, Stack, bool]]]:
     before = on_canvas(source.stack, FLAGS.size)
     chosen = FLAGS.field
     other = next(name for name in FIELDS if name != chosen)
-    deformed, beside = (
+    deformed, otherwise = (
         synthesise(source.key, before, Deformation(field=field)) for field in (chosen, other)
     )
     return deformed, [
         ("before", before, False),
         (f"{chosen}\nfield", deformed, False),
         (f"{chosen},\nlabels", deformed, True),
-        (f"{other}\nfield", beside, False),
+        (f"{other}\nfield", otherwise, False),
     ]
 
 
@@ -181,12 +181,12 @@ def main() -> None:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; choose another --out") from error
     for stem, (stack, rows) in made.items():
-        path, told = folder / f"{stem}.npz", provenance(sources[stem], stack, folder.resolve())
+        path, about = folder / f"{stem}.npz", provenance(sources[stem], stack, folder.resolve())
         titles = [pathlib.Path(section).stem for section in stack.sections]
         figures.contact_sheet(rows, titles, path.with_suffix(".png"))
-        write_atomic(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+        write_atomic(path.with_suffix(".json"), (json.dumps(about, indent=2) + "\n").encode())
         write_stack(path, stack)
-        lost = told["classes_left_out"]
+        lost = about["classes_left_out"]
         print(
             f"{path}: {stack.num_sections} sections of {stack.images.shape[1]}x"
             f"{stack.images.shape[2]}, {stack.num_classes} classes"

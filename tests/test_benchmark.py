@@ -15,7 +15,7 @@ from al_jax.learner import config as settings
 from al_jax.model.networks import FCN
 from al_jax.model.training import TrainState
 from al_jax.simulation import loop
-from experiments.bench import benchmark
+from experiments.bench import benchmark, harness, made_up, work
 
 
 class Pixelwise(tiny.Pixelwise):
@@ -47,16 +47,16 @@ def _settings(monkeypatch):
 
 
 def test_made_up_stack():
-    stack = benchmark.made_up_stack(3, 32, 5)
+    stack = made_up.bands(3, 32, 5)
     assert stack.images.shape == (3, 32, 32, 1) and stack.num_classes == 5
     for truth in stack.truth:
         assert set(np.unique(truth)) == set(range(5))
     with pytest.raises(InputError, match="--classes 40 do not fit --size 32"):
-        benchmark.made_up_stack(3, 32, 40)
+        made_up.bands(3, 32, 40)
 
 
 def test_spread():
-    assert benchmark.spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
+    assert harness.spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
 
 
 def test_operations_by_hand():
@@ -72,14 +72,14 @@ def test_operations_by_hand():
         + pixels / 256 * (9 * 3 * 32 * 32 + 32 * 3)  # and the score of pool4
         + pixels / 1024 * (49 * 32 * 5 + 5 * 5 + 5 * 3)
     )
-    assert benchmark.operations(network, 64, 32) == (by_hand, first)
-    assert benchmark.operations(network, 33, 32) == (by_hand, first)  # padded
+    assert work.operations(network, 64, 32) == (by_hand, first)
+    assert work.operations(network, 33, 32) == (by_hand, first)  # padded
 
 
 def test_peak_counts_operations(monkeypatch):
-    monkeypatch.setattr(benchmark, "PRODUCT", 8)
-    monkeypatch.setattr(benchmark, "timed", lambda *_: 0.5)
-    assert benchmark.peak(jnp.float32, 2) == 2 * 8**3 / 0.5
+    monkeypatch.setattr(work, "PRODUCT", 8)
+    monkeypatch.setattr(harness, "timed", lambda *_: (None, 0.5))
+    assert work.peak(jnp.float32, 2) == 2 * 8**3 / 0.5
 
 
 PEER = """
@@ -96,14 +96,14 @@ print(json.dumps({"torch": "fake", "ms_per_step": 6000, "ms_per_section": 1500, 
 def test_a_peer_that_fails(_settings, tmp_path, peer, message):
     (tmp_path / "broken.py").write_text("raise SystemExit('no torch')")
     _settings(["benchmark", f"--peer={tmp_path / peer}"])
-    stack = benchmark.made_up_stack(2, 16, 2)
     with pytest.raises(InputError, match=message):
-        benchmark.Peer(Pixelwise(2), settings.Config(), stack, 3).times()
+        benchmark.make_peer(Pixelwise(2), settings.Config())()
 
 
 def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     # A clock on which a step takes 1 s outside and 2 s inside the scan, a section 3 s, a query 4 s;
-    # the machine gets ten times slower on the way. What would be timed is run all the same.
+    # three runs together take as long as one; the machine gets ten times slower on the way. What
+    # would be timed is run all the same.
     file = tmp_path / "line.json"
     _settings(
         [
@@ -114,28 +114,33 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
             "--crop=16",
             "--batch=2",
             "--repeats=4",
+            "--runs=3",
             f"--json={file}",
             f"--peer={tmp_path / 'peer.py'}",
             "--peer_fc=7",
         ]
     )
     (tmp_path / "peer.py").write_text(PEER)
-    monkeypatch.setattr(benchmark, "operations", lambda _, height, width: (5e9, 1e9))
-    monkeypatch.setattr(benchmark, "peak", lambda *_: 1e9)
-    kinds = {"step": 12 * 1, "scan": 12 * 2, "section": 5 * 3, "query": 2 * 4}
+    monkeypatch.setattr(work, "operations", lambda _, height, width: (5e9, 1e9))
+    monkeypatch.setattr(work, "peak", lambda *_: 1e9)
+    kinds = {"step": 12 * 1, "scan": 12 * 2, "runs": 12 * 2, "section": 5 * 3, "query": 2 * 4}
     asked = []
 
     def timed(function, *args):
-        jax.block_until_ready(function(*args))
+        result = jax.block_until_ready(function(*args))
+        if not args:  # a compilation
+            return result, 1.0
         if isinstance(args[0], TrainState | loop.Run):
             kind = "section" if isinstance(args[0], TrainState) else "query"
+        elif len(args) == 5:
+            kind = "step"
         else:
-            kind = {5: "step", 4: "scan"}[len(args)]
+            kind = "runs" if args[0].ndim else "scan"
         asked.append(kind)
         seconds = kinds[kind]
-        return seconds * (10 if len(asked) > 12 else 1)
+        return result, seconds * (10 if len(asked) > 15 else 1)
 
-    monkeypatch.setattr(benchmark, "timed", timed)
+    monkeypatch.setattr(harness, "timed", timed)
     benchmark.main()
     table, line = capsys.readouterr().out.rsplit("\n", 2)[:2]
     found = json.loads(line)
@@ -184,7 +189,12 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     assert set(peer["pairs"]["step"]) == {3.0, 0.3}
     assert set(peer["pairs"]["section"]) == {0.5, 0.05}
     assert len(peer["pairs"]["query"]) == 4
-    for title in (*benchmark.ROWS.values(), "peer / ours, query", "most memory, process, MiB"):
+    runs = found["runs"]
+    assert runs["count"] == 3
+    assert (runs["step_ms"]["min"], runs["step_ms"]["max"]) == (666.6667, 6666.6667)
+    assert runs["one_after_another_over_together"] == {"median": 3.0, "min": 3.0, "max": 3.0}
+    more = "peer / ours, query", "most memory, process, MiB", "step of one of 3 runs, ms"
+    for title in (*benchmark.ROWS.values(), *more):
         assert title in table
     assert set(found["compile_s"]) == {
         "initial weights",
@@ -192,6 +202,7 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
         "steps in scan",
         "prediction",
         "query",
+        "steps of all runs",
     }
     for seconds in found["compile_s"].values():
         assert seconds["cold"] > 0 and seconds["cached"] > 0
@@ -199,33 +210,3 @@ def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     assert set(found["memory"]["temporary_MiB"]) == set(found["compile_s"])
     assert found["machine"]["cores"] >= 1 and found["machine"]["device"]
     assert found["versions"]["jax"] == jax.__version__ and found["date"].startswith("20")
-
-
-def test_runs_together(_settings, monkeypatch, capsys):
-    # Both trainings take as long, one of a single run and one of three.
-    _settings(
-        [
-            "benchmark",
-            "--sections=5",
-            "--size=36",
-            "--classes=4",
-            "--crop=16",
-            "--batch=2",
-            "--repeats=1",
-            "--runs=3",
-        ]
-    )
-    monkeypatch.setattr(benchmark, "operations", lambda *_: (5e9, 1e9))
-    monkeypatch.setattr(benchmark, "peak", lambda *_: 1e9)
-
-    def timed(function, *args):
-        jax.block_until_ready(function(*args))
-        return 24.0
-
-    monkeypatch.setattr(benchmark, "timed", timed)
-    benchmark.main()
-    table, line = capsys.readouterr().out.rsplit("\n", 2)[:2]
-    runs = json.loads(line)["runs"]
-    assert runs["count"] == 3 and runs["step_ms"]["median"] == round(2000 / 3, 4)
-    assert runs["one_after_another_over_together"] == {"median": 3.0, "min": 3.0, "max": 3.0}
-    assert "step of one of 3 runs, ms" in table

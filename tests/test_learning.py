@@ -25,10 +25,10 @@ def own_flags():
         yield
 
 
-def test_what_is_small_is_traced_on_every_so_many_sections():
+def test_what_is_small_is_labelled_on_every_so_many_sections():
     stack = tiny.stack()
     _, task, state = runner.prepare(stack, Config(), 0)
-    further = learning.traced_further(state, stack, task, large=2, every=2)
+    further = learning.labelled_further(state, stack, task, large=2, every=2)
     # The innermost disc, and the one around it or the background, have the shortest outlines.
     added = np.asarray(further.annotated & ~state.annotated)
     assert not added[::2].any()

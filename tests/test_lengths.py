@@ -1,12 +1,12 @@
 """Queries without a network: what is answered at which effort."""
 
-import subprocess
-import sys
+import functools
 
 import jax
 import numpy as np
 import pytest
 import tiny
+from commands import caller, flags_of
 
 from al_jax.core.state import annotate, candidates
 from al_jax.files.stacks import write_stack
@@ -63,25 +63,27 @@ def test_outlines_of_the_two_longest_by_hand():
     assert lengths.bordering(whole) == ([0, 3], pytest.approx(1 - 2 / 21))
 
 
-def test_the_command(tmp_path):
-    write_stack(tmp_path / "stack.npz", tiny.stack())
-    program = [
-        sys.executable,
-        "-m",
-        "experiments.bench.lengths",
-        f"--stack={tmp_path / 'stack.npz'}",
-    ]
-    said = subprocess.run([*program, "--seed=3"], capture_output=True, text=True)
-    rows = [line.split() for line in said.stdout.splitlines()[2:-1]]
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """The command on the small stack."""
+    monkeypatch.chdir(tmp_path)
+    write_stack("stack.npz", tiny.stack())
+    with flags_of(lengths):
+        yield functools.partial(caller(lengths, monkeypatch, capsys), "--stack=stack.npz")
+
+
+def test_the_command(call):
+    _, out, _ = call("--seed=3")
+    rows = [line.split() for line in out.splitlines()[2:-1]]
     assert [row[:2] for row in rows] == [["3", "BDa"], ["3", "Da"]]
     assert len({row[2] for row in rows}) == 1 and all(len(row) == 8 for row in rows)
-    assert said.stdout.splitlines()[-1].startswith("100% of all outlines are those of ")
-    known = subprocess.run([*program, "--truth"], capture_output=True, text=True)
-    rand = subprocess.run(
-        [*program, "--truth", "--strategies=Rand"], capture_output=True, text=True
-    )
-    assert rand.returncode == 2 and "--truth has no effect on strategy 'Rand'" in rand.stderr
-    assert [line.split()[1] for line in known.stdout.splitlines()[2:-1]] == ["BDa", "Da"]
-    refused = subprocess.run([*program, "--strategies=H"], capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert refused.stderr == "error: strategy 'H' needs a network; leave it out\n"
+    assert out.splitlines()[-1].startswith("100% of all outlines are those of ")
+    _, out, _ = call("--truth")
+    assert [line.split()[1] for line in out.splitlines()[2:-1]] == ["BDa", "Da"]
+
+
+def test_strategies_that_are_refused(call):
+    status, _, err = call("--truth", "--strategies=Rand")
+    assert status == 2 and "--truth has no effect on strategy 'Rand'" in err
+    refused = call("--strategies=H")
+    assert refused == (2, "", "error: strategy 'H' needs a network; leave it out\n")

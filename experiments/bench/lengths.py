@@ -6,6 +6,10 @@ With a Dice of 0 everywhere, BDa asks for the least remaining outline (Eq. 5) an
 whole outline. The table gives the effort at which a share of all structures on all sections is
 known. With --truth the same two ask by the true outlines of each section instead of the averages in
 B: what a perfect estimate could save. Seconds to a minute.
+
+Found on 9 sections of scan 1000, with 60 classes wide apart and with 44 close: the least remaining
+outline instead of the least whole one saves at most 3.4 points, a perfect estimate 1 to 4 up to 80%
+of all answers and 4 to 7 at 90%; on cortical layers 5 to 18 points at half of all answers.
 """
 
 import jax
@@ -22,6 +26,7 @@ from al_jax.core.strategies import STRATEGIES, make_evidence, suggest
 from al_jax.learner.config import Config
 from al_jax.simulation import loop, runner
 from al_jax.simulation.annotator import Task, true_answer
+from experiments.bench import harness
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -56,9 +61,8 @@ def whole_lengths(stack: Stack) -> jax.Array:
 def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Array, jax.Array]:
     """Section and structure of the least outline: by `lengths` [N, C, C] instead of B."""
     whole = jnp.diagonal(lengths, axis1=1, axis2=2)
-    cost = whole
-    if strategy == "BDa":
-        cost = jax.vmap(remaining_effort, (0, 0, None))(lengths, state.seen, 0.0)
+    left = jax.vmap(remaining_effort, (0, 0, None))
+    cost = left(lengths, state.seen, 0.0) if strategy == "BDa" else whole
     # What is not there costs nothing, and is asked for last.
     cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
     section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
@@ -133,9 +137,9 @@ def main() -> None:
     stack, config = stack_flags.load_stack(), Config()
     run = jax.jit(trace, static_argnames="strategy")
     by = true_lengths(stack) if FLAGS.truth else None
-    heads = [f"{share:.0%}" for share in SHARES]
     print("effort (% of all outlines) at which a share of all structures is known")
-    print(f"{'seed':>4} {'strategy':>9} {'start':>6} " + " ".join(f"{head:>6}" for head in heads))
+    columns = dict.fromkeys(["start", *(f"{share:.0%}" for share in SHARES)], ">6.1f")
+    row = harness.table({"seed": ">4", "strategy": ">9", **columns})
     for seed in FLAGS.seed:
         keys, task, state = runner.prepare(stack, config, int(seed))
         for name in FLAGS.strategies:
@@ -143,8 +147,7 @@ def main() -> None:
             effort, known = map(np.asarray, run(state, priority, task, strategy=name, lengths=by))
             total = int(task.present.sum())
             reached = [100 * effort[np.argmax(known >= share * total)] for share in SHARES]
-            cells = " ".join(f"{value:6.1f}" for value in (100 * effort[0], *reached))
-            print(f"{seed:>4} {name:>9} {cells}", flush=True)
+            row(seed, name, 100 * effort[0], *reached)
     classes, share = bordering(np.asarray(whole_lengths(stack)))
     first, second = (stack.names[c] for c in classes)
     print(f"{share:.0%} of all outlines are those of '{first}' and '{second}'")

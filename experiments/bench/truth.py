@@ -1,0 +1,53 @@
+"""The truth of a stack against what a network draws of it, or in place of the person."""
+
+import pathlib
+
+import chex
+import jax
+import numpy as np
+
+from al_jax import session as sessions
+from al_jax.commands import annotate
+from al_jax.commands.earlier import true_ranges
+from al_jax.core.stack import Stack
+from al_jax.core.state import ALState, partial_labels
+from al_jax.learner.config import Config
+from al_jax.model.prediction import Prediction, predict
+from al_jax.session import Settings
+from al_jax.simulation import annotator, loop
+from al_jax.simulation.annotator import Scores, Task
+
+
+def evaluate(
+    params: chex.ArrayTree, state: ALState, task: Task, config: Config
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What a network draws by itself, classes [N, H, W] int16, and effort and Dice of the state.
+
+    The latter by the fields of `simulation.loop.Record`; `class_dice_unclamped` [C] is the Dice of
+    what it draws by itself.
+    """
+
+    def reduce(prediction: Prediction, known: tuple) -> tuple[jax.Array, Scores]:
+        return prediction.alone, annotator.score(prediction, known)
+
+    alone, scores = predict(
+        state.key,
+        params,
+        task.sections,
+        partial_labels(state),
+        loop.lessons_of(task, config).recipe,
+        keep=reduce,
+        beside=annotator.beside(task),
+    )
+    return alone, annotator.standing(state, scores, task, config)
+
+
+def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None:
+    """A session of a stack with its true ranges, whose truth can answer (`answer_truly`)."""
+    sessions.create(
+        folder,
+        annotate.without_truth(stack),
+        true_ranges(stack, stack.truth, settings.config.margin),
+        settings,
+        truth=np.asarray(stack.truth),
+    )
