@@ -22,7 +22,7 @@ from al_jax.core.stack import InputError
 from al_jax.files.stacks import write_stack
 from experiments import report
 from experiments import sweep as sweep_command
-from experiments.report.runs import read_sweep
+from experiments.report.read import read_sweep
 from experiments.sweeps import clusters
 
 TESTS = pathlib.Path(__file__).parent

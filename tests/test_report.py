@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 from scipy.stats import wilcoxon
@@ -21,8 +22,8 @@ from al_jax.core.stack import InputError, make_stack
 from al_jax.files.stacks import write_stack
 from al_jax.simulation.loop import Record
 from experiments import report
-from experiments.report import comparisons, details, pictures, values
-from experiments.report.runs import main_setting, read_sweep
+from experiments.report import pictures, tables, values
+from experiments.report.read import main_setting, read_sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ("background", "outer", "middle", "inner")
@@ -292,22 +293,23 @@ def test_sensitivity_to_alpha(written):
 def test_of_equal_settings_the_main_one_is_the_defaults(tmp_path):
     for alpha in (0, 0.5, 1):
         write_run(tmp_path, "s0", 0, "BDa", [(10, 0.5), (12, 0.96)], alpha=alpha)
-    assert dict(main_setting(read_sweep(str(tmp_path))[0]))["alpha"] == "0.5"
+    assert json.loads(main_setting(read_sweep(str(tmp_path))[0]))["alpha"] == "0.5"
 
 
 def test_two_bounds_are_no_difference():
-    def average(value, at_least=0, at_most=0):
-        return values.Average(value, 1, at_least, at_most)
+    def at_70(method, numbers, at_least):
+        parts = {"metric": "dice_at_effort", "at_percent": 70, "method": method}
+        parts |= {"stack": [f"s{i}" for i in range(6)], "value_percent": numbers}
+        return pd.DataFrame(parts | {"runs": 1, "at_least_runs": at_least, "at_most_runs": 0})
 
-    stacks = [f"s{i}" for i in range(6)]
-    ours = {s: average(95.1 + i / 100, at_least=1) for i, s in enumerate(stacks)}
-    theirs = {s: average(95.3 + i / 50, at_least=1) for i, s in enumerate(stacks)}
-    (_, record) = comparisons.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
-    assert record["p"] == 1 and record["mean_percent"] == pytest.approx(95.35)
+    ours = at_70("BDa", [95.1 + i / 100 for i in range(6)], 1)
+    theirs = at_70("Da", [95.3 + i / 50 for i in range(6)], 1)
+    compared = tables.compare(pd.concat([ours, theirs]), tables.read_paper("none")).loc[1]
+    assert compared.p == 1 and compared.mean_percent == pytest.approx(95.35)
     # One bound beside a number that lies on the other side of it is a difference.
-    theirs = {s: average(90.0 - i) for i, s in enumerate(stacks)}
-    (_, record) = comparisons.compare("dice_at_effort", 70, {"BDa": ours, "Da": theirs}, {})
-    assert record["p"] == pytest.approx(0.5**5)
+    theirs = at_70("Da", [90.0 - i for i in range(6)], 0)
+    compared = tables.compare(pd.concat([ours, theirs]), tables.read_paper("none")).loc[1]
+    assert compared.p == pytest.approx(0.5**5)
 
 
 def test_problems(written):
@@ -361,7 +363,7 @@ def test_the_same_sweep_gives_the_same_bytes(sweep, written, tmp_path):
 
 
 def test_what_had_been_traced(sweep):
-    run = next(r for r in read_sweep(str(sweep))[0] if r.strategy == "BDa")
+    run = next(r for r in read_sweep(str(sweep))[0].itertuples() if r.method == "BDa")
     labels, annotated = pictures.snapshot(run, tiny.stack(), 2)
     answered = {*START, (0, "outer"), (1, "middle")}
     assert {(int(n), NAMES[c]) for n, c in np.argwhere(annotated)} == answered
@@ -379,11 +381,12 @@ def test_what_had_been_traced(sweep):
 
 def test_a_start_beyond_the_budget_and_a_run_that_is_done(tmp_path):
     write_run(tmp_path, "s", 0, "BDa", [(18, 0.6), (30, 1.0)])
-    (run,), _ = read_sweep(str(tmp_path))
+    runs, problems = read_sweep(str(tmp_path))
+    (run,) = runs.itertuples()
     assert values.dice_of(run, 15) == (60, -1)
     assert values.dice_of(run, 18) == (60, 0)
     assert values.dice_of(run, 90) == (100, 0)  # there is nothing left to trace
-    report.report([run], [], "mri", None, tmp_path / "report")
+    report.report(runs, problems, "mri", None, tmp_path / "report")
     page = (tmp_path / "report" / "report.md").read_text()
     late = "| BDa | ≤ 60.00<br>paper 94.78 ± 2.41<br>≤: 1 of 1 runs, starts at 18.0% | 60.00<br>"
     assert late in page
@@ -396,7 +399,7 @@ def test_areas_up_to_a_chosen_effort(tmp_path):
     runs, _ = read_sweep(str(tmp_path))
     windows = values.windows_of(runs, 40)
     assert windows == {("s", 0): (10, 40)}
-    bda, rand = (values.area_of(run, (10, 40)) for run in runs[:2])
+    bda, rand = (values.area_of(run, (10, 40)) for run in runs[:2].itertuples())
     assert bda == (pytest.approx(100 * (10 * 0.5 + 20 * 0.9) / 30), 1)
     assert rand == (pytest.approx(100 * (20 * 0.5 + 10 * 0.7) / 30), 0)
     with pytest.raises(InputError, match=r"--until=9: s, seed 0 starts at 10.00%"):
@@ -410,17 +413,12 @@ def test_other_classes_and_names_that_two_stacks_share(tmp_path):
     result = json.loads((folder / "result.json").read_text()) | {"input": {"stack": "s.npz"}}
     (folder / "result.json").write_text(json.dumps(result))
     runs, problems = read_sweep(str(tmp_path))
-    assert problems == [] and len({run.stack for run in runs}) == 2
-    assert all(re.fullmatch(r"s \([0-9a-f]{6}\)", run.stack) for run in runs)
-    rows = {r["structure"]: r for r in details.structures(runs, 15)}
-    assert {name: row["stacks"] for name, row in rows.items()} == {
-        "outer": 2,
-        "middle": 1,
-        "inner": 1,
-        "other": 1,
-    }
-    assert rows["outer"]["mean_percent"] == pytest.approx(47)
-    assert rows["other"]["mean_percent"] == pytest.approx(38)
+    assert problems.empty and runs["stack"].nunique() == 2
+    assert all(re.fullmatch(r"s \([0-9a-f]{6}\)", name) for name in runs["stack"])
+    rows = tables.structures(runs, 15).set_index("structure")
+    assert dict(rows.stacks) == {"outer": 2, "middle": 1, "inner": 1, "other": 1}
+    assert rows.mean_percent["outer"] == pytest.approx(47)
+    assert rows.mean_percent["other"] == pytest.approx(38)
 
 
 def test_a_sweep_without_the_proposed_method_or_the_paper(tmp_path):
@@ -449,16 +447,16 @@ def test_a_run_whose_stack_did_not_fit_is_told_apart(tmp_path):
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"misfit": "--from is of another"}))
     runs, problems = read_sweep(str(tmp_path))
-    assert [run.strategy for run in runs] == ["BDa"]
-    (problem,) = problems
-    assert (problem.kind, problem.text) == ("begun from scratch", "--from is of another")
+    assert list(runs.method) == ["BDa"]
+    (problem,) = problems.itertuples()
+    assert (problem.kind, problem.why) == ("begun from scratch", "--from is of another")
 
 
 def test_a_run_that_is_there_twice(tmp_path):
     folder = write_run(tmp_path, "s", 0, "BDa", [(10, 0.5)])
     shutil.copytree(folder, tmp_path / "runs" / "zz")
-    runs, (problem,) = read_sweep(str(tmp_path))
-    assert len(runs) == 1 and (problem.kind, problem.run) == ("repeated", "zz")
+    runs, problems = read_sweep(str(tmp_path))
+    assert len(runs) == 1 and list(problems.kind) == ["repeated"] and list(problems.run) == ["zz"]
 
 
 @pytest.mark.parametrize(
@@ -481,9 +479,9 @@ def test_a_run_that_cannot_be_read_is_listed(tmp_path, file, old, new, why):
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     runs, problems = read_sweep(str(tmp_path))
-    assert [run.seed for run in runs] == [1]
-    unreadable = next(p for p in problems if p.kind == "unreadable")
-    assert why in unreadable.text and str(tmp_path) not in unreadable.text
+    assert list(runs.seed) == [1]
+    (text,) = problems.why[problems.kind == "unreadable"]
+    assert why in text and str(tmp_path) not in text
 
 
 def test_what_earlier_stacks_and_corrections_save(tmp_path):
@@ -538,10 +536,44 @@ def test_a_run_stands_for_the_settings_that_its_strategy_does_not_read(tmp_path)
         write_run(tmp_path, "s0", 0, "BDa", [(10, 0.5), (12, 0.96)], alpha=alpha)
     write_run(tmp_path, "s0", 0, "Rand", [(10, 0.5), (40, 0.96)], alpha=0)
     runs, problems = read_sweep(str(tmp_path))
-    assert len(runs) == 4 and problems == []
+    assert len(runs) == 4 and problems.empty
     main = main_setting(runs)
-    assert dict(main)["alpha"] == "0.5"
-    assert [run.strategy for run in runs if run.setting == main] == ["BDa", "Rand"]
+    assert json.loads(main)["alpha"] == "0.5"
+    assert list(runs.method[runs.setting == main]) == ["BDa", "Rand"]
+
+
+def test_strategies_of_a_plugin(tmp_path):
+    """What a run says of its strategy counts, and an edited one is another row."""
+    rows = [(10, 0.5), (20, 0.96)]
+    edited = {"strategy_digest": "1a2b3c", "strategy_reads": ["boundary"]}
+    for seed in range(2):
+        write_run(tmp_path, "s", seed, "BDx", rows, **edited)
+    write_run(tmp_path, "s", 0, "BDx", rows, strategy_digest="ffff00", strategy_reads=[])
+    write_run(tmp_path, "s", 0, "New", rows)
+    write_run(tmp_path, "s", 0, "Rand", rows)
+    # It reads neither D nor B: its one run, under another alpha, stands beside all others.
+    drawn = {"strategy_digest": "77", "strategy_reads": ["priority"]}
+    write_run(tmp_path, "s", 0, "Drawn", rows, alpha=0.25, **drawn)
+    runs, problems = read_sweep(str(tmp_path))
+    assert runs.setting.nunique() == 1
+    report.report(runs, problems, "mri", None, tmp_path / "report")
+    names = [row["method"] for row in table(tmp_path / "report" / "order.csv")]
+    assert names == ["Rand", "BDx", "BDx (digest ffff)", "Drawn", "New"]
+    # Of a strategy that nobody knows the predictions are checked.
+    by_outlines = [row["method"] for row in table(tmp_path / "report" / "lengths.csv")]
+    assert by_outlines == ["BDx", "New"]
+    assert "BDx (digest ffff)" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_without_what_it_is_made_of():
+    """One line says how to install it."""
+    hide = "import sys; sys.modules['pandas'] = None; import runpy; "
+    run = hide + "runpy.run_module('experiments.report', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: pandas is not installed; run: python -m pip install -e '.[report]'\n"
+    )
 
 
 def test_who_stopped_at_a_target_has_reached_it(tmp_path):
@@ -551,7 +583,7 @@ def test_who_stopped_at_a_target_has_reached_it(tmp_path):
         folder = write_run(tmp_path, "s", seed, "BDa", [(10, 0.5), (20, 0.75)])
         path = folder / "queries.csv"
         path.write_text(path.read_text().replace(",0.75,", f",{dice:.9g},"))
-    reached, missed = read_sweep(str(tmp_path))[0]
+    reached, missed = read_sweep(str(tmp_path))[0].itertuples()
     assert values.effort_of(reached, 95) == (20, 0) and values.first_reached(reached, 95) == 1
     assert values.effort_of(missed, 95) == (20, 1) and values.first_reached(missed, 95) is None
 
@@ -584,8 +616,9 @@ def test_a_table_as_a_run_writes_it_is_read(tmp_path):
     header = (folder / "queries.csv").read_text().split("\n")[0].split(",")
     assert "section_name" in header and "effort_own_percent" in header
     assert header[-8:-4] == [f"dice_{name}" for name in names]
-    (found,), problems = read_sweep(str(tmp_path))
-    assert not problems and found.names == names
+    runs_read, problems = read_sweep(str(tmp_path))
+    (found,) = runs_read.itertuples()
+    assert problems.empty and found.names == names
     assert found.asked == [(2, "unclamped_a")]
     # All digits of a float32, so that a target that was reached is reached here too.
     np.testing.assert_array_equal(found.dice.astype(np.float32), records.dice)

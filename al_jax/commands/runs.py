@@ -60,7 +60,7 @@ def about_strategy(name: str) -> dict[str, Any]:
     return {
         "strategy": name,
         "strategy_digest": source_digest(strategy),
-        "strategy_reads": list(strategy.reads),
+        "strategy_reads": [*strategy.reads, *(["dropout"] if strategy.dropout else [])],
     }
 
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -67,16 +68,12 @@ def curve(
     if ceiling < 1:
         own = Line2D([], [], color=INK, linewidth=1.0, linestyle="--")
         entries[f"the person's own outlines ({ceiling:.1%})"] = own
-    legend = canvas.legend(
-        axes,
-        entries,
-        size=9,
-        loc="lower right",
-        ncols=1 if len(entries) <= 6 else 2,
-        framealpha=0.92,
-        edgecolor="none",
-    )
-    legend.set_zorder(9)
+    style: dict[str, Any] = {
+        "ncols": 1 if len(entries) <= 6 else 2,
+        "framealpha": 0.92,
+        "edgecolor": "none",
+    }
+    canvas.legend(axes, entries, size=9, loc="lower right", **style).set_zorder(9)
     canvas.save(figure, path)
 
 
@@ -91,43 +88,24 @@ def _curve(
     axes.set_xlim(start - 0.03 * width, right)
     for target in targets:
         axes.axhline(100 * target, color=PALE, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
-        axes.text(
-            right - 0.004 * width,
-            100 * target,
-            f"{100 * target:g}%",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color="#6a6a6a",
-            zorder=1,
-        )
+        style: dict[str, Any] = {
+            "ha": "right",
+            "va": "bottom",
+            "fontsize": 8,
+            "color": "#6a6a6a",
+            "zorder": 1,
+        }
+        axes.text(right - 0.004 * width, 100 * target, f"{100 * target:g}%", **style)
     for order, (name, trace) in enumerate(traces.items()):
         above = 3 + (len(traces) - order) / 100  # the first strategy named lies on top
-        for key, thick, dash in (("dice_unclamped", 1.0, ":"), ("dice", 1.9, "-")):
-            axes.step(
-                trace[kind],
-                100 * np.asarray(trace[key]),
-                where="post",
-                color=colours[name],
-                linewidth=thick,
-                linestyle=dash,
-                alpha=1.0 if key == "dice" else 0.7,
-                zorder=above if key == "dice" else above - 1,
-            )
-        axes.plot(
-            trace[kind][0],
-            100 * trace["dice"][0],
-            marker=".",
-            markersize=7,
-            color=colours[name],
-            zorder=above,
-        )
-    reached = {
-        target: {n: effort_at(t[kind], t["dice"], target) for n, t in traces.items()}
-        for target in targets
-    }
-    for target, efforts in reached.items():
-        _mark(axes, target, efforts, colours, width)
+        effort, dice, alone = (np.asarray(trace[key]) for key in (kind, "dice", "dice_unclamped"))
+        style = {"where": "post", "color": colours[name]}
+        axes.step(effort, 100 * alone, ":", linewidth=1.0, alpha=0.7, zorder=above - 1, **style)
+        axes.step(effort, 100 * dice, "-", linewidth=1.9, zorder=above, **style)
+        axes.plot(effort[0], 100 * dice[0], ".", markersize=7, color=colours[name], zorder=above)
+    for target in targets:
+        reached = {n: effort_at(t[kind], t["dice"], target) for n, t in traces.items()}
+        _mark(axes, target, reached, colours, width)
 
 
 def _mark(
@@ -143,28 +121,12 @@ def _mark(
             continue
         line = next((i for i, end in enumerate(ends) if effort > end), len(ends))
         ends[line : line + 1] = [effort + 0.05 * width]
-        axes.plot(
-            [effort],
-            [100 * target],
-            marker="o",
-            markersize=5,
-            color=colours[name],
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-            zorder=6,
-        )
-        axes.annotate(
-            f"{effort:.1f}",
-            (effort, 100 * target),
-            xytext=(4, -3 - 9 * line),
-            textcoords="offset points",
-            ha="left",
-            va="top",
-            fontsize=7.5,
-            color=colours[name],
-            path_effects=HALO,
-            zorder=7,
-        )
+        place, colour = (effort, 100 * target), colours[name]
+        style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.8, "zorder": 6}
+        axes.plot(*place, marker="o", markersize=5, color=colour, **style)
+        style = {"textcoords": "offset points", "ha": "left", "va": "top", "fontsize": 7.5}
+        style |= {"color": colour, "path_effects": HALO, "zorder": 7}
+        axes.annotate(f"{effort:.1f}", place, xytext=(4, -3 - 9 * line), **style)
 
 
 def annotations(
@@ -205,11 +167,8 @@ def labelled_sections(
       max_sections: number of columns at most.
     """
     shown = evenly_spaced(images.num_sections, max_sections)
-    drawn = np.zeros(images.inside.shape[1:], bool)
-    for _, labels, _ in rows:
-        for section in labels:
-            drawn |= section > 0
-    box = (shown, *_window(drawn[None]))
+    drawn = [labels.max(0) > 0 for _, labels, _ in rows]
+    box = (shown, *_window(np.array(drawn)))
     colours = colours_of(images)
     grey = grey_levels(images.images[box], images.inside[box])
 
@@ -220,21 +179,12 @@ def labelled_sections(
         pictures.append((title, [overlay(*section, colours) for section in row]))
     titles = [pathlib.PurePath(images.sections[n]).stem for n in shown]
     figure, panels = _sheet(titles, pictures, _legend(images))
+    style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 11, "fontweight": "bold"}
+    style |= {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
     for (_, _, annotated), row_of_panels in zip(rows, panels, strict=True):
         for n, axes in zip(shown, row_of_panels, strict=True):
             if annotated is not None and annotated[n, 0]:
-                axes.text(
-                    0.96,
-                    0.04,
-                    "B",
-                    transform=axes.transAxes,
-                    ha="right",
-                    va="bottom",
-                    fontsize=11,
-                    fontweight="bold",
-                    color="white",
-                    path_effects=[withStroke(linewidth=2, foreground="black")],
-                )
+                axes.text(0.96, 0.04, "B", transform=axes.transAxes, **style)
     canvas.save(figure, path)
 
 
@@ -296,15 +246,9 @@ def _sheet(
     panels: list[list[Axes]] = []
     for i, (title, pictures) in enumerate(rows):
         y = length - top - (i + 1) * (down + gap) + gap
-        figure.text(
-            (margin - 0.1) / page,
-            (y + down / 2) / length,
-            literal("\n".join(_lines(title))),
-            ha="right",
-            va="center",
-            fontsize=13,
-            color=INK,
-        )
+        style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 13, "color": INK}
+        text = literal("\n".join(_lines(title)))
+        figure.text((margin - 0.1) / page, (y + down / 2) / length, text, **style)
         panels.append([])
         for j, (heading, picture) in enumerate(zip(titles, pictures, strict=True)):
             x = margin + j * (across + gap)
@@ -315,18 +259,10 @@ def _sheet(
                 axes.set_title(literal(heading), fontsize=13, color=INK, pad=3)
             panels[-1].append(axes)
     if named:
-        canvas.legend(
-            figure,
-            {name: Patch(facecolor=colour) for name, colour in named.items()},
-            size=12,
-            loc="lower center",
-            ncols=columns,
-            frameon=False,
-            borderpad=0,
-            handlelength=1.1,
-            handleheight=1.1,
-            labelspacing=0.35,
-        )
+        patches = {name: Patch(facecolor=colour) for name, colour in named.items()}
+        style = {"borderpad": 0, "handlelength": 1.1, "handleheight": 1.1, "labelspacing": 0.35}
+        style |= {"loc": "lower center", "ncols": columns, "frameon": False}
+        canvas.legend(figure, patches, 12, **style)
     return figure, panels
 
 

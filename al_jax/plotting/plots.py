@@ -5,6 +5,7 @@ Efforts and Dice are in %.
 
 import itertools
 import os
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,32 +40,25 @@ def bands(
     every = [band for _, lines in panels for band in lines.values()]
     left, right = min(b[0][0] for b in every), max(b[0][-1] for b in every)
     bottom = min(np.nanmin(b[1] - np.nan_to_num(b[2])) for b in every)
-    figure, every_axes = _panels(len(panels))
-    for axes, (title, lines) in zip(every_axes, panels, strict=True):
+    figure, every_axes = _panels(panels, colours)
+    for axes, (_, lines) in zip(every_axes, panels, strict=True):
         axes.set_xlim(left, max(right, left + 1))
         axes.set_ylim(max(0, min(bottom, target) - 3), 101)
         axes.axhline(target, color="#c0392b", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for order, (name, (effort, mean, std, solid)) in enumerate(lines.items()):
             colour, above = colours[name], 3 + (len(lines) - order) / 100
             whole = effort <= solid
+            style: dict[str, Any] = {
+                "where": "post",
+                "color": colour,
+                "linewidth": 1.8,
+                "zorder": above,
+            }
             for part, dash in ((whole, "-"), (np.append(~whole[1:], True), ":")):
-                values = np.where(part, mean, np.nan)
-                axes.step(
-                    effort, values, dash, where="post", color=colour, linewidth=1.8, zorder=above
-                )
-            spread = np.nan_to_num(std)
-            axes.fill_between(
-                effort,
-                mean - spread,
-                np.minimum(mean + spread, 100),
-                color=colour,
-                alpha=0.13,
-                linewidth=0,
-                zorder=2,
-                step="post",
-            )
-        _legend(axes, {name: colours[name] for name in lines})
-        axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
+                axes.step(effort, np.where(part, mean, np.nan), dash, **style)
+            low, high = mean - np.nan_to_num(std), np.minimum(mean + np.nan_to_num(std), 100)
+            style = {"step": "post", "color": colour, "alpha": 0.13, "linewidth": 0, "zorder": 2}
+            axes.fill_between(effort, low, high, **style)
         canvas.label_axes(axes, "Outlines traced (% of whole outlines)", "Mean Dice (%)")
     canvas.save(figure, path)
 
@@ -86,26 +80,17 @@ def settings(
       colours: of the names.
       path: of the PNG, written whole.
     """
-    figure, every_axes = _panels(len(panels))
-    for axes, (title, lines) in zip(every_axes, panels, strict=True):
+    figure, every_axes = _panels(panels, colours)
+    for axes, (_, lines) in zip(every_axes, panels, strict=True):
         for order, (name, (means, stds)) in enumerate(lines.items()):
             aside = 0.06 * (order - (len(lines) - 1) / 2) / max(1, len(lines) / 4)
-            axes.errorbar(
-                np.arange(len(values)) + aside,
-                means,
-                np.nan_to_num(stds),
-                color=colours[name],
-                marker="o",
-                markersize=5,
-                linewidth=1.5,
-                capsize=3,
-            )
+            style: dict[str, Any] = {"marker": "o", "markersize": 5, "linewidth": 1.5, "capsize": 3}
+            places = np.arange(len(values)) + aside
+            axes.errorbar(places, means, np.nan_to_num(stds), color=colours[name], **style)
         axes.set_xlim(-0.4, len(values) - 0.6)
         highest = np.nanmax([np.add(m, np.nan_to_num(s)) for m, s in lines.values()], initial=1)
         axes.set_ylim(0, 1.1 * highest)
         axes.set_xticks(range(len(values)), map(literal, values))
-        _legend(axes, {name: colours[name] for name in lines})
-        axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
         canvas.label_axes(axes, key, "Effort (%)")
     canvas.save(figure, path)
 
@@ -123,15 +108,8 @@ def matrix(
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             ink = "white" if value < (low + 100) / 2 else "black"
-            axes.text(
-                column,
-                row,
-                f"{value:.1f}",
-                ha="center",
-                va="center",
-                fontsize=8.5,
-                color=ink,
-            )
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "color": ink}
+            axes.text(column, row, f"{value:.1f}", **style)
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(columns)), map(literal, columns), rotation=35, ha="left")
     axes.set_yticks(range(len(rows)), [literal(row) for row in rows])
@@ -162,16 +140,9 @@ def lengths(
     low, top = every.min() / 1.3, every.max() * 1.3
     for i, (name, (predicted, actual)) in enumerate(points.items()):
         row, column = divmod(i, across)
-        axes = figure.add_axes(
-            (
-                (0.75 + 3.7 * column) / wide,
-                (0.65 + 3.9 * (down - 1 - row)) / high,
-                2.8 / wide,
-                2.8 / high,
-            )
-        )
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        place = (0.75 + 3.7 * column) / wide, (0.65 + 3.9 * (down - 1 - row)) / high
+        axes = figure.add_axes((*place, 2.8 / wide, 2.8 / high))
+        axes.loglog()
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 3)))
             axis.set_major_formatter("{x:g}")
@@ -223,26 +194,17 @@ def efforts(
     axes = figure.add_axes((0.33, bottom, 0.64, 0.97 - bottom))
     for place, (_, values) in enumerate(reversed(rows)):
         for (mean, std, bound), (colour, dot, aside) in zip(values, looks, strict=True):
-            axes.errorbar(
-                [mean],
-                [place + aside],
-                xerr=[np.nan_to_num(std)],
-                color=colour,
-                marker="o",
-                markersize=6,
-                markerfacecolor=dot,
-                linewidth=1.2,
-                capsize=2.5,
-            )
-            axes.annotate(
-                f"{'≥ ' * bound}{mean:.1f}",
-                (mean + np.nan_to_num(std), place + aside),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                color=colour,
-            )
+            y, spread = place + aside, np.nan_to_num(std)
+            style: dict[str, Any] = {
+                "marker": "o",
+                "markersize": 6,
+                "markerfacecolor": dot,
+                "linewidth": 1.2,
+            }
+            axes.errorbar([mean], [y], xerr=[spread], color=colour, capsize=2.5, **style)
+            style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": colour}
+            text = f"{'≥ ' * bound}{mean:.1f}"
+            axes.annotate(text, (mean + spread, y), xytext=(5, 0), **style)
     axes.set_yticks(range(len(rows)), [literal(name) for name, _ in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     ends = [mean + np.nan_to_num(std) for _, values in rows for mean, std, _ in values]
@@ -273,8 +235,7 @@ def growth(
         for row, (lines, unit) in enumerate(zip(rows, ("Seconds", "MiB"), strict=True)):
             place = ((each * column + 0.85) / wide, (4.6, 0.95)[row] / high)
             axes = figure.add_axes((*place, (each - 1.05) / wide, 2.75 / high))
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            axes.loglog()
             for (label, heights), colour in zip(lines.items(), LINES, strict=False):
                 axes.plot(values, heights, "o-", color=colour, label=label, markersize=4)
             # A slope to hold the lines against.
@@ -287,16 +248,12 @@ def growth(
             canvas.label_axes(axes, name.capitalize(), unit)
             if column == 0:
                 handles = {str(line.get_label()): line for line in axes.get_lines()[:-1]}
-                place_of_legend = (0.5, (3.78, 0.02)[row] / high)
-                canvas.legend(
-                    figure,
-                    handles | {"linear": Line2D([], [], color=PALE, linestyle=":")},
-                    size=9.5,
-                    loc="lower center",
-                    bbox_to_anchor=place_of_legend,
-                    ncols=6,
-                    frameon=False,
-                )
+                handles |= {"linear": Line2D([], [], color=PALE, linestyle=":")}
+                style: dict[str, Any] = {
+                    "loc": "lower center",
+                    "bbox_to_anchor": (0.5, (3.78, 0.02)[row] / high),
+                }
+                canvas.legend(figure, handles, size=9.5, ncols=6, frameon=False, **style)
     canvas.save(figure, path)
 
 
@@ -311,24 +268,22 @@ def method_colours(order: tuple[str, ...], names: list[str]) -> dict[str, str]:
     return {name: found[name] for name in names}
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """Panels one below the other, with room for a title above and a legend below each."""
-    each, room = 4.4, 1.25
-    height = each * count
-    figure = canvas.new_figure(7.2, height)
-    places = [(room + each * (count - 1 - i)) / height for i in range(count)]
-    return figure, [figure.add_axes((0.1, y, 0.87, (each - room - 0.35) / height)) for y in places]
-
-
-def _legend(axes: Axes, colours: dict[str, str]) -> None:
-    canvas.legend(
-        axes,
-        {name: Line2D([], [], color=c, linewidth=2.2) for name, c in colours.items()},
-        size=9.5,
-        loc="upper center",
-        bbox_to_anchor=(0.47, -0.16),
-        ncols=6,
-        frameon=False,
-        handlelength=1.3,
-        columnspacing=1.2,
-    )
+def _panels(
+    panels: list[tuple[str, dict[str, Any]]], colours: dict[str, str]
+) -> tuple[Figure, list[Axes]]:
+    """Panels one below the other, a title above and a legend below each."""
+    each, room, height = 4.4, 1.25, 4.4 * len(panels)
+    figure, found = canvas.new_figure(7.2, height), []
+    style: dict[str, Any] = {
+        "loc": "upper center",
+        "bbox_to_anchor": (0.47, -0.16),
+        "handlelength": 1.3,
+    }
+    for i, (title, lines) in enumerate(panels, 1):
+        bottom = (room + each * (len(panels) - i)) / height
+        axes = figure.add_axes((0.1, bottom, 0.87, (each - room - 0.35) / height))
+        entries = {name: Line2D([], [], color=colours[name], linewidth=2.2) for name in lines}
+        canvas.legend(axes, entries, 9.5, ncols=6, frameon=False, columnspacing=1.2, **style)
+        axes.set_title(literal(title), fontsize=11, color=INK, loc="left")
+        found.append(axes)
+    return figure, found

@@ -12,7 +12,7 @@ from al_jax.core.stack import UNLABELLED, Images
 from al_jax.files.atomic import write_atomic
 from al_jax.plotting import figures, plots
 from al_jax.plotting.canvas import LINES
-from al_jax.plotting.page import Block, Heading, Lines, Picture, Table, as_html
+from al_jax.plotting.page import Table, render
 from al_jax.session.results import Answered, Export
 
 ALL = "all answers"
@@ -32,115 +32,63 @@ def write_report(
     Raises:
       InputError: it cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        place = pathlib.Path(folder)
-        blocks = [
-            Heading("What was traced, and what the network makes of it", 1),
-            Lines(_summary(images, export, left), bullets=True),
-            *_dice(export.answers, place),
-            *_lengths(export.answers, place),
-            *_structures(images, export.answers),
-            *_sheet(images, export, place),
-        ]
-        page = as_html(blocks, place)
+    answers = export.answers
+    dice, kept = _known(answers, "dice"), _kept(answers)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        if dice.size:
+            estimated = np.array([np.nan if a.dice is None else a.dice for a in answers])
+            outline = np.array([answer.effort for answer in answers])
+            plots.progress(outline, 100 * estimated, folder / "dice.png")
+        _draw_sections(images, export, folder / "sections.png")
+        page = render(
+            pathlib.Path(__file__).with_name("session_report.jinja"),
+            folder,
+            title="What was traced, and what the network makes of it",
+            answers=answers,
+            kinds=Counter(answer.kind for answer in answers).most_common(),
+            answered=len({answer.section for answer in answers}),
+            sections=images.num_sections,
+            left=left,
+            seconds=_known(answers, "seconds"),
+            kept=kept,
+            dice=dice,
+            median=np.median,
+            missing=_draw_lengths(answers, folder / "lengths.png"),
+            structures=_structures(images, answers),
+        )
     write_atomic(path, page.encode())
 
 
-def _summary(images: Images, export: Export, left: float | None) -> list[str]:
-    answers = export.answers
-    if not answers:
-        return ["Nothing has been answered yet."]
-    kinds = Counter(answer.kind for answer in answers)
-    sections = len({answer.section for answer in answers})
-    told = ", ".join(f"{many} {kind}" for kind, many in kinds.most_common())
-    lines = [f"{len(answers)} answers on {sections} of {images.num_sections} sections: {told}."]
-    outline = f"{answers[-1].effort:,.0f} px of outline were traced"
-    if left is None:
-        lines.append(f"{outline}.")
-    else:
-        share = 100 * answers[-1].effort / max(answers[-1].effort + left, 1)
-        lines.append(
-            f"{outline}; the outlines known so far predict that {left:,.0f} px are left, so "
-            f"about {share:.0f}% are done."
-        )
-    seconds = _known(answers, "seconds")
-    if seconds.size:
-        lines.append(
-            f"An answer took {np.median(seconds):.0f} s (median); all that were timed, "
-            f"{seconds.sum() / 60:.0f} min."
-        )
-    kept = _kept(answers)
-    if kept.size:
-        lines.append(
-            f"Of the {len(kept)} proposals that were taken as a start, {100 * kept.mean():.0f}% of "
-            "the outline was kept (mean)."
-        )
-    dice = _known(answers, "dice")
-    if dice.size:
-        lines.append(f"The network's estimate of its mean Dice is {100 * dice[-1]:.0f}%.")
-    return lines
-
-
-def _dice(answers: Sequence[Answered], folder: pathlib.Path) -> list[Block]:
-    heading = Heading("Estimated Dice against outline traced")
-    if not _known(answers, "dice").size:
-        return [heading, Lines(["No network has been trained yet."])]
-    effort = np.array([answer.effort for answer in answers])
-    dice = np.array([np.nan if answer.dice is None else answer.dice for answer in answers])
-    plots.progress(effort, 100 * dice, folder / "dice.png")
-    text = (
-        "No truth is known. The network's Dice is estimated on what was traced, mean over "
-        "structures, at each answer; it is no measurement of the rest."
-    )
-    return [heading, Picture("dice.png", text)]
-
-
-def _lengths(answers: Sequence[Answered], folder: pathlib.Path) -> list[Block]:
-    heading = Heading("Predicted and actual outline of each answer")
+def _draw_lengths(answers: Sequence[Answered], path: pathlib.Path) -> int | None:
+    """How many answers with a prediction are not in the picture; None: there is no picture."""
     pairs = [(a.predicted, a.actual) for a in answers if a.predicted is not None]
     predicted, actual = np.array(pairs, float).reshape(-1, 2).T
     counted = (predicted > 0) & (actual > 0)  # others have no logarithm
     if not counted.any():
-        return [heading, Lines(["No answer with an outline had a prediction."])]
+        return None
     x, y = predicted[counted], actual[counted]
     note = f"median error {100 * np.median(abs(x - y) / y):.0f}%, {len(x)} answers"
-    plots.lengths({ALL: (x, y)}, {ALL: note}, {ALL: LINES[0]}, folder / "lengths.png")
-    missing = f" {(~counted).sum()} that cost nothing are left out." if (~counted).any() else ""
-    text = "Pixels of outline that the structures traced before predicted, and that were traced."
-    return [heading, Picture("lengths.png", text + missing)]
+    plots.lengths({ALL: (x, y)}, {ALL: note}, {ALL: LINES[0]}, path)
+    return int((~counted).sum())
 
 
-def _structures(images: Images, answers: Sequence[Answered]) -> list[Block]:
+def _structures(images: Images, answers: Sequence[Answered]) -> Table:
     rows = []
     for c, name in enumerate(images.names):
         own = [answer for answer in answers if answer.structure == c]
-        if not own:
-            rows.append([name, "0", "0", "-", "-", "-"])
-            continue
+        absent = sum(answer.kind == "absent" for answer in own)
         kept, seconds = _kept(own), _known(own, "seconds")
-        rows.append(
-            [
-                name,
-                str(sum(answer.kind != "absent" for answer in own)),
-                str(sum(answer.kind == "absent" for answer in own)),
-                f"{sum(answer.actual for answer in own):,.0f}",
-                f"{100 * kept.mean():.0f}" if kept.size else "-",
-                f"{seconds.sum() / 60:.1f}" if seconds.size else "-",
-            ]
-        )
-    header = ["structure", "traced", "absent", "outline (px)", "kept (%)", "minutes"]
-    return [
-        Heading("Structures"),
-        Table(
-            "On how many sections, and at what cost. Kept: of the outlines of proposals that were "
-            "taken as a start.",
-            header,
-            rows,
-        ),
-    ]
+        cells = [
+            f"{sum(answer.actual for answer in own):,.0f}" if own else "-",
+            f"{100 * kept.mean():.0f}" if kept.size else "-",
+            f"{seconds.sum() / 60:.1f}" if seconds.size else "-",
+        ]
+        rows.append([name, str(len(own) - absent), str(absent), *cells])
+    return Table(["structure", "traced", "absent", "outline (px)", "kept (%)", "minutes"], rows)
 
 
-def _sheet(images: Images, export: Export, folder: pathlib.Path) -> list[Block]:
+def _draw_sections(images: Images, export: Export, path: pathlib.Path) -> None:
     annotated = np.zeros((images.num_sections, images.num_classes), bool)
     for answer in export.answers:
         annotated[answer.section, answer.structure] = True
@@ -151,12 +99,7 @@ def _sheet(images: Images, export: Export, folder: pathlib.Path) -> list[Block]:
     ]
     if export.segmentation is not None:
         rows.append(("with the\nnetwork", export.segmentation, None))
-    figures.labelled_sections(images, rows, folder / "sections.png")
-    text = (
-        "Sections at equal distances in the stack: the image, what was traced (B: the background, "
-        "too), and that with the network's part."
-    )
-    return [Heading("Sections"), Picture("sections.png", text)]
+    figures.labelled_sections(images, rows, path)
 
 
 def _kept(answers: Sequence[Answered]) -> np.ndarray:

@@ -1,46 +1,47 @@
-"""Pictures of curves and of what had been traced (Figs. 3 to 5)."""
+"""Pictures of curves, of what had been traced (Figs. 3 to 5), and of the tables."""
 
 import pathlib
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from al_jax.core.stack import InputError, Stack
 from al_jax.files.stacks import read_stack
 from al_jax.plotting import figures, plots
-from al_jax.plotting.page import Block, Heading, Lines, Picture
-from experiments.report.runs import ABLATIONS, COMPETING, PROPOSED, FinishedRun, methods
+from experiments.report.cells import number
+from experiments.report.read import ABLATIONS, COMPETING, PROPOSED, methods
 from experiments.report.values import TARGETS, first_reached
 
 SHOWN = (PROPOSED, "H", "Rand", "Uniform")  # of Figs. 4 and 5
 GRID = 400  # efforts of a mean curve
 
 
-def curve_bands(
-    runs: list[FinishedRun], read: Callable[[FinishedRun], np.ndarray]
-) -> dict[str, plots.Band]:
+def curve_bands(runs: pd.DataFrame, kind: str) -> dict[str, plots.Band]:
     """Mean curves over stacks, seeds averaged first; a run that ended keeps its last Dice."""
-    start = max(float(run.effort[0]) for run in runs)
+    start = max(float(effort[0]) for effort in runs.effort)
     found = {}
     for method in methods(runs):
-        mine = [run for run in runs if run.strategy == method]
-        grid = np.linspace(start, max(start, *(float(run.effort[-1]) for run in mine)), GRID)
-        rows = [np.searchsorted(run.effort, grid, side="right") - 1 for run in mine]
-        values = [100 * read(run)[row] for run, row in zip(mine, rows, strict=True)]
-        of = [run.stack for run in mine]
+        mine = runs[runs.method == method]
+        last = [float(effort[-1]) for effort in mine.effort]
+        grid = np.linspace(start, max(start, *last), GRID)
+        values = {
+            run.Index: 100 * getattr(run, kind)[np.searchsorted(run.effort, grid, side="right") - 1]
+            for run in mine.itertuples()
+        }
         stacks = [
-            np.mean([v for v, s in zip(values, of, strict=True) if s == stack], axis=0)
-            for stack in sorted(set(of))
+            np.mean([values[i] for i in index], axis=0)
+            for _, index in sorted(mine.groupby("stack").groups.items())
         ]
         std = np.std(stacks, axis=0, ddof=1) if len(stacks) > 1 else np.full(GRID, np.nan)
-        ends = [float(run.effort[-1]) for run in mine if run.dice[-1] < 1]
+        ends = [end for end, dice in zip(last, mine.dice, strict=True) if dice[-1] < 1]
         found[method] = grid, np.mean(stacks, axis=0), std, min(ends, default=np.inf)
     return found
 
 
-def curves(runs: list[FinishedRun], colours: dict[str, str], folder: pathlib.Path) -> list[Block]:
+def curves(runs: pd.DataFrame, colours: dict[str, str], folder: pathlib.Path) -> None:
     """Fig. 3, and the same of the network alone."""
-    clamped, alone = (curve_bands(runs, read) for read in (lambda r: r.dice, lambda r: r.unclamped))
+    clamped, alone = curve_bands(runs, "dice"), curve_bands(runs, "unclamped")
     groups = {
         "Competing methods": {PROPOSED, *COMPETING},
         "Ablations": {PROPOSED, *ABLATIONS},
@@ -54,18 +55,9 @@ def curves(runs: list[FinishedRun], colours: dict[str, str], folder: pathlib.Pat
     plots.bands(shown, colours, folder / "curves.png")
     pair = [("With what was traced kept (Eq. 4)", clamped), ("Network alone", alone)]
     plots.bands(pair, colours, folder / "network_alone.png")
-    text = (
-        "Mean Dice against the outline traced, with one standard deviation over stacks; the axis "
-        "begins at the initial annotations. Dotted: runs have ended and keep their last Dice."
-    )
-    return [
-        Heading("Dice against effort (Fig. 3)"),
-        Picture("curves.png", text),
-        Picture("network_alone.png", "The same lines with and without what was traced by hand."),
-    ]
 
 
-def snapshot(run: FinishedRun, stack: Stack, step: int) -> tuple[np.ndarray, np.ndarray]:
+def snapshot(run: Any, stack: Stack, step: int) -> tuple[np.ndarray, np.ndarray]:
     """What had been traced after `step` queries: labels [N, H, W] and annotated [N, C].
 
     Raises:
@@ -82,38 +74,90 @@ def snapshot(run: FinishedRun, stack: Stack, step: int) -> tuple[np.ndarray, np.
     return np.where(traced, truth, -1), annotated
 
 
-def snapshots(runs: list[FinishedRun], folder: pathlib.Path) -> list[Block]:
-    """Figs. 4 and 5: of the first stack and seed, what had been traced at 95 and 90% Dice."""
-    first = min((run.stack, run.seed) for run in runs)
-    chosen = [r for r in runs if (r.stack, r.seed) == first and r.strategy in SHOWN]
-    chosen = [r for name in SHOWN for r in chosen if r.strategy == name]
-    blocks: list[Block] = [Heading("What had been traced (Figs. 4 and 5)")]
+def snapshots(runs: pd.DataFrame, folder: pathlib.Path) -> dict[str, Any]:
+    """Figs. 4 and 5: of the first stack and seed, what had been traced at 95 and 90% Dice.
+
+    Returns:
+      Which stack and seed; 'pictures': Dice -> who never came to it; 'reason': why there are none.
+    """
+    found: dict[str, Any] = {"pictures": {}, "reason": ""}
+    found["stack"], found["seed"] = min(zip(runs["stack"], runs.seed, strict=True))
+    first = runs[(runs["stack"] == found["stack"]) & (runs.seed == found["seed"])]
+    chosen = [run for name in SHOWN for run in first[first.method == name].itertuples()]
     if not chosen:
-        return [*blocks, Lines([f"None of {', '.join(SHOWN)} was run on {first[0]}."])]
+        return found | {"reason": f"None of {', '.join(SHOWN)} was run on {found['stack']}."}
     try:
         stack = read_stack(chosen[0].folder / "stack.npz")
         for target in sorted(TARGETS, reverse=True):
-            labels, annotated = snapshot(chosen[0], stack, 0)
-            rows = [(f"start ({chosen[0].effort[0]:.1f}%)", labels, annotated)]
+            rows = [(f"start ({chosen[0].effort[0]:.1f}%)", *snapshot(chosen[0], stack, 0))]
             never = []
             for run in chosen:
                 reached = first_reached(run, target)
                 step = len(run.asked) if reached is None else reached
                 word = "end " if reached is None else ""
-                title = f"{run.strategy} ({word}{run.effort[step]:.1f}%)"
+                title = f"{run.method} ({word}{run.effort[step]:.1f}%)"
                 rows.append((title, *snapshot(run, stack, step)))
                 if reached is None:
-                    never.append(f"{run.strategy} ended at {100 * run.dice[-1]:.1f}% Dice")
-            name = f"traced_{target}.png"
-            figures.annotations(stack, rows, folder / name)
-            text = (
-                f"{first[0]}, seed {first[1]}: what each method had traced when first at {target}% "
-                "Dice, effort in brackets. B: the background was traced."
-            )
-            blocks.append(
-                Picture(name, " ".join([text, *(f"{n} and shows its end." for n in never)]))
-            )
+                    end = f"{100 * run.dice[-1]:.1f}% Dice"
+                    never.append(f"{run.method} ended at {end} and shows its end.")
+            figures.annotations(stack, rows, folder / f"traced_{target}.png")
+            found["pictures"][target] = never
     except InputError as error:
         reason = str(error).replace(str(chosen[0].folder), chosen[0].folder.name)
-        blocks.append(Lines([f"No picture: {reason}"]))
-    return blocks
+        found["reason"] = f"No picture: {reason}"
+    return found
+
+
+def structures(table: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Dice of each structure, by method."""
+    wide = table.pivot(index="structure", columns="method", values="mean_percent")
+    rows, columns = list(dict.fromkeys(table.structure)), list(dict.fromkeys(table.method))
+    plots.matrix(wide.loc[rows, columns].to_numpy(), rows, columns, folder / "structures.png")
+
+
+def lengths(
+    table: pd.DataFrame,
+    points: dict[str, tuple[np.ndarray, np.ndarray]],
+    colours: dict[str, str],
+    folder: pathlib.Path,
+) -> bool:
+    """Predicted against actual outline; whether there is any."""
+    notes = {
+        row.method: f"r = {number(row.log_correlation)}, "
+        f"median error {number(100 * row.median_relative_error, 0)}%"
+        for row in table.itertuples()
+    }
+    some = {name: pair for name, pair in points.items() if len(pair[0])}
+    if some:
+        plots.lengths(some, notes, colours, folder / "lengths.png")
+    return bool(some)
+
+
+def help_rows(table: pd.DataFrame, paper: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Effort at each Dice with each kind of help, and the paper's of the proposed method."""
+    theirs = paper[(paper.method == PROPOSED) & (paper.metric == "effort_at_dice")]
+    theirs = theirs.rename(columns=lambda name: name.removeprefix("paper_"))
+    theirs = theirs.assign(method=f"{PROPOSED}, Atzeni et al.", at_least_runs=0)
+    ours = table.sort_values("mean_percent", kind="stable")
+    names = ours.method[ours.at_percent == TARGETS[1]]
+    found = pd.concat([ours, theirs]).set_index(["method", "at_percent"])
+    rows = []
+    for name in [*names, *dict.fromkeys(theirs.method)]:
+        values = [found.loc[(name, at)] for at in TARGETS]
+        rows.append(
+            (name, [(v.mean_percent, v.std_percent, bool(v.at_least_runs)) for v in values])
+        )
+    plots.efforts(rows, list(TARGETS), folder / "help.png")
+
+
+def sensitivity(
+    table: pd.DataFrame, key: str, values: list[str], colours: dict[str, str], path: pathlib.Path
+) -> None:
+    """Effort at each Dice over the values of a setting, a line per method of the table."""
+    panels = []
+    for at, part in table.groupby("at_percent"):
+        wide = part.pivot(index="method", columns="value", values=["mean_percent", "std_percent"])
+        means, stds = (wide[kind].reindex(columns=values) for kind in wide.columns.levels[0])
+        lines = {name: (list(means.loc[name]), list(stds.loc[name])) for name in methods(table)}
+        panels.append((f"Effort at {at}% Dice", lines))
+    plots.settings(panels, values, key, colours, path)

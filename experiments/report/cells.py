@@ -1,0 +1,123 @@
+"""How a report prints numbers, counts and tables. A row is one of a table of `tables.compare`."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from al_jax.plotting.page import Table
+from experiments.report.read import ABLATIONS, PROPOSED, methods
+from experiments.report.values import TARGETS
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Rounded; '-' if there is none."""
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def count(many: int, one: str) -> str:
+    """'1 run', '2 runs'."""
+    return f"{many} {one}" if many == 1 else f"{many} {one}s"
+
+
+def mark(row: Any) -> str:
+    """What a mean is if it has bounds among its values."""
+    return ("≥ " if row.at_least_runs else "") + ("≤ " if row.at_most_runs else "")
+
+
+def mean_std(row: Any) -> str:
+    """'94.78 ± 2.41', '≥' or '≤' before it if some of its runs gave bounds only."""
+    return mark(row) + _mean_std(row.mean_percent, row.std_percent)
+
+
+def _mean_std(mean: float, std: float) -> str:
+    return number(mean) + ("" if np.isnan(std) else f" ± {number(std)}")
+
+
+def times(ratio: Any) -> str:
+    """A ratio of efforts; '≥' if the dividend is a lower bound, 'about' if the divisor is one."""
+    bound = "about " if ratio.ours_at_least_runs else "≥ " * (ratio.rand_at_least_runs > 0)
+    return f"{bound}{ratio.ratio:.2f}"
+
+
+def listed(table: pd.DataFrame, columns: list[tuple[str, str]], rules: bool = False) -> Table:
+    """A row per row: each column has its head and its text, a format of the row and of `mean`."""
+
+    def text(row: Any, form: str) -> str:
+        cell = form.format(row, mean=mean_std(row) if "{mean}" in form else "")
+        numbers = cell.replace("\n(nan to nan)", "")
+        return re.sub(r"\bnan\b", "-", numbers) if ":" in form else cell
+
+    rows = [[text(row, form) for _, form in columns] for row in table.itertuples()]
+    return Table([head for head, _ in columns], rows, groups(rows) if rules else frozenset())
+
+
+def groups(rows: list[list[str]]) -> frozenset[int]:
+    """Of rows that begin with a method, those at which a group of the paper begins."""
+    group = [0 if row[0] == PROPOSED else 1 if row[0] in ABLATIONS else 2 for row in rows]
+    return frozenset(i for i in range(1, len(rows)) if group[i] != group[i - 1])
+
+
+def paper_table(compared: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
+    """Tables 2 to 5 as the paper prints them, and the tests behind their daggers."""
+    starts = {name: max(e[0] for e in mine.effort) for name, mine in runs.groupby("method")}
+    stacks = runs["stack"].nunique()
+
+    def cell(row: Any) -> str:
+        text = mean_std(row) + " †" * row.dagger
+        if not np.isnan(row.paper_mean_percent):
+            text += f"\npaper {_mean_std(row.paper_mean_percent, row.paper_std_percent)}"
+        if row.at_least_runs:
+            text += f"\n≥: {row.at_least_runs} of {row.runs} runs"
+        if row.at_most_runs:
+            start = f"starts at {starts[row.method]:.1f}%"
+            text += f"\n≤: {row.at_most_runs} of {row.runs} runs, {start}"
+        if row.stacks < stacks:
+            text += f"\n{row.stacks} of {count(stacks, 'stack')}"
+        return text
+
+    def test(row: Any) -> str:
+        return "-" if np.isnan(row.p) else f"{row.p:.3g}\nHolm {row.p_holm:.3g}"
+
+    def shown(table: pd.DataFrame, text: Any) -> Table:
+        cells = table.assign(cell=[text(row) for row in table.itertuples()])
+        wide = cells.pivot(index="method", columns="at_percent", values="cell")
+        rows = [[name, *wide.loc[name]] for name in methods(table)]
+        return Table(["method", *(f"{at}%" for at in wide)], rows, groups(rows))
+
+    tested = compared[compared.method.isin(compared.method[compared.p.notna()])]
+    return {
+        "cells": shown(compared, cell),
+        "tests": shown(tested, test) if len(tested) else None,
+        "pairs": ", ".join(map(str, sorted(set(tested.pairs)))),
+        "p_least": tested.p_least.min(),
+    }
+
+
+def structure_table(table: pd.DataFrame, most: int = 12) -> Table:
+    """The worst structure of each method, and all where at most so many fit."""
+    names = list(dict.fromkeys(table.structure))
+    shown = names if len(names) <= most else []
+    rows = []
+    for method, mine in table.groupby("method", sort=False):
+        worst = mine.loc[mine.mean_percent.idxmin()]
+        cells = {row.structure: mean_std(row) for row in mine.itertuples()}
+        text = f"{worst.structure.replace('_', ' ')}\n{mark(worst)}{worst.mean_percent:.2f}"
+        rows.append([method, text, *(cells.get(name, "-") for name in shown)])
+    header = ["method", "worst", *(name.replace("_", " ") for name in shown)]
+    return Table(header, rows, groups(rows))
+
+
+def setting_table(table: pd.DataFrame, key: str, values: list[str]) -> Table:
+    """Effort at each Dice over the values of a setting."""
+    found = table.set_index(["method", "at_percent", "value"])
+    rows = []
+    for name in methods(table):
+        for at in TARGETS:
+            places = [(name, at, value) for value in values]
+            cells = [found.loc[place] if place in found.index else None for place in places]
+            texts = ["-" if c is None else f"{mean_std(c)}\nn = {c.stacks}" for c in cells]
+            rows.append([f"{name}, {at}%", *texts])
+    above = frozenset(range(len(TARGETS), len(rows), len(TARGETS)))
+    return Table([key, *values], rows, above)

@@ -1,0 +1,382 @@
+"""The tables of a report, as data: methods against each other, structures, lengths, settings."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from al_jax.core.statistics import bootstrap, holm, signed_rank
+from experiments.report.read import PROBLEM, PROPOSED, differing, methods
+from experiments.report.values import (
+    TARGETS,
+    Value,
+    Window,
+    area_of,
+    dice_of,
+    effort_of,
+    first_reached,
+    measure,
+    over_stacks,
+    per_stack,
+)
+
+BUDGETS = {"mri": (15, 20, 40, 70, 90), "histology": (35, 40, 50, 70, 90)}  # %, Tables 2 and 3
+DAGGER = 0.001  # above it, the paper's tables have a dagger
+CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
+HELP = {"correct", "tolerance", "tremor"}  # of the person
+ENDS = {"target_dice", "max_effort"}
+ONE = ["metric", "at_percent"]  # a column of one of the paper's tables
+
+
+def read_paper(dataset: str) -> pd.DataFrame:
+    """Tables 2 and 4 ('mri') or 3 and 5 ('histology') of Atzeni et al. 2022; of 'none', nothing."""
+    table = pd.read_csv(pathlib.Path(__file__).with_name("paper_tables.csv"))
+    table = table[table.dataset == dataset].drop(columns="dataset")
+    return table.rename(columns=lambda name: name if name in (*ONE, "method") else f"paper_{name}")
+
+
+def efforts(
+    runs: pd.DataFrame,
+    targets: tuple[int, ...],
+    kinds: Mapping[str, str] = MappingProxyType({"effort_at_dice": "effort"}),
+) -> pd.DataFrame:
+    """Effort at each Dice, per stack, for each metric of `kinds` by the effort that it reads."""
+    return per_stack(
+        pd.concat(
+            measure(runs, partial(effort_of, target=at, kind=kind), metric=metric, at_percent=at)
+            for metric, kind in kinds.items()
+            for at in targets
+        )
+    )
+
+
+def dices(runs: pd.DataFrame, budgets: tuple[int, ...]) -> pd.DataFrame:
+    """Dice at each budget, per stack."""
+    named = partial(measure, runs, metric="dice_at_effort")
+    return per_stack(pd.concat(named(partial(dice_of, budget=at), at_percent=at) for at in budgets))
+
+
+def areas(runs: pd.DataFrame, windows: dict[tuple[str, int], Window]) -> pd.DataFrame:
+    """Mean Dice over effort, per stack."""
+    within = runs[[place in windows for place in zip(runs["stack"], runs.seed, strict=True)]]
+    read = lambda run: area_of(run, windows[run.stack, run.seed])  # noqa: E731
+    return per_stack(measure(within, read, metric="area", at_percent=""))
+
+
+def paired(stacks: pd.DataFrame, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of a method and of the proposed one on the stacks that both have, in one order."""
+    mine, ours = (stacks[stacks.method == m].set_index("stack") for m in (method, PROPOSED))
+    both = [stack for stack in mine.index if stack in ours.index]
+    return mine.loc[both], ours.loc[both]
+
+
+def compare(stacks: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """The paper's tables: a row per column and method, tested against the proposed method.
+
+    Where both of a pair are bounds in one direction nobody knows which is larger: no difference.
+    `p_least` is the smallest p that so many pairs can give; Holm's family is the column.
+    """
+    keys = [*ONE, "method"]
+    table = over_stacks(stacks).merge(paper, how="left", on=keys)
+    columns = {at: column for at, column in stacks.groupby(ONE)}
+    tests = [_test(columns[m, at], method) for m, at, method in table[keys].itertuples(index=False)]
+    table[["pairs", "p", "p_least"]] = pd.DataFrame(tests, index=table.index, dtype=object)
+    table[["p", "p_least"]] = table[["p", "p_least"]].astype(float)
+    table["p_holm"] = table.groupby(ONE).p.transform(lambda p: holm(p.to_numpy()))
+    return table.assign(dagger=(table.p > DAGGER).astype(int))
+
+
+def _test(column: pd.DataFrame, method: str) -> tuple[Any, float, float]:
+    """Number of pairs, p and the least p."""
+    mine, ours = paired(column, method)
+    if method == PROPOSED or mine.empty:
+        return "", np.nan, np.nan
+    least = (mine.at_least_runs == mine.runs) & (ours.at_least_runs == ours.runs)
+    most = (mine.at_most_runs == mine.runs) & (ours.at_most_runs == ours.runs)
+    values = mine.value_percent.where(~(least | most), ours.value_percent)
+    p = signed_rank(values.to_numpy(), ours.value_percent.to_numpy())
+    return len(mine), p, 0.5 ** (len(mine) - 1)
+
+
+def compare_areas(stacks: pd.DataFrame) -> pd.DataFrame:
+    """Area and paired difference to the proposed method, with 95% bootstrap intervals."""
+    rows = []
+    for method in dict.fromkeys(stacks.method):
+        mine, ours = paired(stacks, method)
+        compared = method != PROPOSED and not mine.empty
+        apart = (mine.value_percent - ours.value_percent).to_numpy() if compared else np.array([])
+        low, high = _interval(stacks[stacks.method == method].value_percent.to_numpy())
+        row = {"method": method, "low_percent": low, "high_percent": high}
+        row |= {"pairs": len(mine) if compared else ""}
+        row |= {"difference_percent": apart.mean() if compared else np.nan}
+        low, high = _interval(apart)
+        rows.append(row | {"difference_low_percent": low, "difference_high_percent": high})
+    return over_stacks(stacks).drop(columns=ONE).merge(pd.DataFrame(rows), on="method")
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    # One stack says nothing about others.
+    return bootstrap(values) if values.size > 1 else (np.nan, np.nan)
+
+
+def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The order of the methods by effort at 90% Dice and by area, beside the paper's.
+
+    Args:
+      at_90: of `compare`, the column of effort at 90% Dice.
+      by_area: of `compare_areas`, perhaps of fewer methods.
+
+    Returns:
+      A row per method with its ranks (1 is best), and one per measure of agreement.
+    """
+    area = at_90.method.map(dict(zip(by_area.method, by_area.mean_percent, strict=True)))
+    area, theirs = area.astype(float), at_90.paper_mean_percent
+    ranked = pd.DataFrame(
+        {
+            "method": at_90.method,
+            "stacks": at_90.stacks,
+            "effort_at_90_percent": at_90.mean_percent,
+            "rank_by_effort": at_90.mean_percent.rank(),
+            "area_percent": area,
+            "rank_by_area": area.rank(ascending=False),
+            "paper_effort_at_90_percent": theirs,
+            "paper_rank": theirs.rank(),
+        }
+    )
+    agreement = [
+        {
+            "ours": name,
+            "statistic": statistic,
+            "methods": int((ours.notna() & theirs.notna()).sum()),
+            "value": ours.corr(theirs, method=statistic, min_periods=3),
+        }
+        for name, ours in (("effort_at_90", at_90.mean_percent), ("area", -area))
+        for statistic in ("spearman", "kendall")
+    ]
+    return ranked, pd.DataFrame(agreement)
+
+
+def ratios(stacks: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Effort of Rand over that of the proposed method on the stacks that have both."""
+    rows = []
+    found = compared.set_index(["at_percent", "method"])
+    for at, column in stacks.groupby("at_percent"):
+        rand, ours = paired(column, "Rand")
+        if rand.empty:
+            continue
+        mine, proposed = found.loc[(at, "Rand")], found.loc[(at, PROPOSED)]
+        rows.append(
+            {
+                "at_percent": at,
+                "stacks": len(rand),
+                "ratio": rand.value_percent.mean() / ours.value_percent.mean(),
+                "rand_at_least_runs": mine.at_least_runs,
+                "ours_at_least_runs": proposed.at_least_runs,
+                "paper_ratio": mine.paper_mean_percent / proposed.paper_mean_percent,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def structures(runs: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """Dice of each structure (background left out) at an effort: seeds, then stacks averaged.
+
+    A structure counts on the stacks that have it; `worst` marks the lowest of each method.
+    """
+
+    def read(run: Any, name: str) -> Value:
+        return dice_of(run, budget, run.class_dice[:, run.names.index(name)])
+
+    parts = []
+    for method in methods(runs):
+        mine = runs[runs.method == method]
+        for name in dict.fromkeys(name for names in mine.names for name in names[1:]):
+            having = mine[[name in names for names in mine.names]]
+            parts.append(measure(having, partial(read, name=name), structure=name))
+    values = pd.concat(parts).dropna(subset="value_percent")
+    table = over_stacks(per_stack(values[["method", *values.columns.drop("method")]]))
+    table.insert(2, "at_percent", budget)
+    lowest = table.groupby("method").mean_percent.transform("min")
+    return table.assign(worst=(table.mean_percent == lowest).astype(int))
+
+
+def lengths(
+    runs: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """How well B predicted the outline of each answer, for the methods that go by it.
+
+    Answers that cost nothing have no logarithm and no relative error: they are counted apart.
+
+    Returns:
+      A row per method, and method -> predicted, actual outline in pixels of the others.
+    """
+    rows, points = [], {}
+    going = runs[runs.by_outlines]
+    for method in methods(going):
+        mine = going[going.method == method]
+        predicted, actual = np.concatenate([*mine.predicted]), np.concatenate([*mine.actual])
+        if not predicted.size:
+            continue
+        counted = (actual > 0) & (predicted > 0)
+        x, y = points[method] = predicted[counted], actual[counted]
+        spread = len(x) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0
+        row = {"method": method, "answers": len(actual), "cost_nothing": int((~counted).sum())}
+        row["log_correlation"] = np.corrcoef(np.log(x), np.log(y))[0, 1] if spread else np.nan
+        row["median_relative_error"] = np.median(abs(x - y) / y) if len(x) else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows), points
+
+
+def starts(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the initial annotations cost on each stack: mean and range over its seeds."""
+    first = runs.assign(effort=[float(effort[0]) for effort in runs.effort])
+    first = first.drop_duplicates(["stack", "seed"], keep="last")
+    return first.groupby("stack", as_index=False).agg(
+        seeds=("effort", "size"),
+        mean_percent=("effort", pd.Series.mean),
+        least_percent=("effort", "min"),
+        most_percent=("effort", "max"),
+    )
+
+
+def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataFrame:
+    """A row per run of all settings, with the numbers that everything else is made of."""
+    rows = []
+    for run in runs.itertuples():
+        row: dict[str, Any] = {"setting": label(run.setting, main), "stack": run.stack}
+        row |= {"seed": run.seed, "method": run.method, "queries": len(run.asked)}
+        row["initial_effort_percent"], row["final_effort_percent"] = run.effort[[0, -1]]
+        row["final_dice_percent"] = 100 * run.dice[-1]
+        for at in TARGETS:
+            name = f"effort_at_dice_{at}"
+            row[name], row[f"{name}_bound"] = effort_of(run, at)
+            row[f"effort_once_at_dice_{at}"] = effort_of(run, at, "effort_once").value
+        off = (run.expected - run.alone)[~np.isnan(run.expected - run.alone)]
+        row["expected_dice_bias"] = off.mean() if off.size else np.nan
+        row["expected_dice_error"] = abs(off).mean() if off.size else np.nan
+        for at in budgets:
+            name = f"dice_at_effort_{at}"
+            row[name], row[f"{name}_bound"] = dice_of(run, at)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def other_settings(runs: pd.DataFrame, main: str) -> pd.DataFrame:
+    """All settings that differ from the main one, and who was run under them."""
+    parts = runs[runs.setting != main].groupby("setting")
+    rows = [
+        (label(s, main), len(mine), ", ".join(methods(mine)), mine["stack"].nunique())
+        for s, mine in parts
+    ]
+    return pd.DataFrame(rows, columns=["setting", "runs", "methods", "stacks"])
+
+
+def of_problems(problems: pd.DataFrame, main: str) -> pd.DataFrame:
+    """A row per run that is not in the report; '' where its setting is not known."""
+    labels = [label(setting, main) if setting != "{}" else "" for setting in problems.setting]
+    return problems.assign(setting=labels)[[*PROBLEM[:4], "setting", *PROBLEM[4:6]]]
+
+
+def label(setting: str, main: str) -> str:
+    """What a setting has otherwise than the main one."""
+    apart = differing(setting, main)
+    return ", ".join(f"{key}={plain(value)}" for key, value in apart.items()) or "main"
+
+
+def plain(value: str) -> str:
+    """A JSON value as one would type it."""
+    return {"null": "none"}.get(value, value.strip('"'))
+
+
+def varied(runs: pd.DataFrame, main: str) -> dict[str, dict[str, str]]:
+    """Key -> value -> setting that differs from the main one in that key alone; `alpha` first.
+
+    The main setting is among the values of every key. Settings that differ in more are not here.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for setting in sorted(set(runs.setting)):
+        apart = differing(setting, main)
+        if len(apart) == 1:
+            (key,) = apart
+            usual = {json.loads(main).get(key, "unset"): main}
+            found.setdefault(key, usual)[apart[key]] = setting
+    return {
+        key: dict(sorted(found[key].items(), key=lambda item: _in_order(item[0])))
+        for key in sorted(found, key=lambda key: (key != "alpha", key))
+    }
+
+
+def _in_order(value: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def sensitivity(runs: pd.DataFrame, key: str, settings: dict[str, str], main: str) -> pd.DataFrame:
+    """Effort at 90 and 95% Dice over the values of a setting that varies.
+
+    Of the stacks and seeds that a method has under all of the settings that it has at all.
+    """
+    mine = runs[runs.setting.isin(settings.values())]
+    many = mine.groupby("method").setting.transform("nunique")
+    pool = mine[mine.groupby(["method", "stack", "seed"]).setting.transform("nunique") == many]
+    parts = [
+        measure(
+            pool[pool.setting == setting],
+            partial(effort_of, target=at),
+            key=key,
+            value=plain(value),
+            main=int(setting == main),
+            metric="effort_at_dice",
+            at_percent=at,
+        )
+        for value, setting in settings.items()
+        if (pool.setting == setting).any()
+        for at in TARGETS
+    ]
+    table = (
+        over_stacks(per_stack(pd.concat(parts)))
+        if parts
+        else pd.DataFrame(columns=["method", "value"])
+    )
+    # Methods of one value alone say nothing about the key.
+    return table if (table.groupby("method").value.nunique() > 1).any() else pd.DataFrame()
+
+
+def helped(runs: pd.DataFrame, main: str) -> pd.DataFrame:
+    """The runs that differ from the main setting in their help alone; each is called by its help.
+
+    A method without help keeps its name; others are 'BDr, carried over' or 'KBDr, both, 0 px'.
+    """
+
+    def alone(setting: str) -> bool:
+        carried = CARRIED if json.loads(setting).get("from", "null") != "null" else set()
+        return differing(setting, main).keys() <= carried | HELP | ENDS
+
+    chosen = runs[runs.setting.map(alone)]
+    return chosen.assign(method=chosen.method + chosen.setting.map(_help))
+
+
+def _help(setting: str) -> str:
+    values = {key: json.loads(value) for key, value in json.loads(setting).items()}
+    corrected, carried = values.get("correct", False), values.get("from") is not None
+    words = {(1, 0): ", carried over", (0, 1): ", corrected", (1, 1): ", both"}
+    text = words.get((carried, corrected), "")
+    text += f", {values['tolerance']} px" if corrected else ""
+    return text + (f", hand {values['tremor']:g} px off" if values.get("tremor") else "")
+
+
+def worst(runs: pd.DataFrame) -> pd.DataFrame:
+    """Dice of each method's worst structure where the mean first comes to 90%, or at the end."""
+
+    def read(run: Any) -> Value:
+        row = first_reached(run, TARGETS[0])
+        return Value(100 * float(np.nanmin(run.class_dice[-1 if row is None else row, 1:])))
+
+    return over_stacks(per_stack(measure(runs, read)))
