@@ -5,96 +5,151 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import re
 import textwrap
 import types
+from collections.abc import Iterator
 from typing import Any
+
+import jax
+import numpy as np
+
+_PLAIN = (int, float, complex, str, bytes, types.NoneType)
 
 
 def source_digest(thing: Any) -> str:
     """Names an object by what its code says, comments and docstrings apart; 16 hexadecimal digits.
 
-    Of a function that is its source and that of the functions, classes and constants of the same
-    file which it uses; of a class its source; of an instance of a dataclass (a `Strategy`, a flax
-    module) its class and its fields; of a `functools.partial` all its parts.
+    Of a function that is its source, what it closes over, and what it uses of its file: functions,
+    classes, constants; of a class the same of its methods, and its bases of that file; of an
+    instance of a dataclass (a `Strategy`, a flax module) its class and its fields; of a
+    `functools.partial` all its parts. The same in every process.
     """
-    parts: dict[int, str] = {}
-    _describe(thing, parts)
-    return hashlib.sha256("\n".join(parts.values()).encode()).hexdigest()[:16]
+    return hashlib.sha256(_describe(thing, {}).encode()).hexdigest()[:16]
 
 
-def _describe(thing: Any, parts: dict[int, str]) -> None:
-    if id(thing) in parts:
-        return
+def _describe(thing: Any, known: dict[int, str]) -> str:
+    """What a thing is; by the number that it has in `known` where it comes again, or in itself."""
+    if isinstance(thing, _PLAIN):
+        return repr(thing)
+    if isinstance(thing, np.ndarray | np.generic | jax.Array):
+        return _array(thing)
+    if id(thing) in known:
+        return known[id(thing)]
+    known[id(thing)] = f"#{len(known)}"
+    parts = [_describe(part, known) for part in _parts(thing)]
+    if isinstance(thing, set | frozenset):
+        parts.sort()
+    if not (inspect.isfunction(thing) or inspect.isclass(thing)):
+        del known[id(thing)]  # equal values may be one object, or several
+    return f"{_kind(thing)}[{', '.join(parts)}]"
+
+
+def _array(thing: Any) -> str:
+    try:
+        array = np.asarray(thing)
+    except TypeError:  # random keys
+        return repr(thing)
+    return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+
+
+def _kind(thing: Any) -> str:
+    """The source of a function or a class; of anything else its type."""
+    if inspect.isfunction(thing):
+        return _source(thing.__code__, thing.__name__) or _bytecode(thing.__code__)
+    if inspect.isclass(thing):
+        return _source(thing) or thing.__qualname__
+    return type(thing).__qualname__
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What else counts of a thing."""
+    if inspect.isfunction(thing):
+        return _used(thing)
+    if inspect.isclass(thing):
+        bases = [base for base in thing.__bases__ if base.__module__ == thing.__module__]
+        functions = list(_functions(thing))
+        if not _source(thing):
+            return bases + functions
+        # Those without a source were made by a decorator of the class.
+        own = [function for function in functions if _source(function.__code__)]
+        return bases + [part for function in own for part in _used(function)]
     if isinstance(thing, functools.partial):
-        parts[id(thing)] = "partial"
-        for part in (thing.func, *thing.args, *sorted(thing.keywords), *thing.keywords.values()):
-            _describe(part, parts)
-    elif inspect.isfunction(thing) or inspect.isclass(thing):
-        parts[id(thing)] = _source(thing)
-        for other in _used(thing):
-            _describe(other, parts)
-    elif inspect.ismethod(thing):
-        parts[id(thing)] = "method"
-        _describe(thing.__func__, parts)
-        _describe(thing.__self__, parts)
-    elif dataclasses.is_dataclass(thing):
-        parts[id(thing)] = "instance"
-        _describe(type(thing), parts)
-        for field in dataclasses.fields(thing):
-            if field.name not in ("parent", "name"):  # of a flax module
-                _describe(getattr(thing, field.name), parts)
-    elif callable(thing):  # of a compiled library, or wrapped by jax.jit
-        wrapped = getattr(thing, "__wrapped__", None)
-        parts[id(thing)] = getattr(thing, "__qualname__", repr(type(thing)))
-        if wrapped is not None:
-            _describe(wrapped, parts)
-    else:
-        parts[id(thing)] = repr(thing)
+        return [thing.func, thing.args, thing.keywords]
+    if inspect.ismethod(thing):
+        return [thing.__func__, thing.__self__]
+    if dataclasses.is_dataclass(thing):
+        names = [f.name for f in dataclasses.fields(thing) if f.name != "parent"]  # of flax
+        return [type(thing), *(getattr(thing, name) for name in names)]
+    if isinstance(thing, dict):
+        return [part for key in sorted(thing, key=repr) for part in (key, thing[key])]
+    if isinstance(thing, tuple | list | set | frozenset):
+        return list(thing)
+    if isinstance(thing, types.CodeType):
+        return [_bytecode(thing)]
+    if hasattr(thing, "__wrapped__"):  # as by jax.jit
+        return [thing.__wrapped__]
+    if hasattr(thing, "__dict__") and not isinstance(thing, types.ModuleType):
+        return [type(thing), vars(thing)]
+    return [getattr(thing, "__qualname__", re.sub(" at 0x[0-9a-f]+", "", repr(thing)))]
 
 
-def _source(thing: Any) -> str:
-    """The source without comments, docstrings and layout; the bytecode where there is none."""
+def _source(thing: Any, name: str = "") -> str:
+    """The source without comments, docstrings and layout; nothing where there is none."""
+    if name == "<lambda>":  # of which a line may have several
+        return ""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     except (OSError, TypeError, SyntaxError):
-        code = getattr(thing, "__code__", None)
-        return _bytecode(code) if code else getattr(thing, "__qualname__", type(thing).__name__)
+        return ""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
+            first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
 
-def _used(thing: Any) -> list[Any]:
-    """What of the same file a function or class uses, and what a function closes over."""
-    functions = [thing] if inspect.isfunction(thing) else []
-    if inspect.isclass(thing):
-        functions = [f for f in vars(thing).values() if inspect.isfunction(f)]
-    found: list[Any] = []
-    for function in functions:
-        for name in sorted(_names(function.__code__)):
-            value = function.__globals__.get(name)
-            own = callable(value) and getattr(value, "__module__", None) == function.__module__
-            constant = isinstance(value, int | float | str | tuple | dict | list)
-            if own or (constant and " at 0x" not in repr(value)):
-                found.append(value)
-        found += [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
-        found += [value for value in function.__defaults__ or ()]
+def _bytecode(code: types.CodeType) -> str:
+    return f"{code.co_code.hex()} {_describe(code.co_consts, {})} {code.co_names}"
+
+
+def _functions(kind: type) -> Iterator[types.FunctionType]:
+    """The functions of a class, also those behind its properties."""
+    for member in vars(kind).values():
+        for name in ("__func__", "fget", "func"):
+            member = getattr(member, name, member)
+        if inspect.isfunction(member):
+            yield inspect.unwrap(member)
+
+
+def _used(function: types.FunctionType) -> list[Any]:
+    """What a function closes over, its defaults, and what it uses of its file."""
+    found = [function.__defaults__, function.__kwdefaults__]
+    found += [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+    for name in sorted(_names(function.__code__)):
+        value = function.__globals__.get(name)
+        if _is_constant(value) or getattr(value, "__module__", None) == function.__module__:
+            found.append(value)
     return found
+
+
+def _is_constant(value: Any) -> bool:
+    """It is data, and no table of objects that others add to."""
+    if isinstance(value, dict):
+        return all(map(_is_constant, (*value, *value.values())))
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(_is_constant, value))
+    kinds = (*_PLAIN, np.ndarray, np.generic, jax.Array, functools.partial)
+    return isinstance(value, kinds) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    )
 
 
 def _names(code: types.CodeType) -> set[str]:
     """The globals and attributes that a function names, in functions within it too."""
     within = [const for const in code.co_consts if isinstance(const, types.CodeType)]
     return set(code.co_names).union(*map(_names, within))
-
-
-def _bytecode(code: types.CodeType) -> str:
-    plain = [const for const in code.co_consts if not isinstance(const, types.CodeType)]
-    within = [_bytecode(const) for const in code.co_consts if isinstance(const, types.CodeType)]
-    return repr((code.co_code.hex(), plain, code.co_names, within))
 
 
 def _is_full(cell: Any) -> bool:
