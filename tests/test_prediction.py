@@ -9,12 +9,15 @@ import pytest
 import tiny
 from scipy.special import entr, softmax
 
+from al_jax.core.posterior import class_entropy
 from al_jax.model import networks, prediction
-from al_jax.model.training import Recipe, Sections, Training, reduce_section
+from al_jax.model.config import ModelConfig, Training
+from al_jax.model.inputs import Sections, network_input, normalise
+from al_jax.model.resolution import downsample_section
 
 CLASSES, COUNT = tiny.CLASSES, 5
 PIXELWISE = tiny.Pixelwise(CLASSES)
-SMALL = networks.make_network("small", CLASSES)
+SMALL = networks.small(CLASSES)
 # Compilation is most of the time; where only values matter, no fast code is needed.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -27,7 +30,7 @@ def _stack():
 @functools.cache
 def _predict(network, entropy, samples):
     sections, partial, _ = _stack()
-    recipe = Recipe(network, Training(crop=32, batch=2))
+    model = ModelConfig(network, Training(crop=32, batch=2))
 
     @quick
     def run(key, params, partial=partial):
@@ -36,9 +39,9 @@ def _predict(network, entropy, samples):
             params,
             sections,
             partial,
-            recipe,
-            keep=lambda found, _: found,
-            entropy=entropy,
+            model,
+            reduce_fn=lambda found, _: found,
+            uncertainty=class_entropy if entropy else None,
             dropout_samples=samples,
         )
 
@@ -55,7 +58,7 @@ def _logits(network, params, key=None):
 
     @quick
     def section(image, low, high, keys):
-        x = networks.network_input(networks.normalise(image, low, high), "plain")[None]
+        x = network_input(normalise(image, low, high), "plain")[None]
         if keys is None:
             return network.apply({"params": params}, x)[0]
         return jax.lax.map(lambda k: network.apply({"params": params}, x, k)[0], keys)
@@ -90,18 +93,18 @@ def test_prediction_is_the_loop_over_sections(network):
         alone = np.where(partial.in_range[n], logits, -np.inf).argmax(-1)
         clamped = np.where(partial.compatible[n], logits, -np.inf).argmax(-1)
         clamped = np.where(labels >= 0, labels, clamped)
-        np.testing.assert_array_equal(found.alone[n], alone)
+        np.testing.assert_array_equal(found.unclamped[n], alone)
         np.testing.assert_array_equal(found.segmentation[n], clamped)
         np.testing.assert_allclose(found.fit[n], _dice(alone, labels, inside), rtol=1e-5)
         np.testing.assert_array_equal(
-            found.traced[n], [((labels == c) & inside).any() for c in range(CLASSES)]
+            found.labelled[n], [((labels == c) & inside).any() for c in range(CLASSES)]
         )
         posterior = _posterior(logits, labels, np.asarray(partial.compatible[n]))
         np.testing.assert_allclose(found.confidence[n], posterior.max(-1), rtol=1e-4)
         entropy = entr(posterior)[inside].mean(0)
-        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
-    assert found.traced.dtype == bool and found.fit.shape == (COUNT, CLASSES)
-    assert found.segmentation.dtype == found.alone.dtype == jnp.int16
+        np.testing.assert_allclose(found.uncertainty[n], entropy, rtol=1e-4, atol=1e-7)
+    assert found.labelled.dtype == bool and found.fit.shape == (COUNT, CLASSES)
+    assert found.segmentation.dtype == found.unclamped.dtype == jnp.int16
 
 
 def test_one_section_is_what_the_stack_has():
@@ -110,13 +113,18 @@ def test_one_section_is_what_the_stack_has():
     sections, partial, _ = _stack()
     at = functools.partial(jax.tree.map, lambda leaf: leaf[3])
     one = prediction.predict_section(
-        jax.random.key(1), params, at(sections), at(partial), Recipe(PIXELWISE), entropy=True
+        jax.random.key(1),
+        params,
+        at(sections),
+        at(partial),
+        ModelConfig(PIXELWISE),
+        uncertainty=class_entropy,
     )
     np.testing.assert_array_equal(one.segmentation, whole.segmentation[3])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, at(whole))
 
 
-def test_a_reduced_section_is_said_of_whole():
+def test_a_downsampled_section_is_said_of_whole():
     """Where blocks are of one intensity each nothing is lost, and any size comes out whole."""
     rng = np.random.default_rng(5)
     blocks = rng.integers(0, 2, (10, 12))
@@ -129,25 +137,31 @@ def test_a_reduced_section_is_said_of_whole():
     section = Sections(image, inside, jnp.float32(0), jnp.float32(255))
 
     def alone(factor):
-        seen = reduce_section(section, factor)
-        recipe, key = Recipe(PIXELWISE), jax.random.key(1)
-        return prediction.predict_section(key, params, seen, partial, recipe).alone
+        seen = downsample_section(section, factor)
+        model, key = ModelConfig(PIXELWISE), jax.random.key(1)
+        return prediction.predict_section(key, params, seen, partial, model).unclamped
 
     as_it_is = alone(1)
     assert len(np.unique(as_it_is)) == 2
     np.testing.assert_array_equal(alone(3), as_it_is)
 
 
-def test_what_is_beside_comes_section_by_section():
+def test_aux_comes_section_by_section():
     params = tiny.weights(PIXELWISE, 1, heads=True)
     sections, partial, truth = _stack()
-    beside = {"truth": jnp.asarray(truth), "number": jnp.arange(COUNT)}
+    aux = {"truth": jnp.asarray(truth), "number": jnp.arange(COUNT)}
 
-    def keep(found, aside):
+    def reduce_fn(found, aside):
         return (found.segmentation == aside["truth"]).sum(), aside["number"]
 
     right, number = prediction.predict(
-        jax.random.key(0), params, sections, partial, Recipe(PIXELWISE), keep=keep, beside=beside
+        jax.random.key(0),
+        params,
+        sections,
+        partial,
+        ModelConfig(PIXELWISE),
+        reduce_fn=reduce_fn,
+        aux=aux,
     )
     whole = _predict(PIXELWISE, False, 0)(jax.random.key(0), params)
     np.testing.assert_array_equal(right, (np.asarray(whole.segmentation) == truth).sum((1, 2)))
@@ -159,8 +173,8 @@ def test_without_entropy_the_rest_is_the_same():
     key = jax.random.key(8)
     full = _predict(PIXELWISE, True, 0)(key, params)
     found = _predict(PIXELWISE, False, 0)(key, params)
-    assert not np.asarray(found.entropy).any() and np.asarray(full.entropy).any()
-    _assert_same(found.replace(entropy=full.entropy), full)
+    assert not np.asarray(found.uncertainty).any() and np.asarray(full.uncertainty).any()
+    _assert_same(found.replace(uncertainty=full.uncertainty), full)
 
 
 @pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
@@ -173,13 +187,15 @@ def test_monte_carlo_dropout_is_the_entropy_of_the_mean_posterior(network):
     for n, samples in enumerate(_logits(network, params, key)):
         mean = np.mean([_posterior(z, labels[n], compatible[n]) for z in samples], 0)
         entropy = entr(mean)[np.asarray(sections.inside[n])].mean(0)
-        np.testing.assert_allclose(found.entropy[n], entropy, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found.uncertainty[n], entropy, rtol=1e-4, atol=1e-7)
     _assert_same(found, _predict(network, True, 3)(key, params))
     other = _predict(network, True, 3)(jax.random.key(10), params)
-    assert not np.allclose(other.entropy, found.entropy)
+    assert not np.allclose(other.uncertainty, found.uncertainty)
     without = _predict(network, True, 0)(key, params)
-    assert not np.allclose(without.entropy, found.entropy)
-    _assert_same(found.replace(entropy=without.entropy), without)  # dropout is for entropy only
+    assert not np.allclose(without.uncertainty, found.uncertainty)
+    _assert_same(
+        found.replace(uncertainty=without.uncertainty), without
+    )  # dropout is for entropy only
 
 
 def test_prediction_where_nothing_is_compatible_is_finite():
@@ -189,7 +205,7 @@ def test_prediction_where_nothing_is_compatible_is_finite():
     for samples in (0, 3):
         found = _predict(PIXELWISE, True, samples)(jax.random.key(0), params, partial)
         jax.tree.map(lambda leaf: np.testing.assert_(np.isfinite(leaf).all()), found)
-        assert not np.asarray(found.entropy).any()
+        assert not np.asarray(found.uncertainty).any()
 
 
 def test_sections_that_are_not_wanted_are_zero_and_the_others_the_same():
@@ -203,8 +219,8 @@ def test_sections_that_are_not_wanted_are_zero_and_the_others_the_same():
             params,
             sections,
             partial,
-            Recipe(PIXELWISE),
-            keep=lambda found, _: (found.segmentation, found.fit),
+            ModelConfig(PIXELWISE),
+            reduce_fn=lambda found, _: (found.segmentation, found.fit),
             where=where,
         )
 

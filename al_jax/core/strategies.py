@@ -293,8 +293,9 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
     shown = evidence.replace(**withheld)
     try:
         return jnp.nan_to_num(strategy.gain(shown) / strategy.cost(shown))
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, AssertionError) as error:  # of chex, too
+        reads, why = ", ".join(strategy.reads) or "nothing", str(error).split("\n")[0]
         raise ValueError(
-            f"the strategy reads {', '.join(strategy.reads) or 'nothing'} ({error}); name in its "
-            f"`reads` all that gain and cost read of {', '.join(READABLE)}"
+            f"the strategy reads {reads} ({why}); name in its `reads` all that gain and cost read "
+            f"of {', '.join(READABLE)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Random crops, against SciPy, by hand and by their distributions over many keys."""
+"""Random deformations and intensities: against SciPy, by hand and by their distributions."""
 
 import functools
 
@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from al_jax.model import augmentation, training
-from al_jax.model.augmentation import Augmentation
+from al_jax.model import augmentation
+from al_jax.model.augmentation import Table1
+from al_jax.model.crops import random_middle
 
 CROP = 24
+
 # Compilation is most of the time, and no fast code is needed.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture
 def rigid(monkeypatch):
-    """The name of a field that shifts nothing."""
-    monkeypatch.setitem(augmentation.FIELDS, "none", (32, 0.0, "linear"))
-    return "none"
+    """The name of a field that shifts nothing, here."""
+    monkeypatch.setitem(augmentation.FIELDS, "paper", (32, 0.0, "linear"))
+    return "paper"
 
 
 @functools.cache
@@ -29,7 +31,7 @@ def _draw_points(crop, augmentation):
 
     def one(key, size):
         key_middle, key_points = jax.random.split(key)
-        return draw(key_points, training.random_middle(key_middle, size, crop))
+        return draw(key_points, random_middle(key_middle, size, crop))
 
     return quick(jax.vmap(one, in_axes=(0, None)))
 
@@ -142,50 +144,10 @@ def test_sampling_on_the_pixels_is_the_image():
     )
 
 
-def _plain(field="smooth"):
-    """A setting that moves pixels but leaves their intensities."""
-    steady = Augmentation(brightness=0.0, contrast=(1.0, 1.0), field=field)
-    return training.Training(crop=CROP, augmentation=steady)
-
-
-@functools.cache
-def _crop(setting):
-    def one(key, images, labels, inside, low, high):
-        section = training.Sections(images, inside, low, high)
-        key_middle, key_crop = jax.random.split(key)
-        middle = training.random_middle(key_middle, labels.shape, setting.crop)
-        return training.random_crop(key_crop, section, labels, middle, setting)
-
-    crop = quick(jax.vmap(one, in_axes=(0, None, None, None, None, None)))
-    keys = jax.random.split(jax.random.key(5), 50)
-    return lambda *section: jax.tree.map(np.asarray, crop(keys, *section))
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("field", list(augmentation.FIELDS))
-def test_image_labels_and_inside_share_one_grid(axis, field):
-    # On a ramp, bilinear and nearest can differ by half a pixel's step at most, wherever they look.
-    ramp = np.broadcast_to(np.arange(64.0) if axis else np.arange(64.0)[:, None], (64, 64))
-    image, labels, inside = _crop(_plain(field))(
-        ramp[..., None].astype(np.float32),
-        ramp.astype(np.int16),
-        ramp > 20,
-        np.float32(0),
-        np.float32(63),
-    )
-    assert image.shape == (50, CROP, CROP, 3)
-    assert labels.shape == inside.shape == (50, CROP, CROP)
-    value = (image + 1) / 2 * 63
-    within = labels >= 0
-    assert within.mean() > 0.9
-    assert np.abs(value - labels[..., None])[within].max() < 0.5 + 1e-3
-    np.testing.assert_array_equal(inside, within & (labels > 20))
-
-
 def test_a_label_map_and_its_image_stay_aligned():
     rng = np.random.default_rng(6)
     labels = np.kron(rng.integers(0, 5, (8, 8)), np.ones((10, 10))).astype(np.int16)
-    points = _points(80, 80, Augmentation())[:30]
+    points = _points(80, 80, Table1())[:30]
     image = np.asarray(augmentation.sample_bilinear(labels[..., None].astype(np.float32), points))[
         ..., 0
     ]
@@ -199,7 +161,7 @@ def test_a_label_map_and_its_image_stay_aligned():
 
 
 def test_ranges_of_table_1(rigid):
-    points = _points(120, 200, Augmentation(field=rigid))
+    points = _points(120, 200, Table1(field=rigid))
     matrix = _matrices(points)
     scale = 1 / np.sqrt(np.linalg.det(matrix))
     rotation = np.rad2deg(np.arctan2(matrix[:, 0, 1], matrix[:, 1, 1]))
@@ -235,40 +197,17 @@ def test_ranges_of_table_1(rigid):
 
 
 def test_no_ranges_is_a_plain_crop(rigid):
-    still = Augmentation(0.0, 0.0, (1.0, 1.0), 0.0, 0.0, (1.0, 1.0), rigid)
+    still = Table1(0.0, 0.0, (1.0, 1.0), 0.0, 0.0, (1.0, 1.0), rigid)
     points = _points(CROP, CROP, still)
     expected = np.stack(np.mgrid[:CROP, :CROP], -1)
     np.testing.assert_allclose(points, np.broadcast_to(expected, points.shape), atol=1e-4)
 
 
 def test_translation_is_within_its_range(rigid):
-    points = _points(CROP, CROP, Augmentation(field=rigid))
+    points = _points(CROP, CROP, Table1(field=rigid))
     shift = _centres(points) - (CROP - 1) / 2
     for axis in range(2):
         assert stats.kstest(shift[:, axis], "uniform", (-10, 20)).pvalue > 1e-3
-
-
-def test_the_same_key_gives_the_same_crop():
-    rng = np.random.default_rng(7)
-    image = rng.random((64, 64, 1)).astype(np.float32)
-    labels = rng.integers(-1, 4, (64, 64)).astype(np.int16)
-    args = image, labels, labels > 0, np.float32(0), np.float32(1)
-    first, again = _crop(_plain())(*args), _crop(_plain())(*args)
-    for a, b in zip(first, again, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first[0][0], first[0][1])
-
-
-def test_a_section_smaller_than_the_crop():
-    image = np.full((10, 14, 1), 200, np.uint8)
-    labels = np.full((10, 14), 2, np.int16)
-    image, labels, inside = _crop(_plain())(
-        image, labels, np.ones((10, 14), bool), np.float32(0), np.float32(255)
-    )
-    np.testing.assert_allclose(image, 400 / 255 - 1, atol=1e-5)  # the border goes on outside
-    np.testing.assert_array_equal(labels, np.where(inside, 2, -1))
-    area = inside.sum((1, 2))
-    assert area.max() < 1.2**2 * 10 * 14 * 1.5 and area.mean() > 10 * 14 / 2
 
 
 def test_intensity():
@@ -278,11 +217,11 @@ def test_intensity():
     jitter = quick(
         jax.vmap(augmentation.random_intensity, in_axes=(0, None, None)), static_argnums=2
     )
-    found = np.asarray(jitter(keys, image, Augmentation()))
+    found = np.asarray(jitter(keys, image, Table1()))
     assert found.min() >= 0 and found.max() <= 1
     # Two greys near the middle are never clipped: their distance is the contrast, their mean the
     # brightness.
-    pair = np.asarray(jitter(keys, np.float32([[[0.45], [0.55]]]), Augmentation()))[:, 0, :, 0]
+    pair = np.asarray(jitter(keys, np.float32([[[0.45], [0.55]]]), Table1()))[:, 0, :, 0]
     contrast, brightness = (pair[:, 1] - pair[:, 0]) / 0.1, 255 * (pair.mean(1) - 0.5)
     for values, low, high in ((contrast, 0.8, 1.25), (brightness, -20, 20)):
         assert values.min() > low - 1e-3 and values.max() < high + 1e-3
@@ -294,7 +233,7 @@ def test_intensity():
 
 
 def test_intensity_by_hand():
-    setting = Augmentation(brightness=0.0, contrast=(2.0, 2.0))
+    setting = Table1(brightness=0.0, contrast=(2.0, 2.0))
     found = augmentation.random_intensity(
         jax.random.key(0), np.float32([[[0.0], [0.4], [0.5], [0.6], [1.0]]]), setting
     )

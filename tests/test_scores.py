@@ -1,0 +1,93 @@
+"""Gains and costs by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+from example import B, make_state
+
+from al_jax.core import scores
+from al_jax.core.evidence import make_evidence
+from al_jax.core.strategies import STRATEGIES, BDa, SDr, explain
+
+
+def test_costs_of_correcting_by_hand():
+    s = make_state(np.diag([8.0, 20.0, 4.0]), np.zeros((1, 3), bool))
+    # Of 40 px of structure 0 were 10 drawn, of 10 px of structure 2 all; 20 of 50 together.
+    s = s.replace(offered=jnp.asarray([[40.0, 0, 10], [10, 0, 10]]))
+    evidence = make_evidence(s, jnp.zeros((2, 3)), min_effort=3.0)
+    np.testing.assert_allclose(evidence.redrawn, [0.25, 0.4, 1], rtol=1e-6)
+    np.testing.assert_allclose(scores.drawing(evidence), [[3, 8, 4]], rtol=1e-6)
+
+
+def test_profile_by_hand():
+    """Of ranges within the stack, reaching its first or last section, both, and of one section."""
+    spans = [(1, 3), (0, 3), (2, 5), (0, 5), (4, 4)]
+    index = np.arange(6)[:, None]
+    possible = np.stack([(index[:, 0] >= a) & (index[:, 0] <= b) for a, b in spans], 1)
+    found = np.asarray(scores.profile(jnp.asarray(possible)))
+    expected = np.ones((6, 5))
+    expected[[1, 3], 0] = np.sqrt(1 - (1 / 1.5) ** 2)
+    expected[:4, 1] = np.sqrt(1 - (np.arange(4) / 3.5) ** 2)
+    expected[2:, 2] = expected[:4, 1][::-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    turned = scores.profile(jnp.asarray(possible[::-1]))
+    np.testing.assert_allclose(turned, found[::-1], rtol=1e-6)
+
+
+def test_shaped_costs_by_hand():
+    """B was measured on section 1, at the end of the range: in its middle more is expected."""
+    in_range = np.zeros((5, 2), bool)
+    in_range[:, 0] = in_range[1:4, 1] = True
+    annotated = np.zeros((5, 2), bool)
+    annotated[1, 1] = True
+    s = make_state(np.array([[50.0, 30], [30, 30]]), annotated, in_range)
+    s = s.replace(offered=jnp.asarray([[0.0, 100], [0, 50]]))
+    end = np.sqrt(5) / 3
+    evidence = make_evidence(s, jnp.zeros((2, 2)))
+    found = np.asarray(scores.shaped(evidence))
+    np.testing.assert_allclose(found[1:4, 1], [30, 30 / end, 30], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 0], [50, 20, 50, 50, 50], rtol=1e-6)  # everywhere as long
+    # B of earlier stacks alone is a mean over the whole range.
+    unseen = scores.shaped(evidence.replace(seen=jnp.zeros((5, 2), bool)))[1:4, 1]
+    np.testing.assert_allclose(unseen.mean(), 30, rtol=1e-6)
+    np.testing.assert_allclose(unseen[1] / unseen[0], 1 / end, rtol=1e-6)
+    np.testing.assert_allclose(scores.drawing_shaped(evidence)[2, 1], 15 / end, rtol=1e-6)
+    told = [explain(s, evidence, 2, 1, rule) for rule in (BDa, SDr, STRATEGIES["KSDr"])]
+    np.testing.assert_allclose([q.left for q in told], [30, 30 / end, 30 / end], rtol=1e-6)
+    np.testing.assert_allclose([q.whole for q in told], [30, 30 / end, 30 / end], rtol=1e-6)
+    s = s.replace(seen=s.seen.at[2, 0].set(True))  # now structure 0 is traced beside it
+    told = [explain(s, make_evidence(s, jnp.zeros((2, 2))), 2, 1, rule) for rule in (BDa, SDr)]
+    np.testing.assert_allclose([q.shared[0] for q in told], [30, 30 / end], rtol=1e-6)
+
+
+def test_rise_by_hand():
+    # Structure 0 was traced on section 1 of five, and may be on all but the last. D = 1/2, so what
+    # a section counts is 1/8. Known: 1/2, 1, 1/2, 1/4 on the first four.
+    in_range = np.ones((5, 2), bool)
+    in_range[4, 0] = False
+    s = make_state(np.eye(2), [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]], in_range)
+    evidence = make_evidence(s, jnp.full((2, 2), 0.5))
+    np.testing.assert_allclose(scores.distance_to_seen(s.seen)[:, 0], [1, 0, 1, 2, 3], rtol=1e-6)
+    np.testing.assert_allclose(scores.share(evidence)[:, 0], 0.25, rtol=1e-6)
+    # An answer on section 3 takes section 2 from 1/2 to 1/2, one on 2 takes 3 from 1/4 to 1/2.
+    expected = np.array([1.0, 1.0, 1.25, 1.0]) / 8
+    found = np.asarray(scores.rise(evidence))
+    np.testing.assert_allclose(found[[0, 2, 3], 0], expected[[0, 2, 3]], rtol=1e-6)
+    # Structure 1 was traced nowhere: section 2 gives 1/2 to both neighbours and 1/4 to the next.
+    np.testing.assert_allclose(found[[2, 0], 1], np.array([2.5, 1.9375]) / 10, rtol=1e-6)
+
+
+def test_rise_does_not_depend_on_the_end_that_sections_count_from():
+    rng = np.random.default_rng(0)
+    annotated = rng.random((9, 3)) < 0.3
+    dice = jnp.asarray(rng.random((2, 3)), jnp.float32)
+    there, back = (
+        scores.rise(make_evidence(make_state(B, a), dice)) for a in (annotated, annotated[::-1])
+    )
+    np.testing.assert_allclose(there, back[::-1], rtol=1e-5)
+
+
+def test_neighbours_by_the_nearest_answer():
+    seen = np.array([[0, 0], [0, 1], [0, 0], [0, 0], [0, 1]], bool)
+    distance = scores.distance_to_seen(jnp.asarray(seen))
+    np.testing.assert_array_equal(distance[:, 1], [1, 0, 1, 1, 0])
+    assert np.isinf(distance[:, 0]).all()
