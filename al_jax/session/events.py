@@ -37,26 +37,9 @@ Masks = Callable[[str], np.ndarray]
 
 
 class Event(TypedDict, total=False):
-    """An event, with the keys of its line in the ledger; README.md has a table.
+    """An event, with the keys of its line in the ledger: README.md says what each means.
 
-    Attributes:
-      number: from 1, one after the other.
-      time: UTC.
-      event: of `KINDS`.
-      section: n.
-      structure: its name.
-      mask: name of the mask of an answer.
-      how: an answer was made, see `store.HOW`.
-      predicted, length: pixels of outline that B predicted, and that it added.
-      seconds: that it took.
-      kept: pixels of outline kept from the proposal, within each of `store.TOLERANCES`.
-      proposal_dice: of the proposal with the answer.
-      network: number of the last event that the network had seen then.
-      corrects: number of the answer that it replaces.
-      reason: of a skip.
-      span: first and last section of a structure from 0; None is an open end.
-      withdrawn: number of the event that never was.
-      text: a remark.
+    Numbers count from 1, sections from 0; lengths are pixels of outline; `mask` is a name.
     """
 
     number: int

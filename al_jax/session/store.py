@@ -49,16 +49,7 @@ class Stored(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Answer:
-    """An answer as a person gives it.
-
-    Attributes:
-      section, structure: n and c.
-      mask: [H, W] bool; None: the structure is absent.
-      how: of `HOW`.
-      question: what was asked, with the proposal that was shown, if any.
-      seconds: that it took; None counts from the question, if there is one.
-      widen: widen the structure's range if it does not reach the section.
-    """
+    """An answer as `Session.store_answer` takes it; without a mask the structure is absent."""
 
     section: int
     structure: int
@@ -70,16 +61,9 @@ class Answer:
 
 
 class Before(NamedTuple):
-    """What is known before an answer.
+    """What is known before an answer: all events so far, and the annotations `now`.
 
-    Attributes:
-      images: what is annotated.
-      masks: of the answers so far.
-      empty: before any event.
-      events: all so far.
-      now: the annotations they make.
-      network: the newest.
-      rule: what asks.
+    `empty` are those before any event; `network` is the newest, `rule` what asks.
     """
 
     images: Images
