@@ -97,7 +97,7 @@ def test_an_example_is_short_and_loads(path):
 
 @pytest.mark.parametrize("name", USES)
 def test_an_example_runs(call, folder, name):
-    status, out, err = call(f"--plugin={EXAMPLES / name}.py", *USES[name], *RUN, "--workdir=out")
+    status, _, err = call(f"--plugin={EXAMPLES / name}.py", *USES[name], *RUN, "--workdir=out")
     assert status == 0, err
     result = json.loads((folder / "out" / "result.json").read_text())
     (summary,) = result["summary"].values()
