@@ -11,27 +11,24 @@ import pytest
 import tiny
 
 from al_jax.core.stack import Stack, make_stack
-from al_jax.learner import config as settings
-from al_jax.learner.config import Config
-from al_jax.model.training import Training
+from al_jax.core.strategies import STRATEGIES, BDa
+from al_jax.learner.config import model_of
+from al_jax.model.training import init_train_state
 from al_jax.simulation import loop, runner
+from al_jax.simulation.prepare import place, prepare
 
-CONFIG = Config(
-    network="pixelwise",
+CONFIG = tiny.config(
     initial_steps=8,
     query_steps=2,
     dropout_samples=2,
-    training=Training(crop=32, batch=4, optimiser="sgd"),
+    downsampling=1,
+    crop=32,
+    batch=4,
+    optimiser="sgd",
 )
 # As anyone would write it; `make_task` makes of it what the loops need.
 MESH = jax.make_mesh((4,), ("sections",))
 EVEN, ODD, FEW = 8, 6, 3  # sections
-
-
-@pytest.fixture(autouse=True)
-def _pixelwise(monkeypatch):
-    """`Config.network` may be 'pixelwise'."""
-    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 @functools.cache
@@ -69,49 +66,44 @@ def test_there_are_four_devices():
 
 @pytest.mark.parametrize(("strategy", "count"), [("HBDa", EVEN), ("H_dropout", ODD)])
 def test_the_same_queries(strategy, count):
-    simulate = _jit("simulate", "strategy", "config", "queries", "mesh")
+    simulate = _jit("simulate", "strategy", "queries")
     shared, one = (
         simulate(
-            jax.random.key(0),
-            _stack(count),
-            strategy,
+            prepare(jax.random.key(0), _stack(count), CONFIG, mesh=mesh),
             CONFIG,
+            strategy=STRATEGIES[strategy],
             queries=3,
-            mesh=mesh,
-            params=tiny.weights(tiny.make("pixelwise", tiny.CLASSES)),
+            params=tiny.weights(tiny.Pixelwise(tiny.CLASSES)),
         )
         for mesh in (MESH, None)
     )
     assert not one[1].done.any()
     # XLA compiles the training itself otherwise for several devices, which rounds otherwise.
     _assert_same(shared, one, 1e-6)
-    for field in ("effort", "length", "predicted_length"):
+    for field in ("effort_unique", "length", "predicted_length"):
         np.testing.assert_array_equal(getattr(shared[1], field), getattr(one[1], field))
 
 
 def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
     """The arguments of `loop.begin`, with a network that was not trained."""
-    keys = settings.make_keys(jax.random.key(0))
-    task = _jit("make_task", "config", "mesh")(_stack(count), config=CONFIG, mesh=mesh)
-    task = runner.place(task, task.mesh)
-    state = _jit("start", "config")(keys.start, task, config=CONFIG)
-    weights = tiny.weights(tiny.make("pixelwise", tiny.CLASSES), heads=True)
-    network = loop.initial_train_state(keys.weights, task, CONFIG, weights)
-    return runner.place(network, task.mesh), state, task, CONFIG, strategy
+    keys, task, state = prepare(jax.random.key(0), _stack(count), CONFIG, mesh=mesh)
+    weights = tiny.weights(tiny.Pixelwise(tiny.CLASSES), heads=True)
+    network = init_train_state(keys.weights, model_of(CONFIG, tiny.CLASSES), weights)
+    return place(network, task.mesh), state, task, CONFIG, STRATEGIES[strategy]
 
 
 @pytest.mark.parametrize(("strategy", "count"), [("HBDa", ODD), ("H_dropout", FEW)])
 def test_the_same_prediction_to_the_bit(strategy, count):
-    begin = _jit("begin", "config", "strategy")
+    begin = _jit("begin", "strategy")
     (shared, _), (one, _) = (begin(*_begun(strategy, count, mesh)) for mesh in (MESH, None))
-    assert shared.learner.entropy.shape == (count, tiny.CLASSES)
+    assert shared.learner.uncertainty.shape == (count, tiny.CLASSES)
     _assert_same((shared.learner, shared.scores), (one.learner, one.scores), 0)
 
 
 @pytest.mark.parametrize(("count", "share"), [(EVEN, 2), (ODD, 2), (FEW, 1)])
 def test_each_device_predicts_its_share(count, share):
     arguments = _begun("HBDa", count, MESH)
-    begin = functools.partial(loop.begin, config=CONFIG, strategy="HBDa")
+    begin = functools.partial(loop.begin, config=CONFIG, strategy=STRATEGIES["HBDa"])
     (shared,) = (
         step
         for step in jax.make_jaxpr(begin)(*arguments[:3]).eqns
@@ -120,7 +112,7 @@ def test_each_device_predicts_its_share(count, share):
     loops = [e for e in shared.params["jaxpr"].eqns if e.primitive.name == "scan"]
     assert [loop.params["length"] for loop in loops] == [share]
     # Of what lies on each section, only what is reported of it travels.
-    text = _jit("begin", "config", "strategy").lower(*arguments).compile().as_text()
+    text = _jit("begin", "strategy").lower(*arguments).compile().as_text()
     travels = re.findall(r"\w+\[([\d,]*)\]\S* (all-[\w-]+|collective-\w+|reduce-scatter)\(", text)
     assert {kind for _, kind in travels} == {"all-gather"}
     largest = max(np.prod([int(size) for size in shape.split(",")]) for shape, _ in travels)
@@ -132,11 +124,10 @@ def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
     records, network = [], tmp_path / "network"
 
     def perform(folder, mesh):
-        prepared = runner.prepare(_stack(ODD), CONFIG, 0, mesh)
-        keep = runner.Checkpointing(network, 0)
-        initial = runner.train_network(prepared, CONFIG, keep=keep)
-        keep = runner.Checkpointing(folder, 0)
-        run, more = runner.run_strategy("BDa", prepared, initial, CONFIG, keep=keep)
+        prepared = prepare(jax.random.key(0), _stack(ODD), CONFIG, mesh=mesh)
+        places = runner.Checkpointing(network, 0), runner.Checkpointing(folder, 0)
+        initial = runner.train_network(prepared, CONFIG, checkpointing=places[0])
+        run, more = runner.run_strategy(BDa, prepared, initial, CONFIG, checkpointing=places[1])
         assert len(run.state.labels.devices()) == (1 if mesh is None else 4)
         records.append(more)
 

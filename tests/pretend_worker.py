@@ -22,7 +22,8 @@ def train(network, seconds, show):
     if network.configuration["seed"] == 9:
         raise InputError("the loss is not finite")
     assert not network.done
-    (network.checkpoints / str(network.configuration["initial_steps"])).mkdir(parents=True)
+    steps = network.configuration["training"]["initial_steps"]
+    (network.checkpoints / str(steps)).mkdir(parents=True)
 
 
 def perform(run, seconds, show):

@@ -28,7 +28,6 @@ from experiments.sweeps import clusters
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
 PRETEND = str(TESTS / "pretend_worker.py")
-QUICK = str(TESTS / "quick_worker.py")
 # Dask copies what a worker loads, so what that imports is not beside it.
 MODULES = f"{ROOT}{os.pathsep}{TESTS}"
 PATIENCE = 120
@@ -36,6 +35,8 @@ PATIENCE = 120
 CORE = str(min(os.sched_getaffinity(0)))
 REAL = (
     "--stack=a.npz",
+    "--plugin=pixelwise",  # which workers load as well
+    "--network=pixelwise",
     "--strategies=Da,Rand",
     "--crop=32",
     "--initial_steps=4",
@@ -56,7 +57,6 @@ def folder(tmp_path) -> pathlib.Path:
 def here(folder, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """The command in this process, with one worker and a tiny network; compilations are shared."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(clusters, "PRELOAD", QUICK)
     monkeypatch.setattr(
         clusters, "find_places", lambda _: [clusters.Place(frozenset({int(CORE)}), {})]
     )
@@ -438,13 +438,12 @@ def test_every_cluster_gives_the_same_bytes(here, folder, slurm):
     status, _, err = here(*REAL, "--workdir=local")
     assert status == 0, err
     expected = csv_files(folder, "local")
-    made = Dask(folder, QUICK)
+    made = Dask(folder, "experiments.sweeps.units")
     arguments = (*REAL, "--workdir=dask", f"--cluster={made.file}")
     status, _, err = sweep(folder, *arguments, **made.environment)
     made.end()
     assert status == 0, err
     assert csv_files(folder, "dask") == expected
-    preloading(slurm, QUICK)
     status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", **slurm)
     assert status == 0, err
     assert csv_files(folder, "slurm") == expected

@@ -9,25 +9,32 @@ import pytest
 import tiny
 
 from al_jax.core import state
-from al_jax.learner import config as settings
+from al_jax.core.strategies import BDa
 from al_jax.learner import learner
-from al_jax.learner.config import Config
-from al_jax.learner.learner import Lessons
-from al_jax.model.networks import make_network
-from al_jax.model.training import Recipe, Training, make_sections
-from al_jax.simulation import annotator, loop
+from al_jax.learner.config import DEFAULT, ESTIMATES, changed, model_of
+from al_jax.learner.learner import Reduction
+from al_jax.model.inputs import make_sections
+from al_jax.model.networks import NETWORKS
+from al_jax.model.training import init_train_state
+from al_jax.simulation import loop
+from al_jax.simulation.prepare import prepare
 
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
-TRAINING = Training(crop=32, batch=4, optimiser="sgd")
 SECTIONS = make_sections(STACK)
 ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 
 
-def _lessons(**changes):
+def _config(**changes):
     chosen = {"initial_steps": 40, "query_steps": 4, "learning_rate": 0.05}
-    chosen |= {"query_learning_rate": 0.2, "dice_estimate": "fit"} | changes
-    return Lessons(Recipe(tiny.Pixelwise(CLASSES), TRAINING), **chosen)
+    chosen |= {"query_learning_rate": 0.2, "dice_estimate": "fit"}
+    chosen |= {"crop": 32, "batch": 4, "optimiser": "sgd"}
+    return tiny.config(**chosen | changes)
+
+
+@functools.cache
+def _jit(function):
+    return jax.jit(function, compiler_options=ROUGH)
 
 
 def _answer(s, section, structure, mask=None):
@@ -38,62 +45,58 @@ def _answer(s, section, structure, mask=None):
 @functools.cache
 def _begun(**changes):
     """A trained learner after one answer a class on section 2, as the images alone allow it."""
-    lessons = _lessons(**changes)
+    config = _config(**changes)
     s = state.init_state(jax.random.key(3), STACK.inside, np.ones((COUNT, CLASSES), bool))
     for structure in range(CLASSES):
         s = _answer(s, 2, structure)
-    first = learner.init_learner(jax.random.key(4), s, lessons)
-    run = jax.jit(learner.learn_first, static_argnames="lessons", compiler_options=ROUGH)
-    trained, losses = run(jax.random.key(5), first.train, s, SECTIONS, lessons=lessons)
+    first = learner.init_learner(jax.random.key(4), s, config)
+    trained, losses = _jit(learner.fit_initial)(jax.random.key(5), first.train, s, SECTIONS, config)
     assert losses.shape == (40,) and losses[-1] < losses[0]
-    assess = jax.jit(learner.assess, static_argnames="lessons", compiler_options=ROUGH)
-    return assess(trained, s, SECTIONS, lessons=lessons)[0], s, lessons
+    return _jit(learner.evaluate)(trained, s, SECTIONS, config)[0], s, config
 
 
-@functools.cache
-def _relearn(lessons):
-    run = jax.jit(learner.relearn, static_argnames="lessons", compiler_options=ROUGH)
-    return functools.partial(run, sections=SECTIONS, lessons=lessons)
+def _update(config):
+    return functools.partial(_jit(learner.update), sections=SECTIONS, config=config)
 
 
 def test_a_learner_that_has_seen_nothing():
     s = state.init_state(jax.random.key(3), STACK.inside, np.ones((COUNT, CLASSES), bool))
-    fresh = learner.init_learner(jax.random.key(4), s, _lessons())
+    fresh = learner.init_learner(jax.random.key(4), s, _config())
     assert fresh.dice.shape == (2, CLASSES) and jnp.isnan(fresh.dice).all()
-    assert fresh.fit.shape == fresh.entropy.shape == (COUNT, CLASSES)
-    again = learner.init_learner(jax.random.key(4), s, _lessons())
+    assert fresh.fit.shape == fresh.uncertainty.shape == (COUNT, CLASSES)
+    again = learner.init_learner(jax.random.key(4), s, _config())
     jax.tree.map(np.testing.assert_array_equal, fresh, again)
 
 
-def test_the_first_look_knows_one_dice():
+def test_the_first_evaluation_knows_one_dice():
     begun, _, _ = _begun()
     np.testing.assert_array_equal(begun.dice[0], begun.dice[1])
-    np.testing.assert_array_equal(begun.traced, np.arange(COUNT)[:, None] == np.full(CLASSES, 2))
+    np.testing.assert_array_equal(begun.labelled, np.arange(COUNT)[:, None] == np.full(CLASSES, 2))
     np.testing.assert_allclose(begun.dice[0], begun.fit[2], rtol=1e-6)
     assert 0 < begun.dice[0].max() < 1
-    assert not begun.entropy.any()
+    assert not begun.uncertainty.any()
 
 
 def test_estimated_dice_by_hand():
-    # Structure 0 was traced on both sections, 1 on the second alone, 2 on neither.
+    # Structure 0 was labelled on both sections, 1 on the second alone, 2 on neither.
     fit = jnp.array([[0.5, 0.9, 1.0], [0.7, 0.4, 1.0]])
-    traced = jnp.array([[True, False, False], [True, True, False]])
-    np.testing.assert_allclose(learner.estimated_dice(fit, traced), [0.6, 0.4, np.nan], rtol=1e-6)
+    labelled = jnp.array([[True, False, False], [True, True, False]])
+    np.testing.assert_allclose(learner.estimated_dice(fit, labelled), [0.6, 0.4, np.nan], rtol=1e-6)
     known = jnp.array([0.1, 0.1, 0.3])
     np.testing.assert_allclose(
-        learner.estimated_dice(fit, traced, known), [0.6, 0.4, 0.3], rtol=1e-6
+        learner.estimated_dice(fit, labelled, known), [0.6, 0.4, 0.3], rtol=1e-6
     )
 
 
 def test_fit_moves_on_by_one_answer():
-    begun, s, lessons = _begun()
+    begun, s, config = _begun()
     steps, pairs = [begun], [(1, 1), (3, 2), (4, 1)]
     for section, structure in pairs:
         s = _answer(s, section, structure)
-        after, losses, kept = _relearn(lessons)(steps[-1], s, answered=[(section, structure)])
+        after, losses, kept = _update(config)(steps[-1], s, answered=[(section, structure)])
         assert losses.shape == (4,) and kept is None
-        fit, traced = np.asarray(after.fit), np.asarray(after.traced)
-        now = [fit[traced[:, c], c].mean() for c in range(CLASSES)]
+        fit, labelled = np.asarray(after.fit), np.asarray(after.labelled)
+        now = [fit[labelled[:, c], c].mean() for c in range(CLASSES)]
         np.testing.assert_allclose(after.dice[0], now, rtol=1e-6)
         # What was the last D is the one before it now; and it was another.
         np.testing.assert_array_equal(after.dice[1], steps[-1].dice[0])
@@ -102,47 +105,47 @@ def test_fit_moves_on_by_one_answer():
     assert not np.array_equal(steps[-1].dice[1], steps[0].dice[0])
 
 
-@pytest.mark.parametrize("estimate", learner.ESTIMATES)
+@pytest.mark.parametrize("estimate", ESTIMATES)
 def test_a_dice_that_was_not_known_is_what_comes_first(estimate):
-    # First answers, then `relearn`, without a look before: D(T-2) is D(T-1).
-    begun, s, lessons = _begun(dice_estimate=estimate)
+    # First answers, then `update`, without an evaluation before: D(T-2) is D(T-1).
+    begun, s, config = _begun(dice_estimate=estimate)
     unknown = begun.replace(dice=jnp.full((2, CLASSES), jnp.nan))
-    after, _, _ = _relearn(lessons)(unknown, _answer(s, 1, 1), answered=[(1, 1)])
+    after, _, _ = _update(config)(unknown, _answer(s, 1, 1), answered=[(1, 1)])
     known = np.arange(CLASSES) == 1 if estimate == "prospective" else np.ones(CLASSES, bool)
     np.testing.assert_array_equal(np.isfinite(after.dice), [known, known])
     np.testing.assert_array_equal(after.dice[0], after.dice[1])
 
 
 def test_an_answer_begins_a_fresh_descent():
-    begun, s, lessons = _begun()
+    begun, s, config = _begun()
     s, train = _answer(s, 1, 1), begun.train
     moving = train.replace(momentum=jax.tree.map(lambda leaf: leaf + 1, train.momentum))
     one, other = (
-        _relearn(lessons)(begun.replace(train=t), s, answered=[(1, 1)]) for t in (train, moving)
+        _update(config)(begun.replace(train=t), s, answered=[(1, 1)]) for t in (train, moving)
     )
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_prospective_is_the_dice_of_what_was_shown_before_the_answer():
-    begun, s, lessons = _begun(dice_estimate="prospective")
-    before, _ = learner.segment_stack(begun, s, SECTIONS, lessons)
+    begun, s, config = _begun(dice_estimate="prospective")
+    before, _ = learner.segment_stack(begun, s, SECTIONS, config)
     proposed, mask = np.asarray(before[1]) == 1, STACK.truth[1] == 1
     inside = STACK.inside[1]
     both, either = (proposed & mask & inside).sum(), (proposed & inside).sum() + mask.sum()
-    after, _, _ = _relearn(lessons)(begun, _answer(s, 1, 1), answered=[(1, 1)])
+    after, _, _ = _update(config)(begun, _answer(s, 1, 1), answered=[(1, 1)])
     assert 0 < 2 * both / either < 1
     expected = np.array(begun.dice)
     expected[:, 1] = 2 * both / either, begun.dice[0, 1]
     np.testing.assert_allclose(after.dice, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", learner.ESTIMATES)
+@pytest.mark.parametrize("estimate", ESTIMATES)
 def test_a_correct_absent_answer_says_nothing_of_a_classs_dice(estimate):
     # Neither the proposal nor the answer has a pixel of it: a Dice of 1 would end its queries.
-    begun, s, lessons = _begun(dice_estimate=estimate)
+    begun, s, config = _begun(dice_estimate=estimate)
     s = _answer(s, 4, 3, np.zeros(tiny.SHAPE[1:], bool))
     assert s.annotated[4, 3] and not s.seen[4, 3]
-    after, _, _ = _relearn(lessons)(begun, s, answered=[(4, 3)])
+    after, _, _ = _update(config)(begun, s, answered=[(4, 3)])
     if estimate == "prospective":
         np.testing.assert_array_equal(after.dice, begun.dice)
     else:  # no trial: what 'shrunk' says is the fit
@@ -182,34 +185,35 @@ def test_a_trial_of_what_had_no_fit_tells_nothing_of_flattery():
 
 
 def test_one_training_may_follow_several_answers():
-    begun, s, lessons = _begun(dice_estimate="shrunk")
+    begun, s, config = _begun(dice_estimate="shrunk")
     pairs = [(1, 1), (3, 2)]
     for section, structure in pairs:
         s = _answer(s, section, structure)
-    after, losses, _ = _relearn(lessons)(begun, s, answered=pairs)
+    after, losses, _ = _update(config)(begun, s, answered=pairs)
     assert losses.shape == (4,)
     np.testing.assert_array_equal(after.trials[2], [0, 1, 1, 0])
-    scores = [learner.prospective_dice(begun, s, SECTIONS, lessons, pair) for pair in pairs]
+    model = model_of(config, CLASSES)
+    scores = [learner.prospective_dice(begun, s, SECTIONS, model, pair) for pair in pairs]
     np.testing.assert_allclose(after.trials[0], [0, *scores, 0], rtol=1e-5)
-    expected = learner.shrunk_dice(learner.estimated_dice(after.fit, after.traced), after.trials)
+    expected = learner.shrunk_dice(learner.estimated_dice(after.fit, after.labelled), after.trials)
     np.testing.assert_allclose(after.dice, [expected, begun.dice[0]], rtol=1e-5)
 
 
 def test_the_rate_before_the_first_query():
-    rate = learner.first_rate(_lessons(initial_steps=100, learning_rate=0.2))
+    rate = learner.initial_rate(_config(initial_steps=100, learning_rate=0.2).training)
     found = [float(rate(step)) for step in (0, 1, 5, 52, 100)]
     # Five steps of warm-up, then half a cosine: 1/2 + cos(pi 47/95) / 2 at its 47th of 95 steps.
     expected = [0, 0.04, 0.2, 0.1 + 0.1 * np.cos(np.pi * 47 / 95), 0]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    steady = learner.first_rate(_lessons(schedule="constant", learning_rate=0.2))
+    steady = learner.initial_rate(_config(schedule="constant", learning_rate=0.2).training)
     assert float(steady(0)) == float(steady(39)) == np.float32(0.2)
     with pytest.raises(ValueError, match="schedule 'step'"):
-        _lessons(schedule="step")
+        _config(schedule="step")
 
 
-def test_the_segmentation_keeps_what_was_traced():
-    begun, s, lessons = _begun()
-    labels, confidence = learner.segment_stack(begun, s, SECTIONS, lessons)
+def test_the_segmentation_keeps_what_is_labelled():
+    begun, s, config = _begun()
+    labels, confidence = learner.segment_stack(begun, s, SECTIONS, config)
     assert labels.shape == confidence.shape == tiny.SHAPE
     assert labels.dtype == jnp.int16 and confidence.dtype == jnp.float16
     inside = STACK.inside[2]
@@ -218,94 +222,62 @@ def test_the_segmentation_keeps_what_was_traced():
     assert (labels[0] >= 0).all() and 0.2 < np.asarray(confidence[0], np.float32).mean() < 1
 
 
-def test_what_is_kept_is_of_the_new_network():
-    begun, s, lessons = _begun()
+def test_what_is_made_of_the_prediction_is_of_the_new_network():
+    begun, s, config = _begun()
     s = _answer(s, 1, 1)
-    keep = jax.tree_util.Partial(lambda p, beside: (p.segmentation == beside).sum())
-    run = jax.jit(
-        lambda begun, s: learner.relearn(
-            begun,
-            s,
-            SECTIONS,
-            lessons,
-            answered=[(1, 1)],
-            keep=keep,
-            beside=jnp.asarray(STACK.truth),
-        ),
-        compiler_options=ROUGH,
-    )
-    after, _, right = run(begun, s)
-    labels, _ = learner.segment_stack(after, s, SECTIONS, lessons)
-    np.testing.assert_array_equal(right, (np.asarray(labels) == STACK.truth).sum((1, 2)))
+    right = Reduction(lambda p, truth: (p.segmentation == truth).sum(), jnp.asarray(STACK.truth))
+    after, _, found = _update(config)(begun, s, answered=[(1, 1)], reduction=right)
+    labels, _ = learner.segment_stack(after, s, SECTIONS, config)
+    np.testing.assert_array_equal(found, (np.asarray(labels) == STACK.truth).sum((1, 2)))
 
 
 def test_the_same_answers_are_the_same_network():
-    begun, s, lessons = _begun()
+    begun, s, config = _begun()
     s = _answer(s, 1, 1)
-    first, again = (_relearn(lessons)(begun, s, answered=[(1, 1)]) for _ in range(2))
+    first, again = (_update(config)(begun, s, answered=[(1, 1)]) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
-def test_a_person_gets_the_network_of_the_simulation(monkeypatch):
+def test_a_person_gets_the_network_of_the_simulation():
     # The same functions under the same state: nothing of the truth is in the learner.
-    monkeypatch.setattr(settings, "make_network", tiny.make)
-    config = Config(network="pixelwise", initial_steps=8, query_steps=2, training=TRAINING)
-    task = annotator.make_task(STACK, config)
-    s = annotator.start(jax.random.key(0), task, config)
-    lessons = loop.lessons_of(task, config)
-    untrained = loop.initial_train_state(jax.random.key(1), task, config)
-    run, _ = loop.begin(untrained, s, task, config, "BDa")
-    one = jax.jit(
-        functools.partial(
-            loop.run_queries,
-            config=config,
-            strategies=("BDa",),
-            which=0,
-            count=1,
-            target_dice=2.0,
-            max_effort=2.0,
-        ),
-        compiler_options=ROUGH,
-    )
-    after, record = one(run, jnp.zeros(s.annotated.shape), task)
+    changes = {"initial_steps": 8, "query_steps": 2, "crop": 32, "batch": 4, "optimiser": "sgd"}
+    config = tiny.config(downsampling=1, **changes)
+    keys, task, s = prepare(jax.random.key(0), STACK, config)
+    untrained = init_train_state(keys.weights, model_of(config, CLASSES))
+    run, _ = loop.begin(untrained, s, task, config, BDa)
+    asking = functools.partial(loop.run_queries, strategies=(BDa,), which=0, count=1)
+    one = _jit(functools.partial(asking, target_dice=2.0, max_effort=2.0))
+    after, record = one(run, jnp.zeros(s.annotated.shape), task, config)
     section, structure = int(record.section[0]), int(record.structure[0])
-    person = jax.jit(learner.relearn, static_argnames="lessons", compiler_options=ROUGH)
-    mine, losses, _ = person(
-        run.learner,
-        _answer(s, section, structure),
-        SECTIONS,
-        lessons=lessons,
-        answered=[(section, structure)],
-    )
+    answered = _answer(s, section, structure)
+    mine, losses, _ = _update(config)(run.learner, answered, answered=[(section, structure)])
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), mine, after.learner
     )
     np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", learner.ESTIMATES)
-def test_answers_may_be_remembered_before_the_training(estimate):
-    begun, s, lessons = _begun(dice_estimate=estimate)
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_answers_may_be_recorded_before_the_training(estimate):
+    begun, s, config = _begun(dice_estimate=estimate)
     s = _answer(s, 1, 1)
-    at_once, _, _ = _relearn(lessons)(begun, s, answered=[(1, 1)])
-    remember = jax.jit(learner.remember, static_argnames="lessons", compiler_options=ROUGH)
-    noted = remember(begun, s, SECTIONS, lessons, (1, 1))
+    at_once, _, _ = _update(config)(begun, s, answered=[(1, 1)])
+    noted = _jit(learner.record_answer)(begun, s, SECTIONS, config, (1, 1))
     jax.tree.map(np.testing.assert_array_equal, noted.train, begun.train)
-    later, _, _ = _relearn(lessons)(noted, s, answered=[])
+    later, _, _ = _update(config)(noted, s, answered=[])
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), later, at_once)
 
 
-def test_learning_is_training_and_a_look():
-    begun, s, lessons = _begun()
-    first = learner.init_learner(jax.random.key(4), s, lessons)
-    run = jax.jit(learner.learn, static_argnames="lessons", compiler_options=ROUGH)
-    learnt, losses = run(jax.random.key(5), first, s, SECTIONS, lessons=lessons)
+def test_fit_is_training_and_an_evaluation():
+    begun, s, config = _begun()
+    first = learner.init_learner(jax.random.key(4), s, config)
+    learnt, losses = _jit(learner.fit)(jax.random.key(5), first, s, SECTIONS, config)
     assert losses.shape == (40,)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), learnt, begun)
 
 
 def test_an_unknown_estimate_is_refused():
     with pytest.raises(ValueError, match="dice_estimate 'best'"):
-        _lessons(dice_estimate="best")
-    made = learner.make_lessons(CLASSES, query_steps=3)
-    assert made.query_steps == 3 and made.recipe.network == make_network("small", CLASSES)
+        _config(dice_estimate="best")
+    made = model_of(changed(DEFAULT, {"query_steps": 3}), CLASSES)
+    assert made.training.query_steps == 3 and made.network == NETWORKS["small"](CLASSES)

@@ -17,6 +17,8 @@ TESTS = pathlib.Path(__file__).parent
 PATIENCE = 600  # a hang ends; how long a run takes is not tested
 RUN = (
     "--stack=a.npz",
+    "--plugin=pixelwise",
+    "--network=pixelwise",
     "--strategies=BDa,Rand",
     "--crop=32",
     "--initial_steps=8",
@@ -36,7 +38,7 @@ def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     """The command, with one device on one core, so that all round alike."""
     core = str(min(os.sched_getaffinity(0)))
     return subprocess.Popen(
-        ["taskset", "-c", core, sys.executable, TESTS / "two_processes.py", *RUN, *arguments],
+        ["taskset", "-c", core, sys.executable, "-m", "experiments.simulate", *RUN, *arguments],
         cwd=folder,
         env=os.environ
         | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"}

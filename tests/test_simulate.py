@@ -6,6 +6,7 @@ compiles, as all share a compilation cache.
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ import tiny
 
 from al_jax.core.statistics import effort_at
 from al_jax.files.stacks import write_stack
+from al_jax.simulation.progress import LOG_SECONDS
 
 ROOT = pathlib.Path(__file__).parents[1]
 STRATEGIES = ("BDa", "Da", "Rand")
@@ -34,6 +36,7 @@ SETTINGS = (
     "--target_dice=1",
     "--checkpoint_seconds=0",
 )
+NETWORK = "initial_partial_cross_entropy"  # the stage of its training
 RESULTS = (
     "queries.csv",
     "result.json",
@@ -61,7 +64,7 @@ class Bench:
             [
                 sys.executable,
                 "-m",
-                "al_jax.commands.simulate",
+                "experiments.simulate",
                 f"--stack={self.folder / 'stack.npz'}",
                 f"--workdir={workdir}",
                 *SETTINGS,
@@ -101,9 +104,11 @@ def bench(tmp_path_factory) -> Bench:
 
 
 @pytest.fixture(scope="module")
-def finished(bench) -> tuple[pathlib.Path, str, str]:
-    """A directory whose run has ended, untouched by the tests, and what it said."""
-    return bench.folder / "whole", *bench.run(bench.folder / "whole")
+def finished(bench) -> tuple[pathlib.Path, str, str, float]:
+    """A directory whose run has ended, untouched by the tests, what it said, and its seconds."""
+    begun = time.monotonic()
+    said = bench.run(bench.folder / "whole")
+    return bench.folder / "whole", *said, time.monotonic() - begun
 
 
 @pytest.fixture(scope="module")
@@ -148,16 +153,16 @@ def count_rows(workdir: pathlib.Path) -> int:
 
 
 def test_everything_is_there(finished):
-    workdir, _, _ = finished
+    workdir = finished[0]
     stages = sorted(path.name for path in (workdir / "checkpoints").iterdir())
     assert sorted(os.listdir(workdir)) == sorted([*RESULTS, "checkpoints"])
-    assert stages == sorted([*STRATEGIES, "initial_partial"])
+    assert stages == sorted([*STRATEGIES, NETWORK])
     for name in ("curve.png", "annotations.png"):
         assert (workdir / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_a_user_sees(finished):
-    workdir, out, err = finished
+    workdir, out, err, seconds = finished
     first, *table, last = (line for line in out.splitlines() if line)
     summary = json.loads((workdir / "result.json").read_text())["summary"]
     assert first.startswith("6 sections of 40x48, 4 classes, 1344 px of outline; results in ")
@@ -170,12 +175,15 @@ def test_what_a_user_sees(finished):
             name, start, *_, queries = line.split()
             assert (name, int(queries)) == (strategy, summary[strategy]["queries"])
             assert float(start) == round(summary[strategy][f"initial_{kind}"], 1)
-    # Without a terminal a stage that takes less than a minute has one line, and nothing else talks.
-    stages = [line.split()[0] for line in err.splitlines()]
-    assert stages == ["network", *STRATEGIES], err
-    assert "step 90, loss 0." in err.splitlines()[0]
-    assert all(" 100%|" in line and "\r" not in line for line in err.splitlines())
-    assert all("effort" in line and "Dice" in line for line in err.splitlines()[1:])
+    # Without a terminal a stage has one line at its end, and one a minute; nothing else talks.
+    lines = err.splitlines()
+    stages = [list(same) for _, same in itertools.groupby(lines, lambda line: line.split()[0])]
+    assert [same[0].split()[0] for same in stages] == ["network", *STRATEGIES], err
+    assert len(lines) <= len(stages) + seconds // LOG_SECONDS, err
+    ends = [same[-1] for same in stages]
+    assert "step 90, loss 0." in ends[0]
+    assert all(" 100%|" in line for line in ends) and not any("\r" in line for line in lines)
+    assert all("effort" in line and "Dice" in line for same in stages[1:] for line in same)
 
 
 def test_columns_of_the_table_of_queries(rows):
@@ -292,7 +300,7 @@ def test_a_table_that_is_ahead_of_the_checkpoints(bench, finished, tmp_path):
 
 def test_stopped_runs_end_as_if_they_had_not_been(bench, finished, tmp_path):
     workdir = tmp_path / "stopped"
-    status, err = bench.stop(workdir, lambda: bool(half_written(workdir, "initial_partial")))
+    status, err = bench.stop(workdir, lambda: bool(half_written(workdir, NETWORK)))
     assert (status, err) == (-signal.SIGKILL, "")
     status, err = bench.stop(workdir, lambda: count_rows(workdir) > 4, signal.SIGINT)
     assert status == 130

@@ -6,7 +6,6 @@ only pretend (`pretend_worker`).
 
 import contextlib
 import csv
-import dataclasses
 import io
 import itertools
 import json
@@ -32,6 +31,7 @@ from distributed import Client, KilledWorker, LocalCluster, get_worker
 from al_jax.commands import folders
 from al_jax.core.stack import InputError
 from al_jax.files.stacks import write_stack
+from al_jax.learner.config import from_json, to_json
 from experiments import sweep
 from experiments.sweeps import clusters, grid, identity, units, workers
 from experiments.sweeps.plan import plan
@@ -44,6 +44,7 @@ SETTINGS = (
     "--crop=32",
     "--initial_steps=60",
     "--query_steps=2",
+    "--target_dice=1",  # so that all runs ask until the effort is spent, however they round
     "--max_effort=0.6",
     "--checkpoint_seconds=0",
 )
@@ -124,14 +125,14 @@ def test_a_grid_is_the_product_of_its_lists(folder):
             run.name,
             run.configuration["strategy"],
             run.configuration["seed"],
-            run.configuration["count_background"],
+            run.configuration["annotator"]["count_background"],
         )
         for run in planned
     }
     wanted = itertools.product(("a.npz", "b.npz"), ("BDa", "BDa_CE"), (3, 4), (True, False))
     assert len(planned) == len({run.folder for run in planned}) == 16
     assert found == set(wanted)
-    assert {run.configuration["alpha"] for run in planned} == {0.25}
+    assert {run.configuration["query"]["alpha"] for run in planned} == {0.25}
     assert {run.configuration["max_effort"] for run in planned} == {1.0}
     # Networks differ by stack, seed and loss alone.
     assert len({run.network.folder for run in planned}) == 8
@@ -142,7 +143,7 @@ def test_five_alphas_are_five_runs_from_one_network(folder):
     planned = planned_by(
         folder, "--stack=a.npz", "--strategies=BDa", "--alpha=0,0.25,0.5,.75,1,1.0"
     )
-    assert [run.configuration["alpha"] for run in planned] == [0, 0.25, 0.5, 0.75, 1]
+    assert [run.configuration["query"]["alpha"] for run in planned] == [0, 0.25, 0.5, 0.75, 1]
     assert len({run.folder for run in planned}) == 5
     assert all(run.network == planned[0].network for run in planned)
 
@@ -183,7 +184,7 @@ def test_a_file_with_two_grids(folder):
     planned = planned_by(folder, "--config=two.toml", "--alpha=1")
     found = [
         (c["strategy"], c["seed"], c["count_background"], c["alpha"])
-        for c in (run.configuration for run in planned)
+        for c in (folders.flatten(run.configuration) for run in planned)
     ]
     assert sorted(found) == [
         ("BDa", 0, False, 1.0),
@@ -200,7 +201,7 @@ def test_a_file_with_two_grids(folder):
         (["--alpha=0,1.5"], None, "flag --alpha=1.5: "),
         (["--alpha=0,nan"], None, "flag --alpha=nan: give a finite number"),
         (["--seed=0,x"], None, "flag --seed=x: "),
-        (["--network=small,huge"], None, "flag --network=huge: value should be one of"),
+        (["--network=small,huge"], None, "network 'huge' is not one of full, "),
         (["--strategies=BDa,Best"], None, "strategy 'Best' is unknown; use BDa, Da,"),
         (["--strategies="], None, "--strategies is empty; give at least one value"),
         (["--images=a.nii"], None, "Unknown command line flag 'images'"),
@@ -364,7 +365,14 @@ def test_networks_come_first_and_of_both_the_longest(folder):
     priorities, units, before = zip(*asked, strict=True)
     assert list(priorities) == sorted(priorities, reverse=True)
     assert [type(unit) for unit in units] == [units.NetworkUnit] * 2 + [units.RunUnit] * 6
-    assert [unit.configuration["query_steps"] for unit in units[2:]] == [3, 3, 2, 2, 1, 1]
+    assert [unit.configuration["training"]["query_steps"] for unit in units[2:]] == [
+        3,
+        3,
+        2,
+        2,
+        1,
+        1,
+    ]
     keys = {unit.folder: unit.key for unit in units[:2]}
     assert [[f.key for f in b] for b in before] == [[], []] + [
         [keys[unit.network.folder]] for unit in units[2:]
@@ -411,7 +419,7 @@ def test_other_sweeps_may_share_a_cluster(folder, monkeypatch):
 
     monkeypatch.setattr(units, "work", work)
     heard = []
-    monkeypatch.setattr(workers.runner.Progress, "show", lambda *_, **said: heard.append(said))
+    monkeypatch.setattr(workers.Progress, "show", lambda *_, **said: heard.append(said))
     with in_this_process() as client:
         assert workers.carry_out(runs, 0, lambda _: contextlib.nullcontext(client)) == {}
     assert {said["running"] for said in heard} == {"0"}
@@ -479,10 +487,10 @@ def test_units_and_settings_survive_as_plain_data(folder):
     )
     for unit in (run, run.network):
         assert units.from_data(json.loads(json.dumps(units.to_data(unit)))) == unit
-    config = units.config_of(run.configuration)
-    assert (config.alpha, config.training.crop) == (0.25, 32)
+    config = from_json(run.configuration)
+    assert (config.query.alpha, config.training.crop) == (0.25, 32)
     assert config.training.augmentation.field == "paper"
-    assert json.loads(json.dumps(dataclasses.asdict(config))).items() <= run.configuration.items()
+    assert json.loads(json.dumps(to_json(config))).items() <= run.configuration.items()
 
 
 def test_places(monkeypatch):
@@ -583,16 +591,25 @@ def tables(workdir: pathlib.Path) -> dict[str, bytes]:
     return {p.parent.name: p.read_bytes() for p in workdir.glob("runs/*/queries.csv")}
 
 
-def reported(bench: Bench, workdir: pathlib.Path, seed: int) -> dict[str, bytes]:
-    """The tables of the report on a sweep."""
-    out = bench.folder / f"report_{workdir.name}_{seed}"
-    subprocess.run(
+def reported(bench: Bench, workdir: pathlib.Path) -> tuple[str, dict[str, bytes]]:
+    """What the report on a sweep says, and its tables."""
+    out = bench.folder / f"report_{workdir.name}"
+    done = subprocess.run(
         [sys.executable, "-m", "experiments.report", f"--sweep={workdir}", f"--out={out}"],
-        check=True,
+        cwd=ROOT,
         capture_output=True,
+        text=True,
         timeout=PATIENCE,
     )
-    return {path.name: path.read_bytes() for path in out.glob("*.csv")}
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"; {out / 'report.html'}\n")
+    return done.stdout, {path.name: path.read_bytes() for path in out.glob("*.csv")}
+
+
+@pytest.fixture(scope="module")
+def its_report(bench, undisturbed) -> tuple[str, dict[str, bytes]]:
+    """The report on the sweep that nothing stopped."""
+    return reported(bench, undisturbed[0])
 
 
 def stamps(workdir: pathlib.Path) -> dict[pathlib.Path, int]:
@@ -651,21 +668,18 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert "broken.npz: cannot" in json.loads((run / "error.json").read_text())["error"]
 
 
-def test_its_report_is_of_the_runs_that_ended(undisturbed, tmp_path):
-    program = [sys.executable, "-m", "experiments.report", f"--sweep={undisturbed[0]}"]
-    said = subprocess.run([*program, f"--out={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout == f"4 runs, 4 not reported; {tmp_path / 'report.html'}\n"
-    with open(tmp_path / "runs.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_its_report_is_of_the_runs_that_ended(its_report):
+    said, found = its_report
+    assert said.startswith("4 runs, 4 not reported; ") and said.endswith("report.html\n")
+    rows = list(csv.DictReader(io.StringIO(found["runs.csv"].decode())))
     assert {(row["method"], row["seed"]) for row in rows} == {
         (method, seed) for method in ("Da", "Rand") for seed in "01"
     }
-    with open(tmp_path / "problems.csv", newline="") as file:
-        assert {row["kind"] for row in csv.DictReader(file)} == {"failed"}
+    problems = csv.DictReader(io.StringIO(found["problems.csv"].decode()))
+    assert {row["kind"] for row in problems} == {"failed"}
 
 
-def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed):
+def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed, its_report):
     workdir = bench.folder / "running"
     shutil.copytree(undisturbed[0], workdir)
     process = bench.start(workdir, "--strategies=Da", "--seed=2", "--query_steps=1000000")
@@ -673,13 +687,13 @@ def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed):
     while len(list(workdir.glob("runs/*/queries.csv"))) < 5:  # one that does not end has begun
         assert time.monotonic() - begun < PATIENCE and process.poll() is None
         time.sleep(0.05)
-    found = reported(bench, workdir, 0)
+    found = reported(bench, workdir)[1]
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     rows = csv.DictReader(io.StringIO(found["problems.csv"].decode()))
     assert "has not ended; go on with the sweep" in {row["why"] for row in rows}
-    before = reported(bench, undisturbed[0], 0)
+    before = its_report[1]
     assert all(found[name] == before[name] for name in before if name != "problems.csv")
 
 
@@ -744,7 +758,7 @@ def test_a_sweep_that_is_stopped_ends_as_if_it_had_not_been(bench, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_kills_at_random_moments(bench, undisturbed, seed):
+def test_kills_at_random_moments(bench, undisturbed, its_report, seed):
     """Three of them; no finished run is done twice."""
     rng, workdir, kills = random.Random(seed), bench.folder / f"killed{seed}", 0
     finished: dict[pathlib.Path, int] = {}
@@ -760,5 +774,5 @@ def test_kills_at_random_moments(bench, undisturbed, seed):
     bench.run(workdir)
     assert finished.items() <= stamps(workdir).items()
     assert tables(workdir) == tables(undisturbed[0])
-    reports = [reported(bench, folder, seed) for folder in (workdir, undisturbed[0])]
-    assert len(reports[0]) >= 10 and reports[0] == reports[1]
+    found = reported(bench, workdir)[1]
+    assert len(found) >= 10 and found == its_report[1]

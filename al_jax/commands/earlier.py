@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_jax import session as sessions
 from al_jax.core.metrics import presence
 from al_jax.core.stack import Images, InputError
 from al_jax.core.state import ranges
@@ -23,7 +22,6 @@ from al_jax.learner.transfer import (
     with_experience,
 )
 from al_jax.model.networks import with_weights
-from al_jax.session.storage import SETTINGS
 from al_jax.simulation.runner import Adapt
 
 
@@ -35,6 +33,10 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
     """
     if not paths:
         return None
+    # Most runs and workers name none, and do without all of a session.
+    from al_jax import session as sessions
+    from al_jax.session.storage import SETTINGS
+
     found = []
     for path in paths:
         place = full_path(path)

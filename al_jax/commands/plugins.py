@@ -43,7 +43,8 @@ def absolute(named: Sequence[str]) -> list[str]:
 
 
 def _load_file(path: pathlib.Path) -> None:
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = path.read_bytes()
+    content = hashlib.sha256(source).hexdigest()
     if _loaded.get(str(path)) == content:
         return
     # Of that name, so that its functions can be found again by the name of their module.
@@ -55,7 +56,8 @@ def _load_file(path: pathlib.Path) -> None:
         raise ImportError(f"a module '{path.stem}' is there already; call the file otherwise")
     sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader, which may take bytecode of the file as it was a moment ago.
+        exec(compile(source, path, "exec"), module.__dict__)
     except BaseException:
         del sys.modules[path.stem]
         raise

@@ -107,7 +107,7 @@ def _source(thing: Any, name: str = "") -> str:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return ast.unparse(tree)
 
 
 def _bytecode(code: types.CodeType) -> str:

@@ -164,16 +164,21 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
       ValueError: a value is not what the field may be, or a name is unknown.
     """
     values = {name: _named(name, value) for name, value in values.items()}
+    unknown = set(values)
 
     def replaced(bundle: Any) -> Any:
         new = {}
         for field in dataclasses.fields(bundle):
             value = values.get(field.name, getattr(bundle, field.name))
+            unknown.discard(field.name)
             nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
             new[field.name] = replaced(value) if nested else value
         return dataclasses.replace(bundle, **new)
 
-    return replaced(config)
+    found = replaced(config)
+    if unknown:
+        raise ValueError(f"there is no setting '{min(unknown)}' here")
+    return found
 
 
 def _named(field: str, value: Any) -> Any:

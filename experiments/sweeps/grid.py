@@ -14,6 +14,7 @@ from al_jax.commands import command, processes, simulate, stack_flags
 from al_jax.commands.plugins import absolute
 from al_jax.core.stack import InputError
 from al_jax.files.reading import full_path
+from al_jax.learner.config import DEFAULT, changed
 
 FLAGS = flags.FLAGS
 # No part of what a run is.
@@ -75,7 +76,9 @@ def read_grids(path: str | None, given: dict[str, list[str]]) -> list[dict[str, 
                     _parse(single, [f"--{key}={value}"])
                     if key == "strategies":
                         simulate.check_strategies([value])
-                except (InputError, flags.Error) as error:
+                    if key in ("network", "augmentation"):
+                        changed(DEFAULT, {key: value})
+                except (InputError, ValueError, flags.Error) as error:
                     raise InputError(f"{where}{error}") from error
     return grids
 

@@ -15,31 +15,35 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import flags_of
 
-from al_jax.commands import earlier, simulate
+from al_jax.commands import config_flags, earlier, simulate
 from al_jax.core import state
 from al_jax.core.stack import UNLABELLED, InputError, make_images, make_stack
+from al_jax.core.strategies import STRATEGIES
 from al_jax.files.stacks import write_stack
 from al_jax.learner import config as settings
 from al_jax.learner import pretraining, transfer
-from al_jax.learner.config import Config
-from al_jax.learner.learner import Lessons
+from al_jax.learner.config import Config, changed, model_of
 from al_jax.learner.transfer import Experience
-from al_jax.model import training
-from al_jax.model.training import Recipe, Training, init_train_state
+from al_jax.model import resolution
+from al_jax.model.config import ModelConfig
+from al_jax.model.crops import random_batch
+from al_jax.model.training import init_train_state
 from al_jax.simulation import annotator, loop, runner
+from al_jax.simulation.prepare import prepare
+from al_jax.simulation.task import make_task
 from experiments import sweep
 from experiments.sweeps import grid, plan, units
 
 FLAGS = flags.FLAGS
-TRAINING = Training(crop=32, batch=4)
-CONFIG = Config(network="pixelwise", initial_steps=0, query_steps=2, training=TRAINING)
+CONFIG = tiny.config(initial_steps=0, query_steps=2, crop=32, batch=4)
 NAMES = ("background", "a", "b")
 EARLIER = Experience(
     names=NAMES,
     weights={"score/kernel": np.arange(6.0).reshape(2, 3), "score/bias": np.array([1.0, 2.0, 3.0])},
     network="pixelwise",
     convention="plain",
-    reduction=1,
+    downsampling=1,
+    class_layers=("score",),
     # Outlines of 20, 10 and 8 px on ten sections, one and none; a and b share 2 px on two.
     lengths=np.array(
         [
@@ -53,20 +57,15 @@ EARLIER = Experience(
 )
 
 
-@pytest.fixture(autouse=True)
-def _pixelwise(monkeypatch):
-    monkeypatch.setattr(settings, "make_network", tiny.make)
-
-
 def test_known_by_name_and_bounded():
-    known = transfer.fit_to(EARLIER, ("b", "new", "a", "background"))
-    np.testing.assert_allclose(np.diagonal(known.lengths[1]), [0, 0, 1, 3])  # at most 3 sections
-    np.testing.assert_allclose(np.diagonal(known.lengths[0]), [0, 0, 10, 60])  # the means stay
-    np.testing.assert_allclose([known.lengths[0, 0, 2], known.lengths[1, 0, 2]], [4, 2])
-    assert not known.lengths[:, 1].any() and not known.lengths[:, :, 1].any()
-    np.testing.assert_allclose(known.dice, [np.nan, np.nan, 0.5, 0.9], rtol=1e-6)
+    prior = transfer.fit_to(EARLIER, ("b", "new", "a", "background"))
+    np.testing.assert_allclose(np.diagonal(prior.lengths[1]), [0, 0, 1, 3])  # at most 3 sections
+    np.testing.assert_allclose(np.diagonal(prior.lengths[0]), [0, 0, 10, 60])  # the means stay
+    np.testing.assert_allclose([prior.lengths[0, 0, 2], prior.lengths[1, 0, 2]], [4, 2])
+    assert not prior.lengths[:, 1].any() and not prior.lengths[:, :, 1].any()
+    np.testing.assert_allclose(prior.dice, [np.nan, np.nan, 0.5, 0.9], rtol=1e-6)
     # 30 px of a are one outline of 10 px, three times; 100 px of background are less than 60 px.
-    np.testing.assert_allclose(known.offered, [[0, 0, 30, 60], [0, 0, 3, 30]], rtol=1e-6)
+    np.testing.assert_allclose(prior.offered, [[0, 0, 30, 60], [0, 0, 3, 30]], rtol=1e-6)
 
 
 def test_weights_by_name_and_new_classes_as_they_were():
@@ -109,15 +108,16 @@ def test_a_class_without_an_outline_is_new():
         (("--initial_steps=90",), 90, 3e-5, "needed"),
     ],
 )
-def test_a_carried_network_is_trained_at_first_if_all_classes_have_examples(
+def test_a_network_of_prior_stacks_is_trained_at_first_if_all_classes_have_examples(
     given, steps, rate, start
 ):
     with flags_of(simulate), flagsaver.flagsaver():
         FLAGS(["simulate", "--from=somewhere", *given])
-        config = simulate.read_config("plain", 24, carried=True)
-        scratch = simulate.read_config("plain", 24)
+        config = config_flags.read_config("plain", 24, warm=True)
+        scratch = config_flags.read_config("plain", 24)
     assert scratch == Config()  # where the stack does not fit
-    found = (config.initial_steps, config.query_learning_rate, config.start)
+    training = config.training
+    found = (training.initial_steps, training.query_learning_rate, config.annotator.start)
     assert found == (steps, rate, start)
 
 
@@ -170,16 +170,15 @@ def _library():
 @functools.cache
 def _start():
     library = _library()
-    lessons = Lessons(Recipe(tiny.Pixelwise(tiny.CLASSES), TRAINING), initial_steps=200)
-    begun = init_train_state(
-        jax.random.key(0), lessons.recipe, tiny.weights(lessons.recipe.network)
-    )
+    config = changed(CONFIG, {"initial_steps": 200})
+    model = model_of(config, tiny.CLASSES)
+    begun = init_train_state(jax.random.key(0), model, tiny.weights(model.network))
     trained, losses = jax.jit(
-        lambda s: pretraining.pretrain(jax.random.key(1), s, library, lessons)
+        lambda s: pretraining.pretrain(jax.random.key(1), s, library, config)
     )(begun)
     assert losses[-20:].mean() < losses[:20].mean()
     dice = np.full(tiny.CLASSES, 0.5, np.float32)
-    return pretraining.experience_from(trained, library, dice, "pixelwise", "plain")
+    return pretraining.experience_from(trained, library, dice, config)
 
 
 def test_a_library_is_its_stacks_by_class_name():
@@ -200,16 +199,16 @@ def test_a_library_is_its_stacks_by_class_name():
     assert not library.sections.inside[6:, 36:].any() and not library.labels.seen[6:, 1].any()
     # B of the whole library is that of annotating everything.
     alone = pretraining.make_library([one], 1).lengths
-    task = annotator.make_task(one, CONFIG)
-    traced = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
+    task = make_task(one, CONFIG)
+    labelled = state.init_state(jax.random.key(0), one.inside, state.ranges(task.present))
     answer = jax.jit(annotator.true_answer)
     for section, structure in np.argwhere(np.asarray(task.present)):
-        traced, _ = answer(traced, section, structure, task)
-    np.testing.assert_allclose(alone[1], traced.length_count)
+        labelled, _ = answer(labelled, section, structure, task)
+    np.testing.assert_allclose(alone[1], labelled.length_count)
     np.testing.assert_allclose(np.diagonal(alone[0]).sum() / 2, task.total, rtol=0.2)
 
 
-def test_a_library_is_reduced_stack_by_stack(monkeypatch):
+def test_a_library_is_downsampled_stack_by_stack(monkeypatch):
     one = tiny.stack(1)
     twice = make_stack(
         *(np.kron(x, np.ones((1, 2, 2), x.dtype)) for x in (one.images[..., 0], one.truth)),
@@ -218,9 +217,9 @@ def test_a_library_is_reduced_stack_by_stack(monkeypatch):
     )
     # Of structures twice as wide, half is left; the outlines stay as long as they are.
     width = np.median(list(_widths(one)))
-    monkeypatch.setattr(training, "WIDTH", width)
+    monkeypatch.setattr(resolution, "WIDTH", width)
     library = pretraining.make_library([one, twice])
-    assert library.reduction == 1  # the median of 1 and 2, rounded down
+    assert library.downsampling == 1  # the median of 1 and 2, rounded down
     assert library.sections.images.shape == (12, *one.images.shape[1:])
     np.testing.assert_array_equal(library.sections.images[6:], library.sections.images[:6])
     np.testing.assert_array_equal(library.labels.labels[6:], library.labels.labels[:6])
@@ -241,13 +240,11 @@ def _widths(stack):
 
 
 def test_stacks_count_alike_however_long_they_are():
-    """Of crops about traced pixels as many are of a stack of two sections as of one of six."""
+    """Of crops about labelled pixels as many are of a stack of two sections as of one of six."""
     one = tiny.stack(1)
     short = make_stack(one.images[:2], one.truth[:2], one.names, one.inside[:2])
     library = pretraining.make_library([one, short], 1)
-    from al_jax.model.training import random_batch
-
-    setting = dataclasses.replace(TRAINING, balanced=1.0, batch=400)
+    setting = changed(CONFIG, {"balanced": 1.0, "batch": 400}).training
 
     def watch(key):
         among = library.labels
@@ -265,13 +262,13 @@ def test_stacks_count_alike_however_long_they_are():
 
 
 @pytest.mark.parametrize("start, answers", [("none", 0), ("needed", 1), ("central", 4)])
-def test_a_start_traces_what_is_not_known(start, answers):
+def test_a_start_labels_what_is_not_known(start, answers):
     learnt = _start()
     lengths = learnt.lengths.copy()
     lengths[:, 3] = lengths[:, :, 3] = 0  # nothing is known of the last class
-    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start=start)
-    known = transfer.fit_to(learnt._replace(lengths=lengths), stack.names)
-    prepared = runner.prepare(stack, config, 0, known=known)
+    stack, config = tiny.stack(), changed(CONFIG, {"start": start})
+    prior = transfer.fit_to(learnt._replace(lengths=lengths), stack.names)
+    prepared = prepare(jax.random.key(0), stack, config, prior=prior)
     assert int(prepared.state.annotated.sum()) == answers
     assert float(prepared.state.length_count[1, 1]) == 3 + (start == "central")
 
@@ -279,48 +276,41 @@ def test_a_start_traces_what_is_not_known(start, answers):
 def test_nothing_of_the_truth_is_known_before_an_answer():
     """Weights, B, Dice, the proposal and the first query: the same whatever the truth is."""
     learnt = _start()
-    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start="none")
+    stack, config = tiny.stack(), changed(CONFIG, {"start": "none"})
     truth = np.asarray(stack.truth)
     turned = dataclasses.replace(stack, truth=truth[:, ::-1, ::-1].copy())
     ranges_alike = [s.truth for s in (stack, turned)]
     assert not np.array_equal(*ranges_alike)
-    known = transfer.fit_to(learnt, stack.names)
+    prior = transfer.fit_to(learnt, stack.names)
     params = transfer.with_experience(
         tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
     )
     found = []
     for one in (stack, turned):
-        prepared = runner.prepare(one, config, 0, known=known)
-        network = loop.initial_train_state(prepared.keys.weights, prepared.task, config, params)
-        run, _ = loop.begin(network, prepared.state, prepared.task, config, "KBDr")
+        prepared = prepare(jax.random.key(0), one, config, prior=prior)
+        model, strategy = model_of(config, tiny.CLASSES), STRATEGIES["KBDr"]
+        network = init_train_state(prepared.keys.weights, model, params)
+        run, _ = loop.begin(network, prepared.state, prepared.task, config, strategy)
         nothing = jnp.zeros(prepared.task.present.shape)
-        query = loop.ask(run, nothing, prepared.task, config, strategies=("KBDr",), which=0)
+        query = loop.ask(run, nothing, prepared.task, config, strategies=(strategy,), which=0)
         found.append((prepared.state.replace(key=None), run.learner, query))
     jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_a_run_goes_on_from_what_is_known():
     learnt = _start()
-    stack, config = tiny.stack(), dataclasses.replace(CONFIG, start="needed")
-    known = transfer.fit_to(learnt, stack.names)
+    stack, config = tiny.stack(), changed(CONFIG, {"start": "needed"})
+    prior = transfer.fit_to(learnt, stack.names)
     params = transfer.with_experience(
         tiny.weights(tiny.Pixelwise(tiny.CLASSES)), learnt, stack.names
     )
-    static = ("strategy", "config", "queries")
-    run = jax.jit(loop.simulate, static_argnames=static)
-    last, records = run(
-        jax.random.key(0),
-        stack,
-        strategy="BDa",
-        config=config,
-        queries=3,
-        params=params,
-        known=known,
-    )
-    assert records.effort[0] == 0 and records.length[0] == 0
+    prepared = prepare(jax.random.key(0), stack, config, prior=prior)
+    run = jax.jit(loop.simulate, static_argnames=("strategy", "queries"))
+    last, records = run(prepared, config, queries=3, params=params)
+    assert records.effort_unique[0] == 0 and records.length[0] == 0
     np.testing.assert_allclose(records.predicted_dice[1], 0.5)  # as the library says
     assert np.isfinite(records.dice).all() and int(last.state.annotated.sum()) == 3
-    left = transfer.experience_of(last.state, last.learner, stack.names, "pixelwise", "plain", 1)
+    left = transfer.experience_of(last.state, last.learner, stack.names, config, 1)
     assert np.isfinite(left.dice).all() and left.weights.keys() == learnt.weights.keys()
 
 
@@ -362,28 +352,28 @@ def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_rang
         },
         network="pixelwise",
         convention="plain",
-        reduction=1,
+        downsampling=1,
+        class_layers=("score",),
         lengths=lengths,
         offered=np.zeros((2, 2), np.float32),
         dice=np.float32([1, 1]),
     )
     may = np.ones((4, 2), bool)
     may[:, 1] = in_range
-    found = transfer.agreement(learnt, images, may, Recipe(tiny.Pixelwise(2)))
+    found = transfer.agreement(learnt, images, may, ModelConfig(tiny.Pixelwise(2)))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     renamed = learnt._replace(names=("background", "b"))
-    assert transfer.agreement(renamed, images, may, Recipe(tiny.Pixelwise(2))) == 0
+    assert transfer.agreement(renamed, images, may, ModelConfig(tiny.Pixelwise(2))) == 0
 
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits):
     """`{stack}` is its name; a run begins without training, where it was left, if that fits."""
     monkeypatch.setattr(earlier, "AGREES", 0.0 if fits else 1.1)
-    monkeypatch.setattr(settings, "DEFAULT", Config(initial_steps=2))
-    monkeypatch.setattr(settings, "make_network", lambda _, n: tiny.make("pixelwise", n))
+    monkeypatch.setattr(settings, "DEFAULT", tiny.config(initial_steps=2))
     for name in ("one", "three"):
         write_stack(tmp_path / f"{name}.npz", tiny.stack(len(name)))
-        learnt = _start()._replace(network="small", dice=np.full(4, 0.1 * len(name), np.float32))
+        learnt = _start()._replace(dice=np.full(4, 0.1 * len(name), np.float32))
         transfer.write_experience(tmp_path / f"from_{name}.npz", learnt)
     with flags_of(sweep):
         grids = grid.read_grids(
@@ -408,7 +398,7 @@ def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits)
         rows = (pathlib.Path(run.folder) / "queries.csv").read_text().splitlines()
         first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
         result = json.loads((pathlib.Path(run.folder) / "result.json").read_text())
-        assert result["configuration"]["start"] == "needed"
+        assert result["configuration"]["annotator"]["start"] == "needed"
         if fits:
             assert float(first["effort_percent"]) == 0 and "misfit" not in result
         else:

@@ -3,7 +3,6 @@
 The network itself is tested elsewhere: but for the first tests, a pixelwise one stands in for it.
 """
 
-import dataclasses
 import functools
 import itertools
 
@@ -13,104 +12,109 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax.core import state, strategies
+from al_jax.core import state
 from al_jax.core.stack import make_stack
-from al_jax.learner import config as settings
-from al_jax.learner.config import Config
-from al_jax.model.training import Training
-from al_jax.simulation import annotator, loop
+from al_jax.core.strategies import STRATEGIES, BDa, shares_program
+from al_jax.learner.config import Config, changed, model_of
+from al_jax.learner.learner import fit_initial
+from al_jax.model.training import init_train_state
+from al_jax.simulation import loop
+from al_jax.simulation.prepare import prepare
 
-KEY = jax.random.key(0)
 COUNT, CLASSES = tiny.SHAPE[0], tiny.CLASSES
-SMALL = Config(initial_steps=4, query_steps=2, training=Training(crop=32, batch=4, optimiser="sgd"))
-PIXELWISE = Config(
-    network="pixelwise",
+TRAINING = {"query_steps": 2, "crop": 32, "batch": 4, "optimiser": "sgd"}
+SMALL = changed(Config(), TRAINING | {"initial_steps": 4, "downsampling": 1})
+PIXELWISE = tiny.config(
     initial_steps=60,
-    query_steps=2,
     dropout_samples=2,
     learning_rate=0.05,
     dice_estimate="fit",
     query_learning_rate=0.3,  # fast, so that D is another one after each answer
-    training=Training(crop=32, batch=4, optimiser="sgd"),
+    downsampling=1,
+    **TRAINING,
 )
 STACK = tiny.stack()
 
 STATIC = {
-    "simulate": ("strategy", "config", "queries"),
-    "make_task": ("config",),
-    "start": ("config",),
-    "train_initial": ("config", "loss", "steps"),
-    "begin": ("config", "strategy"),
-    "run_queries": ("config", "strategies", "count"),
+    fit_initial: ("loss", "steps"),
+    loop.simulate: ("strategy", "queries"),
+    loop.begin: ("strategy",),
+    loop.run_queries: ("strategies", "count"),
 }
 
 
 @functools.cache
-def _jitted(name, optimised):
+def _jitted(function, optimised):
     # Compilation is most of the time; what is asked, and when, needs no fast code.
     options = None if optimised else {"xla_backend_optimization_level": 0}
-    function = getattr(annotator if name in ("make_task", "start") else loop, name)
-    return jax.jit(function, static_argnames=STATIC[name], compiler_options=options)
+    return jax.jit(function, static_argnames=STATIC[function], compiler_options=options)
 
 
-def _jit(name, config=PIXELWISE):
-    return _jitted(name, config == SMALL)
-
-
-@pytest.fixture(autouse=True)
-def _pixelwise(monkeypatch):
-    """`Config.network` may be 'pixelwise'."""
-    monkeypatch.setattr(settings, "make_network", tiny.make)
+def _jit(function, config=PIXELWISE):
+    return _jitted(function, config == SMALL)
 
 
 @functools.cache
-def _weights(network="pixelwise"):
-    return tiny.weights(tiny.make(network, CLASSES))
+def _weights(network=tiny.Pixelwise):
+    return tiny.weights(network(CLASSES))
+
+
+@functools.cache
+def _prepared(config=PIXELWISE, key=0, stack=STACK):
+    return prepare(jax.random.key(key), stack, config)
 
 
 @functools.cache
 def _begun(strategy, config=PIXELWISE, key=0, stack=STACK):
     """(task, priority, run, record) of a strategy before its first query."""
-    keys = settings.make_keys(jax.random.key(key))
-    task = _jit("make_task", config)(stack, config=config)
-    annotation = _jit("start", config)(keys.start, task, config=config)
-    network = loop.initial_train_state(keys.weights, task, config, _weights(config.network))
-    losses, half = [], config.initial_steps // 2
+    keys, task, annotation = _prepared(config, key, stack)
+    method, model = STRATEGIES[strategy], model_of(config, CLASSES)
+    network = init_train_state(keys.weights, model, _weights(config.network))
+    losses, half = [], config.training.initial_steps // 2
     for first_step in (0, half):
-        network, more = _jit("train_initial", config)(
+        network, more = _jit(fit_initial, config)(
             keys.training,
             network,
             annotation,
-            task,
-            config=config,
-            loss=strategies.STRATEGIES[strategy].loss,
+            task.sections,
+            config,
+            loss=method.loss,
             first_step=first_step,
             steps=half,
         )
         losses.append(more)
-    first = loop.alike(strategy)[0]
-    run, record = _jit("begin", config)(network, annotation, task, config=config, strategy=first)
+    first = shares_program(method)[0]
+    run, record = _jit(loop.begin, config)(network, annotation, task, config, strategy=first)
     record = record.replace(loss=jnp.concatenate(losses).mean())
-    return task, loop.draw_priority(keys.priority, task.present, strategy), run, record
+    return task, loop.draw_priority(keys.priority, task.present, method), run, record
+
+
+def _ask(
+    strategy, run, config=PIXELWISE, *, count, peers=None, target_dice=2.0, max_effort=2.0, **start
+):
+    """`count` queries of a strategy after `run`, which may be None: from its start."""
+    task, priority, begun, _ = _begun(strategy, config, **start)
+    peers = shares_program(STRATEGIES[strategy]) if peers is None else peers
+    return _jit(loop.run_queries, config)(
+        begun if run is None else run,
+        priority,
+        task,
+        config,
+        strategies=peers,
+        which=peers.index(STRATEGIES[strategy]),
+        count=count,
+        target_dice=target_dice,
+        max_effort=max_effort,
+    )
 
 
 def _queries(strategy, counts, config=PIXELWISE, target_dice=2.0, max_effort=2.0, **start):
     """The run and all records of a strategy whose queries are asked in chunks of `counts`."""
-    task, priority, run, record = _begun(strategy, config, **start)
-    names = loop.alike(strategy)
+    _, _, run, record = _begun(strategy, config, **start)
     records = [jax.tree.map(lambda leaf: leaf[None], record)]
+    stop = {"target_dice": target_dice, "max_effort": max_effort}
     for count in counts:
-        run, more = _jit("run_queries", config)(
-            run,
-            priority,
-            task,
-            config=config,
-            strategies=names,
-            which=names.index(strategy),
-            count=count,
-            target_dice=target_dice,
-            max_effort=max_effort,
-        )
+        run, more = _ask(strategy, run, config, count=count, **stop, **start)
         records.append(more)
     return run, jax.tree.map(lambda *leaves: np.concatenate(leaves), *records)
 
@@ -133,18 +137,14 @@ def _asked(records):
 @pytest.fixture(scope="module")
 def finished():
     """Every candidate of the stack asked for, in an order drawn at random, and a few steps more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "make_network", tiny.make)
-        yield _queries("Rand", [2] * 12)
+    return _queries("Rand", [2] * 12)
 
 
 @functools.cache
 def _whole(config, key=0):
     """`simulate` in one piece, two queries, from given weights."""
-    weights = _weights(config.network)
-    return _jit("simulate", config)(
-        jax.random.key(key), STACK, "BDa", config, queries=2, params=weights
-    )
+    start, weights = _prepared(config, key), _weights(config.network)
+    return _jit(loop.simulate, config)(start, config, strategy=BDa, queries=2, params=weights)
 
 
 @pytest.mark.parametrize(
@@ -168,38 +168,35 @@ def test_chunks_of_any_length_are_the_same():
 
 
 def test_simulate_draws_its_weights_from_the_key():
-    args = {"strategy": "BDa", "config": PIXELWISE, "queries": 2}
-    last, records = _jit("simulate")(KEY, STACK, **args)
-    _assert_same(_jit("simulate")(KEY, STACK, **args), (last, records))
-    other, _ = _jit("simulate")(jax.random.key(1), STACK, **args)
+    simulate = functools.partial(_jit(loop.simulate), config=PIXELWISE, strategy=BDa, queries=2)
+    last, records = simulate(_prepared())
+    _assert_same(simulate(_prepared()), (last, records))
+    other, _ = simulate(_prepared(key=1))
     assert not np.array_equal(
         last.learner.train.params["score"]["kernel"], other.learner.train.params["score"]["kernel"]
     )
-    # The very weights that `initial_train_state` draws.
-    keys, task = settings.make_keys(KEY), _jit("make_task")(STACK, config=PIXELWISE)
-    drawn = loop.initial_train_state(keys.weights, task, PIXELWISE).params
-    _assert_same(_jit("simulate")(KEY, STACK, **args, params=drawn), (last, records))
+    # The very weights that `init_train_state` draws.
+    drawn = init_train_state(_prepared().keys.weights, model_of(PIXELWISE, CLASSES)).params
+    _assert_same(simulate(_prepared(), params=drawn), (last, records))
 
 
-def test_start_without_jit():
-    # A `Stack` is made of NumPy arrays; nothing says that jit has to make others of them.
-    task = annotator.make_task(STACK, PIXELWISE)
-    _assert_same(
-        annotator.start(KEY, task, PIXELWISE),
-        _jit("start")(KEY, _jit("make_task")(STACK, config=PIXELWISE), config=PIXELWISE),
-    )
-
-
-@pytest.mark.parametrize("strategy", list(strategies.STRATEGIES))
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
 def test_every_strategy_runs(strategy):
     run, records = _queries(strategy, [2])
     assert run.state.step == 2
     asked = _asked(records)
     assert len(set(asked)) == 2
-    for field in ("effort", "dice", "dice_unclamped", "class_dice", "class_dice_unclamped", "loss"):
+    for field in (
+        "effort_unique",
+        "dice",
+        "dice_unclamped",
+        "class_dice",
+        "class_dice_unclamped",
+        "loss",
+    ):
         assert np.isfinite(getattr(records, field)).all(), field
     assert np.isfinite(records.predicted_dice[1:]).all()
-    assert (records.predicted_length[1:] >= PIXELWISE.min_effort).all()
+    assert (records.predicted_length[1:] >= PIXELWISE.query.min_effort).all()
     begun = _begun(strategy)[2]
     task = _begun(strategy)[0]
     for section, structure in asked:
@@ -207,12 +204,14 @@ def test_every_strategy_runs(strategy):
         assert run.state.annotated[section, structure]
         mask = np.asarray(task.truth[section] == structure)
         np.testing.assert_array_equal(np.asarray(run.state.labels[section])[mask], structure)
-    assert bool(np.asarray(run.learner.entropy).any()) == strategies.STRATEGIES[strategy].entropy
+    uncertain = STRATEGIES[strategy].uncertainty is not None
+    assert bool(np.asarray(run.learner.uncertainty).any()) == uncertain
     _assert_same(_queries(strategy, [2]), (run, records))
 
 
 def test_strategies_share_start_and_network():
-    groups = [loop.alike(s) for s in strategies.STRATEGIES]
+    names = {method: name for name, method in STRATEGIES.items()}
+    groups = [[names[one] for one in shares_program(method)] for method in STRATEGIES.values()]
     beyond = {"BDr", "SDr", "KBDa", "KBDr", "KSDr"}
     assert {frozenset(g) for g in groups} == {
         frozenset({"BDa", "Da", "Rand", "Uniform", "RandC", "RandR", "Neighbour"} | beyond),
@@ -237,18 +236,7 @@ def test_strategies_share_start_and_network():
 
 @pytest.mark.parametrize("strategy", ["Rand", "HB"])
 def test_one_compilation_for_all_is_each_alone(strategy):
-    task, priority, run, _ = _begun(strategy)
-    alone = _jit("run_queries")(
-        run,
-        priority,
-        task,
-        config=PIXELWISE,
-        strategies=(strategy,),
-        which=0,
-        count=2,
-        target_dice=2.0,
-        max_effort=2.0,
-    )
+    alone = _ask(strategy, None, count=2, peers=(STRATEGIES[strategy],))
     together, records = _queries(strategy, [2])
     _assert_same(alone, (together, jax.tree.map(lambda leaf: leaf[1:], records)))
 
@@ -283,7 +271,7 @@ def test_effort_is_what_was_traced_over_all_there_is(finished):
     for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[..., :-1], np.s_[..., 1:])):
         total += ((truth[first] != truth[second]) & inside[first] & inside[second]).sum()
     assert task.total == total
-    length, effort = records.length[~records.done], records.effort[~records.done]
+    length, effort = records.length[~records.done], records.effort_unique[~records.done]
     np.testing.assert_allclose(effort, np.cumsum(length) / total, rtol=1e-6)
     assert (np.diff(effort) >= 0).all() and (length >= 0).all()
     np.testing.assert_allclose(run.state.traced.sum() / total, effort[-1])
@@ -299,7 +287,7 @@ def test_effort_is_what_was_traced_over_all_there_is(finished):
     own = [outlines[begun].sum()]
     own += [outlines[pair] for pair in _asked(records)]
     np.testing.assert_allclose(
-        records.effort_own[~records.done], np.cumsum(own) / outlines.sum(), rtol=1e-6
+        records.effort_whole[~records.done], np.cumsum(own) / outlines.sum(), rtol=1e-6
     )
 
 
@@ -309,7 +297,7 @@ def test_everything_asked_is_the_truth(finished):
     last = made[-1]
     assert len(made) < len(records.done)  # there is a `done` record to look at
     assert records.done[last + 1 :].all() and not records.done[: last + 1].any()
-    assert records.effort[last] == 1
+    assert records.effort_unique[last] == 1
     assert records.dice[last] == 1 and (records.class_dice[last] == 1).all()
     assert not np.asarray(state.candidates(run.state)).any()
     assert not np.asarray(state.contradictions(run.state)).any()
@@ -336,7 +324,7 @@ def test_rand_follows_its_priority(finished):
 def test_targets_stop_a_run(finished):
     records = finished[1]
     made = ~records.done
-    for target in ("dice", "effort"):
+    for target in ("dice", "effort_unique"):
         values = getattr(records, target)[made]
         level = values[5]
         # The first record at or above the level is the last query made.
@@ -366,20 +354,10 @@ def _dice(overlaps):
 @functools.cache
 def _step_by_step(config, queries=4):
     """Runs before and after each query of BDa, with their records; the first has none."""
-    task, priority, run, _ = _begun("BDa")
-    runs, names = [(run, None)], loop.alike("BDa")
+    run = _begun("BDa")[2]
+    runs = [(run, None)]
     for _ in range(queries):
-        run, records = _jit("run_queries", config)(
-            run,
-            priority,
-            task,
-            config=config,
-            strategies=names,
-            which=names.index("BDa"),
-            count=1,
-            target_dice=2.0,
-            max_effort=2.0,
-        )
+        run, records = _ask("BDa", run, config, count=1)
         runs.append((run, jax.tree.map(lambda leaf: leaf[0], records)))
     return runs
 
@@ -389,8 +367,8 @@ def test_dice_history_of_fit():
     before = None
     for run, _ in _step_by_step(PIXELWISE):
         assert before is None or (np.abs(before - run.learner.dice[0]) > 1e-3).sum() >= 2
-        fit, traced = np.asarray(run.learner.fit), np.asarray(run.learner.traced)
-        now = [fit[traced[:, c], c].mean() if traced[:, c].any() else 0 for c in range(CLASSES)]
+        fit, labelled = np.asarray(run.learner.fit), np.asarray(run.learner.labelled)
+        now = [fit[labelled[:, c], c].mean() if labelled[:, c].any() else 0 for c in range(CLASSES)]
         np.testing.assert_allclose(run.learner.dice[0], now, rtol=1e-6)
         np.testing.assert_allclose(
             run.learner.dice[1], now if before is None else before, rtol=1e-6
@@ -400,7 +378,7 @@ def test_dice_history_of_fit():
 
 def test_dice_history_of_prospective():
     # D: of the asked structure, the reported Dice of the prediction just before the answer.
-    config = dataclasses.replace(PIXELWISE, dice_estimate="prospective")
+    config = changed(PIXELWISE, {"dice_estimate": "prospective"})
     steps = _step_by_step(config)
     expected = np.array(steps[0][0].learner.dice)
     np.testing.assert_array_equal(expected[0], expected[1])
@@ -415,10 +393,10 @@ def test_dice_history_of_prospective():
 
 
 def test_records_say_what_the_equations_said():
-    config = PIXELWISE
-    steps = _step_by_step(config)
+    alpha = PIXELWISE.query.alpha
+    steps = _step_by_step(PIXELWISE)
     for (run, _), (after, record) in itertools.pairwise(steps):
-        dice = config.alpha * run.learner.dice[0] + (1 - config.alpha) * run.learner.dice[1]
+        dice = alpha * run.learner.dice[0] + (1 - alpha) * run.learner.dice[1]
         np.testing.assert_allclose(record.predicted_dice, dice[record.structure], rtol=1e-6)
         boundary = np.asarray(state.boundary_matrix(run.state))
         annotated = np.asarray(run.state.seen[record.section])
@@ -453,7 +431,7 @@ def test_a_class_on_one_section_and_no_background(strategy):
     assert np.isnan(records.class_dice[made][:, 0]).all()  # background is nowhere
     assert np.isfinite(records.class_dice[made][:, 1:]).all()
     assert np.isfinite(records.dice[made]).all()
-    assert records.effort[made][-1] == 1 and records.dice[made][-1] == 1
+    assert records.effort_unique[made][-1] == 1 and records.dice[made][-1] == 1
     asked = _asked(records)
     assert len(set(asked)) == len(asked)
     assert not any(structure == 0 or structure == 3 for _, structure in asked)
@@ -464,20 +442,20 @@ def test_a_class_on_one_section_and_no_background(strategy):
 def test_background_counts_where_asked():
     task, _, run, record = _begun("BDa")
     np.testing.assert_allclose(record.dice, record.class_dice[1:].mean(), rtol=1e-6)
-    config = dataclasses.replace(PIXELWISE, count_background=True)
-    record = _jit("begin", config)(
-        run.learner.train, run.state, task, config=config, strategy="BDa"
-    )[1]
+    config = changed(PIXELWISE, {"count_background": True})
+    begin = _jit(loop.begin)
+    record = begin(run.learner.train, run.state, task, config, strategy=BDa)[1]
     np.testing.assert_allclose(record.dice, record.class_dice.mean(), rtol=1e-6)
     assert record.loss == 0  # whoever trained knows it
 
 
 def test_a_chunk_moves_nothing_between_host_and_device():
     task, priority, run, _ = _begun("HBDa")
-    names = loop.alike("HBDa")
-    chunk = functools.partial(_jit("run_queries"), config=PIXELWISE, strategies=names, count=2)
-    values = {"which": 0, "target_dice": 2.0, "max_effort": 2.0}
-    numbers = {name: jnp.asarray(value) for name, value in values.items()}
+    chunk = functools.partial(
+        _jit(loop.run_queries), strategies=shares_program(STRATEGIES["HBDa"]), count=2
+    )
+    values = {"config": PIXELWISE, "which": 0, "target_dice": 2.0, "max_effort": 2.0}
+    numbers = jax.tree.map(jnp.asarray, values)
     chunk(run, priority, task, **numbers)  # constants of the program are moved when it is compiled
     with jax.transfer_guard("disallow"):
         run, records = chunk(run, priority, task, **numbers)
@@ -488,61 +466,17 @@ def test_a_chunk_moves_nothing_between_host_and_device():
 
 
 def test_simulations_under_vmap():
-    def one(key, stack):
-        return loop.simulate(key, stack, "BDa", PIXELWISE, queries=2, params=_weights())[1]
+    def one(prepared):
+        given = {"strategy": BDa, "queries": 2, "params": _weights()}
+        return loop.simulate(prepared, PIXELWISE, **given)[1]
 
-    keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), _prepared(key=0), _prepared(key=1))
     options = {"xla_backend_optimization_level": 0}
-    together = jax.jit(jax.vmap(one, in_axes=(0, None)), compiler_options=options)(keys, STACK)
+    together = jax.jit(jax.vmap(one), compiler_options=options)(both)
     for index in range(2):
         alone = _whole(PIXELWISE, key=index)[1]
         np.testing.assert_array_equal(together.section[index], alone.section)
         np.testing.assert_array_equal(together.structure[index], alone.structure)
-        for field in ("effort", "dice", "dice_unclamped", "class_dice", "loss"):
+        for field in ("effort_unique", "dice", "dice_unclamped", "class_dice", "loss"):
             found, expected = getattr(together, field)[index], getattr(alone, field)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-
-
-# The start.
-
-
-def _draws(present, count=400):
-    draw = jax.jit(jax.vmap(annotator.initial_queries, in_axes=(0, None)))
-    return np.asarray(draw(jax.random.split(jax.random.key(0), count), present))
-
-
-def test_initial_queries_are_near_the_middle():
-    present = np.zeros((24, 5), bool)
-    present[4:19, 0] = True  # the middle of 4..18 is 11
-    present[20:23, 1] = True  # 20, 21, 22
-    present[[0, 1, 2, 20, 21], 2] = True  # the middle section that shows it is 2
-    present[[3, 23], 3] = True  # no section near the middle of the extent
-    found = _draws(present)
-    assert found.dtype == np.int32 and found.shape == (400, 5)
-    assert set(found[:, 0]) == set(range(8, 15))
-    assert set(found[:, 1]) == {20, 21, 22}
-    assert set(found[:, 2]) == {0, 1, 2}
-    assert set(found[:, 3]) <= {3, 23}
-    assert set(found[:, 4]) == {-1}
-
-
-def test_initial_queries_of_a_class_on_one_section_or_far_apart():
-    present = np.zeros((24, 2), bool)
-    present[23, 0] = True
-    present[[3, 9, 16, 23], 1] = True  # of two in the middle the first counts
-    np.testing.assert_array_equal(_draws(present, 20), [[23, 9]] * 20)
-
-
-def test_initial_queries_are_uniform():
-    present = np.zeros((24, 1), bool)
-    present[4:19] = True
-    counts = np.bincount(_draws(present, 1400)[:, 0], minlength=24)[8:15]
-    assert ((counts - 200) ** 2 / 200).sum() < 22.5  # chi-square, 6 degrees of freedom, p = 0.001
-
-
-def test_the_same_key_draws_the_same_initial_queries():
-    present = np.ones((24, 6), bool)
-    found = _draws(present, 20)
-    np.testing.assert_array_equal(found, _draws(present, 20))
-    assert len(set(map(tuple, found))) > 1
-    assert len(set(found[0])) > 1  # classes are drawn apart

@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 
 from al_jax.commands import runs
-from al_jax.learner.config import Config
+from al_jax.core.strategies import STRATEGIES
+from al_jax.learner.config import Config, changed, to_json
 from experiments.sweeps import identity
 
 
 def configuration(strategy: str = "BDa", **settings) -> dict:
     chosen = {"seed": 0, "target_dice": 0.95, "max_effort": 1.0, "strategy": strategy}
-    return runs.describe("a" * 16, None, chosen, Config(**settings))
+    return runs.describe("a" * 16, None, chosen, changed(Config(), settings))
 
 
 @pytest.mark.parametrize(
@@ -37,16 +38,12 @@ def test_what_a_strategy_reads_names_its_runs(strategy, setting, counts):
 
 def test_names_stay_what_they_are():
     """A change here makes every finished run unknown; who means it raises `SCHEMA`."""
-    assert identity.digest(configuration()) == "7b1125734b2777f3"
+    assert identity.digest(configuration()) == "9171e9a30af36eaa"
 
 
 def test_a_setting_counts_where_it_is_not_at_its_default(monkeypatch):
-    @dataclasses.dataclass(frozen=True)
-    class Later(Config):
-        smoothing: float = 0.5
-
     old = configuration()
-    monkeypatch.setattr(identity, "Config", Later)
+    monkeypatch.setattr(identity, "to_json", lambda config: to_json(config) | {"smoothing": 0.5})
     identity._defaults.cache_clear()
     default, other = ({**old, "smoothing": value} for value in (0.5, 0.25))
     assert identity.digest(default) == identity.digest(old)
@@ -54,10 +51,21 @@ def test_a_setting_counts_where_it_is_not_at_its_default(monkeypatch):
     identity._defaults.cache_clear()
 
 
+def test_an_edited_strategy_is_another_run(monkeypatch):
+    def described() -> dict:
+        return configuration("BDa") | runs.about_strategy("BDa")
+
+    before = described()
+    assert identity.digest(described()) == identity.digest(before)
+    edited = dataclasses.replace(STRATEGIES["BDa"], gain=lambda evidence: evidence.dice)
+    monkeypatch.setitem(STRATEGIES, "BDa", edited)
+    assert identity.digest(described()) != identity.digest(before)
+
+
 def test_an_initial_network_does_not_read_what_acts_after_it():
     def network(**settings) -> dict:
         chosen = {"seed": 0, "loss": "partial"}
-        return runs.describe("a" * 16, None, chosen, Config(**settings))
+        return runs.describe("a" * 16, None, chosen, changed(Config(), settings))
 
     assert identity.digest(network(alpha=0.1)) == identity.digest(network())
     assert identity.digest(network(margin=1)) != identity.digest(network())

@@ -1,0 +1,183 @@
+"""What a researcher adds: short files that the commands load, each by its own source."""
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import tiny
+from commands import caller, compiled_in, flags_of
+
+from al_jax.commands import plugins, simulate
+from al_jax.commands.plugins import load_plugins
+from al_jax.core.stack import InputError
+from al_jax.core.strategies import STRATEGIES
+from al_jax.files.stacks import write_stack
+from al_jax.model.augmentation import AUGMENTATIONS
+from al_jax.model.networks import NETWORKS
+from experiments import sweep
+from experiments.sweeps import clusters
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "experiments" / "plugins"
+FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
+RUN = (
+    "--stack=a.npz",
+    "--crop=32",
+    "--initial_steps=4",
+    "--query_steps=2",
+    "--target_dice=1",
+    "--max_effort=0.4",
+)
+PIXELWISE = "--network=pixelwise"
+USES = {
+    "shortest": ("--strategies=short", PIXELWISE),
+    "margin": ("--strategies=margin", PIXELWISE),
+    "focal": ("--strategies=BDa_focal", PIXELWISE),
+    "unet": ("--strategies=BDa", "--network=unet"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _what_they_add_goes_with_the_test() -> Iterator[None]:
+    tables = (STRATEGIES, NETWORKS, AUGMENTATIONS, plugins._loaded)
+    before, modules = [dict(table) for table in tables], set(sys.modules)
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in {path.stem for path in FILES} | {"mine"}:
+        if name not in modules:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> pathlib.Path:
+    """The working directory, with a stack in it."""
+    monkeypatch.chdir(tmp_path)
+    write_stack("a.npz", tiny.stack())
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Iterator[pathlib.Path]:
+    """Compiled programs, for all runs of this module."""
+    place = tmp_path_factory.mktemp("cache")
+    with compiled_in(place):
+        yield place
+
+
+@pytest.fixture
+def call(folder, cache, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """`experiments.simulate` in this process."""
+    with flags_of(simulate):
+        yield caller(simulate, monkeypatch, capsys)
+
+
+def mine(folder: pathlib.Path) -> pathlib.Path:
+    """A plugin of one's own: a copy of an example."""
+    copy = folder / "mine.py"
+    copy.write_text((EXAMPLES / "shortest.py").read_text())
+    return copy
+
+
+def edit(path: pathlib.Path) -> None:
+    """Another gain; the file is as long as before."""
+    text = path.read_text()
+    assert "(1 - evidence.dice)" in text
+    path.write_text(text.replace("(1 - evidence.dice)", "(2 - evidence.dice)"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_loads(path):
+    assert len(path.read_text().splitlines()) <= 30
+    load_plugins([str(path)])
+
+
+@pytest.mark.parametrize("name", USES)
+def test_an_example_runs(call, folder, name):
+    status, _, err = call(f"--plugin={EXAMPLES / name}.py", *USES[name], *RUN, "--workdir=out")
+    assert status == 0, err
+    result = json.loads((folder / "out" / "result.json").read_text())
+    (summary,) = result["summary"].values()
+    assert summary["queries"] > 1 and 0 < summary["final_dice"] <= 100
+    described = result["configuration"]
+    assert USES[name][0] == f"--strategies={','.join(described['strategies'])}"
+    assert f"--network={described['network']}" in USES[name]
+    assert len(described["network_digest"]) == 16  # as of any that is not al_jax's own
+
+
+def test_an_edited_plugin_is_another_run(call, folder):
+    path = mine(folder)
+    command = (f"--plugin={path}", "--strategies=short", PIXELWISE, *RUN, "--workdir=out")
+    status, _, err = call(*command)
+    assert status == 0, err
+    before = (folder / "out" / "queries.csv").read_bytes()
+    edit(path)
+    status, out, err = call(*command)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("error: out: holds another run (strategy_digests was short ")
+    assert err.endswith("choose another --workdir\n")
+    assert (folder / "out" / "queries.csv").read_bytes() == before
+
+
+def test_an_edit_counts_at_once(folder):
+    """Also one of the same length within the same second, of which no bytecode may be kept."""
+    path = mine(folder)
+    load_plugins([str(path)])
+    first = STRATEGIES["short"]
+    load_plugins([str(path)])
+    assert STRATEGIES["short"] is first
+    stamp = path.stat()
+    edit(path)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    load_plugins([str(path)])
+    assert STRATEGIES["short"].gain.__code__.co_consts != first.gain.__code__.co_consts
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (None, "FileNotFoundError: "),
+        ("import nothing_of_that_name", "ModuleNotFoundError: "),
+        ("1 +", "SyntaxError: "),
+    ],
+)
+def test_one_that_fails_is_named(folder, text, reason):
+    if text is not None:
+        (folder / "mine.py").write_text(text)
+    with pytest.raises(InputError, match=f"--plugin=mine.py: cannot be loaded \\({reason}"):
+        load_plugins(["mine.py"])
+    with pytest.raises(InputError, match="--plugin=nobodys: cannot be loaded"):
+        load_plugins(["nobodys"])
+
+
+def test_a_sweep_takes_plugins_to_its_workers(folder, cache, monkeypatch, capsys):
+    """An edited one is another run, and the old one is kept."""
+    core = min(os.sched_getaffinity(0))
+    place = clusters.Place(frozenset({core}), {})
+    monkeypatch.setattr(clusters, "find_places", lambda _: [place])
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    path = mine(folder)
+    arguments = ("--plugin=mine.py,pixelwise", PIXELWISE, "--strategies=short", *RUN)
+    command = (*arguments, "--workdir=out")
+
+    def results() -> dict[pathlib.Path, bytes]:
+        return {place: place.read_bytes() for place in folder.glob("out/runs/*/result.json")}
+
+    with flags_of(sweep):
+        start = caller(sweep, monkeypatch, capsys)
+        said = [start(*command), start(*command)]
+        first = results()
+        edit(path)
+        said.append(start(*command))
+    lines = [out.split("; ")[0].removeprefix("out: 1 runs: ") for _, out, _ in said]
+    ran, there = "1 ran, 0 were there, 0 failed", "0 ran, 1 were there, 0 failed"
+    assert lines == [ran, there, ran], said
+    both = results()
+    assert (len(first), len(both)) == (1, 2) and first.items() <= both.items()
+    found = [json.loads(content) for content in both.values()]
+    assert len({one["configuration"]["strategy_digest"] for one in found}) == 2
+    assert all(f"--plugin={path},pixelwise " in one["command"] + " " for one in found)
