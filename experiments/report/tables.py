@@ -64,8 +64,10 @@ def dices(runs: pd.DataFrame, budgets: tuple[int, ...]) -> pd.DataFrame:
 def areas(runs: pd.DataFrame, windows: dict[tuple[str, int], Window]) -> pd.DataFrame:
     """Mean Dice over effort, per stack."""
     within = runs[[place in windows for place in zip(runs["stack"], runs.seed, strict=True)]]
-    read = lambda run: area_of(run, windows[run.stack, run.seed])  # noqa: E731
-    return per_stack(measure(within, read, metric="area", at_percent=""))
+    keys = {"metric": "area", "at_percent": ""}
+    return per_stack(
+        measure(within, lambda run: area_of(run, windows[run.stack, run.seed]), **keys)
+    )
 
 
 def paired(stacks: pd.DataFrame, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -110,13 +112,16 @@ def compare_areas(stacks: pd.DataFrame) -> pd.DataFrame:
         mine, ours = paired(stacks, method)
         compared = method != PROPOSED and not mine.empty
         apart = (mine.value_percent - ours.value_percent).to_numpy() if compared else np.array([])
-        low, high = _interval(stacks[stacks.method == method].value_percent.to_numpy())
-        row = {"method": method, "low_percent": low, "high_percent": high}
-        row |= {"pairs": len(mine) if compared else ""}
-        row |= {"difference_percent": apart.mean() if compared else np.nan}
-        low, high = _interval(apart)
-        rows.append(row | {"difference_low_percent": low, "difference_high_percent": high})
-    return over_stacks(stacks).drop(columns=ONE).merge(pd.DataFrame(rows), on="method")
+        own = _interval(stacks[stacks.method == method].value_percent.to_numpy())
+        difference = (len(mine), apart.mean()) if compared else ("", np.nan)
+        rows.append((method, *own, *difference, *_interval(apart)))
+    names = ["low", "high", "pairs", "difference", "difference_low", "difference_high"]
+    columns = ["method", *(name if name == "pairs" else f"{name}_percent" for name in names)]
+    return (
+        over_stacks(stacks)
+        .drop(columns=ONE)
+        .merge(pd.DataFrame(rows, columns=columns), on="method")
+    )
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
