@@ -11,18 +11,11 @@ from napari.components import ViewerModel
 
 from al_jax import session as core
 from al_jax.core.stack import Images, make_images
-from al_jax.learner.config import Config
 from al_jax.learner.transfer import Experience
-from al_jax.model.training import Training
 from al_jax.session import Settings
 from al_jax.window.controller import Controller
 
-QUICK = Config(
-    network="pixelwise",
-    initial_steps=4,
-    query_steps=2,
-    training=Training(crop=16, batch=2),
-)
+QUICK = tiny.config(initial_steps=4, query_steps=2, crop=16, batch=2)
 SPANS = np.array([[True] * 6, [True] * 6, [True] * 6, [False, *[True] * 4, False]]).T
 
 

@@ -8,12 +8,10 @@ import os
 import pathlib
 
 import jax
-import tiny
 import tiny_session as ts
 
 from al_jax import session as sessions
 from al_jax.exchange.export import export_stack
-from al_jax.learner import config as settings
 from al_jax.session.results import Export
 
 
@@ -31,7 +29,6 @@ def digest(session: sessions.Session) -> str:
 
 def work(folder: pathlib.Path, said: pathlib.Path, quick: bool) -> None:
     """Answers, corrects, takes back, trains, keeps checkpoints and exports, without end."""
-    settings.make_network = tiny.make
     # Each process compiles what the one before it did.
     jax.config.update("jax_compilation_cache_dir", str(folder.with_suffix(".cache")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

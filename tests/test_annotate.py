@@ -10,6 +10,7 @@ import sys
 import tempfile
 import types
 
+import jax
 import nibabel
 import numpy as np
 import pytest
@@ -22,13 +23,14 @@ from samples import TABLE, oblique_volumes, save
 from al_jax import session as sessions
 from al_jax.commands import annotate
 from al_jax.commands.earlier import beginning, known_of
+from al_jax.core.strategies import SDr
 from al_jax.files.slicing import AXES
 from al_jax.files.stacks import write_stack
 from al_jax.learner import config as settings
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
-from al_jax.model import training
-from al_jax.session.question import RULE
+from al_jax.model import resolution
 from al_jax.simulation import runner
+from al_jax.simulation.prepare import prepare
 from experiments.bench import rehearse
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -46,7 +48,7 @@ def own_flags(tmp_path_factory):
 def folder(tmp_path, monkeypatch):
     """The working directory, with a stack in it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings, "make_network", lambda _, classes: tiny.Pixelwise(classes))
+    monkeypatch.setattr(settings, "DEFAULT", tiny.config())
     write_stack("stack.npz", ts.STACK)
     return tmp_path
 
@@ -291,7 +293,7 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
         pairs.append((asked["section"], ts.STACK.names.index(asked["structure"])))
         call("ingest", "--truth")
     config = sessions.read_session("s").settings.config
-    assert pairs == simulated(folder, config, 3)[: len(pairs)]
+    assert pairs == simulated(config, 3)[: len(pairs)]
 
 
 @pytest.mark.parametrize("knows, first, steps", [(4, [], 0), (3, ["inner"], 0), (3, ["inner"], 8)])
@@ -318,7 +320,7 @@ def test_a_carried_session_asks_what_a_simulation_asks(
         asked = call("suggest", "--wait", "--json")
         pairs.append((asked["section"], ts.STACK.names.index(asked["structure"])))
         call("ingest", "--truth")
-    assert pairs == simulated(folder, config, 3, earlier)[: len(pairs)]
+    assert pairs == simulated(config, 3, earlier)[: len(pairs)]
 
 
 def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, monkeypatch):
@@ -345,39 +347,39 @@ def carried(knows: int) -> Experience:
     return Experience(
         names=names,
         weights=flat_weights(tiny.weights(tiny.Pixelwise(knows + 1), heads=True)),
-        network="small",
+        network="pixelwise",
         convention="plain",
-        reduction=1,
+        downsampling=1,
+        class_layers=("score",),
         lengths=np.stack([np.diag(60.0 * known), np.diag(2.0 * known)]).astype(np.float32),
         offered=np.zeros((2, knows + 1), np.float32),
         dice=np.linspace(0.3, 0.6, knows + 1, dtype=np.float32),
     )
 
 
-def simulated(folder, config, seed, earlier=None) -> list[tuple[int, int]]:
+def simulated(config, seed, earlier=None) -> list[tuple[int, int]]:
     """The pairs that a simulation asks, to its end."""
-    keep = runner.Checkpointing(folder / "simulated")
     known = known_of(earlier, ts.STACK.names)
-    prepared = runner.prepare(ts.STACK, config, seed, known=known)
+    prepared = prepare(jax.random.key(seed), ts.STACK, config, prior=known)
     adapt = beginning(None, earlier, ts.STACK.names)
-    network = runner.train_network(prepared, config, keep=keep.at("network"), adapt=adapt)
-    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    network = runner.train_network(prepared, config, adapt=adapt)
+    records = runner.run_strategy(SDr, prepared, network, config)[1]
     pairs = zip(records.section[1:], records.structure[1:], strict=True)
     return [(int(section), int(structure)) for section, structure in pairs]
 
 
-@pytest.mark.parametrize("width, reduction", [(14, 1), (4, 2)])
+@pytest.mark.parametrize("width, downsampling", [(14, 1), (4, 2)])
 def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(
-    folder, monkeypatch, width, reduction
+    folder, monkeypatch, width, downsampling
 ):
-    monkeypatch.setattr(training, "WIDTH", width)  # both find by themselves what suits the stack
+    monkeypatch.setattr(resolution, "WIDTH", width)  # both find by themselves what suits the stack
     judge = rehearse.Judge(ts.STACK, ts.CONFIG)
     rehearse.begin(folder / "start", judge, 1)
     shutil.copytree(folder / "start", folder / "late")
     with sessions.open_session(folder / "start") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
-        assert session.network.reduction == reduction
-    expected = simulated(folder, ts.CONFIG, 1)
+        assert session.network.downsampling == downsampling
+    expected = simulated(ts.CONFIG, 1)
     assert [tuple(pair) for pair in trace.pairs.tolist()] == expected
     assert len(expected) > 5
     with sessions.open_session(folder / "late") as session:
@@ -395,10 +397,9 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     rehearse.begin(folder / "session", judge, 0)
     with sessions.open_session(folder / "session") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
-    keep = runner.Checkpointing(folder / "simulated")
-    prepared = runner.prepare(stack, config, 0)
-    network = runner.train_network(prepared, config, keep=keep.at("network"))
-    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    prepared = prepare(jax.random.key(0), stack, config)
+    network = runner.train_network(prepared, config)
+    records = runner.run_strategy(SDr, prepared, network, config)[1]
     np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 

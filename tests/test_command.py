@@ -20,7 +20,7 @@ from al_jax.commands import command, folders, simulate
 from al_jax.core.stack import make_stack
 from al_jax.files.stacks import write_stack
 from al_jax.files.weights import TORCHVISION
-from al_jax.model.networks import make_network
+from al_jax.model.networks import NETWORKS
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = flags.FLAGS
@@ -308,14 +308,9 @@ def test_an_output_directory_in_use(refused, begun):
 
 
 @pytest.fixture
-def pixelwise(monkeypatch) -> Iterator[None]:
+def pixelwise(monkeypatch) -> None:
     """A network that compiles at once."""
-    jax.clear_caches()  # a trace does not know which network it is of
-    monkeypatch.setattr(
-        "al_jax.learner.config.make_network", lambda _, count: tiny.Pixelwise(count)
-    )
-    yield
-    jax.clear_caches()
+    monkeypatch.setattr("al_jax.learner.config.DEFAULT", tiny.config())
 
 
 def test_a_loss_that_is_not_finite(call, folder, pixelwise):
@@ -340,9 +335,8 @@ def test_a_disk_that_is_full(call, folder, pixelwise, monkeypatch):
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager", full)
     status, _, err = call("--stack=stack.npz", "--workdir=out")
     assert status == 2
-    assert one_line(err) == (
-        "out/checkpoints/initial_partial: No space left on device; make room or mend it"
-    )
+    place = "out/checkpoints/initial_partial_cross_entropy"
+    assert one_line(err) == f"{place}: No space left on device; make room or mend it"
 
 
 def test_weights_that_hold_nothing_or_do_not_fit(refused, folder):
@@ -355,7 +349,7 @@ def test_weights_that_hold_nothing_or_do_not_fit(refused, folder):
 
 
 def test_the_convention_of_the_input_comes_with_the_weights(call, folder, monkeypatch):
-    params = tiny.weights(make_network("small", 4))
+    params = tiny.weights(NETWORKS["small"](4))
     layers = sorted(name for name in params if name.startswith("block"))
     npz = {f"{name}_{part}": a for name in layers for part, a in params[name].items()}
     np.savez("vgg.npz", **npz)

@@ -25,7 +25,7 @@ def loaded_by(program: str) -> set[str]:
     [
         ("import al_jax", HEAVY),
         ("import al_jax; al_jax.suggest, al_jax.make_stack", (*READERS, "orbax", "optax")),
-        ("import al_jax; al_jax.simulate, al_jax.relearn", (*READERS, "orbax", "matplotlib")),
+        ("import al_jax; al_jax.simulate, al_jax.update", (*READERS, "orbax", "matplotlib")),
     ],
 )
 def test_what_is_not_loaded(program, absent):

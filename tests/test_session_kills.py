@@ -59,14 +59,12 @@ def survive(folder: pathlib.Path, processes, kills: int, *, quick: bool, most: f
     assert len(session.events) > 0
 
 
-def test_ten_kills(tmp_path, processes, monkeypatch):
-    ts.use_pixelwise(monkeypatch)
+def test_ten_kills(tmp_path, processes):
     survive(ts.create(tmp_path / "s"), processes, 10, quick=True, most=0.3)
 
 
 @pytest.mark.slow
-def test_two_hundred_kills(tmp_path, processes, monkeypatch):
-    ts.use_pixelwise(monkeypatch)
+def test_two_hundred_kills(tmp_path, processes):
     for round in range(10):  # as each ends some time
         folder = ts.create(tmp_path / f"s{round}")
         survive(folder, processes, 20, quick=False, most=3.0)

@@ -13,19 +13,15 @@ import tiny_session as ts
 
 from al_jax import session as sessions
 from al_jax.core.stack import InputError
-from al_jax.core.strategies import relative_length
+from al_jax.core.strategies import SDr, relative_length
 from al_jax.files import checkpoints
 from al_jax.learner import transfer
-from al_jax.learner.config import lessons_for
+from al_jax.learner.config import changed, model_of
 from al_jax.learner.learner import add_trial, init_learner
+from al_jax.model.training import init_train_state
 from al_jax.session import Settings, ledger, trainer, trials
-from al_jax.session.question import RULE
-from al_jax.simulation import loop, runner
-
-
-@pytest.fixture(autouse=True)
-def pixelwise(monkeypatch):
-    ts.use_pixelwise(monkeypatch)
+from al_jax.simulation import loop
+from al_jax.simulation.prepare import prepare
 
 
 @pytest.fixture
@@ -570,7 +566,7 @@ def test_what_was_learnt_in_the_first_training_is_no_trial(tmp_path):
 def test_trials_are_what_the_learner_sums(session):
     """`with_trials` for each pair alone is `learner.add_trial`, to the last bit."""
     structure, state = 1, session.annotations.state
-    learner = init_learner(jax.random.key(0), state, lessons_for(4, ts.CONFIG))
+    learner = init_learner(jax.random.key(0), state, ts.CONFIG)
     made = trials.start_from(learner)
     expected, one = learner.trials, np.float32([0.3, 0.7, 1])
     for n in range(4):
@@ -620,15 +616,15 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
         answer_examples(session)
         learn(session)
         earlier = session.experience()
-    config = dataclasses.replace(ts.CONFIG, initial_steps=0, start="needed")
+    config = changed(ts.CONFIG, {"initial_steps": 0, "start": "needed"})
     second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=earlier)
     known = transfer.fit_to(earlier, ts.STACK.names)
-    prepared = runner.prepare(ts.STACK, config, 0, known=known)
-    network = loop.initial_train_state(prepared.keys.weights, prepared.task, config)
+    prepared = prepare(jax.random.key(0), ts.STACK, config, prior=known)
+    network = init_train_state(prepared.keys.weights, model_of(config, 4))
     params = transfer.with_experience(network.params, earlier, ts.STACK.names)
-    run, _ = loop.begin(network.replace(params=params), prepared.state, prepared.task, config, RULE)
+    run, _ = loop.begin(network.replace(params=params), prepared.state, prepared.task, config, SDr)
     nothing = jnp.zeros(prepared.task.present.shape)
-    query = loop.ask(run, nothing, prepared.task, config, strategies=(RULE,), which=0)
+    query = loop.ask(run, nothing, prepared.task, config, strategies=(SDr,), which=0)
     with sessions.open_session(second) as session:
         session.warm_up()
         question = session.next_question()

@@ -20,7 +20,6 @@ import tiny
 
 from al_jax import window
 from al_jax.core.stack import InputError
-from al_jax.learner import config as settings
 from al_jax.window.drafts import latest_draft, read_draft
 from al_jax.window.layers import TRACE, held
 
@@ -34,7 +33,6 @@ def display():
 
 @pytest.fixture(autouse=True)
 def _untrained(monkeypatch):
-    monkeypatch.setattr(settings, "make_network", tiny.make)
     controllers.no_training(monkeypatch)
 
 

@@ -17,18 +17,12 @@ from napari.utils.shortcuts import default_shortcuts
 
 from al_jax import session as core
 from al_jax.core.stack import UNLABELLED, InputError
-from al_jax.learner import config as settings
 from al_jax.learner.learner import init_learner
 from al_jax.learner.transfer import experience_of
 from al_jax.window import layers, text
 from al_jax.window.clock import IDLE
 from al_jax.window.controller import ACTIONS, DEMONSTRATION
 from al_jax.window.layers import held
-
-
-@pytest.fixture(autouse=True)
-def _pixelwise(monkeypatch):
-    monkeypatch.setattr(settings, "make_network", tiny.make)
 
 
 @pytest.fixture
@@ -63,11 +57,9 @@ def _press(controller, key):
 
 def test_a_window_says_what_was_carried_over(folder, tmp_path, untrained):
     with core.open_session(folder) as session:
-        state, lessons = session.annotations.state, settings.lessons_for(4, controllers.QUICK)
-        learner = init_learner(jax.random.key(0), state, lessons)
-        earlier = experience_of(
-            session.annotations.state, learner, session.images.names, "pixelwise", "plain", 1
-        )
+        state = session.annotations.state
+        learner = init_learner(jax.random.key(0), state, controllers.QUICK)
+        earlier = experience_of(state, learner, session.images.names, controllers.QUICK, 1)
     lengths = np.zeros_like(earlier.lengths)
     lengths[:, :3, :3] = 7 * np.eye(3)
     after = controllers.make_session(tmp_path / "after", earlier=earlier._replace(lengths=lengths))

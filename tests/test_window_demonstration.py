@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import tifffile
@@ -15,9 +16,10 @@ import hands
 
 import al_jax
 from al_jax.commands import annotate
+from al_jax.core.strategies import SDr
 from al_jax.session import ledger
-from al_jax.session.question import RULE
 from al_jax.simulation import runner
+from al_jax.simulation.prepare import prepare
 from al_jax.window.layers import held
 from experiments.bench import rehearse
 
@@ -106,9 +108,8 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     events = ledger.read_ledger(folder)[begun:]
     asked = [(event["section"], stack.names.index(event["structure"])) for event in events]
 
-    prepared = runner.prepare(stack, config, 0)
-    keep = runner.Checkpointing(tmp_path / "simulated")
-    network = runner.train_network(prepared, config, keep=keep.at("network"))
-    records = runner.run_strategy(RULE, prepared, network, config, keep=keep.at(RULE))[1]
+    prepared = prepare(jax.random.key(0), stack, config)
+    network = runner.train_network(prepared, config)
+    records = runner.run_strategy(SDr, prepared, network, config)[1]
     expected = np.stack([records.section[1:], records.structure[1:]], 1)
     np.testing.assert_array_equal(asked, expected)

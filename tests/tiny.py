@@ -11,6 +11,7 @@ from al_jax.core.stack import Stack, make_images, make_stack
 from al_jax.core.state import PartialLabels
 from al_jax.learner.config import Config, changed
 from al_jax.model.inputs import Sections, make_sections
+from al_jax.model.networks import NETWORKS
 
 SHAPE, CLASSES = (6, 40, 48), 4
 
@@ -104,6 +105,9 @@ class Pixelwise(nn.Module):
     def __call__(self, x, key=None):
         """[B, H, W, 3] -> logits."""
         return self.decode(self.encode(x), x.shape[1:3], key)
+
+
+NETWORKS["pixelwise"] = Pixelwise  # as a plugin would
 
 
 def config(**settings) -> Config:

@@ -9,9 +9,6 @@ import pathlib
 import sys
 
 import controllers
-import tiny
-
-from al_jax.learner import config as settings
 
 
 class _Patch:
@@ -19,7 +16,6 @@ class _Patch:
 
 
 def main(folder: pathlib.Path) -> None:
-    settings.make_network = tiny.make
     controllers.no_training(_Patch)
 
     import napari
