@@ -1,22 +1,22 @@
 """A session on disk: what is written is what is read, whole or not at all."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tiny
 import tiny_session as ts
 
 from al_jax.core.stack import InputError, Place, make_images
-from al_jax.model.augmentation import Augmentation
-from al_jax.model.training import Training
+from al_jax.core.strategies import STRATEGIES, SDr
+from al_jax.learner.config import changed
 from al_jax.session import ranges, storage
 from al_jax.session.storage import Settings
 
 
 def test_what_was_created_is_read(tmp_path):
-    training = Training(crop=64, augmentation=Augmentation(field="paper"))
-    settings = Settings(7, dataclasses.replace(ts.CONFIG, alpha=0.25, training=training))
+    config = changed(ts.CONFIG, {"alpha": 0.25, "crop": 64, "field": "paper"})
+    settings = Settings(7, config, STRATEGIES["HB"])
     weights = {"a": np.arange(3.0)}
     place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)
     found = storage.read(place)
@@ -29,6 +29,44 @@ def test_what_was_created_is_read(tmp_path):
     np.testing.assert_array_equal(found.weights["a"], weights["a"])
     np.testing.assert_array_equal(storage.true_mask(place, 2, 1), ts.truth(2, 1))
     assert isinstance(found.images.images, np.memmap)
+
+
+def test_settings_of_before_one_tree_are_read(tmp_path):
+    place = ts.create(tmp_path / "s")
+    about = json.loads((place / "session.json").read_text())
+    augmentation = {"rotation": 10.0, "scale": [0.8, 1.2], "field": "paper"}
+    old = {
+        "network": "pixelwise",
+        "initial_steps": 8,
+        "query_steps": 3,
+        "alpha": 0.75,
+        "margin": 1,
+        "person": {"correct": False, "glance": 5.0, "tremor": 0.0},
+        "training": {"reduction": 2, "crop": 32, "batch": 4, "augmentation": augmentation},
+    }
+    del about["strategy"]
+    (place / "session.json").write_text(json.dumps(about | {"config": old}))
+    settings = storage.read(place).settings
+    assert settings.strategy is SDr and settings.config.network is tiny.Pixelwise
+    training, query = settings.config.training, settings.config.query
+    assert (training.query_steps, training.downsampling, training.crop) == (3, 2, 32)
+    assert training.augmentation.field == "paper" and training.augmentation.scale == (0.8, 1.2)
+    assert (query.alpha, query.margin) == (0.75, 1)
+
+
+@pytest.mark.parametrize("strategy, match", [("mine", "unknown"), ("BDa", "has changed since")])
+def test_a_strategy_that_is_not_what_it_was(tmp_path, strategy, match):
+    place = ts.create(tmp_path / "s")
+    about = json.loads((place / "session.json").read_text())
+    about |= {"strategy": strategy, "strategy_digest": "0" * 16}
+    (place / "session.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match=match):
+        storage.read(place)
+
+
+def test_a_session_needs_no_truth():
+    with pytest.raises(InputError, match="needs the truth"):
+        Settings(0, ts.CONFIG, STRATEGIES["Oracle"])
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
