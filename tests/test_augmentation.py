@@ -26,8 +26,8 @@ def rigid(monkeypatch):
 
 
 @functools.cache
-def _draw_points(crop, augmentation):
-    draw = functools.partial(augmentation.random_points, crop=crop, augmentation=augmentation)
+def _draw_points(crop, table):
+    draw = functools.partial(augmentation.random_points, crop=crop, augmentation=table)
 
     def one(key, size):
         key_middle, key_points = jax.random.split(key)
@@ -36,10 +36,10 @@ def _draw_points(crop, augmentation):
     return quick(jax.vmap(one, in_axes=(0, None)))
 
 
-def _points(height, width, augmentation):
+def _points(height, width, table):
     """Source points of 3,000 crops."""
     keys = jax.random.split(jax.random.key(0), 3000)
-    return np.asarray(_draw_points(CROP, augmentation)(keys, jnp.array([height, width])))
+    return np.asarray(_draw_points(CROP, table)(keys, jnp.array([height, width])))
 
 
 def _matrices(points):

@@ -1,5 +1,6 @@
 """A session on disk: what is written is what is read, whole or not at all."""
 
+import dataclasses
 import json
 
 import numpy as np
