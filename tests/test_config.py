@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """One tree of settings: its JSON of today and before, what it refuses, and what compiles once."""
 
 import dataclasses
@@ -174,21 +173,8 @@ def test_static_settings_are_still_settings_under_jit():
     dice = jax.numpy.array([0.0, 1.0, 1.0])
     assert float(jax.jit(reported_dice)(dice, config)) == pytest.approx(2 / 3)
     assert float(jax.jit(reported_dice)(dice, DEFAULT)) == 1
-=======
-"""Names that settings do not know are refused."""
-
-import pytest
-
-from al_jax.learner.config import DEFAULT, changed
-from al_jax.model.config import Training
 
 
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="optimiser 'lion' is not one of adamw, sgd"):
         Training(optimiser="lion")
-
-
-def test_unknown_network():
-    with pytest.raises(ValueError, match="'fcn' is not one of full, full_without_fc, small"):
-        changed(DEFAULT, {"network": "fcn"})
->>>>>>> tests1
