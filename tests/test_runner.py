@@ -172,7 +172,7 @@ def test_five_alphas_share_a_program():
     run_queries.clear_cache()
     predicted = [
         runner.run_strategy(
-            BDa, prepared, network, changed(CONFIG, {"alpha": alpha}), max_effort=0.5
+            BDa, prepared, network, changed(CONFIG, {"alpha": alpha}), max_effort=0.8
         )[1].predicted_dice
         for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
