@@ -177,5 +177,5 @@ def test_five_alphas_share_a_program():
         for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     assert run_queries._cache_size() == 1
-    assert len({dice[1] for dice in predicted}) == 1  # D is known at one step alone
+    assert np.ptp([dice[1] for dice in predicted]) < 1e-6  # D is known at one step alone
     assert len({tuple(dice[2:4]) for dice in predicted}) == 5
