@@ -28,7 +28,7 @@ RUN = (
     "--initial_steps=4",
     "--query_steps=2",
     "--target_dice=1",
-    "--max_effort=0.4",
+    "--max_effort=0.6",
 )
 PIXELWISE = "--network=pixelwise"
 USES = {

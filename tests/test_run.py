@@ -19,7 +19,7 @@ STACK = tiny.stack()
 CONFIG = tiny.config(
     initial_steps=20, query_steps=2, learning_rate=0.05, crop=32, batch=4, optimiser="sgd"
 )
-STOP = {"target_dice": 1.0, "max_effort": 0.4}
+STOP = {"target_dice": 1.0, "max_effort": 0.7}
 
 
 def last_class_first(evidence: Evidence) -> jax.Array:

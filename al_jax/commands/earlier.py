@@ -1,6 +1,7 @@
 """What `--from` names: experience of earlier stacks, and a network's weights to begin with."""
 
 import functools
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,21 +34,23 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
     """
     if not paths:
         return None
-    # Most runs and workers name none, and do without all of a session.
-    from al_jax import session as sessions
-    from al_jax.session.storage import SETTINGS
-
-    found = []
-    for path in paths:
-        place = full_path(path)
-        if (place / SETTINGS).exists():
-            found.append(sessions.read_session(place).experience())
-        else:
-            found.append(read_experience(place / EXPERIENCE if place.is_dir() else place))
+    found = [_read(full_path(path)) for path in paths]
     for path, one in zip(paths, found, strict=True):
         if (one.network, one.convention) != (found[0].network, found[0].convention):
             raise InputError(f"--from: {path} is of another network than {paths[0]}; leave one out")
     return combine(found)
+
+
+def _read(place: pathlib.Path) -> Experience:
+    if not place.is_dir():
+        return read_experience(place)
+    # Most runs and workers name no folder, and do without all of a session.
+    from al_jax import session as sessions
+    from al_jax.session.storage import SETTINGS
+
+    if (place / SETTINGS).exists():
+        return sessions.taught(sessions.read_session(place))
+    return read_experience(place / EXPERIENCE)
 
 
 def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Config) -> str | None:
