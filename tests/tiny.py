@@ -1,5 +1,7 @@
 """What several tests share: a small stack, a network that compiles at once, cheap weights."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,8 @@ import numpy as np
 
 from al_jax.core.stack import Stack, make_images, make_stack
 from al_jax.core.state import PartialLabels
-from al_jax.model.networks import make_network
-from al_jax.model.training import Sections, make_sections
+from al_jax.learner.config import Config, changed
+from al_jax.model.inputs import Sections, make_sections
 
 SHAPE, CLASSES = (6, 40, 48), 4
 
@@ -31,16 +33,16 @@ def stack(seed: int = 0) -> Stack:
 
 
 def partly_labelled(count: int) -> tuple[Sections, PartialLabels, np.ndarray]:
-    """The first sections with the two outer classes traced on three of them, and their truth."""
+    """The first sections with the two outer classes labelled on three of them, and their truth."""
     whole = stack()
     truth, inside = whole.truth[:count], whole.inside[:count]
-    traced = (truth < 2) & (np.arange(count) < 3)[:, None, None]
+    labelled = (truth < 2) & (np.arange(count) < 3)[:, None, None]
     compatible = np.ones((count, CLASSES), bool)
     compatible[:3, :2] = False
     in_range = np.ones((count, CLASSES), bool)
     in_range[-1, 3] = compatible[-1, 3] = False
     partial = PartialLabels(
-        labels=jnp.asarray(np.where(traced, truth, -1).astype(np.int16)),
+        labels=jnp.asarray(np.where(labelled, truth, -1).astype(np.int16)),
         seen=jnp.asarray((np.arange(count) < 3)[:, None] & (np.arange(CLASSES) < 2)),
         compatible=jnp.asarray(compatible),
         in_range=jnp.asarray(in_range),
@@ -76,6 +78,8 @@ def direct_convolution(x, kernel):
 class Pixelwise(nn.Module):
     """Two dense layers on every pixel, with the methods of `networks.FCN`: compiles in no time."""
 
+    class_layers: ClassVar[tuple[str, ...]] = ("score",)
+
     num_classes: int
     dtype: jnp.dtype = jnp.float32
 
@@ -88,9 +92,10 @@ class Pixelwise(nn.Module):
         """[B, H, W, 3] -> one hidden layer."""
         return (nn.relu(self.hidden(x)),)
 
-    def decode(self, pools, size, key=None, reduction=1):
+    def decode(self, pools, size, key=None, *, downsampling=1):
         """Logits [B, H, W, C]; `key` switches dropout on."""
-        x = jnp.repeat(jnp.repeat(pools[-1], reduction, 1), reduction, 2)[:, : size[0], : size[1]]
+        x = jnp.repeat(jnp.repeat(pools[-1], downsampling, 1), downsampling, 2)
+        x = x[:, : size[0], : size[1]]
         assert x.shape[1:3] == size
         if key is not None:
             x = jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)
@@ -101,6 +106,6 @@ class Pixelwise(nn.Module):
         return self.decode(self.encode(x), x.shape[1:3], key)
 
 
-def make(name: str, num_classes: int) -> nn.Module:
-    """`networks.make_network` that knows 'pixelwise' as well."""
-    return Pixelwise(num_classes) if name == "pixelwise" else make_network(name, num_classes)
+def config(**settings) -> Config:
+    """The default settings with this network, and with others of some fields."""
+    return changed(Config(network=Pixelwise), settings)
