@@ -1,17 +1,11 @@
 """The benchmark of a session at scale, on a small one; and what a session holds of a large one."""
 
 import numpy as np
-import pytest
 import tiny_session as ts
 
 from al_jax import session as sessions
 from al_jax.session.annotations import Annotations
 from experiments.bench import session_scale
-
-
-@pytest.fixture(autouse=True)
-def pixelwise(monkeypatch):
-    ts.use_pixelwise(monkeypatch)
 
 
 def test_every_part_is_measured(tmp_path, monkeypatch):

@@ -8,8 +8,6 @@ import tiny
 from al_jax import session as sessions
 from al_jax.core.stack import make_images
 from al_jax.learner import config as settings
-from al_jax.learner.config import Config
-from al_jax.model.training import Training
 from al_jax.session import Question, Session, Settings, Stored
 
 STACK = tiny.stack()
@@ -17,9 +15,7 @@ STACK = tiny.stack()
 PRESENT = np.stack([(STACK.truth == c).any((1, 2)) for c in range(STACK.num_classes)], 1)
 IN_RANGE = np.cumsum(PRESENT, 0).astype(bool) & np.cumsum(PRESENT[::-1], 0)[::-1].astype(bool)
 IMAGES = make_images(STACK.images, STACK.names, STACK.inside)
-CONFIG = Config(
-    network="pixelwise", initial_steps=8, query_steps=2, training=Training(crop=32, batch=4)
-)
+CONFIG = tiny.config(initial_steps=8, query_steps=2, crop=32, batch=4)
 
 
 def use_pixelwise(monkeypatch) -> None:
