@@ -17,19 +17,23 @@ import jax
 import numpy as np
 from absl import flags
 
-from al_jax.commands import command, simulate
+from al_jax.commands import command, config_flags
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import init_state, ranges
 from al_jax.files.leases import hold
 from al_jax.files.reading import full_path
 from al_jax.files.stacks import read_stack
-from al_jax.learner import config as settings
 from al_jax.learner import pretraining
-from al_jax.learner.config import Config
+from al_jax.learner.config import Config, make_keys, model_of
 from al_jax.learner.transfer import Experience, with_experience, write_experience
-from al_jax.model.training import TrainState, init_train_state, reduce_sections
-from al_jax.simulation import annotator, loop, runner
-from al_jax.simulation.runner import Checkpointing, Progress
+from al_jax.model.resolution import downsample_sections
+from al_jax.model.training import TrainState, init_train_state
+from al_jax.simulation import runner
+from al_jax.simulation.progress import Progress
+from al_jax.simulation.runner import Checkpointing
+from al_jax.simulation.scores import reported_dice
+from al_jax.simulation.task import make_task
 from al_jax.xla import compiler_options
 from experiments.bench.truth import evaluate
 
@@ -38,8 +42,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """All flags of the command."""
-    simulate.define_config_flags()
-    flags.adopt_module_key_flags(simulate)
+    config_flags.define_flags()
+    flags.adopt_module_key_flags(config_flags)
     flags.DEFINE_string("stacks", None, "Folder of npz files written by al_jax.write_stack.")
     flags.DEFINE_list("leave_out", [], "Stacks of it that are not read; names without .npz.")
     flags.DEFINE_string("held_out", None, "The stack to judge by; default: the last one by name.")
@@ -67,37 +71,37 @@ def find_stacks() -> dict[str, pathlib.Path]:
 
 def dice_on(learnt: Experience, stack: Stack, config: Config) -> dict:
     """Dice of the network's own drawings of a stack, by class name."""
-    task = annotator.make_task(stack, config)
-    task = task.replace(sections=reduce_sections(task.sections, learnt.reduction))
-    fresh = loop.initial_train_state(jax.random.key(0), task, config)
+    task = make_task(stack, config)
+    task = task.replace(sections=downsample_sections(task.sections, learnt.downsampling))
+    fresh = init_train_state(jax.random.key(0), model_of(config, stack.num_classes))
     params = with_experience(fresh.params, learnt, stack.names)
     state = init_state(jax.random.key(0), stack.inside, ranges(task.present))
-    _, found = jax.jit(evaluate, static_argnames="config")(params, state, task, config=config)
+    _, found = jax.jit(evaluate)(params, state, task, config)
     return dict(zip(stack.names, found["class_dice_unclamped"].tolist(), strict=True))
 
 
 def main() -> None:
     """Trains, judges, and writes."""
+    load_plugins(FLAGS.plugin)
     command.refuse(("from", "weights"), "here, where a network begins from scratch")
-    command.refuse(("length", "start", *simulate.PERSON), "here, where nobody is asked")
+    command.refuse(("length", "start", *config_flags.ANNOTATOR), "here, where nobody is asked")
     paths = find_stacks()
     judge = FLAGS.held_out or list(paths)[-1]
     if not full_path(FLAGS.out).absolute().parent.is_dir():
         raise InputError(f"--out={FLAGS.out}: its folder does not exist; make it")
     stacks = {name: read_stack(path) for name, path in paths.items()}
     earlier = [stack for name, stack in stacks.items() if name != judge]
-    config = simulate.read_config("plain", sum(stack.num_sections for stack in earlier))
-    library = pretraining.make_library(earlier, config.training.reduction)
-    lessons = settings.lessons_for(len(library.names), config)
-    keys = settings.make_keys(jax.random.key(FLAGS.seed))
-    train_state = init_train_state(keys.weights, lessons.recipe)
+    config = config_flags.read_config("plain", sum(stack.num_sections for stack in earlier))
+    library = pretraining.make_library(earlier, config.training.downsampling)
+    keys = make_keys(jax.random.key(FLAGS.seed))
+    train_state = init_train_state(keys.weights, model_of(config, len(library.names)))
 
     @functools.partial(
         jax.jit, static_argnums=2, donate_argnums=0, compiler_options=compiler_options()
     )
     def piece(train_state: TrainState, first: jax.Array, steps: int) -> tuple:
         return pretraining.pretrain(
-            keys.training, train_state, library, lessons, first_step=first, steps=steps
+            keys.training, train_state, library, config, first_step=first, steps=steps
         )
 
     mark = runner.make_mark(
@@ -105,19 +109,18 @@ def main() -> None:
     )
     with hold(full_path(f"{FLAGS.out}.checkpoints")) as folder, Progress("network") as bar:
         train_state = runner.train_pieces(
-            piece, train_state, config, mark, keep=Checkpointing(folder), show=bar.show
+            piece, train_state, config, mark, checkpointing=Checkpointing(folder), show=bar.show
         )
     unknown = np.full(len(library.names), np.nan, np.float32)
-    setting = (config.network, config.training.convention)
-    learnt = pretraining.experience_from(train_state, library, unknown, *setting)
+    learnt = pretraining.experience_from(train_state, library, unknown, config)
     found = dice_on(learnt, stacks[judge], config)
     dice = np.array([found.get(name, np.nan) for name in library.names], np.float32)
     write_experience(FLAGS.out, learnt._replace(dice=dice))
     shutil.rmtree(folder, ignore_errors=True)
-    mean = float(annotator.reported_dice(dice, config))
+    mean = float(reported_dice(dice, config))
     each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     print(
-        f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.initial_steps} steps; "
+        f"{FLAGS.out}: {len(stacks) - 1} stacks, {config.training.initial_steps} steps; "
         f"Dice on {judge} {mean:.3f} ({each})"
     )
 

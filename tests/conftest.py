@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+import tiny
+
+from al_jax.model.networks import NETWORKS
+
+NETWORKS["pixelwise"] = tiny.Pixelwise
 
 
 @pytest.fixture(scope="session")

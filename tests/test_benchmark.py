@@ -11,7 +11,7 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
 from al_jax.core.stack import InputError
-from al_jax.learner import config as settings
+from al_jax.learner.config import Config
 from al_jax.model.networks import FCN
 from al_jax.model.training import TrainState
 from al_jax.simulation import loop
@@ -36,8 +36,7 @@ def _settings(monkeypatch):
             flags, f"DEFINE_{name}", lambda *a, d=define, **k: d(*a, flag_values=values, **k)
         )
     benchmark.define_flags()
-    monkeypatch.setattr(settings, "make_network", lambda _, classes: Pixelwise(classes))
-    monkeypatch.setattr(benchmark, "chosen_network", lambda _, classes: Pixelwise(classes))
+    monkeypatch.setattr(benchmark, "chosen_network", lambda: Pixelwise)
     names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
     before = {name: getattr(jax.config, name) for name in names}
     yield values
@@ -97,7 +96,7 @@ def test_a_peer_that_fails(_settings, tmp_path, peer, message):
     (tmp_path / "broken.py").write_text("raise SystemExit('no torch')")
     _settings(["benchmark", f"--peer={tmp_path / peer}"])
     with pytest.raises(InputError, match=message):
-        benchmark.make_peer(Pixelwise(2), settings.Config())()
+        benchmark.make_peer(Pixelwise(2), Config())()
 
 
 def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -9,11 +10,10 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import caller, flags_of
 
-from al_jax.commands import simulate
+from al_jax.commands.config_flags import read_config
 from al_jax.files.stacks import write_stack
-from al_jax.learner import config as settings
-from al_jax.learner.config import Config
-from al_jax.simulation import runner
+from al_jax.learner.config import Config, preset
+from al_jax.simulation.prepare import prepare
 from experiments.bench import learning
 
 FLAGS = flags.FLAGS
@@ -27,7 +27,7 @@ def own_flags():
 
 def test_what_is_small_is_labelled_on_every_so_many_sections():
     stack = tiny.stack()
-    _, task, state = runner.prepare(stack, Config(), 0)
+    _, task, state = prepare(jax.random.key(0), stack, Config())
     further = learning.labelled_further(state, stack, task, large=2, every=2)
     # The innermost disc, and the one around it or the background, have the shortest outlines.
     added = np.asarray(further.annotated & ~state.annotated)
@@ -38,41 +38,39 @@ def test_what_is_small_is_labelled_on_every_so_many_sections():
 
 
 def test_the_papers_preset_counts_epochs():
-    paper = settings.preset("paper", 24)
-    assert (paper.initial_steps, paper.query_steps) == (9000, 30)
-    assert settings.preset("paper", 25).query_steps == 40
+    paper = preset("paper", 24)
+    assert (paper.training.initial_steps, paper.training.query_steps) == (9000, 30)
+    assert preset("paper", 25).training.query_steps == 40
     assert paper.training.optimiser == "sgd" and paper.training.balanced == 0
-    assert settings.preset("default", 24) == settings.preset("default", 5000) == Config()
+    assert preset("default", 24) == preset("default", 5000) == Config()
     with pytest.raises(ValueError, match="preset 'quick' is not one of default, paper"):
-        settings.preset("quick", 24)
+        preset("quick", 24)
 
 
 def test_flags_change_a_preset():
     with flagsaver.flagsaver():
         FLAGS(["simulate"])
-        assert simulate.read_config("plain", 24) == Config()
+        assert read_config("plain", 24) == Config()
         FLAGS(["simulate", "--preset=paper", "--crop=64", "--alpha=0.25", "--field=paper"])
-        paper = settings.preset("paper", 9)
+        paper = preset("paper", 9)
         training = dataclasses.replace(
             paper.training,
             crop=64,
             convention="caffe",
             augmentation=dataclasses.replace(paper.training.augmentation, field="paper"),
         )
-        expected = dataclasses.replace(paper, alpha=0.25, training=training)
-        assert simulate.read_config("caffe", 9) == expected
+        query = dataclasses.replace(paper.query, alpha=0.25)
+        expected = dataclasses.replace(paper, training=training, query=query)
+        assert read_config("caffe", 9) == expected
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(settings, "make_network", tiny.make)
-    monkeypatch.setattr(
-        settings, "DEFAULT", Config(network="pixelwise", initial_steps=250, query_steps=1)
-    )
     write_stack(tmp_path / "stack.npz", tiny.stack())
     call = caller(learning, monkeypatch, capsys)
     folder = tmp_path / "learning"
-    flags_given = (f"--stack={tmp_path / 'stack.npz'}", f"--workdir={folder}", "--crop=32")
-    status, out, err = call(*flags_given, "--look=200", "--target_dice=0.9")
+    paths = f"--stack={tmp_path / 'stack.npz'}", f"--workdir={folder}"
+    quick = "--network=pixelwise", "--initial_steps=250", "--query_steps=1", "--crop=32"
+    status, out, err = call(*paths, *quick, "--look=200", "--target_dice=0.9")
     assert status == 0, err
     assert out.splitlines()[-1].startswith(str(folder / "proposals.png"))
     assert (folder / "proposals.png").stat().st_size > 10_000

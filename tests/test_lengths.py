@@ -9,16 +9,18 @@ import tiny
 from commands import caller, flags_of
 
 from al_jax.core.state import annotate, candidates
+from al_jax.core.strategies import STRATEGIES, BDa
 from al_jax.files.stacks import write_stack
 from al_jax.learner.config import Config
-from al_jax.simulation import runner
 from al_jax.simulation.loop import draw_priority
+from al_jax.simulation.prepare import prepare
 from experiments.bench import lengths
 
 
-@pytest.mark.parametrize("strategy", ["BDa", "Da", "Rand"])
-def test_all_is_answered_in_the_end_and_costs_all(strategy):
-    keys, task, state = runner.prepare(tiny.stack(), Config(), 0)
+@pytest.mark.parametrize("name", ["BDa", "Da", "Rand"])
+def test_all_is_answered_in_the_end_and_costs_all(name):
+    strategy = STRATEGIES[name]
+    keys, task, state = prepare(jax.random.key(0), tiny.stack(), Config())
     priority = draw_priority(keys.priority, task.present, strategy)
     run = jax.jit(lengths.trace, static_argnames="strategy")
     effort, answers = map(np.asarray, run(state, priority, task, strategy=strategy))
@@ -27,16 +29,16 @@ def test_all_is_answered_in_the_end_and_costs_all(strategy):
     # The last class of a section is known from the outlines around it.
     assert answers[-1] == task.present.sum()
     assert effort[-1] == pytest.approx(1)
-    if strategy == "BDa":  # the first answer is the one that Eq. 5 takes for the shortest
+    if strategy == BDa:  # the first answer is the one that Eq. 5 takes for the shortest
         assert effort[1] - effort[0] < 0.1
 
 
 def test_true_lengths_choose_the_least_outline_of_all():
     stack = tiny.stack()
-    _, task, state = runner.prepare(stack, Config(), 0)
+    _, task, state = prepare(jax.random.key(0), stack, Config())
     true = lengths.true_lengths(stack)
     open_pairs = np.asarray(candidates(state) & task.present)
-    for strategy in ("BDa", "Da"):
+    for strategy in (BDa, STRATEGIES["Da"]):
         section, structure = lengths.cheapest(state, true, strategy)
         costs = np.full(open_pairs.shape, np.inf)
         for n, c in np.argwhere(open_pairs):
@@ -44,7 +46,7 @@ def test_true_lengths_choose_the_least_outline_of_all():
             whole = float(true[n, c, c])
             costs[n, c] = (
                 float(annotate(state, n, c, mask, task.sections.inside[n])[1])
-                if strategy == "BDa"
+                if strategy == BDa
                 else whole
             )
         assert costs[section, structure] == costs.min()

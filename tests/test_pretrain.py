@@ -8,12 +8,11 @@ import tiny
 from commands import caller, compiled_in, flags_of
 
 from al_jax.files.stacks import write_stack
-from al_jax.learner import config as settings
 from al_jax.learner.transfer import read_experience
-from al_jax.simulation import runner
+from al_jax.simulation import progress, runner
 from experiments import pretrain
 
-QUICK = ("--stacks=stacks", "--initial_steps=100", "--crop=32", "--batch=4")
+QUICK = ("--stacks=stacks", "--network=pixelwise", "--initial_steps=100", "--crop=32", "--batch=4")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,7 +25,6 @@ def own_flags(tmp_path_factory):
 def call(tmp_path, monkeypatch, capsys):
     """The command, in a folder with three stacks, a checkpoint after every piece."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings, "make_network", lambda _, classes: tiny.Pixelwise(classes))
     monkeypatch.setattr(
         pretrain, "Checkpointing", functools.partial(runner.Checkpointing, seconds=0)
     )
@@ -44,7 +42,7 @@ def watched(monkeypatch, stop_at: float = 2.0) -> list[float]:
     """The fractions that the bar shows from now on; it stops the training at one."""
     seen = []
 
-    class Bar(runner.Progress):
+    class Bar(progress.Progress):
         def show(self, fraction, **_):
             seen.append(fraction)
             if fraction >= stop_at:

@@ -9,15 +9,20 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from al_jax.core import state, strategies
+from al_jax.core import state
+from al_jax.core.evidence import Hindsight, make_evidence
 from al_jax.core.stack import Stack
-from al_jax.learner import config as settings
+from al_jax.core.strategies import STRATEGIES, BDa, shares_program, suggest
+from al_jax.learner.config import DEFAULT as CONFIG
+from al_jax.learner.config import model_of
 from al_jax.model.networks import STRIDE
-from al_jax.simulation import annotator, loop, runner
+from al_jax.model.training import init_train_state
+from al_jax.simulation import annotator, loop
+from al_jax.simulation.prepare import prepare
+from al_jax.simulation.task import make_task
 
 COUNT, HEIGHT, WIDTH, CLASSES = 5000, 300, 400, 266
 PIXELS = COUNT * HEIGHT * WIDTH
-CONFIG = settings.Config()
 Shape = jax.ShapeDtypeStruct
 
 
@@ -46,10 +51,10 @@ def begun() -> tuple:
     key = Shape((), jax.random.key(0).dtype)
 
     def begin(key, stack):
-        task = annotator.make_task(stack, CONFIG)
+        task = make_task(stack, CONFIG)
         state = annotator.start(key, task, CONFIG)
-        network = loop.initial_train_state(key, task, CONFIG)
-        return loop.begin(network, state, task, CONFIG, "HBDa")[0], task
+        network = init_train_state(key, model_of(CONFIG, CLASSES))
+        return loop.begin(network, state, task, CONFIG, STRATEGIES["HBDa"])[0], task
 
     return jax.eval_shape(begin, key, stack)
 
@@ -59,7 +64,7 @@ def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     queries = functools.partial(
         loop.run_queries,
         config=CONFIG,
-        strategies=loop.alike(strategy),
+        strategies=shares_program(STRATEGIES[strategy]),
         which=0,
         count=4,
         target_dice=0.9,
@@ -84,21 +89,21 @@ def test_queries_hold_one_section_beside_the_stack(begun, strategy):
 
 def test_a_suggestion_is_linear_in_the_sections(begun):
     run, _ = begun
-    entropy = priority = Shape((COUNT, CLASSES), jnp.float32)
-    for strategy in strategies.STRATEGIES:
-        suggest = functools.partial(strategies.suggest, strategy=strategy)
+    uncertainty = priority = Shape((COUNT, CLASSES), jnp.float32)
+    for strategy in STRATEGIES.values():
         jaxpr = jax.make_jaxpr(
-            lambda state, dice, entropy, priority, ask=suggest: ask(
+            lambda state, dice, uncertainty, priority, strategy=strategy: suggest(
                 state,
-                strategies.make_evidence(
+                make_evidence(
                     state,
                     dice,
-                    entropy=entropy,
+                    uncertainty=uncertainty,
                     priority=priority,
-                    hindsight=strategies.Hindsight(dice=entropy, remaining=priority),
+                    hindsight=Hindsight(dice=uncertainty, remaining=priority),
                 ),
+                strategy,
             )
-        )(run.state, run.learner.dice, entropy, priority)
+        )(run.state, run.learner.dice, uncertainty, priority)
         sizes = [
             math.prod(value.aval.shape)
             for step in _steps(jaxpr.jaxpr)
@@ -121,17 +126,16 @@ def test_an_answer_writes_one_section_where_it_lies():
     assert program.compile().memory_analysis().temp_size_in_bytes < labels / 4
 
 
-def test_queries_write_one_section_where_it_lies(monkeypatch):
+def test_queries_write_one_section_where_it_lies():
     # The same of the simulator's loop, by the copies of all labels that XLA puts in.
-    monkeypatch.setattr(settings, "make_network", lambda _, classes: tiny.Pixelwise(classes))
-    stack = tiny.stack()
-    _, task, begun = runner.prepare(stack, CONFIG, 0)
-    network = loop.initial_train_state(jax.random.key(0), task, CONFIG)
-    run = loop.begin(network, begun, task, CONFIG, "BDa")[0]
+    config = tiny.config()
+    _, task, begun = prepare(jax.random.key(0), tiny.stack(), config)
+    network = init_train_state(jax.random.key(0), model_of(config, tiny.CLASSES))
+    run = loop.begin(network, begun, task, config, BDa)[0]
     queries = functools.partial(
         loop.run_queries,
-        config=CONFIG,
-        strategies=("BDa",),
+        config=config,
+        strategies=(BDa,),
         which=0,
         count=2,
         target_dice=0.9,
@@ -153,12 +157,12 @@ def test_a_start_takes_no_more_than_the_stack_and_its_labels():
         names=tuple(map(str, range(classes))),
         sections=(),
     )
-    make_task = functools.partial(annotator.make_task, config=CONFIG)
-    task, key = jax.eval_shape(make_task, stack), Shape((), jax.random.key(0).dtype)
+    measure = functools.partial(make_task, config=CONFIG)
+    task, key = jax.eval_shape(measure, stack), Shape((), jax.random.key(0).dtype)
     start = functools.partial(annotator.start, config=CONFIG)
     pixels = count * height * width
     for program, new in (
-        (jax.jit(make_task, donate_argnums=0).lower(stack), 0),
+        (jax.jit(measure, donate_argnums=0).lower(stack), 0),
         (jax.jit(start).lower(key, task), 2 * pixels),  # the labels
     ):
         memory = program.compile().memory_analysis()

@@ -12,8 +12,9 @@ import pytest
 import tiny_session as ts
 
 from al_jax import session as sessions
+from al_jax.core.scores import relative_length
 from al_jax.core.stack import InputError
-from al_jax.core.strategies import SDr, relative_length
+from al_jax.core.strategies import SDr
 from al_jax.files import checkpoints
 from al_jax.learner import transfer
 from al_jax.learner.config import changed, model_of

@@ -49,7 +49,7 @@ def _read(place: pathlib.Path) -> Experience:
     from al_jax.session.storage import SETTINGS
 
     if (place / SETTINGS).exists():
-        return sessions.taught(sessions.read_session(place))
+        return sessions.read_session(place).experience()
     return read_experience(place / EXPERIENCE)
 
 

@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +29,16 @@ from jax.experimental.compilation_cache import compilation_cache
 from al_jax.commands import command
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import ALState, PartialLabels, partial_labels
-from al_jax.learner.config import Config
-from al_jax.learner.learner import Learner, assess
-from al_jax.model import networks, training
+from al_jax.core.strategies import BDa
+from al_jax.learner.config import DEFAULT, Config, changed, model_of, name_of
+from al_jax.learner.learner import Learner, evaluate
+from al_jax.model.crops import random_batch
+from al_jax.model.inputs import Sections
 from al_jax.model.networks import FCN, NETWORKS
-from al_jax.model.training import Sections, Training, TrainState
+from al_jax.model.training import TrainState, init_train_state, train, train_step
 from al_jax.simulation import annotator, loop
-from al_jax.simulation.annotator import Task
+from al_jax.simulation.scores import scoring
+from al_jax.simulation.task import Task, make_task
 from experiments.bench import harness, made_up, work
 from experiments.bench.harness import spread
 
@@ -47,8 +50,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """All flags of the command."""
-    training, config = Training(), Config()
-    flags.DEFINE_enum("network", config.network, list(NETWORKS), "FCN-8s, or part of it.")
+    training, network = DEFAULT.training, name_of(DEFAULT.network, NETWORKS)
+    flags.DEFINE_enum("network", network, list(NETWORKS), "FCN-8s, or part of it.")
     flags.DEFINE_float("width", None, "Factor on the network's features instead of its own.", 0.01)
     flags.DEFINE_integer("fc", None, "Features of its fc6 and fc7 instead of its own; 0: none.", 0)
     flags.DEFINE_integer("fc_size", None, "Kernel size of its fc6 instead of its own.", 1)
@@ -58,7 +61,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("crop", training.crop, "Side of a training crop in pixels.", 16)
     flags.DEFINE_integer("batch", training.batch, "Crops in a training step.", 1)
-    flags.DEFINE_integer("query_steps", config.query_steps, "Training steps in a query.", 1)
+    flags.DEFINE_integer("query_steps", training.query_steps, "Training steps in a query.", 1)
     flags.DEFINE_integer("sections", 24, "Of the stack.", 2)
     flags.DEFINE_integer("size", 256, "Side of a section in pixels.", 16)
     flags.DEFINE_integer("classes", 10, "Background included.", 2)
@@ -70,14 +73,15 @@ def define_flags() -> None:
     flags.DEFINE_string("json", None, "Write the JSON to this file too.")
 
 
-def chosen_network(config: Config, classes: int) -> FCN:
-    """The network of the flags; `config.network` names it from now on."""
+def chosen_network() -> Callable[[int], FCN]:
+    """What makes the network of the flags for so many classes."""
     own = {"width": FLAGS.width, "fc_features": FLAGS.fc, "fc_size": FLAGS.fc_size}
     own |= {"finest": FLAGS.finest}
     if FLAGS.precision is not None:
         own["dtype"] = jnp.dtype(FLAGS.precision)
-    NETWORKS[config.network] |= {k: v for k, v in own.items() if v is not None}
-    return networks.make_network(config.network, classes)
+    own = {k: v for k, v in own.items() if v is not None}
+    factory = NETWORKS[FLAGS.network]
+    return lambda classes: cast(FCN, factory(classes)).clone(**own)
 
 
 def make_peer(network: FCN, config: Config) -> Callable[[], dict[str, Any]]:
@@ -98,7 +102,7 @@ def make_peer(network: FCN, config: Config) -> Callable[[], dict[str, Any]]:
         "fc": network.fc_features if FLAGS.peer_fc is None else FLAGS.peer_fc,
         "crop": config.training.crop,
         "batch": config.training.batch,
-        "steps": config.query_steps,
+        "steps": config.training.query_steps,
         "repeats": 3,
     }
     program = [FLAGS.peer_python, FLAGS.peer, *(f"--{k}={v}" for k, v in sizes.items())]
@@ -115,11 +119,11 @@ Case = tuple[Callable, tuple, int]
 def make_cases(config: Config, stack: Stack, compiled: Callable) -> dict[str, Case]:
     """The parts of a simulation, each a program of `compiled(name, function, *args)`."""
     key = jax.random.key(0)
-    task = jax.jit(functools.partial(annotator.make_task, config=config))(stack)
-    state = jax.jit(functools.partial(annotator.start, config=config))(key, task)
-    init = functools.partial(loop.initial_train_state, config=config)
-    network = compiled("initial weights", init, key, task)(key, task)
-    lessons, rate = loop.lessons_of(task, config), config.query_learning_rate
+    task = jax.jit(make_task)(stack, config)
+    state = jax.jit(annotator.start)(key, task, config)
+    model, rate = model_of(config, stack.num_classes), config.training.query_learning_rate
+    init = functools.partial(init_train_state, model=model)
+    network = compiled("initial weights", init, key)(key)
     chosen = jnp.arange(config.training.batch) % stack.num_sections
 
     def one_step(
@@ -130,25 +134,22 @@ def make_cases(config: Config, stack: Stack, compiled: Callable) -> dict[str, Ca
         chosen: jax.Array,
     ) -> tuple[TrainState, jax.Array]:
         key_crop, key_dropout = jax.random.split(key)
-        crops = training.random_batch(key_crop, sections, partial, chosen, config.training)
-        return training.train_step(key_dropout, network, crops, lessons.recipe, rate)
+        crops = random_batch(key_crop, sections, partial, chosen, config.training)
+        return train_step(key_dropout, network, crops, model, rate)
 
     def in_scan(
         key: jax.Array, network: TrainState, sections: Sections, partial: PartialLabels
     ) -> tuple[TrainState, jax.Array]:
-        return training.train(
-            key, network, sections, partial, lessons.recipe, steps=STEPS, learning_rate=rate
-        )
+        return train(key, network, sections, partial, model, steps=STEPS, learning_rate=rate)
 
     def predict(network: TrainState, state: ALState, task: Task) -> tuple[Learner, Any]:
         """What a simulation does of it, the score included."""
-        keep, beside = annotator.score, annotator.beside(task)
-        return assess(network, state, task.sections, lessons, keep=keep, beside=beside)
+        return evaluate(network, state, task.sections, config, reduction=scoring(task))
 
     queries = functools.partial(
         loop.run_queries,
         config=config,
-        strategies=("BDa",),
+        strategies=(BDa,),
         which=0,
         count=QUERIES,
         target_dice=jnp.inf,
@@ -162,8 +163,9 @@ def make_cases(config: Config, stack: Stack, compiled: Callable) -> dict[str, Ca
             network, _ = step(step_key, network, *rest)
         return network
 
-    begin = functools.partial(loop.begin, config=config, strategy="BDa")
-    run, _ = jax.jit(begin)(network, state, task)
+    run, _ = jax.jit(loop.begin, static_argnames="strategy")(
+        network, state, task, config, strategy=BDa
+    )
     asked = run, jnp.zeros(run.state.annotated.shape), task
     drawn = network, state, task
     cases: dict[str, Case] = {
@@ -245,7 +247,9 @@ def measure(network: FCN, config: Config, stack: Stack, repeats: int) -> dict[st
             ),
         }
     if peer is not None:
-        found["peer"] = compare(times["peer"], times, config.query_steps, stack.num_sections)
+        found["peer"] = compare(
+            times["peer"], times, config.training.query_steps, stack.num_sections
+        )
     return found
 
 
@@ -327,13 +331,11 @@ def print_table(found: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measures, prints a table and a line of JSON."""
-    config = Config(
-        network=FLAGS.network,
-        query_steps=FLAGS.query_steps,
-        training=Training(crop=FLAGS.crop, batch=FLAGS.batch),
-    )
+    given = {name: FLAGS[name].value for name in ("query_steps", "crop", "batch")}
+    make_network = chosen_network()
+    config = changed(Config(network=make_network), given)
+    network = make_network(FLAGS.classes)
     stack = made_up.bands(FLAGS.sections, FLAGS.size, FLAGS.classes)
-    network = chosen_network(config, FLAGS.classes)
     with tempfile.TemporaryDirectory() as cache:  # compilation is to be timed from scratch
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

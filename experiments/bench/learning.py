@@ -14,8 +14,6 @@ Found after 810 steps on one core of an AMD EPYC (2026-11-27), start and third: 
 """
 
 import functools
-import pathlib
-import tempfile
 from collections.abc import Callable
 
 import jax
@@ -24,14 +22,18 @@ from absl import flags
 
 from al_jax.commands import command, simulate, stack_flags
 from al_jax.commands.earlier import beginning, known_of, true_ranges
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import UNLABELLED, Stack
 from al_jax.core.state import ALState
 from al_jax.core.strategies import STRATEGIES
-from al_jax.model.training import TrainState
+from al_jax.learner.config import model_of
+from al_jax.learner.learner import fit_initial
+from al_jax.model.training import TrainState, init_train_state
 from al_jax.plotting import figures
-from al_jax.simulation import annotator, loop, runner
-from al_jax.simulation.annotator import Task
-from al_jax.simulation.runner import Checkpointing, Progress
+from al_jax.simulation import annotator, runner
+from al_jax.simulation.prepare import prepare
+from al_jax.simulation.progress import Progress
+from al_jax.simulation.task import Task
 from al_jax.xla import compiler_options
 from experiments.bench import harness, truth
 from experiments.bench.lengths import whole_lengths
@@ -44,8 +46,8 @@ def define_flags() -> None:
     simulate.define_flags()
     flags.adopt_module_key_flags(simulate)
     FLAGS.set_default("workdir", "results/learning")
-    flags.DEFINE_integer("large", 3, "So many structures are traced at the start alone.", 0)
-    flags.DEFINE_integer("every", 3, "The others are traced on every such section.", 1)
+    flags.DEFINE_integer("large", 3, "So many structures are labelled at the start alone.", 0)
+    flags.DEFINE_integer("every", 3, "The others are labelled on every such section.", 1)
     flags.DEFINE_integer("look", 270, "Steps between two rows.", 1)
 
 
@@ -66,17 +68,18 @@ def labelled_further(
 
 def main() -> None:
     """Prints the rows of all three states, and draws them."""
+    load_plugins(FLAGS.plugin)
     simulate.check_strategies(FLAGS.strategies)
-    strategy = FLAGS.strategies[0]
+    strategy = STRATEGIES[FLAGS.strategies[0]]
     stack = stack_flags.load_stack()
     in_range = functools.partial(true_ranges, stack, stack.truth)
     weights, earlier, config = simulate.read_setting(stack, in_range)
     adapt = beginning(weights, earlier, stack.names)
     known = known_of(earlier, stack.names)
-    prepared = runner.prepare(stack, config, FLAGS.seed, known=known)
+    prepared = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known)
     keys, task, start = prepared
     further = labelled_further(start, stack, task, large=FLAGS.large, every=FLAGS.every)
-    evaluate = jax.jit(truth.evaluate, static_argnames="config")
+    evaluate = jax.jit(truth.evaluate)
     row = harness.table(
         {"state": ">6", "steps": ">6", "seconds": ">8.1f", "Dice": ">6.3f", " per structure": ""}
     )
@@ -86,43 +89,41 @@ def main() -> None:
         name: str, steps: int, seconds: float | None, network: TrainState, state: ALState
     ) -> None:
         """A row, and the picture of the state's last one."""
-        alone, found = evaluate(network.params, state, task, config=config)
+        unclamped, found = evaluate(network.params, state, task, config)
         mean = float(found["dice_unclamped"])
         pairs = zip(stack.names, found["class_dice_unclamped"].tolist(), strict=True)
         row(name, steps, seconds, mean, " " + " ".join(f"{n} {d:.2f}" for n, d in pairs))
-        drawn = np.where(stack.inside, alone, UNLABELLED)
+        drawn = np.where(stack.inside, unclamped, UNLABELLED)
         pictures[name] = (f"{name}\n({mean:.1%})", drawn, None)
 
     train = jax.jit(
-        loop.train_initial,
-        static_argnames=("config", "loss", "steps"),
-        compiler_options=compiler_options(),
+        fit_initial, static_argnames=("loss", "steps"), compiler_options=compiler_options()
     )
-    untrained = loop.initial_train_state(keys.weights, task, config)
+    untrained = init_train_state(keys.weights, model_of(config, stack.num_classes))
     if adapt is not None:
         untrained = untrained.replace(params=adapt(untrained.params))
 
     @functools.cache
     def program(count: int) -> Callable:
         """`count` steps, compiled before the clock is read."""
-        loss = STRATEGIES[strategy].loss
-        args = keys.training, untrained, start, task
-        lowered = train.lower(*args, config=config, loss=loss, first_step=0, steps=count)
-        return lowered.compile()
+        args = keys.training, untrained, start, task.sections, config
+        return train.lower(*args, loss=strategy.loss, first_step=0, steps=count).compile()
 
+    initial_steps = config.training.initial_steps
     networks = {}
     for name, state in (("start", start), ("third", further)):
         network, total = untrained, 0.0
-        if not config.initial_steps:
+        if not initial_steps:
             show(name, 0, total, network, state)
-        for done in range(0, config.initial_steps, FLAGS.look):
-            count = min(FLAGS.look, config.initial_steps - done)
+        for done in range(0, initial_steps, FLAGS.look):
+            count = min(FLAGS.look, initial_steps - done)
             train_on = functools.partial(program(count), first_step=done)
-            (network, _), seconds = harness.timed(train_on, keys.training, network, state, task)
+            args = keys.training, network, state, task.sections, config
+            (network, _), seconds = harness.timed(train_on, *args)
             total += seconds
             show(name, done + count, total, network, state)
         networks[name] = network
-    with tempfile.TemporaryDirectory() as folder, Progress(strategy) as bar:
+    with Progress(FLAGS.strategies[0]) as bar:
         run, records = runner.run_strategy(
             strategy,
             prepared,
@@ -130,10 +131,9 @@ def main() -> None:
             config,
             target_dice=FLAGS.target_dice,
             max_effort=FLAGS.max_effort,
-            keep=Checkpointing(pathlib.Path(folder)),
             show=bar.show,
         )
-    steps = config.initial_steps + (len(records.dice) - 1) * config.query_steps
+    steps = initial_steps + (len(records.dice) - 1) * config.training.query_steps
     show("end", steps, None, run.learner.train, run.state)
     picture = harness.make_folder(FLAGS.workdir, "workdir") / "proposals.png"
     whole = "ground\ntruth", np.where(stack.inside, stack.truth, UNLABELLED), None

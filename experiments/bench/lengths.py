@@ -20,12 +20,15 @@ from absl import flags
 from al_jax.commands import command, stack_flags
 from al_jax.commands.simulate import check_strategies
 from al_jax.core.boundary import remaining_effort, shared_lengths
+from al_jax.core.evidence import make_evidence
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import ALState, candidates
-from al_jax.core.strategies import STRATEGIES, make_evidence, suggest
-from al_jax.learner.config import Config
-from al_jax.simulation import loop, runner
-from al_jax.simulation.annotator import Task, true_answer
+from al_jax.core.strategies import STRATEGIES, BDa, Strategy, suggest
+from al_jax.learner.config import DEFAULT
+from al_jax.simulation.annotator import true_answer
+from al_jax.simulation.loop import draw_priority
+from al_jax.simulation.prepare import prepare
+from al_jax.simulation.task import Task
 from experiments.bench import harness
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -37,7 +40,7 @@ def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
     flags.adopt_module_key_flags(stack_flags)
-    flags.DEFINE_list("strategies", ["BDa", "Da"], "Any that need no entropy.")
+    flags.DEFINE_list("strategies", ["BDa", "Da"], "Any that need no network.")
     flags.DEFINE_list("seed", ["0"], "Seeds of the start.")
     flags.DEFINE_bool("truth", False, "Ask by true outlines; BDa and Da alone.")
 
@@ -58,11 +61,11 @@ def whole_lengths(stack: Stack) -> jax.Array:
     return jax.lax.scan(add, zero, (stack.truth, stack.inside))[0]
 
 
-def cheapest(state: ALState, lengths: jax.Array, strategy: str) -> tuple[jax.Array, jax.Array]:
+def cheapest(state: ALState, lengths: jax.Array, strategy: Strategy) -> tuple[jax.Array, jax.Array]:
     """Section and structure of the least outline: by `lengths` [N, C, C] instead of B."""
     whole = jnp.diagonal(lengths, axis1=1, axis2=2)
     left = jax.vmap(remaining_effort, (0, 0, None))
-    cost = left(lengths, state.seen, 0.0) if strategy == "BDa" else whole
+    cost = left(lengths, state.seen, 0.0) if strategy == BDa else whole
     # What is not there costs nothing, and is asked for last.
     cost = jnp.where(candidates(state), jnp.where(whole > 0, cost, 1e9), jnp.inf)
     section, structure = jnp.unravel_index(jnp.argmin(cost), cost.shape)
@@ -73,7 +76,7 @@ def trace(
     state: ALState,
     priority: jax.Array,
     task: Task,
-    strategy: str,
+    strategy: Strategy,
     lengths: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Answers all there is to ask.
@@ -82,7 +85,7 @@ def trace(
       state: the start.
       priority: [N, C] of the strategy.
       task: the stack.
-      strategy: a name of `STRATEGIES` that needs neither entropy nor hindsight.
+      strategy: one that reads neither uncertainty nor hindsight.
       lengths: [N, C, C] to ask by the truth, with BDa or Da.
 
     Returns:
@@ -99,8 +102,7 @@ def trace(
     def step(state: ALState, _: None) -> tuple[ALState, tuple[jax.Array, jax.Array]]:
         found = candidates(state).any()
         if lengths is None:
-            no_dice = jnp.zeros((2, task.present.shape[1]))
-            query = suggest(state, make_evidence(state, no_dice, priority=priority), strategy)
+            query = suggest(state, make_evidence(state, priority=priority), strategy)
             section, structure = query.section, query.structure
         else:
             section, structure = cheapest(state, lengths, strategy)
@@ -128,23 +130,25 @@ def main() -> None:
     """Prints a row per seed and strategy."""
     check_strategies(FLAGS.strategies)
     for name in FLAGS.strategies:
-        if STRATEGIES[name].entropy or STRATEGIES[name].hindsight:
+        if not {"uncertainty", "hindsight"}.isdisjoint(STRATEGIES[name].reads):
             raise InputError(f"strategy '{name}' needs a network; leave it out")
         if FLAGS.truth and name not in ("BDa", "Da"):
             raise InputError(f"--truth has no effect on strategy '{name}'; leave it out")
     if not FLAGS.seed or not all(seed.isdecimal() for seed in FLAGS.seed):
         raise InputError("--seed takes whole numbers, such as 0,1")
-    stack, config = stack_flags.load_stack(), Config()
+    stack = stack_flags.load_stack()
     run = jax.jit(trace, static_argnames="strategy")
     by = true_lengths(stack) if FLAGS.truth else None
     print("effort (% of all outlines) at which a share of all structures is known")
     columns = dict.fromkeys(["start", *(f"{share:.0%}" for share in SHARES)], ">6.1f")
     row = harness.table({"seed": ">4", "strategy": ">9", **columns})
     for seed in FLAGS.seed:
-        keys, task, state = runner.prepare(stack, config, int(seed))
+        keys, task, state = prepare(jax.random.key(int(seed)), stack, DEFAULT)
         for name in FLAGS.strategies:
-            priority = loop.draw_priority(keys.priority, task.present, name)
-            effort, known = map(np.asarray, run(state, priority, task, strategy=name, lengths=by))
+            strategy = STRATEGIES[name]
+            priority = draw_priority(keys.priority, task.present, strategy)
+            found = run(state, priority, task, strategy=strategy, lengths=by)
+            effort, known = map(np.asarray, found)
             total = int(task.present.sum())
             reached = [100 * effort[np.argmax(known >= share * total)] for share in SHARES]
             row(seed, name, 100 * effort[0], *reached)

@@ -22,17 +22,17 @@ import numpy as np
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import annotate, command, simulate, stack_flags
+from al_jax.commands import annotate, command, config_flags, stack_flags
+from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import TARGETS
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.statistics import effort_at
 from al_jax.learner.config import Config
 from al_jax.learner.learner import Learner
-from al_jax.model.training import reduce_sections
+from al_jax.model.resolution import downsample_sections
 from al_jax.session import Question, Session, Settings
-from al_jax.session.annotations import whole
-from al_jax.simulation import annotator
-from al_jax.simulation.annotator import Task
+from al_jax.session.annotations import full_state
+from al_jax.simulation.task import Task, make_task
 from experiments.bench import harness, truth
 
 FLAGS = flags.FLAGS
@@ -45,12 +45,13 @@ class Trace(NamedTuple):
 
     Attributes:
       pairs: [T-1, 2] int, sections and structures in the order in which they were asked.
-      effort, effort_own, dice, dice_unclamped: [T] fractions, see `simulation.loop.Record`.
+      effort_unique, effort_whole, dice, dice_unclamped: [T] fractions, see
+        `simulation.loop.Record`.
     """
 
     pairs: np.ndarray
-    effort: np.ndarray
-    effort_own: np.ndarray
+    effort_unique: np.ndarray
+    effort_whole: np.ndarray
     dice: np.ndarray
     dice_unclamped: np.ndarray
 
@@ -62,18 +63,17 @@ class Judge:
         """Measures the truth."""
         bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
         self.stack, self.config = stack, config
-        make_task = jax.jit(annotator.make_task, static_argnames="config")
-        self.task: Task = make_task(bare, config=config)
-        self._evaluate = jax.jit(truth.evaluate, static_argnames="config")
+        self.task: Task = jax.jit(make_task)(bare, config)
+        self._evaluate = jax.jit(truth.evaluate)
 
     def __call__(self, session: Session) -> tuple[float, ...]:
-        """Effort, effort_own, Dice and unclamped Dice of the session as it is now."""
+        """Both efforts, Dice and unclamped Dice of the session as it is now."""
         learner = session.network.learner
         assert isinstance(learner, Learner)
-        state = whole(session.annotations, session.images)
-        seen = reduce_sections(self.task.sections, session.network.reduction)
+        state = full_state(session.annotations, session.images)
+        seen = downsample_sections(self.task.sections, session.network.downsampling)
         task = self.task.replace(sections=seen)
-        _, found = self._evaluate(learner.train.params, state, task, config=self.config)
+        _, found = self._evaluate(learner.train.params, state, task, self.config)
         return tuple(float(found[name]) for name in Trace._fields[1:])
 
 
@@ -97,7 +97,7 @@ def rehearse(session: Session, judge: Judge, *, wait: bool, target: float = 1.0)
     rows, pairs = [judge(session)], list[tuple[int, int]]()
 
     def ask() -> Question | None:
-        return sessions.next_question(session, look=False)
+        return session.next_question(propose=False)
 
     question = ask()
     while question is not None and np.float32(rows[-1][2]) < np.float32(target):
@@ -113,7 +113,7 @@ def rehearse(session: Session, judge: Judge, *, wait: bool, target: float = 1.0)
 def summarise(trace: Trace) -> dict[str, float | int | None]:
     """Efforts in % at the targets (None: not reached)."""
     found: dict[str, float | int | None] = {"answers": len(trace.pairs)}
-    for kind, effort in (("effort", trace.effort), ("effort_own", trace.effort_own)):
+    for kind, effort in (("effort", trace.effort_unique), ("effort_own", trace.effort_whole)):
         for target in TARGETS:
             reached = 100 * effort_at(effort, trace.dice, target)
             found[f"{kind}_at_{100 * target:.0f}"] = None if np.isnan(reached) else reached
@@ -129,8 +129,8 @@ def means(found: Sequence[dict]) -> dict[str, float | None]:
 def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
-    simulate.define_config_flags()
-    for module in (stack_flags, simulate):
+    config_flags.define_flags()
+    for module in (stack_flags, config_flags):
         flags.adopt_module_key_flags(module)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds, one session in each order for each.")
     flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
@@ -139,15 +139,16 @@ def define_flags() -> None:
 
 def main() -> None:
     """Rehearses every seed in both orders, prints a line of each and the means."""
+    load_plugins(FLAGS.plugin)
     command.refuse(("seed",), "here; --seeds names them")
     command.refuse(
-        ("from", "weights", "length", "start", *simulate.PERSON),
+        ("from", "weights", "length", "start", *config_flags.ANNOTATOR),
         "here, where a session begins from scratch and the truth answers",
     )
     if not all(seed.isdecimal() for seed in FLAGS.seeds) or not FLAGS.seeds:
         raise InputError(f"--seeds={','.join(FLAGS.seeds)} takes numbers, such as 0,1,2")
     stack = stack_flags.load_stack()
-    judge = Judge(stack, simulate.read_config("plain", stack.num_sections))
+    judge = Judge(stack, config_flags.read_config("plain", stack.num_sections))
     workdir = pathlib.Path(FLAGS.workdir)
     results: dict[str, list[dict]] = {order: [] for order in ORDERS}
     columns = {"answers": ">8.1f", **dict.fromkeys(COLUMNS, ">16.1f")}

@@ -23,22 +23,23 @@ import numpy as np
 from absl import flags
 
 from al_jax.commands import command
+from al_jax.core.evidence import make_evidence
 from al_jax.core.stack import InputError
 from al_jax.core.state import ALState, init_state, ranges
-from al_jax.core.strategies import Suggestion, make_evidence, suggest
-from al_jax.learner.config import Config
-from al_jax.learner.learner import Learner, Lessons, assess, init_learner, make_lessons, relearn
+from al_jax.core.strategies import Suggestion, suggest
+from al_jax.learner.config import DEFAULT, Config, model_of
+from al_jax.learner.learner import Learner, evaluate, init_learner, update
 from al_jax.model.networks import FCN
-from al_jax.model.training import Recipe, TrainState, init_train_state
+from al_jax.model.training import TrainState, init_train_state
 from al_jax.plotting import plots
 from al_jax.simulation import annotator
-from al_jax.simulation.annotator import Task
+from al_jax.simulation.task import Task, make_task
 from al_jax.xla import compiler_options
 from experiments.bench import harness, made_up
 from experiments.bench.harness import whole_numbers
 
 ANSWERS = 20
-LESSONS = 5  # timed
+UPDATES = 5  # timed
 PARTS = ("init_state", "start", "prediction", "suggestion", "answer", "relearn")
 
 FLAGS = flags.FLAGS
@@ -66,13 +67,13 @@ def median_time(function: Callable, *args: Any, repeats: int = 1) -> tuple[Any, 
 def measure(sections: int, height: int, width: int, classes: int) -> dict[str, Any]:
     """Seconds of each part on one stack, and the most memory of the process, MiB."""
     made = made_up.atlas(sections, height, width, classes)
-    config, key = Config(), jax.random.key(0)
+    key = jax.random.key(0)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(made)) / 2**20
     stack = jax.tree.map(jnp.array, made)
     del made
     # The stack becomes the task, as in a run.
-    make_task = jax.jit(functools.partial(annotator.make_task, config=config), donate_argnums=0)
-    task = jax.block_until_ready(make_task(stack))
+    to_task = jax.jit(make_task, donate_argnums=0)
+    task = jax.block_until_ready(to_task(stack, DEFAULT))
     del stack
     seconds: dict[str, float] = {}
 
@@ -81,25 +82,24 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
 
     state, seconds["init_state"] = median_time(empty, key, task)
     del state
-    start = functools.partial(annotator.start, config=config)
+    start = functools.partial(annotator.start, config=DEFAULT)
     state, seconds["start"] = median_time(start, key, task)
 
-    tiny = Lessons(Recipe(FCN(classes, width=1 / 32, fc_features=0)))
-    network = jax.jit(functools.partial(init_train_state, recipe=tiny.recipe))(key)
+    tiny = Config(network=functools.partial(FCN, width=1 / 32, fc_features=0))
+    network = jax.jit(init_train_state)(key, model_of(tiny, classes))
 
     def predict(network: TrainState, state: ALState, task: Task) -> jax.Array:
-        return assess(network, state, task.sections, tiny)[0].dice
+        return evaluate(network, state, task.sections, tiny)[0].dice
 
     dice, seconds["prediction"] = median_time(predict, network, state, task)
 
-    usual = make_lessons(classes)
-    learner = jax.jit(init_learner, static_argnames="lessons")(key, state, lessons=usual)
+    learner = jax.jit(init_learner)(key, state, DEFAULT)
 
     def learn(learner: Learner, state: ALState, task: Task) -> Learner:
         """As a session does, which predicts no section that has no answer."""
-        return relearn(learner, state, task.sections, usual, where=state.seen.any(1))[0]
+        return update(learner, state, task.sections, DEFAULT, where=state.seen.any(1))[0]
 
-    learner, seconds["relearn"] = median_time(learn, learner, state, task, repeats=LESSONS)
+    learner, seconds["relearn"] = median_time(learn, learner, state, task, repeats=UPDATES)
     del learner
 
     def ask(state: ALState, dice: jax.Array) -> Suggestion:

@@ -22,7 +22,7 @@ from absl import flags
 from al_jax import session as sessions
 from al_jax.commands import annotate, command
 from al_jax.core.stack import InputError
-from al_jax.learner.config import Config
+from al_jax.learner.config import DEFAULT, Config, changed
 from al_jax.session import Session, Settings
 from experiments.bench import harness, made_up, truth
 
@@ -53,7 +53,7 @@ def make(folder: pathlib.Path, size: tuple[int, ...], config: Config) -> dict[st
 def work(folder: pathlib.Path) -> dict[str, float]:
     """Answers the first examples, trains, and answers more; seconds and MiB."""
     with sessions.open_session(folder) as session:
-        while (question := sessions.next_question(session, look=False)) and question.example:
+        while (question := session.next_question(propose=False)) and question.example:
             annotate.answer_truly(session, question.section, question.structure)
         if question is None:
             raise InputError("nothing is left after the examples; give more sections or classes")
@@ -61,7 +61,7 @@ def work(folder: pathlib.Path) -> dict[str, float]:
         every = times(session)
         _, update = harness.timed(annotate.learn, session)
         every += times(session)  # with all that training keeps in memory
-    # The first one compiles: a window does that while the first structure is traced.
+    # The first one compiles: a window does that while the first structure is outlined.
     return {
         "answer to next question, median": statistics.median(every[1:]),
         "answer to next question, longest": max(every[1:]),
@@ -74,13 +74,13 @@ def work(folder: pathlib.Path) -> dict[str, float]:
 def times(session: Session) -> list[float]:
     """Seconds from each of some answers until the next question is there, proposal and all."""
     found = []
-    question = sessions.next_question(session)
+    question = session.next_question()
     for _ in range(ANSWERS):
         if question is None:
             break
         began = time.perf_counter()
         annotate.answer_truly(session, question.section, question.structure, question)
-        question = sessions.next_question(session)
+        question = session.next_question()
         found.append(time.perf_counter() - began)
     return found
 
@@ -99,7 +99,8 @@ def main() -> None:
     """Measures every part, and prints it beside its limit."""
     size = harness.whole_numbers(FLAGS.stack_size, 4, "stack_size")
     workdir = pathlib.Path(FLAGS.workdir)
-    making = functools.partial(make, size=size, config=Config(initial_steps=1, query_steps=1))
+    quick = changed(DEFAULT, {"initial_steps": 1, "query_steps": 1})
+    making = functools.partial(make, size=size, config=quick)
     parts: dict[str, Callable] = {"make": making, "work": work, "open": reopen}
     if FLAGS.part is not None:
         print(json.dumps(parts[FLAGS.part](workdir / "session")))

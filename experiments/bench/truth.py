@@ -11,11 +11,11 @@ from al_jax.commands import annotate
 from al_jax.commands.earlier import true_ranges
 from al_jax.core.stack import Stack
 from al_jax.core.state import ALState, partial_labels
-from al_jax.learner.config import Config
+from al_jax.learner.config import Config, model_of
 from al_jax.model.prediction import Prediction, predict
 from al_jax.session import Settings
-from al_jax.simulation import annotator, loop
-from al_jax.simulation.annotator import Scores, Task
+from al_jax.simulation.scores import Scores, reported, score, scoring
+from al_jax.simulation.task import Task
 
 
 def evaluate(
@@ -27,19 +27,19 @@ def evaluate(
     what it draws by itself.
     """
 
-    def reduce(prediction: Prediction, known: tuple) -> tuple[jax.Array, Scores]:
-        return prediction.alone, annotator.score(prediction, known)
+    def reduce(prediction: Prediction, aux: tuple) -> tuple[jax.Array, Scores]:
+        return prediction.unclamped, score(prediction, aux)
 
-    alone, scores = predict(
+    unclamped, scores = predict(
         state.key,
         params,
         task.sections,
         partial_labels(state),
-        loop.lessons_of(task, config).recipe,
-        keep=reduce,
-        beside=annotator.beside(task),
+        model_of(config, task.present.shape[1]),
+        reduce_fn=reduce,
+        aux=scoring(task).aux,
     )
-    return alone, annotator.standing(state, scores, task, config)
+    return unclamped, reported(state, scores, task, config)
 
 
 def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None:
@@ -47,7 +47,7 @@ def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None
     sessions.create(
         folder,
         annotate.without_truth(stack),
-        true_ranges(stack, stack.truth, settings.config.margin),
+        true_ranges(stack, stack.truth, settings.config.query.margin),
         settings,
         truth=np.asarray(stack.truth),
     )

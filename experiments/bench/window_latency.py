@@ -24,7 +24,8 @@ import numpy as np
 from absl import flags
 
 from al_jax import window
-from al_jax.commands import command, simulate
+from al_jax.commands import command, config_flags
+from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.files.stacks import load_default
 from al_jax.session import Settings
@@ -40,19 +41,20 @@ REST = 5.0  # seconds of drawing while nothing trains
 
 def define_flags() -> None:
     """All flags of the command."""
-    simulate.define_config_flags()
-    flags.adopt_module_key_flags(simulate)
+    config_flags.define_flags()
+    flags.adopt_module_key_flags(config_flags)
     flags.DEFINE_integer("updates", 10, "Updates of the network to measure in each part.", 1)
     flags.DEFINE_string("out", None, "Where the figures go as JSON; default: nowhere.")
 
 
 def main() -> None:
     """Measures, and prints a table."""
+    load_plugins(FLAGS.plugin)
     window.check_display()
     window.start_computing()
     with tempfile.TemporaryDirectory() as folder:
         workdir, stack = pathlib.Path(folder) / "session", load_default()
-        config = simulate.read_config("plain", stack.num_sections)
+        config = config_flags.read_config("plain", stack.num_sections)
         truth.make_session(workdir, stack, Settings(FLAGS.seed, config))
         found = measure(workdir, FLAGS.updates)
     columns = {"median": ">8.1f", "p99": ">8.1f", "worst": ">8.1f", "beats": ">8"}
@@ -85,7 +87,7 @@ def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(workdir)
-    controller = widget.desk
+    controller = widget.controller
     assert controller is not None
     brush = np.random.default_rng(0)
 

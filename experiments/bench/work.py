@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from al_jax.model import networks
-from al_jax.model.networks import FCN
+from al_jax.model.networks import FCN, STRIDE
+from al_jax.model.protocol import init_params
 from experiments.bench import harness
 
 PRODUCT = 2048  # side of the matrices whose product is the machine's peak; on accelerators fourfold
@@ -21,8 +21,8 @@ def operations(network: FCN, height: int, width: int) -> tuple[float, float]:
     Returns:
       All convolutions; the first one of them, which in training needs no gradient of its input.
     """
-    padded = [size + -size % networks.STRIDE for size in (height, width)]
-    shapes = jax.eval_shape(lambda key: networks.init_params(key, network), jax.random.key(0))
+    padded = [size + -size % STRIDE for size in (height, width)]
+    shapes = jax.eval_shape(lambda key: init_params(key, network), jax.random.key(0))
     total = first = 0.0
     for layer, parts in shapes.items():
         block = int(layer.removeprefix("block")[0]) if layer.startswith("block") else None
