@@ -485,7 +485,7 @@ def test_what_replaces_an_answer_is_no_trial(session):
     np.testing.assert_array_equal(session.network.learner.trials, before)
 
 
-RESTING = dataclasses.replace(ts.CONFIG, query_learning_rate=0.0)  # weights stay what they are
+RESTING = changed(ts.CONFIG, {"query_learning_rate": 0.0})  # weights stay what they are
 
 
 def estimates(session):
@@ -501,7 +501,7 @@ def same_estimates(found, expected):
 @pytest.mark.parametrize("estimate", ["shrunk", "prospective"])
 def test_an_undone_answer_is_taken_out_of_the_estimates(tmp_path, estimate):
     """Given again, it is the trial that it was; also after the session was closed."""
-    config = dataclasses.replace(RESTING, dice_estimate=estimate)
+    config = changed(RESTING, {"dice_estimate": estimate})
     place = ts.create(tmp_path / "s", settings=Settings(0, config))
     pairs = [(3, 2), (1, 2), (4, 2), (1, 1)]
     with sessions.open_session(place) as session:
@@ -591,7 +591,7 @@ def test_a_checkpoint_that_does_not_tell_trials_apart_is_read(place):
             learn(session)
         network = session.network
     shutil.rmtree(place / "network")
-    counts = np.array([network.steps, network.trained, network.through, network.reduction])
+    counts = np.array([network.steps, network.trained, network.through, network.downsampling])
     saved = checkpoints.open_checkpoints(place / "network")
     checkpoints.save(saved, 1, (network.learner, counts))
     saved.close()
@@ -643,7 +643,7 @@ def test_a_new_class_is_shown_first_beside_what_is_carried_over(tmp_path, steps)
         learn(session)
         earlier = session.experience()
     renamed = earlier._replace(names=("background", "outer", "middle", "another"))
-    config = dataclasses.replace(ts.CONFIG, start="needed", initial_steps=steps)
+    config = changed(ts.CONFIG, {"start": "needed", "initial_steps": steps})
     second = ts.create(tmp_path / "second", settings=Settings(0, config), earlier=renamed)
     with sessions.open_session(second) as session:
         assert not session.network.trained
