@@ -37,7 +37,7 @@ OUTLINE = float(total_length(jnp.asarray(MASK), jnp.asarray(STACK.inside[2])))
 def test_a_right_proposal_costs_a_review():
     after, left, drawn = _answer(MASK, Annotator(review_cost=5.0))
     assert (float(left), float(drawn)) == (OUTLINE, 5)
-    assert float(after.traced.sum()) == 5
+    assert float(after.drawn_unique.sum()) == 5
     # Of the whole outline the same share was drawn.
     np.testing.assert_allclose(after.outlined.sum(), 5, rtol=1e-6)
     np.testing.assert_allclose(after.offered[:, 3], [OUTLINE, 5])
@@ -51,7 +51,7 @@ def test_a_useless_proposal_costs_nothing_more_than_tracing(proposal):
     plain, traced = annotator.true_answer(_blank(), 2, 3, TASK)
     assert float(left) == float(drawn) == float(traced)
     np.testing.assert_array_equal(after.labels, plain.labels)
-    assert float(after.traced.sum()) == float(plain.traced.sum())
+    assert float(after.drawn_unique.sum()) == float(plain.drawn_unique.sum())
 
 
 def test_what_is_near_stays_as_it_is_and_the_rest_is_drawn():
@@ -114,7 +114,7 @@ def test_questions_that_are_put_off_come_last_and_drawn_lengths_add_up():
     pairs = [(int(n), int(c)) for n, c in zip(records.section, records.structure, strict=True)]
     put_off = [late[pair] for pair, was in zip(pairs[1:], asked[1:], strict=True) if was]
     assert put_off == sorted(put_off)
-    np.testing.assert_allclose(records.drawn[asked].sum(), last.state.traced.sum(), rtol=1e-5)
+    np.testing.assert_allclose(records.drawn[asked].sum(), last.state.drawn_unique.sum(), rtol=1e-5)
     assert (records.drawn <= records.length).all() and (records.drawn < records.length).any()
 
 

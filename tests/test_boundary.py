@@ -232,10 +232,10 @@ def test_efforts_add_up_to_the_total_in_any_order(seed, order, length):
         )
     if length == "crack":
         assert sum(efforts) == total.sum()
-        np.testing.assert_array_equal(last.traced, total)
+        np.testing.assert_array_equal(last.drawn_unique, total)
     else:
         np.testing.assert_allclose(sum(efforts), total.sum(), rtol=1e-5)
-        np.testing.assert_allclose(last.traced, total, rtol=1e-5)
+        np.testing.assert_allclose(last.drawn_unique, total, rtol=1e-5)
 
 
 # B of three structures: Eq. 5 by hand.

@@ -260,7 +260,7 @@ def test_the_start():
     assert run.state.step == 0 and record.section == record.structure == -1
     assert not record.done
     np.testing.assert_array_equal(run.learner.dice[0], run.learner.dice[1])
-    np.testing.assert_allclose(record.length, run.state.traced.sum())
+    np.testing.assert_allclose(record.length, run.state.drawn_unique.sum())
 
 
 def test_effort_is_what_was_traced_over_all_there_is(finished):
@@ -274,7 +274,7 @@ def test_effort_is_what_was_traced_over_all_there_is(finished):
     length, effort = records.length[~records.done], records.effort_unique[~records.done]
     np.testing.assert_allclose(effort, np.cumsum(length) / total, rtol=1e-6)
     assert (np.diff(effort) >= 0).all() and (length >= 0).all()
-    np.testing.assert_allclose(run.state.traced.sum() / total, effort[-1])
+    np.testing.assert_allclose(run.state.drawn_unique.sum() / total, effort[-1])
     # Of the other kind: whole outlines of what was answered, over those of all.
     outlines = np.zeros((COUNT, CLASSES))
     for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[..., :-1], np.s_[..., 1:])):

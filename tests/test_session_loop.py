@@ -449,7 +449,7 @@ def test_outline_left_counts_each_crack_once(session):
     for c in range(4):
         ts.answer(session, 2, c)
     state = session.annotations.state
-    total = float(state.traced.sum())
+    total = float(state.drawn_unique.sum())
     candidates = ts.IN_RANGE.copy()
     candidates[2] = False
     boundary = state.length_sum / np.maximum(state.length_count, 1)
@@ -669,15 +669,15 @@ def test_a_corrected_answer_costs_what_was_drawn(session):
     question = session.next_question()
     mask = ts.truth(question.section, question.structure)
     made = dataclasses.replace(question, proposal=mask.copy())
-    before = float(session.annotations.state.traced.sum())
+    before = float(session.annotations.state.drawn_unique.sum())
     stored = session.store_answer(
         question.section, question.structure, mask, question=made, how="accepted"
     )
     assert stored.report.effort > 0 and stored.event["kept"][0] == stored.event["length"]
-    assert float(session.annotations.state.traced.sum()) == before
+    assert float(session.annotations.state.drawn_unique.sum()) == before
     progress = session.progress()
     assert progress.traced - progress.drawn == pytest.approx(stored.report.effort)
-    assert session.replay(session.events).state.traced.sum() == before
+    assert session.replay(session.events).state.drawn_unique.sum() == before
 
 
 def test_the_lines_of_the_ledger_keep_their_form(session):

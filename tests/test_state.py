@@ -46,7 +46,7 @@ def test_nothing_is_annotated_at_first():
     assert s.annotated.dtype == bool and not s.annotated.any()
     np.testing.assert_array_equal(s.in_range, EVERYWHERE)
     np.testing.assert_array_equal(s.unlabelled, [12, 8, 12])
-    np.testing.assert_array_equal(s.traced, [0, 0, 0])
+    np.testing.assert_array_equal(s.drawn_unique, [0, 0, 0])
     np.testing.assert_array_equal(state.boundary_matrix(s), np.zeros((3, 3)))
     assert not s.seen.any() and s.step == 0
 
@@ -60,12 +60,12 @@ def test_an_answer_by_hand(wrap):
     np.testing.assert_array_equal(s.labels, expected)
     np.testing.assert_array_equal(s.annotated, [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(s.unlabelled, [8, 12, 12])
-    np.testing.assert_array_equal(s.traced, [4, 0, 0])
+    np.testing.assert_array_equal(s.drawn_unique, [4, 0, 0])
     s, effort = wrap(state.annotate)(s, 0, 2, TRUTH[0] == 2, INSIDE[0])
     assert effort == 1  # three cracks around it, two of them traced with structure 1
     np.testing.assert_array_equal(s.unlabelled, [6, 12, 12])
-    np.testing.assert_array_equal(s.traced, [5, 0, 0])
-    np.testing.assert_array_equal(s.outlined, [4 + 3, 0, 0])  # whole, whatever lay there
+    np.testing.assert_array_equal(s.drawn_unique, [5, 0, 0])
+    np.testing.assert_array_equal(s.drawn_whole, [4 + 3, 0, 0])  # whole, whatever lay there
     s, effort = wrap(state.annotate)(s, 0, 0, TRUTH[0] == 0, INSIDE[0])
     assert effort == 0
     np.testing.assert_array_equal(s.labels[0], TRUTH[0])
@@ -159,7 +159,7 @@ def test_crofton_effort():
             for x in range(max(0, -dx), 4 - max(0, dx)):
                 expected += (labels[y, x] != labels[y + dy, x + dx]) * np.pi / w
     np.testing.assert_allclose(effort, expected, rtol=1e-6)
-    np.testing.assert_allclose(s.traced, [expected, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(s.drawn_unique, [expected, 0, 0], rtol=1e-6)
 
 
 def test_states_are_immutable():
@@ -248,7 +248,7 @@ def test_nothing_is_left_after_the_whole_truth():
     s = _answers(_start(), [(n, c) for n in range(3) for c in range(3)])
     assert not state.candidates(s).any() and not state.contradictions(s).any()
     np.testing.assert_array_equal(s.unlabelled, 0)
-    np.testing.assert_array_equal(s.traced, [5, 6, 4])
+    np.testing.assert_array_equal(s.drawn_unique, [5, 6, 4])
 
 
 PRESENT = np.zeros((9, 4), bool)
@@ -284,7 +284,7 @@ def test_what_does_not_exist_changes_nothing(pair, wrap):
     assert effort == 0
     for name in ("labels", "annotated", "seen", "unlabelled", "length_sum", "length_count"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
-    np.testing.assert_array_equal(before.traced, after.traced)
+    np.testing.assert_array_equal(before.drawn_unique, after.drawn_unique)
     assert after.step == before.step == 2
 
 

@@ -182,7 +182,7 @@ def simulate_into(
         write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
 
     networks: dict[Loss, TrainState] = {}
-    initial = float(state.traced.sum()) / total
+    initial = float(state.drawn_unique.sum()) / total
     rows = [(f"start ({initial:.1%})", np.asarray(state.labels), np.asarray(state.annotated))]
     for strategy in FLAGS.strategies:
         method = STRATEGIES[strategy]

@@ -108,7 +108,7 @@ def kept_length(
     Args:
       mask: [H, W] bool, the answer.
       proposal: [H, W] bool, what it was made from.
-      free: [H, W] bool, inside pixels that were not traced before; cracks count where both of
+      free: [H, W] bool, inside pixels that were unlabelled before; cracks count where both of
         their pixels are free, so that all of `mask` is its effort (`state.annotate`).
       tolerance: static, pixels; a crack is kept if the middle of one of the proposal's is as near
         that has the structure on the same side.

@@ -15,7 +15,7 @@ def _check(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> None:
 
 
 def class_posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
-    """Eq. 3: class probabilities of one section given what has been traced on it.
+    """Eq. 3: class probabilities of one section given what is labelled on it.
 
     Args:
       logits: [H, W, C] of the network; finite, of any size.
@@ -23,14 +23,14 @@ def class_posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array)
       compatible: [C] bool, C_n: the classes that unlabelled pixels may have.
 
     Returns:
-      [H, W, C] float32. A traced pixel is certain; an unlabelled one is the network's softmax
+      [H, W, C] float32. A labelled pixel is certain; an unlabelled one is the network's softmax
       renormalised over C_n (all zero if C_n is empty: see `state.contradictions`).
     """
     _check(logits, labels, compatible)
     # Softmax over C_n alone is f renormalised, and is finite however small f is there.
     among = jax.nn.softmax(jnp.where(compatible, logits.astype(jnp.float32), LOG_ZERO))
-    traced = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
-    return jnp.where((labels == UNLABELLED)[..., None], jnp.where(compatible, among, 0.0), traced)
+    known = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
+    return jnp.where((labels == UNLABELLED)[..., None], jnp.where(compatible, among, 0.0), known)
 
 
 def segment(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:

@@ -35,7 +35,7 @@ def share(evidence: Evidence) -> jax.Array:
 
 
 def distance_to_seen(seen: jax.Array) -> jax.Array:
-    """Sections to the nearest one where the structure was traced; [N, C] -> [N, C], else inf."""
+    """Sections to the nearest one where the structure is annotated; [N, C] -> [N, C], else inf."""
     index = jnp.arange(seen.shape[0], dtype=jnp.float32)[:, None]
     before = jax.lax.cummax(jnp.where(seen, index, -jnp.inf))
     after = jax.lax.cummin(jnp.where(seen, index, jnp.inf), reverse=True)
@@ -85,7 +85,7 @@ def fewest(evidence: Evidence) -> jax.Array:
 
 
 def nearness(evidence: Evidence) -> jax.Array:
-    """One over the distance to the nearest section where the structure was traced, [N, C]."""
+    """One over the distance to the nearest section where the structure is annotated, [N, C]."""
     return 1 / jnp.maximum(distance_to_seen(evidence.seen), 1)
 
 
@@ -116,7 +116,7 @@ def profile(possible: jax.Array) -> jax.Array:
 def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
     """How long outlines are beside those that B tells, by `profile`; all [N, C]."""
     heights = profile(possible)
-    # B is a mean over what was traced here, or over whole ranges of earlier stacks.
+    # B is a mean over what is annotated here, or over whole ranges of earlier stacks.
     measured = jnp.where(seen.any(0), seen, possible)
     mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
     return heights / jnp.where(measured.any(0), mean, 1)

@@ -18,15 +18,15 @@ class ALState(struct.PyTreeNode):
     """The state of the annotation of a stack of N sections of H x W pixels with C classes.
 
     Attributes:
-      labels: [N, H, W] int16, what has been traced, else `UNLABELLED`.
+      labels: [N, H, W] int16, the classes of the answers, else `UNLABELLED`.
       annotated: [N, C] bool, A: the structure was answered on the section ("absent" is an answer).
-      seen: [N, C] bool, answered and there: at least a pixel of it was traced.
+      seen: [N, C] bool, answered and there: at least a pixel of it is labelled.
       in_range: [N, C] bool, the weak supervision n_c1 <= n <= n_c2.
-      unlabelled: [N] int32, inside pixels not traced yet.
+      unlabelled: [N] int32, inside pixels not labelled yet.
       length_sum: [C, C] float32, sums behind B, pixels.
       length_count: [C, C] float32, the number of sections in each sum.
-      traced: [N] float32, outline drawn so far on each section, each crack once, pixels.
-      outlined: [N] float32, whole outlines of the structures answered on each section, pixels; of
+      drawn_unique: [N] float32, outline drawn so far of each section, each crack once, px.
+      drawn_whole: [N] float32, whole outlines of the structures answered on each section, px; of
         one that was corrected, the share that was drawn.
       offered: [2, C] float32, over the answers of each structure that were made beside a proposal:
         the outline that was left, and what of it was drawn, pixels.
@@ -41,8 +41,8 @@ class ALState(struct.PyTreeNode):
     unlabelled: jax.Array
     length_sum: jax.Array
     length_count: jax.Array
-    traced: jax.Array
-    outlined: jax.Array
+    drawn_unique: jax.Array
+    drawn_whole: jax.Array
     offered: jax.Array
     step: jax.Array
     key: jax.Array
@@ -52,7 +52,7 @@ class PartialLabels(struct.PyTreeNode):
     """What a network learns from; of one section, without the leading axis.
 
     Attributes:
-      labels: [N, H, W], traced classes, else `UNLABELLED`.
+      labels: [N, H, W], classes, else `UNLABELLED`.
       seen: [N, C] bool, the class has a pixel in `labels`.
       compatible: [N, C] bool, C_n: what unlabelled pixels may be.
       in_range: [N, C] bool, what any pixel may be.
@@ -65,7 +65,7 @@ class PartialLabels(struct.PyTreeNode):
 
 
 def init_state(key: jax.Array, inside: chex.Array, in_range: chex.Array) -> ALState:
-    """A stack on which nothing has been traced.
+    """A stack on which nothing is labelled.
 
     Args:
       key: for later randomness.
@@ -84,8 +84,8 @@ def init_state(key: jax.Array, inside: chex.Array, in_range: chex.Array) -> ALSt
         unlabelled=xla.row_sums(jnp.asarray(inside)),
         length_sum=jnp.zeros((num_classes, num_classes), jnp.float32),
         length_count=jnp.zeros((num_classes, num_classes), jnp.float32),
-        traced=jnp.zeros(num_sections, jnp.float32),
-        outlined=jnp.zeros(num_sections, jnp.float32),
+        drawn_unique=jnp.zeros(num_sections, jnp.float32),
+        drawn_whole=jnp.zeros(num_sections, jnp.float32),
         offered=jnp.zeros((2, num_classes), jnp.float32),
         step=jnp.int32(0),
         key=key,
@@ -104,7 +104,7 @@ def annotate(
     """An answer: the outline of one structure on one section.
 
     Only this section is touched (under jit with a donated state; else JAX copies the labels).
-    Pixels traced before keep their class. A pair is answered once; whether it may be is for the
+    Pixels labelled before keep their class. A pair is answered once; whether it may be is for the
     caller to ask (`candidates`, `answers.answer`).
 
     Args:
@@ -158,8 +158,8 @@ def annotate(
             unlabelled=state.unlabelled.at[place].add(-pixels, mode="drop"),
             length_sum=state.length_sum + pairs * lengths,
             length_count=state.length_count + pairs,
-            traced=state.traced.at[place].add(left * share, mode="drop"),
-            outlined=state.outlined.at[place].add(whole * jnp.minimum(share, 1), mode="drop"),
+            drawn_unique=state.drawn_unique.at[place].add(left * share, mode="drop"),
+            drawn_whole=state.drawn_whole.at[place].add(whole * jnp.minimum(share, 1), mode="drop"),
             offered=offered,
             step=state.step + exists,
         ),

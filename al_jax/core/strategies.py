@@ -154,7 +154,7 @@ class Suggestion(struct.PyTreeNode):
       dice: [] float32, the structure's predicted Dice (Eq. 6).
       left: [] float32, R, the outline still to trace (Eq. 5), pixels.
       whole: [] float32, the whole outline (B_cc), pixels.
-      shared: [C] float32, what of it is shared with each structure that is traced there, pixels.
+      shared: [C] float32, what of it is shared with each structure that is annotated there, pixels.
       example: [] bool, it is asked for as the structure's first example.
       found: [] bool, False once nothing is left to ask; the rest is then meaningless.
     """

@@ -57,7 +57,7 @@ class Experience(NamedTuple):
       class_layers: its layers with an output for each class (`protocol.Network`).
       lengths: [2, C, C] float32, sums and counts behind B, pixels.
       offered: [2, C] float32, as of `state.ALState`.
-      dice: [C] float32, of the network's drawings of what had not been traced; NaN: not known.
+      dice: [C] float32, of the network's drawings of what was not labelled; NaN: not known.
     """
 
     names: tuple[str, ...]
@@ -197,7 +197,7 @@ def with_experience(
 def agreement(
     experience: Experience, images: Images, in_range: chex.Array, model: ModelConfig
 ) -> float:
-    """How far a new stack is of the known kind, 0 to 1; nothing of it need be traced.
+    """How far a new stack is of the known kind, 0 to 1; nothing of it need be labelled.
 
     The network draws it by itself. How long its outlines are beside those of earlier stacks, as the
     shorter over the longer, is compared section by section; of each structure the upper quartile

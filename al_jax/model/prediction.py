@@ -1,4 +1,4 @@
-"""What a trained network says of a stack, by itself and with what has been traced. No truth here.
+"""What a network predicts of a stack, by itself and with what is labelled. No truth here.
 
 Class probabilities never exist for more than one section a device: a stack is reduced section by
 section to what the caller needs of each.
@@ -30,8 +30,8 @@ class Prediction(struct.PyTreeNode):
     """Of one section.
 
     Attributes:
-      segmentation: [H, W] int16, Eq. 4: what was traced, and the network's best class elsewhere.
-      confidence: [H, W] float32, the probability of that class (Eq. 3); 1 where it was traced.
+      segmentation: [H, W] int16, Eq. 4: what is labelled, and the network's best class elsewhere.
+      confidence: [H, W] float32, the probability of that class (Eq. 3); 1 where it is labelled.
       unclamped: [H, W] int16, the network's own argmax over the classes in range, labelled or not.
       fit: [C] float32, Dice of `unclamped` against what is labelled.
       labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
@@ -62,7 +62,7 @@ def predict_section(
       key: randomness of Monte Carlo dropout.
       params: the network's weights.
       section: what the network sees of it.
-      partial: what was traced on it.
+      partial: what is labelled on it.
       model: the network and the settings of its training.
       uncertainty: static; of the posterior and the domain, such as `class_entropy`, or None.
       dropout_samples: S of Eq. 9; 0 takes the posterior of the network without dropout.
@@ -119,7 +119,7 @@ def predict(
       key: section n draws from `fold_in(key, n)`.
       params, model, uncertainty, dropout_samples: see `predict_section`.
       sections: the stack.
-      partial: what was traced on it.
+      partial: what is labelled on it.
       reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays.
       aux: pytree of [N, ...], handed to `reduce_fn` section by section.
       where: [N] bool, the sections to predict, of many; the rest costs nothing and is zero.
@@ -173,7 +173,7 @@ def dropout_posterior(
     Args:
       key: draws the dropout.
       decode: a key to the logits [H, W, C] that its dropout leaves.
-      partial: what was traced on the section.
+      partial: what is labelled on the section.
       samples: S.
     """
 

@@ -136,7 +136,7 @@ def outlined(task: Task) -> chex.Array:
 
 
 def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
-    """The outline that each pair has left beside what is traced on its section, [N, C] pixels."""
+    """The outline that each pair has left, without what is annotated there, [N, C] pixels."""
     num_classes = task.present.shape[1]
 
     def left(section: tuple[jax.Array, ...]) -> jax.Array:

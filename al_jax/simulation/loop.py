@@ -94,8 +94,8 @@ def begin(
         structure=jnp.int32(-1),
         predicted_dice=nothing,
         predicted_length=nothing,
-        length=state.traced.sum(),
-        drawn=state.traced.sum(),
+        length=state.drawn_unique.sum(),
+        drawn=state.drawn_unique.sum(),
         loss=jnp.float32(0),
         **reported(state, scores, task, config),
     )

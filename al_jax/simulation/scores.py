@@ -17,7 +17,7 @@ class Scores(struct.PyTreeNode):
     """How a prediction overlaps with the truth, per section; [N, 2, C] int32 (`metrics.overlap`).
 
     Attributes:
-      clamped: of Eq. 4, where what was traced is kept.
+      clamped: of Eq. 4, where what is labelled is kept.
       unclamped: of the network's own argmax over the classes in range.
     """
 
@@ -78,9 +78,9 @@ def reported(state: ALState, scores: Scores, task: Task, config: Config) -> dict
     clamped = class_dice(scores.clamped, task.present, config.annotator.dice_over)
     unclamped = class_dice(scores.unclamped, task.present, config.annotator.dice_over)
     return {
-        "effort_unique": state.traced.sum() / task.total,
+        "effort_unique": state.drawn_unique.sum() / task.total,
         # Every crack is on the outlines of two structures.
-        "effort_whole": state.outlined.sum() / (2 * task.total),
+        "effort_whole": state.drawn_whole.sum() / (2 * task.total),
         "dice": reported_dice(clamped, config),
         "dice_unclamped": reported_dice(unclamped, config),
         "class_dice": clamped,

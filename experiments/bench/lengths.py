@@ -97,7 +97,7 @@ def trace(
     def now(state: ALState) -> tuple[jax.Array, jax.Array]:
         closed = ~candidates(state).any(1)
         known = (state.annotated | closed[:, None]) & task.present
-        return state.traced.sum() / task.total, known.sum()
+        return state.drawn_unique.sum() / task.total, known.sum()
 
     def step(state: ALState, _: None) -> tuple[ALState, tuple[jax.Array, jax.Array]]:
         found = candidates(state).any()
