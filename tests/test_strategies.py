@@ -521,6 +521,6 @@ def test_a_scale_says_how_long_outlines_are():
     assert _pair(query) == (0, 2) and query.score == 0.125  # which goes by gain and cost alone
     assert (query.left, query.whole) == (12, 64)
     np.testing.assert_array_equal(query.shared, [0, 52, 0])
-    np.testing.assert_array_equal(scores.alike(evidence), 1)
+    np.testing.assert_array_equal(scores.equal_lengths(evidence), 1)
     # All ranges of the example reach both ends of the stack.
     np.testing.assert_array_equal(scores.ellipsoid(evidence), 1)
