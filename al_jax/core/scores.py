@@ -116,7 +116,7 @@ def profile(possible: jax.Array) -> jax.Array:
 def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
     """Outline length on each section relative to B, by `profile`; all [N, C]."""
     heights = profile(possible)
-    # B is a mean over what is annotated here, or over whole ranges of earlier stacks.
+    # B is a mean over what is annotated here, or over whole ranges of prior stacks.
     measured = jnp.where(seen.any(0), seen, possible)
     mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
     return heights / jnp.where(measured.any(0), mean, 1)

@@ -10,6 +10,9 @@ target: a run that stopped there has reached it.
 
 import numpy as np
 
+RESAMPLES = 10_000
+"""Of a bootstrap."""
+
 
 def effort_at(effort: np.ndarray, dice: np.ndarray, target: float) -> float:
     """The effort after which a Dice was first reached (the paper's Tables 4 and 5).
@@ -76,12 +79,10 @@ def area(effort: np.ndarray, dice: np.ndarray, start: float, stop: float) -> flo
     return float(np.diff(edges) @ dice / (stop - start))
 
 
-def bootstrap(
-    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of `values` [n]; equal inputs, equal intervals."""
     values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     tail = (1 - level) / 2
     low, high = np.quantile(values[drawn].mean(1), (tail, 1 - tail))
     return float(low), float(high)

@@ -176,7 +176,6 @@ def suggest(
     strategy: Strategy = BDa,
     *,
     exclude: jax.Array | None = None,
-    section: int | jax.Array | None = None,
 ) -> Suggestion:
     """Eq. 7: the pair of section and structure with the highest gain over cost.
 
@@ -188,8 +187,7 @@ def suggest(
       state: the annotation so far.
       evidence: from `make_evidence`.
       strategy: what asks.
-      exclude: [N, C] bool, pairs not to ask for now (skipped ones).
-      section: ask on this section alone.
+      exclude: [N, C] bool, pairs not to ask for now, such as skipped ones.
 
     Returns:
       The query; `found` is False once there is none.
@@ -207,9 +205,6 @@ def suggest(
     if exclude is not None:
         chex.assert_shape(exclude, allowed.shape)
         allowed &= ~exclude
-    if section is not None:
-        allowed &= (jnp.arange(allowed.shape[0]) == section)[:, None]
-
     score = _score(strategy, evidence)
     rank = jnp.where(allowed, score, -jnp.inf)
     first = jnp.zeros(allowed.shape, bool)

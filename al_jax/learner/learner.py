@@ -66,18 +66,12 @@ class Reduction(struct.PyTreeNode):
 NOTHING = Reduction(lambda _prediction, _aux: None)
 
 
-def init_learner(
-    key: jax.Array,
-    state: ALState,
-    config: Config,
-    *,
-    params: chex.ArrayTree | None = None,
-) -> Learner:
-    """A network that has seen nothing, with weights drawn from `key` or given ones."""
+def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
+    """An untrained network, with weights drawn from `key`."""
     num_sections, num_classes = state.annotated.shape
     nothing = jnp.zeros((num_sections, num_classes))
     return Learner(
-        train=init_train_state(key, model_of(config, num_classes), params),
+        train=init_train_state(key, model_of(config, num_classes)),
         dice=jnp.full((2, num_classes), jnp.nan),
         trials=jnp.zeros((3, num_classes)),
         fit=nothing,
@@ -249,7 +243,7 @@ def update(
         now = estimated_dice(found["fit"], found["labelled"], history[0])
         if estimate == "shrunk":
             now = jnp.where(found["labelled"].any(0), shrunk_dice(now, learner.trials), now)
-        history = jnp.stack([now, _or(history[0], now)])
+        history = jnp.stack([now, _fill_nan(history[0], now)])
     return learner.replace(train=train_state, dice=history, **found), losses, reduced
 
 
@@ -300,7 +294,7 @@ def add_trial(
       there: [] bool.
     """
     answered = (jnp.arange(trials.shape[1]) == structure) & there
-    one = jnp.stack([jnp.full_like(fit, score), _or(fit, score), jnp.ones_like(fit)])
+    one = jnp.stack([jnp.full_like(fit, score), _fill_nan(fit, score), jnp.ones_like(fit)])
     return jnp.where(answered, trials / 2 + one, trials)
 
 
@@ -332,7 +326,7 @@ def estimated_dice(
       prior: [C], D of structures without a labelled pixel; None: they are NaN.
     """
     found = mean_dice(fit, labelled)
-    return found if prior is None else _or(found, prior)
+    return found if prior is None else _fill_nan(found, prior)
 
 
 def prospective_dice(
@@ -365,12 +359,7 @@ def propose(
 
 
 def segment_stack(
-    learner: Learner,
-    state: ALState,
-    sections: Sections,
-    config: Config,
-    *,
-    mesh: Mesh | None = None,
+    learner: Learner, state: ALState, sections: Sections, config: Config
 ) -> tuple[jax.Array, jax.Array]:
     """The segmentation of Eq. 4, [N, H, W] int16, and its confidence (Eq. 3), float16.
 
@@ -383,7 +372,6 @@ def segment_stack(
         partial_labels(state),
         model_of(config, state.annotated.shape[1]),
         reduce_fn=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
-        mesh=mesh,
     )
 
 
@@ -426,12 +414,11 @@ def _remember(
     """The history [2, C] with a structure's new Dice, unless it is not `there`."""
     answered = (jnp.arange(history.shape[1]) == structure) & there
     now = jnp.full_like(history[0], score)
-    shifted = jnp.stack([now, _or(history[0], now)])
+    shifted = jnp.stack([now, _fill_nan(history[0], now)])
     return jnp.where(answered, shifted, history)
 
 
-def _or(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
-    """A Dice, or another one where none is known."""
+def _fill_nan(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(dice), otherwise, dice)
 
 

@@ -190,8 +190,8 @@ def with_experience(
                 f"'{path}' of the weights has shape {list(value.shape)}, the network "
                 f"{list(current.shape)}; take the network that they are of"
             )
-        whole = jnp.where(old >= 0, value, current) if by_class else value
-        found[path] = jnp.asarray(whole, current.dtype)
+        merged = jnp.where(old >= 0, value, current) if by_class else value
+        found[path] = jnp.asarray(merged, current.dtype)
     return traverse_util.unflatten_dict(found, sep="/")
 
 
@@ -296,8 +296,8 @@ def read_experience(path: str | os.PathLike) -> Experience:
     shapes["dice"] = (len(names),)
     for name, shape in shapes.items():
         array, unknown = arrays[name], name == "dice"
-        whole = array.dtype.kind == "f" and array.shape == shape
-        if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
+        expected = array.dtype.kind == "f" and array.shape == shape
+        if not expected or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
             raise InputError(f"{path}: '{name}' is damaged; export it again")
     factor = arrays["downsampling"]
     if factor.dtype.kind not in "iu" or factor.shape or factor < 1:

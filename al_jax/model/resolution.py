@@ -28,8 +28,8 @@ def mean_downsample(image: jax.Array, factor: int) -> jax.Array:
     image = jnp.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
     blocks = image.reshape(-(-height // factor), factor, -1, factor, channels)
     mean = blocks.astype(jnp.float32).mean((1, 3))
-    whole = jnp.issubdtype(image.dtype, jnp.integer)
-    return (jnp.round(mean) if whole else mean).astype(image.dtype)
+    is_integer = jnp.issubdtype(image.dtype, jnp.integer)
+    return (jnp.round(mean) if is_integer else mean).astype(image.dtype)
 
 
 def nearest_downsample(labels: jax.Array, factor: int) -> jax.Array:

@@ -66,8 +66,8 @@ def perturbed(key: jax.Array, labels: jax.Array, inside: jax.Array, size: float)
     middle = jnp.array([(length - 1) / 2 for length in labels.shape])
     points = source_points(jnp.eye(2), middle, field)
     moved = sample_nearest(labels, points, UNLABELLED)
-    whole = sample_nearest(inside, points, False)
-    return jnp.where(inside & whole, moved, labels)
+    moved_inside = sample_nearest(inside, points, False)
+    return jnp.where(inside & moved_inside, moved, labels)
 
 
 def perturbed_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) -> jax.Array:

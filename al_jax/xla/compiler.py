@@ -130,8 +130,8 @@ def shared_map(
     # Inputs split by `in_specs` would be split in the loop around this too, where each answer then
     # gathers the stack, and each batch its sections. The check wants constants that loops in
     # `function` begin with marked as different on each device.
-    whole = PartitionSpec()
-    mapped = jax.shard_map(part, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
+    copied = PartitionSpec()
+    mapped = jax.shard_map(part, mesh=mesh, in_specs=copied, out_specs=copied, check_vma=False)
     return jax.tree.map(lambda leaf: leaf[:count], mapped(inputs))
 
 
