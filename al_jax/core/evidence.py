@@ -17,7 +17,7 @@ class Evidence(struct.PyTreeNode):
 
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.
-      boundary: [C, C], B in pixels.
+      boundary: [C, C], B in pixels; 0 where no outline is known.
       redrawn: [C], the part of an outline that is drawn in spite of a proposal.
       seen: [N, C] bool, the structure was answered on the section and is there.
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.

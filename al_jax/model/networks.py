@@ -57,7 +57,7 @@ class FCN(nn.Module):
       dtype: of the computation; weights, scores and logits are float32.
     """
 
-    class_layers: ClassVar[tuple[str, ...]] = ("score",)
+    class_layers: ClassVar[tuple[str, ...]] = ("score2", "score3", "score4", "score5")
 
     num_classes: int
     width: float = 1.0
@@ -156,6 +156,9 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "small": small,
 }
 """What makes a network for so many classes, by name; a plugin adds its own here."""
+
+OWN_NETWORKS = dict(NETWORKS)
+"""Those of al_jax."""
 
 
 def _dtype() -> jnp.dtype:
