@@ -20,8 +20,8 @@ class Network(Protocol):
 
     1. It is hashable, and made by a callable of the number of classes: `Config(network=UNet)`.
     2. `num_classes` is C.
-    3. `network.apply({"params": params}, x, key)`: [B, H, W, 3] as `network_input` makes it ([-1, 1]
-       if it is not pretrained) -> logits [B, H, W, C] float32, of any H and W; a key switches
+    3. `network.apply({"params": params}, x, key)`: [B, H, W, 3] as `network_input` makes it (in
+       [-1, 1] unless pretrained) -> logits [B, H, W, C] float32, of any H and W; a key switches
        dropout on, None switches it off.
     4. `class_layers`, if it has them, names its layers with an output for each class (the last axis
        of their arrays): those are carried over to another stack class by class.
