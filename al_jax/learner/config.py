@@ -171,7 +171,8 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
         for field in dataclasses.fields(bundle):
             value = values.get(field.name, getattr(bundle, field.name))
             unknown.discard(field.name)
-            nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
+            # An augmentation from elsewhere is one object, whatever fields it has.
+            nested = type(value) in (Training, Query, Annotator, Table1)
             new[field.name] = replaced(value) if nested else value
         return dataclasses.replace(bundle, **new)
 
@@ -213,7 +214,7 @@ def check_registered(config: Config) -> None:
     augmentation = config.training.augmentation
     if config.network not in NETWORKS.values():
         raise InputError("the network has no name; add it to al_jax.NETWORKS first")
-    if not isinstance(augmentation, Table1) and augmentation not in AUGMENTATIONS.values():
+    if type(augmentation) is not Table1 and augmentation not in AUGMENTATIONS.values():
         raise InputError("the augmentation has no name; add it to al_jax.AUGMENTATIONS first")
 
 
@@ -221,7 +222,7 @@ def to_json(config: Config) -> dict[str, Any]:
     """The settings as plain JSON, which `from_json` reads."""
     training, augmentation = config.training, config.training.augmentation
     plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
-    if isinstance(augmentation, Table1):
+    if type(augmentation) is Table1:
         plain["augmentation"] = {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in dataclasses.asdict(augmentation).items()

@@ -177,6 +177,8 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
     Raises:
       InputError: a layer is missing or has another shape; the line names the first one.
     """
+    if not any(name.startswith("block") for name in params):
+        raise InputError("the weights are of VGG-16, of which this network has no layer")
     replaced = dict(params)
     for layer in sorted(name for name in params if name.startswith("block")):
         replaced[layer] = {}

@@ -39,7 +39,7 @@ def run(
 
     Args:
       stack: with the truth of every section.
-      strategies: names of `STRATEGIES`, or strategies by a name of yours.
+      strategies: names of `STRATEGIES` (or one), or strategies by a name of yours.
       seeds: of all randomness.
       config: all settings.
       target_dice, max_effort: fractions at which a run stops.
@@ -58,6 +58,8 @@ def run(
       pandas.DataFrame(table).groupby(["strategy", "seed"]).last()
     """
     use_compilation_cache()
+    if isinstance(strategies, str):
+        strategies = (strategies,)
     if not isinstance(strategies, Mapping):
         strategies = {name: strategy_of(name) for name in strategies}
     rows: list[Table] = []

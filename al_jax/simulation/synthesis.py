@@ -25,7 +25,7 @@ class Deformation:
       rotation: degrees.
       translation: pixels.
       scale: of the factor's natural logarithm.
-      field: a key of `augment.FIELDS`.
+      field: a key of `augmentation.FIELDS`.
     """
 
     rotation: float = 10.0
