@@ -41,15 +41,14 @@ from .learner.config import Query as Query
 from .learner.learner import Learner as Learner
 from .learner.learner import fit as fit
 from .learner.learner import init_learner as init_learner
+from .learner.learner import network_sections as network_sections
 from .learner.learner import segment_stack as segment_stack
 from .learner.learner import update as update
 from .model.augmentation import AUGMENTATIONS as AUGMENTATIONS
 from .model.config import Training as Training
-from .model.inputs import make_sections as make_sections
 from .model.networks import NETWORKS as NETWORKS
 from .model.prediction import predict as predict
 from .model.protocol import Network as Network
-from .model.resolution import suited_sections as suited_sections
 from .simulation.loop import simulate as simulate
 from .simulation.prepare import prepare as prepare
 from .simulation.run import run as run
@@ -91,8 +90,8 @@ __all__ = [
     "load_default",
     "make_evidence",
     "make_images",
-    "make_sections",
     "make_stack",
+    "network_sections",
     "partial_cross_entropy",
     "predict",
     "prepare",
@@ -109,7 +108,6 @@ __all__ = [
     "simulate",
     "suggest",
     "suggestions",
-    "suited_sections",
     "synthesise",
     "update",
     "write_stack",

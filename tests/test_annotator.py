@@ -39,7 +39,7 @@ def test_a_right_proposal_costs_a_review():
     assert (float(left), float(drawn)) == (OUTLINE, 5)
     assert float(after.drawn_unique.sum()) == 5
     # Of the whole outline the same share was drawn.
-    np.testing.assert_allclose(after.outlined.sum(), 5, rtol=1e-6)
+    np.testing.assert_allclose(after.drawn_whole.sum(), 5, rtol=1e-6)
     np.testing.assert_allclose(after.offered[:, 3], [OUTLINE, 5])
     np.testing.assert_allclose(state.redrawn_share(after), 5 / OUTLINE, rtol=1e-6)
     np.testing.assert_array_equal(after.labels[2] == 3, MASK)

@@ -178,3 +178,33 @@ def test_static_settings_are_still_settings_under_jit():
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="optimiser 'lion' is not one of adamw, sgd"):
         Training(optimiser="lion")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirror:
+    """An augmentation of one's own, with a field that a setting has too."""
+
+    crop: int = 7
+
+    def __call__(self, key, middle, crop):
+        """Nothing is random."""
+        return middle, lambda image: image
+
+
+def test_an_augmentation_of_ones_own_keeps_its_name_and_its_fields(monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "mirror", Mirror())
+    config = changed(DEFAULT, {"augmentation": "mirror", "crop": 96})
+    assert config.training.crop == 96 and config.training.augmentation is AUGMENTATIONS["mirror"]
+    written = to_json(config)["training"]
+    assert written["augmentation"] == "mirror" and len(written["augmentation_digest"]) == 16
+    assert through_json(config) == config
+
+
+def test_a_kind_of_table_1_is_not_table_1(monkeypatch):
+    class Wider(Table1):
+        """Not Table 1."""
+
+    monkeypatch.setitem(AUGMENTATIONS, "wider", Wider())
+    config = changed(DEFAULT, {"augmentation": "wider"})
+    assert to_json(config)["training"]["augmentation"] == "wider"
+    assert type(through_json(config).training.augmentation) is Wider

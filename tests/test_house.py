@@ -100,6 +100,25 @@ def test_no_call_is_long():
     assert not many
 
 
+def _hides_a_bundle(argument: ast.arg) -> bool:
+    annotation = argument.annotation
+    if not isinstance(annotation, ast.Subscript) or ast.unparse(annotation.value) != "tuple":
+        return False
+    kinds = {ast.unparse(kind) for kind in getattr(annotation.slice, "elts", [])}
+    return len(kinds - {"..."}) > 2
+
+
+def test_no_bundle_is_a_tuple():
+    """Three things of different kinds in one parameter want a name each."""
+    hidden = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                hidden += [f"{path}: {node.name}" for a in arguments if _hides_a_bundle(a)]
+    assert not hidden
+
+
 def test_no_public_name_hides_a_module():
     modules = {name.removesuffix(".py") for name in (p.name for p in ROOT.iterdir())}
     assert not modules & set(al_jax.__all__)

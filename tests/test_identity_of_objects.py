@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
+import linecache
 import os
 import pathlib
 import subprocess
@@ -274,3 +276,20 @@ print(*map(source_digest, things))
             env=environment,
         )
         assert found.stdout.split() == here
+
+
+def test_a_helper_in_another_file_of_ones_own_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "gains.py").write_text(
+        "import helpers_of_mine\n\n\ndef gain(x):\n    return helpers_of_mine.scale(x)\n"
+    )
+    helper, digests = tmp_path / "helpers_of_mine.py", []
+    for body in ("return 2 * x", "return 3 * x"):
+        helper.write_text(f"def scale(x):\n    {body}\n")
+        for name in ("gains", "helpers_of_mine"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        digests.append(source_digest(importlib.import_module("gains").gain))
+    assert digests[0] != digests[1]

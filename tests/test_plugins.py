@@ -1,5 +1,6 @@
 """What a researcher adds: short files that the commands load, each by its own source."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,13 +13,15 @@ from commands import caller, compiled_in, flags_of
 
 from al_jax.commands import plugins, simulate
 from al_jax.commands.plugins import load_plugins
+from al_jax.commands.runs import about_strategy
+from al_jax.core.identity import source_digest
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.stacks import write_stack
 from al_jax.model.augmentation import AUGMENTATIONS
 from al_jax.model.networks import NETWORKS
 from experiments import sweep
-from experiments.sweeps import clusters
+from experiments.sweeps import clusters, units
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "experiments" / "plugins"
 FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "__init__")
@@ -181,3 +184,36 @@ def test_a_sweep_takes_plugins_to_its_workers(folder, cache, monkeypatch, capsys
     found = [json.loads(content) for content in both.values()]
     assert len({one["configuration"]["strategy_digest"] for one in found}) == 2
     assert all(f"--plugin={path},pixelwise " in one["command"] + " " for one in found)
+
+
+def test_a_name_of_al_jax_is_not_taken(folder):
+    (folder / "mine.py").write_text(
+        'import al_jax\nal_jax.STRATEGIES["BDa"] = al_jax.STRATEGIES["Da"]\n'
+    )
+    before = STRATEGIES["BDa"]
+    with pytest.raises(InputError, match="'BDa' is a name of al_jax; take another one"):
+        load_plugins(["mine.py"])
+    assert STRATEGIES["BDa"] is before
+
+
+def test_an_edit_is_loaded_wherever_the_file_is_named_from(folder):
+    mine(folder)
+    load_plugins(["mine.py"])
+    before = STRATEGIES["short"]
+    (folder / "mine.py").write_text((folder / "mine.py").read_text() + "\nMORE = 1\n")
+    load_plugins([str(folder / "mine.py")])
+    assert STRATEGIES["short"] is not before
+
+
+def test_a_plugin_that_changes_under_a_sweep_is_refused(folder):
+    mine(folder)
+    load_plugins(["mine.py"])
+    configuration = about_strategy("short") | {
+        "loss_digest": source_digest(STRATEGIES["short"].loss)
+    }
+    unit = units.NetworkUnit("folder", configuration, "a.npz", None, "short")
+    units.check_sources(unit)
+    with pytest.raises(InputError, match="its strategy has changed since the sweep began"):
+        units.check_sources(dataclasses.replace(unit, configuration={"strategy_digest": "0"}))
+    with pytest.raises(InputError, match="its loss has changed since the sweep began"):
+        units.check_sources(dataclasses.replace(unit, configuration={"loss_digest": "0"}))

@@ -14,14 +14,14 @@ import tiny_session as ts
 from al_jax import session as sessions
 from al_jax.core.scores import relative_length
 from al_jax.core.stack import InputError
-from al_jax.core.strategies import SDr
+from al_jax.core.strategies import STRATEGIES, SDr
 from al_jax.files import checkpoints
 from al_jax.learner import transfer
 from al_jax.learner.config import changed, model_of
 from al_jax.learner.learner import add_trial, init_learner
 from al_jax.model.training import init_train_state
 from al_jax.session import Settings, ledger, trainer, trials
-from al_jax.simulation import loop
+from al_jax.simulation import loop, runner
 from al_jax.simulation.prepare import prepare
 
 
@@ -708,3 +708,22 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
     ]
     assert all(list(json.loads(line))[:2] == ["number", "time"] for line in written)
     assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]
+
+
+@pytest.mark.parametrize("name", ["HB", "Rand"])
+def test_a_session_asks_by_any_strategy_that_knows_no_truth(tmp_path, name):
+    """As a simulation asks under the same key, if it waits for each training."""
+    strategy = STRATEGIES[name]
+    place = ts.create(tmp_path / "s", settings=Settings(0, ts.CONFIG, strategy))
+    prepared = prepare(jax.random.key(0), ts.STACK, ts.CONFIG)
+    network = runner.train_network(prepared, ts.CONFIG)
+    records = runner.run_strategy(strategy, prepared, network, ts.CONFIG, max_effort=0.8)[1]
+    with sessions.open_session(place) as session:
+        for section, structure in np.argwhere(np.asarray(prepared.state.annotated)).tolist():
+            ts.answer(session, section, structure)
+        learn(session)
+        for section, structure in zip(records.section[1:4], records.structure[1:4], strict=True):
+            question = session.next_question()
+            assert (question.section, question.structure) == (section, structure)
+            ts.answer_question(session)
+            learn(session)

@@ -13,9 +13,12 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from al_jax.core.stack import InputError
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
 from al_jax.files.reading import full_path
+from al_jax.model.networks import NETWORKS, OWN_NETWORKS
 
 _loaded: dict[str, str] = {}
 
@@ -31,10 +34,21 @@ def load_plugins(named: Sequence[str]) -> None:
     """
     for name in named:
         try:
-            _load_file(full_path(name)) if name.endswith(".py") else importlib.import_module(name)
+            _load_file(full_path(name).absolute()) if name.endswith(
+                ".py"
+            ) else importlib.import_module(name)
         except Exception as error:  # a plugin may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"--plugin={name}: cannot be loaded ({reason}); correct it") from error
+    tables: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+        (STRATEGIES, OWN_STRATEGIES),
+        (NETWORKS, OWN_NETWORKS),
+    )
+    for table, own in tables:
+        for name, thing in own.items():
+            if table[name] is not thing:
+                table[name] = thing
+                raise InputError(f"--plugin: '{name}' is a name of al_jax; take another one")
 
 
 def absolute(named: Sequence[str]) -> list[str]:

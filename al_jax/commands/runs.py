@@ -16,7 +16,7 @@ import al_jax
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, Stack
 from al_jax.core.statistics import effort_at
-from al_jax.core.strategies import STRATEGIES
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
 from al_jax.learner.config import Config, to_json
 from al_jax.learner.transfer import Experience
 from al_jax.simulation.loop import Record
@@ -57,10 +57,13 @@ def contents(stack: Images) -> dict[str, list[str]]:
 def about_strategy(name: str) -> dict[str, Any]:
     """A strategy in a run's configuration."""
     strategy = STRATEGIES[name]
+    more = ["dropout"] if strategy.dropout else []
+    if strategy.draw is not None and strategy not in OWN_STRATEGIES.values():
+        more.append("dice")  # which breaks its ties
     return {
         "strategy": name,
         "strategy_digest": source_digest(strategy),
-        "strategy_reads": [*strategy.reads, *(["dropout"] if strategy.dropout else [])],
+        "strategy_reads": [*strategy.reads, *more],
     }
 
 

@@ -23,14 +23,14 @@ from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, t
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import TARGETS
 from al_jax.core.identity import source_digest
-from al_jax.core.losses import Loss
+from al_jax.core.losses import Loss, loss_label
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import Config, name_of
+from al_jax.learner.config import Config, network_label
 from al_jax.learner.transfer import EXPERIENCE, Experience, experience_of, write_experience
-from al_jax.model.networks import NETWORKS, with_weights
+from al_jax.model.networks import with_weights
 from al_jax.model.protocol import init_params
 from al_jax.model.training import TrainState
 from al_jax.plotting import figures
@@ -83,7 +83,7 @@ def read_setting(
     config = read_config(convention, stack.num_sections)
     if earlier is not None:
         warm = read_config(earlier.convention, stack.num_sections, warm=True)
-        if earlier.network != name_of(warm.network, NETWORKS):
+        if earlier.network != network_label(warm.network):
             raise InputError(
                 f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
             )
@@ -194,7 +194,7 @@ def simulate_into(
                     prepared,
                     config,
                     loss,
-                    checkpointing=checkpointing.at(f"initial_{loss.__name__}"),
+                    checkpointing=checkpointing.at(f"initial_{loss_label(loss)}"),
                     adapt=adapt,
                     show=bar.show,
                 )

@@ -17,7 +17,7 @@ class Evidence(struct.PyTreeNode):
 
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.
-      boundary: [C, C], B (paper, section 2.2) in pixels.
+      boundary: [C, C], B (paper, section 2.2) in pixels; 0 where no outline is known.
       redrawn: [C], the share of an outline that has to be drawn when a proposal is corrected.
       seen: [N, C] bool, the structure was answered on the section and is there.
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.

@@ -5,7 +5,10 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import pathlib
 import re
+import sys
+import sysconfig
 import textwrap
 import types
 from collections.abc import Iterator
@@ -124,14 +127,31 @@ def _functions(kind: type) -> Iterator[types.FunctionType]:
 
 
 def _used(function: types.FunctionType) -> list[Any]:
-    """What a function closes over, its defaults, and what it uses of its file."""
+    """What a function closes over, its defaults, and what it uses of the user's own code."""
     found = [function.__defaults__, function.__kwdefaults__]
     found += [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
-    for name in sorted(_names(function.__code__)):
+    names = _names(function.__code__)
+    for name in sorted(names):
         value = function.__globals__.get(name)
-        if _is_constant(value) or getattr(value, "__module__", None) == function.__module__:
+        if isinstance(value, types.ModuleType) and _is_own(value):
+            found += [vars(value)[own] for own in sorted(names) if own in vars(value)]
+        elif (
+            _is_constant(value)
+            or getattr(value, "__module__", None) == function.__module__
+            or _is_own(sys.modules.get(getattr(value, "__module__", None) or ""))
+        ):
             found.append(value)
     return found
+
+
+def _is_own(module: types.ModuleType | None) -> bool:
+    """A module of the user's: neither of al_jax, nor of Python, nor installed."""
+    place = getattr(module, "__file__", None)
+    if module is None or place is None or module.__name__.partition(".")[0] == "al_jax":
+        return False
+    paths = sysconfig.get_paths()
+    libraries = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])
+    return not any(pathlib.Path(place).is_relative_to(library) for library in libraries)
 
 
 def _is_constant(value: Any) -> bool:

@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from al_jax.core.identity import source_digest
 from al_jax.core.stack import UNLABELLED
 
 Loss = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -78,6 +79,13 @@ def cross_entropy(
     # Where nothing is counted every class is allowed, so that gradients stay finite there.
     allowed = _is_label(labels, logits.shape[-1]) | ~counted[..., None]
     return -jnp.sum(_log_likelihood(logits, allowed) * counted), counted.sum()
+
+
+def loss_label(loss: Loss) -> str:
+    """What a loss is called in files: its name; of one that is not of al_jax, with its digest."""
+    name = getattr(loss, "__name__", type(loss).__name__)
+    own = (partial_cross_entropy, cross_entropy)
+    return name if loss in own else f"{name}_{source_digest(loss)}"
 
 
 def batch_mean(

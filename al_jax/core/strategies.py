@@ -60,6 +60,7 @@ class Strategy:
 
     def __post_init__(self) -> None:
         """Refuses what no evidence has, and a need without its source."""
+        object.__setattr__(self, "reads", tuple(self.reads))
         for name in self.reads:
             if name not in READABLE:
                 raise ValueError(f"reads '{name}' is not one of {', '.join(READABLE)}")
@@ -285,6 +286,8 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
         if getattr(evidence, name) is None:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")
     withheld = {name: None for name in READABLE if name not in strategy.reads}
+    if not {"boundary", "hindsight"} & set(strategy.reads):
+        withheld["min_effort"] = None
     shown = evidence.replace(**withheld)
     try:
         return jnp.nan_to_num(strategy.gain(shown) / strategy.cost(shown))

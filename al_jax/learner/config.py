@@ -14,7 +14,7 @@ from al_jax.core.settings import check_settings, leaves, setting
 from al_jax.core.stack import InputError
 from al_jax.model.augmentation import AUGMENTATIONS, Table1
 from al_jax.model.config import MakeNetwork, ModelConfig, Training, steps_per_epoch
-from al_jax.model.networks import NETWORKS, full, small
+from al_jax.model.networks import NETWORKS, OWN_NETWORKS, full, small
 
 ESTIMATES = ("fit", "prospective", "shrunk")
 DICE_OVER = ("sections", "stack")
@@ -171,7 +171,8 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
         for field in dataclasses.fields(bundle):
             value = values.get(field.name, getattr(bundle, field.name))
             unknown.discard(field.name)
-            nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
+            # An augmentation from elsewhere is one object, whatever fields it has.
+            nested = type(value) in (Training, Query, Annotator, Table1)
             new[field.name] = replaced(value) if nested else value
         return dataclasses.replace(bundle, **new)
 
@@ -198,11 +199,30 @@ def name_of(thing: Any, table: Mapping[str, Any]) -> str:
     return names[0] if names else f"{kind.__module__}:{kind.__qualname__}"
 
 
+def network_label(network: MakeNetwork) -> str:
+    """Its name; of one that is not of al_jax, with the digest of its source."""
+    name = name_of(network, NETWORKS)
+    return name if network in OWN_NETWORKS.values() else f"{name} {source_digest(network)}"
+
+
+def check_registered(config: Config) -> None:
+    """Refuses settings that no file can name: of a network or an augmentation without a name.
+
+    Raises:
+      InputError: what is to be registered, and where.
+    """
+    augmentation = config.training.augmentation
+    if config.network not in NETWORKS.values():
+        raise InputError("the network has no name; add it to al_jax.NETWORKS first")
+    if type(augmentation) is not Table1 and augmentation not in AUGMENTATIONS.values():
+        raise InputError("the augmentation has no name; add it to al_jax.AUGMENTATIONS first")
+
+
 def to_json(config: Config) -> dict[str, Any]:
     """The settings as plain JSON, which `from_json` reads."""
     training, augmentation = config.training, config.training.augmentation
     plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
-    if isinstance(augmentation, Table1):
+    if type(augmentation) is Table1:
         plain["augmentation"] = {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in dataclasses.asdict(augmentation).items()
@@ -211,7 +231,7 @@ def to_json(config: Config) -> dict[str, Any]:
         plain["augmentation"] = name_of(augmentation, AUGMENTATIONS)
         plain["augmentation_digest"] = source_digest(augmentation)
     network = {"network": name_of(config.network, NETWORKS)}
-    if config.network not in OWN_NETWORKS:
+    if config.network not in OWN_NETWORKS.values():
         network["network_digest"] = source_digest(config.network)
     return network | {
         "training": plain,
@@ -219,8 +239,6 @@ def to_json(config: Config) -> dict[str, Any]:
         "annotator": dataclasses.asdict(config.annotator),
     }
 
-
-OWN_NETWORKS = tuple(NETWORKS.values())
 
 FORMER = {"reduction": "downsampling", "glance": "review_cost", "tremor": "outline_noise"}
 """Names that fields had in older files."""

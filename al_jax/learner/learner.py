@@ -16,13 +16,14 @@ from jax.sharding import Mesh
 
 from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import dice, mean_dice
-from al_jax.core.stack import UNLABELLED, InputError
+from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, partial_labels
 from al_jax.core.strategies import BDa, Strategy
 from al_jax.learner.config import Config, model_of
 from al_jax.model.config import ModelConfig, Training
-from al_jax.model.inputs import Sections
+from al_jax.model.inputs import Sections, make_sections
 from al_jax.model.prediction import Prediction, predict, predict_section
+from al_jax.model.resolution import downsample_sections, suited_sections
 from al_jax.model.training import TrainState, init_train_state, reset_momentum, train
 
 
@@ -64,6 +65,17 @@ class Reduction(struct.PyTreeNode):
 
 
 NOTHING = Reduction(lambda _prediction, _aux: None)
+
+
+def network_sections(images: Images, state: ALState, config: Config) -> Sections:
+    """What the network sees of a stack under these settings; use it outside jit.
+
+    Its resolution is the one that they give; if that is 0, the one that suits the labels so far.
+    """
+    sections, factor = make_sections(images), config.training.downsampling
+    if factor:
+        return downsample_sections(sections, factor)
+    return suited_sections(sections, state.labels, state.seen.shape[1])
 
 
 def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
@@ -181,8 +193,10 @@ def fit(
     Returns:
       The learner, and the loss of every step.
     """
-    loss = strategy.loss
-    trained, losses = fit_initial(key, learner.train, state, sections, config, loss=loss)
+    trained, losses = learner.train, jnp.zeros(0)
+    if config.training.initial_steps:
+        loss = strategy.loss
+        trained, losses = fit_initial(key, trained, state, sections, config, loss=loss)
     return evaluate(trained, state, sections, config, strategy=strategy)[0], losses
 
 

@@ -11,11 +11,10 @@ from al_jax.core.boundary import shared_lengths
 from al_jax.core.metrics import class_areas, presence
 from al_jax.core.stack import UNLABELLED, InputError, Stack
 from al_jax.core.state import PartialLabels, ranges
-from al_jax.learner.config import Config, model_of, name_of
+from al_jax.learner.config import Config, model_of, network_label
 from al_jax.learner.learner import initial_rate
 from al_jax.learner.transfer import Experience, flat_weights
 from al_jax.model.inputs import Sections, make_sections
-from al_jax.model.networks import NETWORKS
 from al_jax.model.protocol import class_layers
 from al_jax.model.resolution import (
     at_network_resolution,
@@ -164,7 +163,7 @@ def experience_from(
     return Experience(
         names=library.names,
         weights=flat_weights(train_state.params),
-        network=name_of(config.network, NETWORKS),
+        network=network_label(config.network),
         convention=config.training.convention,
         downsampling=library.downsampling,
         class_layers=class_layers(config.network(len(library.names))),

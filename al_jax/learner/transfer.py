@@ -20,11 +20,10 @@ from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
 from al_jax.files.reading import full_path, reading
-from al_jax.learner.config import Config, name_of
+from al_jax.learner.config import Config, network_label
 from al_jax.learner.learner import Learner
 from al_jax.model.config import ModelConfig, Training
 from al_jax.model.inputs import Sections, make_sections
-from al_jax.model.networks import NETWORKS
 from al_jax.model.prediction import Prediction, predict
 from al_jax.model.protocol import class_layers, init_params
 from al_jax.model.resolution import downsample_sections
@@ -51,7 +50,7 @@ class Experience(NamedTuple):
     Attributes:
       names: of the classes, in the order of the arrays.
       weights: of the network, by layer and part with a `/` between.
-      network: a key of `networks.NETWORKS`.
+      network: of `config.network_label`.
       convention: of `inputs.network_input`.
       downsampling: of sections for it.
       class_layers: its layers with an output for each class (`protocol.Network`).
@@ -106,7 +105,7 @@ def experience_of(
     return Experience(
         names=tuple(names),
         weights=flat_weights(learner.train.params),
-        network=name_of(config.network, NETWORKS),
+        network=network_label(config.network),
         convention=config.training.convention,
         downsampling=downsampling,
         class_layers=class_layers(config.network(len(names))),
@@ -182,7 +181,7 @@ def with_experience(
         if path not in experience.weights:
             raise InputError(f"the weights have no '{path}'; they are of another network")
         value = np.asarray(experience.weights[path])
-        by_class = path.startswith(experience.class_layers)
+        by_class = bool(set(path.split("/")) & set(experience.class_layers))
         if by_class:
             value = value[..., old]
         if value.shape != current.shape:
@@ -287,7 +286,7 @@ def read_experience(path: str | os.PathLike) -> Experience:
     weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     # As they were in older files.
     arrays.setdefault("downsampling", arrays.get("reduction", np.array(1)))
-    arrays.setdefault("class_layers", np.array(["score"]))
+    arrays.setdefault("class_layers", np.array(["score2", "score3", "score4", "score5"]))
     missing = set(Experience._fields) - {"weights"} - set(arrays)
     if missing or not weights:
         raise InputError(f"{path}: holds no experience of an earlier stack; name one")

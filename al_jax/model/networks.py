@@ -57,7 +57,7 @@ class FCN(nn.Module):
       dtype: of the computation; weights, scores and logits are float32.
     """
 
-    class_layers: ClassVar[tuple[str, ...]] = ("score",)
+    class_layers: ClassVar[tuple[str, ...]] = ("score2", "score3", "score4", "score5")
 
     num_classes: int
     width: float = 1.0
@@ -157,6 +157,9 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
 }
 """Makers of networks (number of classes -> network) by name; a plugin adds its own here."""
 
+OWN_NETWORKS = dict(NETWORKS)
+"""Those of al_jax."""
+
 
 def _dtype() -> jnp.dtype:
     """bfloat16 on accelerators, float32 on CPUs."""
@@ -174,6 +177,8 @@ def with_weights(params: chex.ArrayTree, weights: Mapping[str, chex.Array]) -> c
     Raises:
       InputError: a layer is missing or has another shape; the line names the first one.
     """
+    if not any(name.startswith("block") for name in params):
+        raise InputError("the weights are of VGG-16, of which this network has no layer")
     replaced = dict(params)
     for layer in sorted(name for name in params if name.startswith("block")):
         replaced[layer] = {}

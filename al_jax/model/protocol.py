@@ -21,13 +21,14 @@ class Network(Protocol):
 
     1. It is hashable, and made by a callable of the number of classes: `Config(network=UNet)`.
     2. `num_classes` is C.
-    3. `network.apply({"params": params}, x, key)`: [B, H, W, 3] -> logits [B, H, W, C] float32 of
-       any H and W; a key switches dropout on, None switches it off.
+    3. `network.apply({"params": params}, x, key)`: [B, H, W, 3] as `network_input` makes it (in
+       [-1, 1] unless pretrained) -> logits [B, H, W, C] float32, of any H and W; a key switches
+       dropout on, None switches it off.
     4. `class_layers`, if it has them, names its layers with an output for each class (the last axis
        of their arrays): those are copied to another stack's network class by class.
-    5. Methods that it may have: `encode(x)`, which gives what does not depend on dropout, and
-       `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k times as large
-       as x; `cast_params(params)`, the weights as it computes with them.
+    5. Methods that it may have. Both or neither of `encode(x)`, which gives what does not depend on
+       dropout, and `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k
+       times as large as x; and `cast_params(params)`, the weights as it computes with them.
     """
 
     num_classes: int
@@ -48,7 +49,7 @@ def init_params(key: jax.Array, network: Network) -> chex.ArrayTree:
 
 def encode(network: Network, params: chex.ArrayTree, x: jax.Array) -> Any:
     """A network's features of images [B, h, w, 3], before dropout acts."""
-    if hasattr(network, "encode"):
+    if _is_split(network):
         return network.apply({"params": params}, x, method="encode")
     return x
 
@@ -71,13 +72,17 @@ def decode(
       key: switches dropout on.
       downsampling: the factor between the whole image and the one that the network saw.
     """
-    if hasattr(network, "decode"):
+    if _is_split(network):
         found = network.apply(
             {"params": params}, features, size, key, downsampling=downsampling, method="decode"
         )
         return cast(jax.Array, found)
     logits = cast(jax.Array, network.apply({"params": params}, features, key))
     return upsample(logits, downsampling)[:, : size[0], : size[1]]
+
+
+def _is_split(network: Network) -> bool:
+    return hasattr(network, "encode") and hasattr(network, "decode")
 
 
 def cast_params(params: chex.ArrayTree, network: Network) -> chex.ArrayTree:

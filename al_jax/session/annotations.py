@@ -183,7 +183,7 @@ def one_section(images: Images, section: int) -> Images:
     )
 
 
-_BY_SECTION = ("annotated", "seen", "in_range", "unlabelled", "traced", "outlined")
+_BY_SECTION = ("annotated", "seen", "in_range", "unlabelled", "drawn_unique", "drawn_whole")
 
 
 def _with_row(array: np.ndarray, index: int, row: np.ndarray) -> np.ndarray:

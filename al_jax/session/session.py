@@ -349,7 +349,7 @@ class Session:
                 (now, network), through = self._newest(), len(self.events)
                 pairs = [pair_of(event, self.images) for event in effective_answers(self.events)]
                 if not (network.trained or network.begun):
-                    if not now.labels or questions.wants_examples(now):
+                    if self._waits_for_examples(now, network):
                         return None
                 elif network.trained and not self._unseen(TEACHING):
                     return None
@@ -358,6 +358,12 @@ class Session:
                 self.network = newer
             self._trainer.checkpoints.save(newer)
             return trained
+
+    def _waits_for_examples(self, now: Annotations, network: Network) -> bool:
+        """A network that learns from scratch begins once no first example is left to ask."""
+        if self.settings.strategy.draw is not None:  # which asks for none
+            return not now.labels
+        return not (now.labels or network.warm_start) or questions.wants_examples(now)
 
     def warm_up(self) -> None:
         """Compiles what an answer and `train_step` need, for another thread while nothing is lost.

@@ -22,7 +22,7 @@ from al_jax.core.stack import Images, InputError, Place
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
 from al_jax.files.atomic import temporary_beside
 from al_jax.files.reading import reading
-from al_jax.learner.config import DEFAULT, Config, from_json, name_of, to_json
+from al_jax.learner.config import DEFAULT, Config, check_registered, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
 from al_jax.session import ledger
 from al_jax.session.ranges import ends
@@ -54,6 +54,9 @@ class Settings:
         """Refuses a strategy that needs the truth."""
         if "hindsight" in self.strategy.reads:
             raise InputError("a strategy that reads 'hindsight' needs the truth; take another one")
+        if self.strategy not in STRATEGIES.values():
+            raise InputError("the strategy has no name; add it to al_jax.STRATEGIES first")
+        check_registered(self.config)
 
 
 class Content(NamedTuple):
@@ -253,7 +256,7 @@ def _tuples(value: Any) -> Any:
 def _to_json(settings: Settings) -> dict[str, Any]:
     plain = {"seed": settings.seed, "config": to_json(settings.config)}
     plain["strategy"] = name_of(settings.strategy, STRATEGIES)
-    if plain["strategy"] not in OWN_STRATEGIES:
+    if settings.strategy not in OWN_STRATEGIES.values():
         plain["strategy_digest"] = source_digest(settings.strategy)
     return plain
 

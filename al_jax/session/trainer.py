@@ -76,8 +76,9 @@ class Trainer:
         self._config, self._strategy = content.settings.config, content.settings.strategy
         self._given = settled_downsampling(self._config.training, prior)
         total = self._config.training.initial_steps
-        # Whether anything comes before the first query: a training, or examples of new classes.
-        self._begins = total > 0 or bool(first_examples(empty, candidates(empty)).any())
+        # A training, examples of new classes, or an uncertainty: whether the first query waits.
+        examples = bool(first_examples(empty, candidates(empty)).any())
+        self._begins = total > 0 or examples or self._strategy.uncertainty is not None
         # Pieces of one length: each other length would be another program.
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
         self._sections: Sections | None = None

@@ -45,7 +45,7 @@ def untried(num_classes: int) -> Trials:
 
 
 def with_trials(learner: Learner, trials: Trials, pairs: Iterable[Pair]) -> Learner:
-    """The learner with the trials of `pairs` alone, as `learner.remember` for each would make it.
+    """The learner with the trials of `pairs` alone, as `record_answer` would make it.
 
     Args:
       learner: of any trials.

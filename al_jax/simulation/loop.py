@@ -280,7 +280,7 @@ def simulate(
       static, options = ("strategy", "queries"), al_jax.compiler_options()
       run = jax.jit(al_jax.simulate, static_argnames=static, compiler_options=options)
       prepared = al_jax.prepare(jax.random.key(0), stack, config)
-      last, records = run(prepared, config, strategy=al_jax.BDa, queries=50)
+      last, records = run(prepared, config, strategy=al_jax.STRATEGIES["BDa"], queries=50)
     """
     keys, task, state = prepared
     model = model_of(config, task.present.shape[1], strategy.loss)

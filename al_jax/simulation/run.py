@@ -39,7 +39,7 @@ def run(
 
     Args:
       stack: with the truth of every section.
-      strategies: names in `STRATEGIES`, or any strategies by a name.
+      strategies: names in `STRATEGIES` (or one), or any strategies by a name.
       seeds: of all randomness.
       config: all settings.
       target_dice, max_effort: fractions at which a run stops.
@@ -58,6 +58,8 @@ def run(
       pandas.DataFrame(table).groupby(["strategy", "seed"]).last()
     """
     use_compilation_cache()
+    if isinstance(strategies, str):
+        strategies = (strategies,)
     if not isinstance(strategies, Mapping):
         strategies = {name: strategy_of(name) for name in strategies}
     rows: list[Table] = []

@@ -161,7 +161,7 @@ def train_network(
             keys, train_state, state, task, config, loss=loss, first_step=first, steps=count
         )
 
-    mark = _mark(prepared, config, loss)
+    mark = _mark(prepared, config, loss, checkpointing)
     return train_pieces(
         piece, train_state, config, mark, checkpointing=checkpointing, mesh=task.mesh, show=show
     )
@@ -286,7 +286,10 @@ def run_strategy(
     run = jax.tree.map(lambda leaf: leaf.copy(), run)
     records = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
     finished = np.zeros((), bool)
-    mark, targets = _mark(prepared, config, strategy), np.array([target_dice, max_effort])
+    mark, targets = (
+        _mark(prepared, config, strategy, checkpointing),
+        np.array([target_dice, max_effort]),
+    )
     latest = saved.restore((run, records, finished, targets, mark))
     if latest is not None:
         run, records, finished, before, found = latest[1]
@@ -332,8 +335,12 @@ def run_strategy(
     return run, records
 
 
-def _mark(prepared: Prepared, config: Config, what: Loss | Strategy) -> np.ndarray:
+def _mark(
+    prepared: Prepared, config: Config, what: Loss | Strategy, place: Checkpointing | None
+) -> np.ndarray:
     """Names a run by its strategy, or an initial network by its loss, in its checkpoints."""
+    if place is None:  # and what is not stored needs no name
+        return np.zeros(8, np.uint32)
     sections, state, task = prepared.task.sections, prepared.state, prepared.task
     # The stack is known by its intensities: a network does not depend on how lengths are measured.
     known = (task.present, sections.low, sections.high, state.annotated, state.unlabelled)

@@ -17,7 +17,7 @@ import pandas as pd
 from al_jax.commands.folders import flatten
 from al_jax.core.stack import InputError
 from al_jax.files.reading import reading
-from al_jax.learner.config import Config, to_json
+from al_jax.learner.config import FORMER, Config, to_json
 from experiments.sweeps import identity
 
 PROPOSED = "BDa"
@@ -201,7 +201,8 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 def _configuration(path: pathlib.Path) -> dict[str, Any]:
     content = _json(path)
-    configuration = flatten(content) | {"strategy_reads": content.get("strategy_reads")}
+    configuration = {FORMER.get(k, k): value for k, value in flatten(content).items()}
+    configuration["strategy_reads"] = content.get("strategy_reads")
     for key in REQUIRED:
         if key not in configuration:
             raise InputError(f"{path}: has no '{key}'")
@@ -303,7 +304,7 @@ def _read_run(
             "seed": int(configuration["seed"]),
             "unread": _unread(configuration),
             "by_outlines": strategy not in WITHOUT_OUTLINES
-            and "boundary" in (reads or ["boundary"]),
+            and "boundary" in (["boundary"] if reads is None else reads),
             "start": [(int(section), str(name)) for section, name in result["start"]],
             "asked": [(int(section), name) for section, name in asked],
             "names": names,

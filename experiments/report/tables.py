@@ -28,7 +28,7 @@ from experiments.report.values import (
 BUDGETS = {"mri": (15, 20, 40, 70, 90), "histology": (35, 40, 50, 70, 90)}  # %, Tables 2 and 3
 DAGGER = 0.001  # above it, the paper's tables have a dagger
 CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
-HELP = {"correct", "tolerance", "tremor"}  # of the person
+HELP = {"correct", "tolerance", "outline_noise"}  # of the person
 ENDS = {"target_dice", "max_effort"}
 ONE = ["metric", "at_percent"]  # a column of one of the paper's tables
 
@@ -374,7 +374,9 @@ def _help(setting: str) -> str:
     words = {(1, 0): ", carried over", (0, 1): ", corrected", (1, 1): ", both"}
     text = words.get((carried, corrected), "")
     text += f", {values['tolerance']} px" if corrected else ""
-    return text + (f", hand {values['tremor']:g} px off" if values.get("tremor") else "")
+    return text + (
+        f", hand {values['outline_noise']:g} px off" if values.get("outline_noise") else ""
+    )
 
 
 def worst(runs: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from al_jax.commands.folders import flatten
-from al_jax.core.strategies import STRATEGIES
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
 from al_jax.learner.config import Config, to_json
 
 SCHEMA = 7
@@ -47,8 +47,9 @@ def unread(strategy: str | None) -> frozenset[str]:
         names.add("dropout_samples")
     if not {"boundary", "hindsight"} & set(method.reads):
         names.add("min_effort")
-    # D breaks ties, but no two pairs have the same priority.
-    if "priority" in method.reads and "dice" not in method.reads:
+    # D breaks ties, but no two pairs have the same priority if al_jax draws it.
+    drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
+    if drawn and "dice" not in method.reads:
         names |= {"alpha", "dice_estimate"}
     return frozenset(names)
 

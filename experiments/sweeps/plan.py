@@ -12,6 +12,7 @@ from al_jax.commands.config_flags import read_config
 from al_jax.commands.earlier import read_earlier
 from al_jax.commands.plugins import absolute
 from al_jax.core.identity import source_digest
+from al_jax.core.losses import loss_label
 from al_jax.core.settings import leaves
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
@@ -118,7 +119,7 @@ def _plan_run(
     config = read_config(convention, sections, values, warm=bool(earlier))
     configuration = runs.describe(stack.stem, weights, chosen, config)
     loss = STRATEGIES[strategy].loss
-    trained = {"seed": values.seed, "loss": loss.__name__, "loss_digest": source_digest(loss)}
+    trained = {"seed": values.seed, "loss": loss_label(loss), "loss_digest": source_digest(loss)}
     if earlier:
         trained["from"] = chosen["from"]
     network = runs.describe(stack.stem, weights, trained, initial_config(config))

@@ -29,6 +29,7 @@ from distributed import Reschedule, Status, Worker, get_worker
 from al_jax.commands import command, folders, runs
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
 from al_jax.commands.plugins import load_plugins
+from al_jax.core.identity import source_digest
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
@@ -444,6 +445,7 @@ def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
         return "failed", line
     try:
         load_plugins(unit.plugins if isinstance(unit, NetworkUnit) else unit.network.plugins)
+        check_sources(unit)
         if isinstance(unit, NetworkUnit):
             train(unit, seconds, show)
         else:
@@ -457,6 +459,20 @@ def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
             line = f"{type(error).__name__}: {line}"
         return _ended(unit, "full" if is_full(error) else "failed", line)
     return "done", ""
+
+
+def check_sources(unit: Unit) -> None:
+    """Refuses a plugin that is no longer what the sweep was planned with.
+
+    Raises:
+      InputError: its strategy or loss has another source.
+    """
+    network = unit if isinstance(unit, NetworkUnit) else unit.network
+    given = unit.configuration
+    method = STRATEGIES[given.get("strategy", network.strategy)]
+    for kind, thing in (("strategy", method), ("loss", method.loss)):
+        if given.get(f"{kind}_digest") not in (None, source_digest(thing)):
+            raise InputError(f"its {kind} has changed since the sweep began; start the sweep again")
 
 
 def _ended(unit: Unit, how: str, line: str) -> tuple[str, str]:
