@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from al_jax.core.boundary import remaining_effort
 from al_jax.core.evidence import Evidence
 
-HELP = 1.0
-NEAR = 4  # sections to both sides that learn from an answer
+HELP = 1.0  # how much of an answer neighbouring sections gain, see `rise`
+NEAR = 4  # the largest distance of a section that gains
 
 
 def room(evidence: Evidence) -> jax.Array:
@@ -24,7 +24,7 @@ def uncertainty(evidence: Evidence) -> jax.Array:
 
 
 def room_and_uncertainty(evidence: Evidence) -> jax.Array:
-    """(1 - D) H_nc, [N, C]."""
+    """(1 - D) H_nc (Eqs. 7 and 8; HBDa, HDa), [N, C]."""
     return room(evidence) * uncertainty(evidence)
 
 

@@ -171,7 +171,7 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
         for field in dataclasses.fields(bundle):
             value = values.get(field.name, getattr(bundle, field.name))
             unknown.discard(field.name)
-            # An augmentation from elsewhere is one object, whatever fields it has.
+            # An augmentation that is not of al_jax is one value, whatever fields it has.
             nested = type(value) in (Training, Query, Annotator, Table1)
             new[field.name] = replaced(value) if nested else value
         return dataclasses.replace(bundle, **new)
