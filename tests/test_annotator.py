@@ -90,7 +90,7 @@ def test_outline_noise_is_as_large_as_it_says_and_leaves_no_gap():
 def test_ranges_are_off_by_a_section_and_never_of_nothing():
     right = np.asarray(state.ranges(TASK.present))
     said = np.stack(
-        [annotator.said_ranges(jax.random.key(k), TASK.present, 0, 1.0) for k in range(40)]
+        [annotator.perturbed_ranges(jax.random.key(k), TASK.present, 0, 1.0) for k in range(40)]
     )
     np.testing.assert_array_equal(said[:, :, 0], np.broadcast_to(right[:, 0], said.shape[:2]))
     assert said.any(1).all()
@@ -99,7 +99,7 @@ def test_ranges_are_off_by_a_section_and_never_of_nothing():
     ends = said.sum(1) - right.sum(0)
     assert ends.min() >= -2 and ends.max() <= 2
     np.testing.assert_array_equal(
-        annotator.said_ranges(jax.random.key(0), TASK.present, 0, 0), right
+        annotator.perturbed_ranges(jax.random.key(0), TASK.present, 0, 0), right
     )
 
 

@@ -38,6 +38,11 @@ def ask(s, name, dice=None, *, uncertainty=None, priority=None, alpha=0.5, min_e
 suggest = jax.jit(ask, static_argnums=1)
 
 
+def all_but(section: int) -> np.ndarray:
+    """Pairs to exclude so that only one of the two sections is asked."""
+    return np.tile(np.arange(2)[:, None] != section, 3)
+
+
 def test_the_table_has_the_papers_ten_methods_and_more():
     assert tuple(STRATEGIES) == ALL
     labelled = {name for name, s in STRATEGIES.items() if s.loss is not partial_cross_entropy}
@@ -350,7 +355,7 @@ def test_a_suggestion_says_what_is_left_of_what_and_shared_with_whom():
     assert _pair(found) == (0, 2)
     assert (found.left, found.whole) == (6, 32)
     np.testing.assert_array_equal(found.shared, [0, 26, 0])
-    found = suggest(make_state(), "BDa", section=1)
+    found = suggest(make_state(), "BDa", exclude=all_but(1))
     assert _pair(found) == (1, 1)
     assert (found.left, found.whole) == (12, 12)
     np.testing.assert_array_equal(found.shared, [0, 0, 0])
@@ -358,16 +363,17 @@ def test_a_suggestion_says_what_is_left_of_what_and_shared_with_whom():
 
 def test_the_best_of_a_section():
     for section, expected in ((0, (0, 2)), (1, (1, 1))):
-        assert _pair(suggest(make_state(), "BDa", section=section)) == expected
-    exclude = np.array([[0, 0, 1], [0, 0, 0]], bool)
-    assert _pair(suggest(make_state(), "BDa", section=0, exclude=exclude)) == (0, 0)
-    assert not suggest(make_state(annotated=((0, 1, 1), (0, 0, 0))), "BDa", section=0).found
+        assert _pair(suggest(make_state(), "BDa", exclude=all_but(section))) == expected
+    exclude = np.array([[0, 0, 1], [1, 1, 1]], bool)
+    assert _pair(suggest(make_state(), "BDa", exclude=exclude)) == (0, 0)
+    answered = make_state(annotated=((0, 1, 1), (0, 0, 0)))
+    assert not suggest(answered, "BDa", exclude=all_but(0)).found
 
 
 def test_what_is_absent_spares_no_outline():
     # Structure 1 was answered on the first section, but is not there: of its outline nothing lies.
     s = make_state().replace(seen=jnp.zeros((2, 3), bool))
-    found = suggest(s, "BDa", section=0)
+    found = suggest(s, "BDa", exclude=all_but(0))
     assert _pair(found) == (0, 0)  # (1/4)/8 before (3/4)/32
     assert (found.left, found.whole) == (8, 8)
     np.testing.assert_array_equal(found.shared, [0, 0, 0])
@@ -521,6 +527,6 @@ def test_a_scale_says_how_long_outlines_are():
     assert _pair(query) == (0, 2) and query.score == 0.125  # which goes by gain and cost alone
     assert (query.left, query.whole) == (12, 64)
     np.testing.assert_array_equal(query.shared, [0, 52, 0])
-    np.testing.assert_array_equal(scores.alike(evidence), 1)
+    np.testing.assert_array_equal(scores.equal_lengths(evidence), 1)
     # All ranges of the example reach both ends of the stack.
     np.testing.assert_array_equal(scores.ellipsoid(evidence), 1)

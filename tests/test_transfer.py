@@ -90,11 +90,11 @@ def test_weights_of_another_network_are_refused(params, line):
 
 def test_a_class_without_an_outline_is_new():
     assert transfer.outlined(EARLIER) == ("background", "a")
-    assert transfer.in_words(EARLIER, ("background", "a", "b", "c")) == (
+    assert transfer.describe_experience(EARLIER, ("background", "a", "b", "c")) == (
         "begun from earlier stacks (outlines on 10 sections): classes background, a; new: b, c"
     )
     many = EARLIER._replace(names=tuple("abcdefghijklmnop"), lengths=np.ones((2, 16, 16)))
-    said = transfer.in_words(many, many.names)
+    said = transfer.describe_experience(many, many.names)
     assert said.endswith("j, k, l, 4 more; new: none") and "(outlines on 1 sections)" in said
 
 

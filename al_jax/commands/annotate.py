@@ -53,7 +53,7 @@ from al_jax.files.reading import reading
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import read_table
 from al_jax.learner.config import make_keys
-from al_jax.learner.transfer import EXPERIENCE, in_words, write_experience
+from al_jax.learner.transfer import EXPERIENCE, describe_experience, write_experience
 from al_jax.plotting.session_report import write_report
 from al_jax.session import Question, Session, Settings
 from al_jax.session.ranges import (
@@ -226,7 +226,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     size = "x".join(map(str, images.inside.shape[1:]))
-    begun = "" if earlier is None else f"; {in_words(earlier, images.names)}"
+    begun = "" if earlier is None else f"; {describe_experience(earlier, images.names)}"
     line = (
         f"{folder}: a new {'demonstration' if _is_demonstration() else 'session'}, "
         f"{images.num_sections} sections of {size}, {images.num_classes} classes, "

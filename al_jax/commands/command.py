@@ -26,7 +26,7 @@ def refuse(names: tuple[str, ...], where: str) -> None:
 
 
 def program() -> str:
-    """What the user typed to get here, as messages that say what to type next begin.
+    """The command that the user typed, with which messages begin the command to type next.
 
     `al-jax annotate`, `python -m experiments.annotate` or `python experiments/annotate.py`.
     """
@@ -41,13 +41,13 @@ def program() -> str:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra of al_jax, in a clone or without one."""
+    """The command that installs an extra of al_jax, in a clone or without one."""
     clone = (pathlib.Path(al_jax.__file__).parents[1] / "pyproject.toml").exists()
     return f"python -m pip install {'-e ' if clone else ''}'{'.' if clone else 'al_jax'}[{extra}]'"
 
 
 def show(page: str) -> None:
-    """Prints a page, of which a pipe (`| head`) may read a part."""
+    """Prints a page; a pipe (`| head`) need not read all of it."""
     try:
         print(page, flush=True)
     except BrokenPipeError:
@@ -98,7 +98,7 @@ def check_finite(values: flags.FlagValues) -> None:
 
 
 def _stop(*_: object) -> None:
-    """Ends the process on the spot: runs survive any stop, and libraries may swallow exceptions."""
+    """Ends the process at once: runs can be resumed, and libraries may swallow exceptions."""
     line = "\n" if sys.stderr.isatty() else ""
     print(f"{line}stopped; run the same command again", file=sys.stderr, flush=True)
     os._exit(130)
@@ -121,7 +121,7 @@ def extra(name: str) -> Iterator[None]:
     """A block of imports; where a package is missing, the command ends with one line.
 
     Args:
-      name: the extra of al_jax that brings what is imported.
+      name: the extra of al_jax that installs what is imported.
     """
     try:
         yield
@@ -134,8 +134,8 @@ def run(main: Callable[..., int | None], subcommands: Sequence[str] = ()) -> Non
     """Runs a command: bad input ends it with one line and exit status 2.
 
     Args:
-      main: returns another exit status, if any. The page of its module is what --help prints.
-      subcommands: what may stand before the flags; `main` is called with the one that does, or
+      main: returns another exit status, if any. --help prints the docstring of its module.
+      subcommands: words that may come before the flags; `main` is called with the one given, or
         None.
     """
     prepare()

@@ -1,4 +1,4 @@
-"""The flags of all settings, made from the fields of `Config`, and the settings that they give."""
+"""A flag for every setting, made from the fields of `Config`; and from flags to a `Config`."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ def _fields() -> Iterator[tuple[dataclasses.Field, Any]]:
 
 
 def define_flags() -> None:
-    """A flag of each setting, and those of a run's randomness and weights."""
+    """A flag for each setting, and those of a run's randomness and weights."""
     flags.DEFINE_integer("seed", 0, "Seed of all randomness.", 0, 2**32 - 1)
     flags.DEFINE_string("weights", None, "VGG-16: npz, or safetensors of torchvision.")
-    flags.DEFINE_list("from", None, "What earlier stacks taught: folders of runs, or files.")
+    flags.DEFINE_list("from", None, "Prior stacks to start from: folders of runs, or files.")
     flags.DEFINE_list("plugin", [], "Modules or files whose import registers strategies and more.")
     flags.DEFINE_enum("preset", "default", PRESETS, "Gives the values of the flags below.")
-    # Checked when the settings are read: plugins, which may add to them, are named by a flag.
+    # Not enums: plugins, which are named by a flag, may add to them. Checked by `read_config`.
     flags.DEFINE_string("network", None, f"Any of {', '.join(NETWORKS)}, or a plugin's.")
     flags.DEFINE_string("augmentation", None, f"Any of {', '.join(AUGMENTATIONS)}, or a plugin's.")
     for field, value in _fields():
@@ -57,14 +57,14 @@ def read_config(
     *,
     warm: bool = False,
 ) -> Config:
-    """The preset with what the flags change of it.
+    """The preset, with the values of those flags that are given.
 
     Args:
       convention: of the network's input, which comes with its weights.
       num_sections: of the stack.
       values: the flags.
-      warm: the network comes from prior stacks. Where the flags name some that do not fit, what
-        they say of a network that has learnt counts for nothing.
+      warm: the network comes from prior stacks. Where --from names stacks that do not fit, the
+        flags of `OF_WARM_START` are ignored.
 
     Raises:
       InputError: the values do not go together.
@@ -75,7 +75,7 @@ def read_config(
         names -= set(OF_WARM_START)
     given = {n: values[n].value for n in names if n in values and values[n].value is not None}
     try:
-        if warm and values.start != "central":  # the network has learnt
+        if warm and values.start != "central":
             optimiser = {k: v for k, v in given.items() if k == "optimiser"}
             config = warm_start(changed(config, optimiser))
         config = changed(config, given | {"convention": convention})

@@ -1,4 +1,4 @@
-"""What `--from` names: experience of earlier stacks, and a network's weights to begin with."""
+"""What `--from` names: the experience of prior stacks, and a network's weights to begin with."""
 
 import functools
 import pathlib
@@ -44,7 +44,7 @@ def read_earlier(paths: Sequence[str] | None) -> Experience | None:
 def _read(place: pathlib.Path) -> Experience:
     if not place.is_dir():
         return read_experience(place)
-    # Most runs and workers name no folder, and do without all of a session.
+    # Most runs and workers name no folder, and need nothing of a session.
     from al_jax import session as sessions
     from al_jax.session.storage import SETTINGS
 
@@ -54,10 +54,7 @@ def _read(place: pathlib.Path) -> Experience:
 
 
 def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Config) -> str | None:
-    """Why a stack begins from scratch in spite of `--from`, one line; None: it fits.
-
-    A network that does not know what it sees would cost more than one that begins anew.
-    """
+    """Why a stack begins from scratch in spite of `--from`, one line; None: the prior ones fit."""
     model = model_of(config, images.num_classes)
     found = agreement(earlier, images, in_range, model)
     if found >= AGREES:
@@ -69,20 +66,20 @@ def misfit(earlier: Experience, images: Images, in_range: np.ndarray, config: Co
 
 
 def true_ranges(images: Images, truth: np.ndarray, margin: int) -> np.ndarray:
-    """[N, C] bool, as in the simulation of a stack."""
+    """The ranges [N, C] bool of a stack whose truth is known, as in its simulation."""
     present = presence(np.asarray(truth), np.asarray(images.inside), images.num_classes)
     return np.asarray(ranges(present, margin))
 
 
 def known_of(earlier: Experience | None, names: Sequence[str]) -> Prior | None:
-    """What earlier stacks say of the classes `names`; None without any."""
+    """What is known of the classes `names` from prior stacks; None without any."""
     return None if earlier is None else fit_to(earlier, names)
 
 
 def beginning(
     weights: dict[str, np.ndarray] | None, earlier: Experience | None, names: Sequence[str]
 ) -> Adapt | None:
-    """What makes of drawn weights those that a network begins with; None: they stay."""
+    """The function from drawn weights to those that a network begins with; None: they stay."""
     if earlier is not None:
         return functools.partial(with_experience, experience=earlier, names=names)
     return None if weights is None else functools.partial(with_weights, weights=weights)

@@ -12,7 +12,7 @@ from al_jax.core.stack import InputError
 from al_jax.files.atomic import TEMPORARY, write_atomic
 from al_jax.files.leases import LEASE, hold
 
-OURS = (LEASE, ".lock", TEMPORARY)  # hidden names that a killed run may leave
+OURS = (LEASE, ".lock", TEMPORARY)  # hidden files that a killed run may leave
 
 
 @contextlib.contextmanager
@@ -29,11 +29,11 @@ def open_workdir(
     Args:
       path, patience: see `hold`.
       configuration: as plain JSON.
-      counts: what of a configuration must agree.
+      counts: the part of a configuration that must agree.
 
     Raises:
-      InputError: it holds another configuration (the line says what differs) or other files, is in
-        use, or cannot be written.
+      InputError: it holds another configuration (the message names what differs) or other files, is
+        in use, or cannot be written.
     """
     _check(pathlib.Path(path), configuration, counts)
     with hold(path, patience) as folder:
@@ -70,7 +70,7 @@ def _check(folder: pathlib.Path, configuration: dict, counts: Callable[[dict], d
 
 
 def foreign(folder: pathlib.Path) -> list[str]:
-    """What a folder holds, sorted, apart from what a run that was killed at once may leave.
+    """The names in a folder, sorted, without the hidden files that a killed run may leave.
 
     Raises:
       InputError: it is not a folder, or cannot be read.
@@ -85,7 +85,7 @@ def foreign(folder: pathlib.Path) -> list[str]:
 
 
 def flatten(configuration: dict) -> dict[str, Any]:
-    """Nested settings under their own names, lists as they are typed on the command line."""
+    """Nested settings under their own names, lists as on the command line."""
     flat: dict[str, Any] = {}
     for key, value in configuration.items():
         if isinstance(value, dict):

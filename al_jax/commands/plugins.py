@@ -1,6 +1,6 @@
-"""What a researcher adds: modules or files whose import registers strategies, networks and more.
+"""Plugins: modules or files whose import registers strategies, networks and more.
 
-A plugin adds its objects to the tables of al_jax, under names that flags may then give:
+A plugin adds its objects to the tables of al_jax, under names that flags then accept:
 
     import al_jax
     al_jax.STRATEGIES["mine"] = al_jax.Strategy(gain, cost)
@@ -24,7 +24,7 @@ _loaded: dict[str, str] = {}
 
 
 def load_plugins(named: Sequence[str]) -> None:
-    """Imports plugins; one whose file has changed since, in a process that lives on, again.
+    """Imports plugins, and imports a file again if it has changed since.
 
     Args:
       named: modules, or files that end in .py.
@@ -34,10 +34,11 @@ def load_plugins(named: Sequence[str]) -> None:
     """
     for name in named:
         try:
-            _load_file(full_path(name).absolute()) if name.endswith(
-                ".py"
-            ) else importlib.import_module(name)
-        except Exception as error:  # whatever it does
+            if name.endswith(".py"):
+                _load_file(full_path(name).absolute())
+            else:
+                importlib.import_module(name)
+        except Exception as error:  # a plugin may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"--plugin={name}: cannot be loaded ({reason}); correct it") from error
     tables: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
@@ -52,7 +53,7 @@ def load_plugins(named: Sequence[str]) -> None:
 
 
 def absolute(named: Sequence[str]) -> list[str]:
-    """The same plugins, wherever a worker runs."""
+    """The same plugins with absolute paths, for workers that run elsewhere."""
     return [str(full_path(name).absolute()) if name.endswith(".py") else name for name in named]
 
 
@@ -70,7 +71,7 @@ def _load_file(path: pathlib.Path) -> None:
         raise ImportError(f"a module '{path.stem}' is there already; call the file otherwise")
     sys.modules[path.stem] = module
     try:
-        # Not by the loader, which may take bytecode of the file as it was a moment ago.
+        # Not by the loader, which may use the bytecode of an older version of the file.
         exec(compile(source, path, "exec"), module.__dict__)
     except BaseException:
         del sys.modules[path.stem]

@@ -1,7 +1,7 @@
-"""One run by several processes, each with devices of its own: `jax.distributed` behind flags.
+"""One run by several processes, each with devices of its own: flags of `jax.distributed`.
 
-All of them are given the same command but for --process, and do the same; the first one holds the
-folder of the run and writes into it.
+All get the same command but for --process, and compute the same; the first one holds the folder of
+the run and writes into it.
 """
 
 import contextlib
@@ -43,10 +43,10 @@ def join() -> None:
         raise InputError("--processes and --coordinator go together; give both or neither")
     if count == 1:
         return
-    # Which would take SIGTERM for a notice, and go on.
+    # It would take SIGTERM for a notice, and go on.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        # By default anybody who reaches this machine could join.
+        # By default anybody who can reach this machine could join.
         bind = where if own == 0 else None
         jax.distributed.initialize(where, count, own, coordinator_bind_address=bind)
     except (RuntimeError, ValueError) as error:
@@ -55,7 +55,7 @@ def join() -> None:
 
 @contextlib.contextmanager
 def open_workdir(path: str, configuration: dict[str, Any]) -> Iterator[pathlib.Path]:
-    """The folder of a run; where this process is not the first, one that goes, and it is silent.
+    """The folder of a run; other processes than the first get a temporary one, and print nothing.
 
     Raises:
       InputError: of `folders.open_workdir`, in all processes.

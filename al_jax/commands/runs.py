@@ -1,4 +1,4 @@
-"""What is written of a run: for one run and for a sweep alike."""
+"""The results and the configuration of a run, for single runs and for sweeps."""
 
 import csv
 import hashlib
@@ -43,19 +43,19 @@ def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
 
 
 def digest_experience(earlier: Experience) -> str:
-    """Names what is carried over by its content."""
+    """Names the experience of prior stacks by its content."""
     weights = [value for _, value in sorted(earlier.weights.items())]
     numbers = (earlier.lengths, earlier.offered, earlier.dice)
     return digest(np.array(earlier.names), *weights, *numbers)
 
 
 def contents(stack: Images) -> dict[str, list[str]]:
-    """What results say of a stack: its sections in order, and its classes."""
+    """A stack in results: the names of its sections in order, and of its classes."""
     return {"section_names": list(stack.sections), "classes": list(stack.names)}
 
 
 def about_strategy(name: str) -> dict[str, Any]:
-    """What a run's configuration says of its strategy."""
+    """A strategy in a run's configuration."""
     strategy = STRATEGIES[name]
     more = ["dropout"] if strategy.dropout else []
     if strategy.draw is not None and strategy not in OWN_STRATEGIES.values():
@@ -74,21 +74,21 @@ def describe(
 
     Args:
       stack, weights: their digests.
-      chosen: what `config` does not say of the run.
-      config: the rest.
+      chosen: what else shapes the run, by name.
+      config: its settings.
     """
     settings = {"stack": stack, "weights": weights, **chosen, **to_json(config)}
     return json.loads(json.dumps(settings))
 
 
-def table_of_queries(traces: dict[str, Record], stack: Images) -> bytes:
+def table_of_queries(records_of: dict[str, Record], stack: Images) -> bytes:
     """queries.csv: a row per strategy and step; step 0 is the start.
 
-    Numbers have all digits of a float32, so that a comparison with a target comes out the same.
+    Numbers have all digits of a float32, so that comparisons with a target give the same result.
     """
     rows = [
         _row(strategy, step, jax.tree.map(lambda leaf, step=step: leaf[step], records), px, stack)
-        for strategy, records in traces.items()
+        for strategy, records in records_of.items()
         for step, px in enumerate(np.cumsum(records.drawn, dtype=np.float64))
     ]
     file = text_io.StringIO()
@@ -99,12 +99,10 @@ def table_of_queries(traces: dict[str, Record], stack: Images) -> bytes:
 
 
 def _row(
-    strategy: str, step: int, record: Record, traced: float, stack: Images
+    strategy: str, step: int, record: Record, drawn_px: float, stack: Images
 ) -> list[tuple[str, Any]]:
-    """Columns and cells of queries.csv; what the start does not have is empty.
-
-    Pairs, as a class may be called so that two columns have one name ('unclamped').
-    """
+    """Columns and cells of queries.csv; what the start does not have is empty."""
+    # Pairs, as the name of a class ('unclamped') may give two columns the same name.
 
     def figure(value: float) -> str:
         return "" if np.isnan(value) else f"{float(value):.9g}"
@@ -124,7 +122,7 @@ def _row(
         ("predicted_length", figure(record.predicted_length)),
         ("actual_length", figure(record.length)),
         ("drawn_length", figure(record.drawn)),
-        ("effort_px", f"{traced:.9g}"),
+        ("effort_px", f"{drawn_px:.9g}"),
         ("effort_percent", figure(100 * float(record.effort_unique))),
         ("effort_own_percent", figure(100 * float(record.effort_whole))),
         ("dice", figure(record.dice)),
@@ -152,7 +150,7 @@ def summarise(records: Record) -> dict[str, float | int | None]:
 
 
 def versions() -> dict[str, str]:
-    """What the numbers depend on beside the configuration."""
+    """What results depend on apart from the configuration."""
     return {
         "al_jax": al_jax.__version__,
         "jax": jax.__version__,

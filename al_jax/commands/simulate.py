@@ -1,9 +1,9 @@
-"""Simulates suggestive annotation of a stack and shows how little tracing reaches a given Dice.
+"""Simulates suggestive annotation of a stack and shows how much effort reaches a given Dice.
 
     al-jax simulate
 
 On the shipped stack: BDa and Rand from one start and one initial network. It writes `queries.csv`,
-`result.json`, `curve.png` and `annotations.png` into --workdir, and goes on where it was stopped.
+`result.json`, `curve.png` and `annotations.png` into --workdir, and resumes where it was stopped.
 """
 
 import functools
@@ -44,7 +44,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """All flags of the command; those that shape the run are its configuration."""
+    """All flags of the command; those that affect results are the run's configuration."""
     stack_flags.define_flags()
     flags.adopt_module_key_flags(stack_flags)  # so that --help shows them
     config_flags.define_flags()
@@ -63,13 +63,13 @@ def define_flags() -> None:
 def read_setting(
     stack: Images, in_range: Callable[[int], np.ndarray]
 ) -> tuple[dict[str, np.ndarray] | None, Experience | None, Config]:
-    """Weights and what earlier stacks taught, as the flags name them, and the settings.
+    """Published weights, the experience of prior stacks, and the settings, by the flags.
 
-    Earlier stacks that the new one does not fit are said, and left out.
+    Prior stacks that do not fit are left out, with a message.
 
     Args:
-      stack: to begin with.
-      in_range: the ranges [N, C] with a margin of so many sections.
+      stack: that is simulated or annotated.
+      in_range: from a margin in sections to the ranges [N, C].
 
     Raises:
       InputError: they do not fit.
@@ -82,13 +82,13 @@ def read_setting(
         raise InputError("--weights and --from both name a network's weights; leave one out")
     config = read_config(convention, stack.num_sections)
     if earlier is not None:
-        carried = read_config(earlier.convention, stack.num_sections, warm=True)
-        if earlier.network != network_label(carried.network):
+        warm = read_config(earlier.convention, stack.num_sections, warm=True)
+        if earlier.network != network_label(warm.network):
             raise InputError(
                 f"--from is of the network '{earlier.network}'; add --network={earlier.network}"
             )
-        if (line := misfit(earlier, stack, in_range(carried.query.margin), carried)) is None:
-            config = carried
+        if (line := misfit(earlier, stack, in_range(warm.query.margin), warm)) is None:
+            config = warm
         else:
             earlier = None
             print(line, file=sys.stderr)
@@ -163,10 +163,11 @@ def simulate_into(
     config: Config,
     configuration: dict,
 ) -> None:
-    """The run itself; everything it writes goes into `workdir`."""
+    """The runs of all strategies; everything they write goes into `workdir`."""
     state, total = prepared.state, float(prepared.task.total)
     # Of several processes all read the checkpoints.
-    keep = Checkpointing(pathlib.Path(FLAGS.workdir, "checkpoints"), FLAGS.checkpoint_seconds)
+    folder = pathlib.Path(FLAGS.workdir, "checkpoints")
+    checkpointing = Checkpointing(folder, FLAGS.checkpoint_seconds)
     print(
         f"{stack.num_sections} sections of {stack.images.shape[1]}x{stack.images.shape[2]}, "
         f"{stack.num_classes} classes, {total:.0f} px of outline; results in {workdir}",
@@ -175,11 +176,11 @@ def simulate_into(
     ceiling = runner.ceiling(prepared, config)
     if config.annotator.outline_noise:
         print(f"outlines as this person draws them have a Dice of {ceiling:.1%}", flush=True)
-    traces: dict[str, Record] = {}
+    records_of: dict[str, Record] = {}
 
     def report(strategy: str, records: Record) -> None:
-        traces[strategy] = records
-        write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
+        records_of[strategy] = records
+        write_atomic(workdir / "queries.csv", runs.table_of_queries(records_of, stack))
 
     networks: dict[Loss, TrainState] = {}
     initial = float(state.drawn_unique.sum()) / total
@@ -193,7 +194,7 @@ def simulate_into(
                     prepared,
                     config,
                     loss,
-                    checkpointing=keep.at(f"initial_{loss_label(loss)}"),
+                    checkpointing=checkpointing.at(f"initial_{loss_label(loss)}"),
                     adapt=adapt,
                     show=bar.show,
                 )
@@ -205,25 +206,26 @@ def simulate_into(
                 config,
                 target_dice=FLAGS.target_dice,
                 max_effort=FLAGS.max_effort,
-                checkpointing=keep.at(strategy),
+                checkpointing=checkpointing.at(strategy),
                 report=functools.partial(report, strategy),
                 show=bar.show,
             )
-        traces[strategy] = records
+        records_of[strategy] = records
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort_unique[-1]):.1%})", labels, annotated))
-        if strategy == FLAGS.strategies[0] and config.query.length == "crack":  # as others count
-            learnt = experience_of(
+        # Experience is counted in cracks.
+        if strategy == FLAGS.strategies[0] and config.query.length == "crack":
+            experience = experience_of(
                 run.state,
                 run.learner,
                 stack.names,
                 config,
                 prepared.task.sections.downsampling,
             )
-            write_experience(workdir / EXPERIENCE, learnt)
+            write_experience(workdir / EXPERIENCE, experience)
 
-    write_atomic(workdir / "queries.csv", runs.table_of_queries(traces, stack))
-    summary = {strategy: runs.summarise(records) for strategy, records in traces.items()}
+    write_atomic(workdir / "queries.csv", runs.table_of_queries(records_of, stack))
+    summary = {strategy: runs.summarise(records) for strategy, records in records_of.items()}
     figures.curve(
         {
             name: {
@@ -232,7 +234,7 @@ def simulate_into(
                 "dice": records.dice,
                 "dice_unclamped": records.dice_unclamped,
             }
-            for name, records in traces.items()
+            for name, records in records_of.items()
         },
         workdir / "curve.png",
         TARGETS,

@@ -1,4 +1,4 @@
-"""The flags that name a stack, the stack that they name, and what results say of it."""
+"""The flags that name a stack, how the stack is read, and how results describe it."""
 
 import pathlib
 import warnings
@@ -49,15 +49,15 @@ def given() -> dict[str, Any]:
 
 
 def describe(stack: Stack) -> dict[str, Any]:
-    """What results say of their input: the flags, the sections in order and the classes."""
+    """The input in results: the flags, the sections in order and the classes."""
     return given() | runs.contents(stack)
 
 
 def load_stack(within: Sequence[str] = ()) -> Stack:
-    """The stack that the flags name; prints the order of its sections, and what readers noted.
+    """The stack that the flags name; prints the order of its sections, and readers' notes.
 
     Args:
-      within: without the flag, sections of a volume show one of these as far as --names has them.
+      within: the default of --within, as far as --names has these names.
 
     Raises:
       InputError: the flags do not go together, or a reader refuses the files.
@@ -89,7 +89,7 @@ def check_named(needed: tuple[str, ...]) -> bool:
 
 
 def read_unlabelled(images: str, names: str) -> Images:
-    """Files without labels, read as the flags say."""
+    """Files without labels, read by the flags."""
     volume = is_volume(images)
     command.refuse(("outside_id", *SECTION_FLAGS), "without --labels")
     if not volume:
@@ -112,7 +112,7 @@ def read_unlabelled(images: str, names: str) -> Images:
 def read_files(
     images: str, labels: str, names: str, within: Sequence[str] = (), *, partial: bool = False
 ) -> Stack:
-    """Files read as the flags say; `within`: see `load_stack`, `partial`: see `slicing.Cut`."""
+    """Files with labels, read by the flags; see `load_stack` and `slicing.Cut`."""
     volume = is_volume(images)
     if volume:
         command.refuse(SECTION_FLAGS, "with a volume")
@@ -162,7 +162,7 @@ def _channels() -> tuple[int, ...] | None:
 
 
 def _noted(read: Callable[[], Any]) -> Any:
-    """Reads, then prints what the readers noted, one line each: a refusal stays a single line."""
+    """Reads, then prints the readers' notes; not before, so that a refusal stays a single line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputNote)
         stack = read()

@@ -22,12 +22,12 @@ Span = tuple[int | None, int | None]
 
 
 class Report(NamedTuple):
-    """What became of a mask.
+    """What was taken of a mask.
 
     Attributes:
-      effort: pixels of outline that it added, without what was annotated before.
+      effort: length of its outline without what it shares with earlier answers, pixels.
       pixels: of the mask that were taken.
-      clipped: pixels of the mask that belonged to other classes before, by their name.
+      clipped: pixels of the mask that were of other classes before, by their name.
       outside: pixels of the mask beyond the image domain.
     """
 
@@ -61,7 +61,8 @@ def answer(
       section, structure: n and c.
       mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
       length: 'crack' or 'crofton'.
-      drawn: pixels of outline that had to be drawn, beside a proposal; None: all, without one.
+      drawn: pixels of outline that had to be drawn to correct a proposal; None: there was no
+        proposal, so all of it.
 
     Returns:
       The state after the answer, and what became of the mask.
@@ -90,8 +91,8 @@ def answer(
     if contradictions(after)[section]:
         raise InputError(
             f"{where}: {after.unlabelled[section]} px of the section would be of no class, as all "
-            "others in range there are answered; trace them too, or first widen the range of the "
-            "structure that they show"
+            "others in range there are answered; annotate them too, or first widen the range of "
+            "the structure that they show"
         )
     return after, Report(float(effort), pixels, clipped, outside)
 
@@ -171,7 +172,7 @@ def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALS
 
     Raises:
       InputError: there is no such structure or section, the range leaves out a section where the
-        structure has been traced, or leaves a section's pixels without a class.
+        structure is annotated, or leaves a section's pixels without a class.
     """
     _check_same_stack(state, images)
     _check_structure(images, structure)
@@ -188,11 +189,11 @@ def set_range(state: ALState, images: Images, structure: int, span: Span) -> ALS
 
 
 def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> np.ndarray:
-    """The weak supervision as a person gives it.
+    """The weak supervision (paper, section 2.1) as a person gives it.
 
     Args:
-      spans: first and last section of each class, by its name. One that is left out may be on any
-        section.
+      spans: first and last section of each class, by its name. A class that is left out may be on
+        any section.
       images: what is annotated.
       margin: sections added on both sides.
 
@@ -235,7 +236,7 @@ def check_state(state: ALState, images: Images) -> None:
     """Refuses annotations that contradict the ranges; for real input, outside jit.
 
     Raises:
-      InputError: a structure was traced outside its range, or a section has unlabelled pixels left
+      InputError: a structure is labelled outside its range, or a section has unlabelled pixels left
         though every class in range there has been answered.
     """
     beyond = np.argwhere(np.asarray(state.seen & ~state.in_range))

@@ -1,4 +1,4 @@
-"""Outline lengths, the boundary matrix' entries and the remaining effort (paper, section 2.2).
+"""Outline lengths, of which B is made, and the remaining effort of Eq. 5 (paper, section 2.2).
 
 A length is counted on the edges of a pixel graph: the *crack* length is the number of 4-neighbour
 pixel pairs inside the section whose labels differ, so it is symmetric and exactly additive. The
@@ -43,7 +43,7 @@ def _neighbours(x: jax.Array, down: int, right: int) -> tuple[jax.Array, jax.Arr
 def shared_lengths(
     labels: jax.Array, inside: jax.Array, num_classes: int, length: str = "crack"
 ) -> jax.Array:
-    """Outline lengths l(l_n = c) and shared lengths l(l_n = c, l_n = c') of one section.
+    """Outline lengths l(l_n = c) and shared lengths l(l_n = c, l_n = c') of one section (for B).
 
     Args:
       labels: [H, W] classes 0 to C-1; `UNLABELLED` pixels belong to no class.
@@ -79,7 +79,7 @@ def shared_lengths(
 
 
 def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> jax.Array:
-    """All outlines of a section, each crack once: the effort of tracing everything.
+    """All outlines of a section, each crack once: the effort of annotating everything.
 
     Args:
       truth: [H, W] classes.
@@ -107,11 +107,11 @@ def kept_length(
 
     Args:
       mask: [H, W] bool, the answer.
-      proposal: [H, W] bool, what it was made from.
+      proposal: [H, W] bool, what was corrected.
       free: [H, W] bool, inside pixels that were unlabelled before; cracks count where both of
         their pixels are free, so that all of `mask` is its effort (`state.annotate`).
-      tolerance: static, pixels; a crack is kept if the middle of one of the proposal's is as near
-        that has the structure on the same side.
+      tolerance: static, pixels; a crack is kept if the proposal has one, with the structure on the
+        same side, whose middle is at most this far from its own.
 
     Returns:
       Scalar float32, pixels, at most `total_length(mask, free)`.
@@ -127,14 +127,14 @@ def kept_length(
 def corrected(
     mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int = 0
 ) -> jax.Array:
-    """The answer of a person who corrects a proposal, and leaves what is near enough as it was.
+    """The answer of a person who corrects a proposal only where it is off by more than a tolerance.
 
     Args:
-      mask, proposal, free, tolerance: as of `kept_length`.
+      mask, proposal, free, tolerance: see `kept_length`.
 
     Returns:
-      [H, W] bool: `mask`, but for pixels of `free` as near to a kept part of its outline as the
-      tolerance, which are as in the proposal. With a tolerance of 0 that is `mask`.
+      [H, W] bool: the proposal at `free` pixels within the tolerance of a kept part of the outline,
+      else `mask`. With a tolerance of 0 it is `mask`.
 
     Example:
       >>> row, shifted = jnp.array([[0, 1, 1, 0, 0]], bool), jnp.array([[0, 1, 1, 1, 0]], bool)
@@ -146,7 +146,7 @@ def corrected(
 
 
 def _kept(mask: jax.Array, proposal: jax.Array, free: jax.Array, tolerance: int) -> jax.Array:
-    """The cracks of `mask` that are near one of the proposal's, as of `_crack_grids`, [2H, 2W]."""
+    """The cracks of `mask` that are near one of the proposal's, [2H, 2W] (`_crack_grids`)."""
     chex.assert_rank([mask, proposal, free], 2)
     chex.assert_equal_shape([mask, proposal, free])
     kept = jnp.zeros((2 * mask.shape[0], 2 * mask.shape[1]), bool)
@@ -169,12 +169,9 @@ def _near(there: jax.Array, reach: int) -> jax.Array:
 
 
 def _crack_grids(mask: jax.Array, free: jax.Array) -> list[jax.Array]:
-    """[2H, 2W] bool: pixels at even places, and between two of them whether there is a crack.
-
-    One for each side on which the mask is: outlines that meet from both sides are not alike.
-    """
+    """[2H, 2W] bool: pixels at even places, and between two of them whether there is a crack."""
     height, width = mask.shape
-    grids = []
+    grids = []  # one for each side of the crack on which the mask may be
     for down, right in ((0, 1), (1, 0)):
         first, second = _neighbours(mask, down, right)
         counted = jnp.logical_and(*_neighbours(free, down, right))
@@ -188,7 +185,7 @@ def _crack_grids(mask: jax.Array, free: jax.Array) -> list[jax.Array]:
 def remaining_effort(
     boundary: jax.Array, annotated: jax.Array, min_effort: jax.Array | float = 1.0
 ) -> jax.Array:
-    """Eq. 5: the outline of each structure still to trace on one section, R_nc.
+    """Eq. 5: the remaining outline R_nc of each structure on one section.
 
     Args:
       boundary: [C, C] B, average outline lengths in pixels.
@@ -196,7 +193,7 @@ def remaining_effort(
       min_effort: lower bound in pixels, as B is a mean and may predict less than nothing.
 
     Returns:
-      [C] float32, pixels. Which structures may be asked for is not said here (`state.candidates`).
+      [C] float32, pixels, also of structures that may not be asked for (`state.candidates`).
     """
     chex.assert_rank([boundary, annotated], [2, 1])
     perimeter = jnp.diagonal(boundary)

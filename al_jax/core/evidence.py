@@ -11,20 +11,20 @@ from al_jax.core.state import ALState, boundary_matrix, compatible, redrawn_shar
 
 
 class Evidence(struct.PyTreeNode):
-    """What strategies may look at. Build one with `make_evidence`.
+    """What a strategy may read. Build one with `make_evidence`.
 
-    What nobody asked for is None, and so is what a strategy does not say that it reads.
+    Fields that were not asked for are None, and so are those that a strategy's `reads` lacks.
 
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.
-      boundary: [C, C], B in pixels; 0 where no outline is known.
-      redrawn: [C], the part of an outline that is drawn in spite of a proposal.
+      boundary: [C, C], B (paper, section 2.2) in pixels; 0 where no outline is known.
+      redrawn: [C], the share of an outline that has to be drawn when a proposal is corrected.
       seen: [N, C] bool, the structure was answered on the section and is there.
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
-      uncertainty: [N, C], of the network: H of Eq. 8, say.
+      uncertainty: [N, C], of the network, such as H of Eq. 8.
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
-      hindsight: what no person knows, for the bounds that a simulation compares with.
+      hindsight: of the truth, for the upper bounds that a simulation compares with.
     """
 
     dice: jax.Array
@@ -39,7 +39,7 @@ class Evidence(struct.PyTreeNode):
 
 
 class Hindsight(struct.PyTreeNode):
-    """Of every pair [N, C]: its Dice now (Eq. 4), and the outline it has left, pixels."""
+    """True Dice of every pair now (Eq. 4) and its true remaining outline in pixels, [N, C]."""
 
     dice: jax.Array
     remaining: jax.Array
@@ -65,8 +65,8 @@ def make_evidence(
 
     Args:
       state: the annotation so far.
-      dice: [2, C], D at T-1 and T-2, as a `Learner` keeps it. What is not known (NaN, or all of it:
-        None) counts as 0.
+      dice: [2, C], D at T-1 and T-2 (`Learner.dice`). Where it is not known (NaN, or None for all)
+        it counts as 0.
       alpha: of Eq. 6.
       uncertainty: [N, C], for the strategies that have one (`Strategy.uncertainty`).
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.

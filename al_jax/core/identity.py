@@ -21,7 +21,7 @@ _PLAIN = (int, float, complex, str, bytes, types.NoneType)
 
 
 def source_digest(thing: Any) -> str:
-    """Names an object by what its code says, comments and docstrings apart; 16 hexadecimal digits.
+    """A digest of an object's code, without comments and docstrings; 16 hexadecimal digits.
 
     Of a function that is its source, what it closes over, and what it uses of its file: functions,
     classes, constants; of a class the same of its methods, and its bases of that file; of an
@@ -32,7 +32,7 @@ def source_digest(thing: Any) -> str:
 
 
 def _describe(thing: Any, known: dict[int, str]) -> str:
-    """What a thing is; by the number that it has in `known` where it comes again, or in itself."""
+    """A thing as text; `known` has a number for those that come again or contain themselves."""
     if isinstance(thing, _PLAIN):
         return repr(thing)
     if isinstance(thing, np.ndarray | np.generic | jax.Array):
@@ -66,7 +66,7 @@ def _kind(thing: Any) -> str:
 
 
 def _parts(thing: Any) -> list[Any]:
-    """What else counts of a thing."""
+    """What a thing depends on apart from its own source."""
     if inspect.isfunction(thing):
         return _used(thing)
     if inspect.isclass(thing):
@@ -155,7 +155,7 @@ def _is_own(module: types.ModuleType | None) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """It is data, and no table of objects that others add to."""
+    """Whether it is data, rather than a table of objects that plugins add to."""
     if isinstance(value, dict):
         return all(map(_is_constant, (*value, *value.values())))
     if isinstance(value, tuple | list | set | frozenset):

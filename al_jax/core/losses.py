@@ -1,6 +1,6 @@
 """The partial-label loss (paper, Eq. 2) and its ablation.
 
-A loss is any function of the type `Loss`; a `Strategy` carries the one that its network learns by.
+A loss is any function of the type `Loss`; each `Strategy` names the one that its network minimises.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,8 @@ def partial_cross_entropy(
 ) -> tuple[jax.Array, jax.Array]:
     """Eq. 2 on one section: a sum over its inside pixels, and their number.
 
-    A labelled pixel pays -log f of its class; an unlabelled one -log of the summed f of the classes
-    C_n that it may still be. With C_n empty the unlabelled pixels have no term.
+    The term of a labelled pixel is -log f of its class, that of an unlabelled pixel -log of the sum
+    of f over C_n, the classes that it may have. With C_n empty, unlabelled pixels have no term.
 
     Args:
       logits: [H, W, C].

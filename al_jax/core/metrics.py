@@ -22,7 +22,7 @@ def presence(labels: chex.Array, inside: chex.Array, num_classes: int) -> jax.Ar
 def overlap(
     prediction: jax.Array, truth: jax.Array, inside: jax.Array, num_classes: int
 ) -> jax.Array:
-    """What Dice is made of: common pixels, and the pixels of both together, of each class.
+    """What Dice is computed from: per class the common pixels, and the sum of both areas.
 
     Args:
       prediction: [H, W] classes (negative: none).

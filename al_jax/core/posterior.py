@@ -15,7 +15,7 @@ def _check(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> None:
 
 
 def class_posterior(logits: jax.Array, labels: jax.Array, compatible: jax.Array) -> jax.Array:
-    """Eq. 3: class probabilities of one section given what is labelled on it.
+    """Eq. 3: class probabilities of one section, given its labels and the constraints of Eq. 1.
 
     Args:
       logits: [H, W, C] of the network; finite, of any size.

@@ -1,4 +1,4 @@
-"""Gains, costs and drawn orders: what strategies are made of (paper, Eqs. 5-8 and section 3.2).
+"""Gains, costs and random orders, of which strategies are made (paper, Eqs. 5-8, section 3.2).
 
 A gain or a cost is a pure function of `Evidence` that gives [N, C].
 """
@@ -29,7 +29,7 @@ def room_and_uncertainty(evidence: Evidence) -> jax.Array:
 
 
 def share(evidence: Evidence) -> jax.Array:
-    """What a section counts in a structure's mean Dice: one over the sections of it, [N, C]."""
+    """A section's weight in a structure's mean Dice: one over its number of sections, [N, C]."""
     sections = jnp.maximum(evidence.possible.sum(0), 1)
     return jnp.broadcast_to(1 / sections, evidence.seen.shape)
 
@@ -43,11 +43,11 @@ def distance_to_seen(seen: jax.Array) -> jax.Array:
 
 
 def rise(evidence: Evidence) -> jax.Array:
-    """How much the reported Dice of the structure rises by an answer, [N, C].
+    """The expected rise of a structure's reported Dice by an answer, [N, C].
 
-    The answer itself gives (1 - D) over the number of sections. The network learns from it too:
-    sections at a distance d come nearer to it by `HELP` 2^-d of what they lack, if no answer of
-    the structure is as near.
+    The answer itself gives (1 - D) over the number of sections. The network learns from it too: a
+    section at a distance d gains `HELP` 2^-d of what it lacks, less what the nearest answer of the
+    structure has given it already.
     """
     open_pairs = evidence.possible & ~evidence.seen
     known = jnp.exp2(-distance_to_seen(evidence.seen))
@@ -65,12 +65,12 @@ def _shifted(array: jax.Array, step: int) -> jax.Array:
 
 
 def true_rise(evidence: Evidence) -> jax.Array:
-    """(1 - the pair's true Dice) over the number of sections, [N, C]; no person knows it."""
+    """(1 - the pair's true Dice) over the number of sections, [N, C]; known to simulations."""
     return (1 - evidence.hindsight.dice) * share(evidence)
 
 
 def true_remaining(evidence: Evidence) -> jax.Array:
-    """The outline that the pair truly has left, pixels, [N, C]; no person knows it."""
+    """The pair's true remaining outline, pixels, [N, C]; known to simulations."""
     return jnp.maximum(evidence.hindsight.remaining, evidence.min_effort)
 
 
@@ -80,7 +80,7 @@ def drawn(evidence: Evidence) -> jax.Array:
 
 
 def fewest(evidence: Evidence) -> jax.Array:
-    """Structures with the fewest answers first, those alike by a score below 1, [N, C]."""
+    """Structures with the fewest answers first, ties by a random score below 1, [N, C]."""
     return drawn(evidence) - evidence.seen.sum(0)
 
 
@@ -96,11 +96,11 @@ def remaining(evidence: Evidence) -> jax.Array:
 
 
 def profile(possible: jax.Array) -> jax.Array:
-    """How long a structure's outline is on a section beside that in its middle, [N, C] -> [N, C].
+    """Outline length on each section relative to the structure's middle, [N, C] -> [N, C].
 
     That of an ellipsoid which fills the range: outlines shrink towards its ends. A structure whose
-    range reaches an end of the stack is cut there, and its middle taken to be at that end; one that
-    is cut at both ends is as long everywhere.
+    range reaches an end of the stack is taken to be cut there, with its middle at that end; one
+    that is cut at both ends has the same length everywhere.
     """
     count = possible.shape[0]
     index = jnp.arange(count, dtype=jnp.float32)[:, None]
@@ -114,9 +114,9 @@ def profile(possible: jax.Array) -> jax.Array:
 
 
 def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
-    """How long outlines are beside those that B tells, by `profile`; all [N, C]."""
+    """Outline length on each section relative to B, by `profile`; all [N, C]."""
     heights = profile(possible)
-    # B is a mean over what is annotated here, or over whole ranges of earlier stacks.
+    # B is a mean over what is annotated here, or over whole ranges of prior stacks.
     measured = jnp.where(seen.any(0), seen, possible)
     mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
     return heights / jnp.where(measured.any(0), mean, 1)
@@ -127,28 +127,28 @@ def ellipsoid(evidence: Evidence) -> jax.Array:
     return relative_length(evidence.seen, evidence.possible)
 
 
-def alike(evidence: Evidence) -> jax.Array:
-    """Outlines are as long as B says on every section, [N, C]."""
+def equal_lengths(evidence: Evidence) -> jax.Array:
+    """Outlines are as long as B on every section, [N, C]."""
     return jnp.ones(evidence.seen.shape)
 
 
 def shaped(evidence: Evidence) -> jax.Array:
-    """R_nc, longer in the middle of a range than at its ends, [N, C]."""
+    """R_nc (Eq. 5), longer in the middle of a range than at its ends, [N, C]."""
     return jnp.maximum(remaining(evidence) * ellipsoid(evidence), evidence.min_effort)
 
 
 def drawing(evidence: Evidence) -> jax.Array:
-    """What of R_nc has to be drawn where the network's proposal is corrected, [N, C]."""
+    """The part of R_nc (Eq. 5) to draw where the network's proposal is corrected, [N, C]."""
     return jnp.maximum(remaining(evidence) * evidence.redrawn, evidence.min_effort)
 
 
 def drawing_shaped(evidence: Evidence) -> jax.Array:
-    """The same of `shaped`, [N, C]."""
+    """The part of `shaped` to draw where the network's proposal is corrected, [N, C]."""
     return jnp.maximum(shaped(evidence) * evidence.redrawn, evidence.min_effort)
 
 
 def perimeter(evidence: Evidence) -> jax.Array:
-    """R_nc with B_cc' = 0 for c' != c: whole outlines, [N, C]."""
+    """R_nc (Eq. 5) with B_cc' = 0 for c' != c: whole outlines (Da), [N, C]."""
     return remaining(evidence.replace(boundary=jnp.diag(jnp.diagonal(evidence.boundary))))
 
 
@@ -164,12 +164,12 @@ def random_priority(key: jax.Array, num_sections: int, num_classes: int) -> jax.
 
 
 def uniform_score(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
-    """Between 0 and 1, [N, C]."""
+    """Uniform between 0 and 1, [N, C]."""
     return jax.random.uniform(key, (num_sections, num_classes))
 
 
 def inverse_exponential(key: jax.Array, num_sections: int, num_classes: int) -> jax.Array:
-    """1 over exponential times, [N, C]: over a cost, each is largest with odds of 1 / cost."""
+    """One over exponential variables, [N, C]: over costs, the largest is one at odds 1 / cost."""
     return 1 / jax.random.exponential(key, (num_sections, num_classes))
 
 

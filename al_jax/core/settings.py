@@ -1,4 +1,4 @@
-"""Settings that say of themselves what they are: their bounds and their help are part of the field.
+"""Settings whose bounds and help texts are part of their fields.
 
 A bundle of settings is a frozen dataclass of such fields. Flags of the commands are made from them.
 """
@@ -17,13 +17,13 @@ def setting(
     choices: Sequence[str] = (),
     flag: bool = True,
 ) -> Any:
-    """A field of a bundle: its default, what it is, and what it may be.
+    """A field of a bundle: its default, its help text and its allowed values.
 
     Args:
       default: its value, unless another is given.
-      text: one sentence.
+      text: the help, one sentence.
       low, high: least and largest value, both allowed.
-      choices: the words that it may be.
+      choices: the words that are allowed.
       flag: whether commands have a flag of that name.
     """
     metadata = {"text": text, "low": low, "high": high, "choices": tuple(choices), "flag": flag}
@@ -31,9 +31,9 @@ def setting(
 
 
 def check_settings(bundle: Any) -> None:
-    """Refuses what a field of the bundle may not be.
+    """Refuses values of fields that are not allowed.
 
-    Numbers that are traced (or stand for arrays of any kind, as in a tree's structure) pass.
+    JAX's tracers, and what stands for a leaf in the structure of a tree, pass.
 
     Raises:
       ValueError: names the field, its value and what it may be.

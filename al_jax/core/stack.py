@@ -32,7 +32,7 @@ class InputError(ValueError):
 
 
 class Place(NamedTuple):
-    """Where sections lie: each in a slice of one volume. Of tuples, which can be static and JSON.
+    """Where sections lie: each in a slice of one volume. Tuples, as these can be static and JSON.
 
     Attributes:
       shape: of the volume's array as it is stored, (I, J, K).
@@ -110,7 +110,7 @@ def make_images(
 
     Args:
       images: [N, H, W] or [N, H, W, K] with K = 1 or 3, uint8 or floating point; floats become
-        float32. Other integers are refused: how to scale them is the caller's to say.
+        float32. Other integers are refused, as their scale is not known.
       names: C class names, the first 'background'.
       inside: [N, H, W] bool, the image domain; None means that every pixel is inside.
       sections: N names; None numbers the sections from 0.

@@ -1,4 +1,4 @@
-"""What the method remembers between answers, and how an answer changes it.
+"""The state of an annotation, and its transitions (paper, sections 2.1 and 2.2).
 
 The same transitions serve the simulator and a person: `init_state`, then `annotate` per answer.
 A person's answers are checked first: see `answers`.
@@ -21,17 +21,17 @@ class ALState(struct.PyTreeNode):
       labels: [N, H, W] int16, the classes of the answers, else `UNLABELLED`.
       annotated: [N, C] bool, A: the structure was answered on the section ("absent" is an answer).
       seen: [N, C] bool, answered and there: at least a pixel of it is labelled.
-      in_range: [N, C] bool, the weak supervision n_c1 <= n <= n_c2.
+      in_range: [N, C] bool, the weak supervision, n_c1 <= n <= n_c2.
       unlabelled: [N] int32, inside pixels not labelled yet.
-      length_sum: [C, C] float32, sums behind B, pixels.
+      length_sum: [C, C] float32, sums of (shared) outline lengths, whose means are B, pixels.
       length_count: [C, C] float32, the number of sections in each sum.
       drawn_unique: [N] float32, outline drawn so far of each section, each crack once, px.
       drawn_whole: [N] float32, whole outlines of the structures answered on each section, px; of
-        one that was corrected, the share that was drawn.
-      offered: [2, C] float32, over the answers of each structure that were made beside a proposal:
-        the outline that was left, and what of it was drawn, pixels.
+        a corrected proposal, the share that was drawn.
+      offered: [2, C] float32, summed over the answers of each structure that had a proposal: the
+        remaining outline, and the part of it that was drawn, pixels.
       step: [] int32, answers so far.
-      key: the key that later randomness is folded from.
+      key: from which later keys are folded.
     """
 
     labels: jax.Array
@@ -104,8 +104,8 @@ def annotate(
     """An answer: the outline of one structure on one section.
 
     Only this section is touched (under jit with a donated state; else JAX copies the labels).
-    Pixels labelled before keep their class. A pair is answered once; whether it may be is for the
-    caller to ask (`candidates`, `answers.answer`).
+    Pixels labelled before keep their class. A pair is answered once; that it may be is for the
+    caller to check (`candidates`, `answers.answer`).
 
     Args:
       state: before the answer.
@@ -114,12 +114,12 @@ def annotate(
       mask: [H, W] bool, the pixels of the structure; all False says that it is absent.
       domain: [H, W] bool, the section's image domain.
       length: 'crack' or 'crofton'.
-      drawn: [] pixels, what of the outline had to be drawn beside a proposal; None if there was no
-        proposal, so that all of it was.
+      drawn: [] pixels, the part of the outline that had to be drawn to correct a proposal; None if
+        there was no proposal, so that all of it was.
 
     Returns:
-      The state after the answer, and the outline that was left in pixels: the structure's without
-      what it shares with structures annotated on the section before.
+      The state after the answer, and its effort in pixels: the structure's outline without what it
+      shares with structures annotated on the section before.
     """
     chex.assert_rank([state.labels, mask, domain], [3, 2, 2])
     chex.assert_shape([mask, domain], state.labels.shape[1:])
@@ -168,18 +168,19 @@ def annotate(
 
 
 def boundary_matrix(state: ALState) -> jax.Array:
-    """B [C, C] in pixels: mean outlines and shared outlines over the sections that showed them.
+    """B [C, C] in pixels (paper, section 2.2): mean outline lengths and shared outline lengths.
 
-    Zero for pairs never seen together: the paper's weak prior.
+    Means over the sections where the structures are annotated and present; zero for pairs never
+    seen together, the paper's weak prior.
     """
     return state.length_sum / jnp.maximum(state.length_count, 1)
 
 
 def redrawn_share(state: ALState) -> jax.Array:
-    """The part of an outline that is drawn in spite of a proposal, [C]: a mean, as B is.
+    """The mean share of an outline that has to be drawn when a proposal is corrected, [C].
 
-    Of a structure that was never answered beside a proposal it is that of all together; 1 before
-    any was.
+    For a structure that never had a proposal it is that of all structures together; 1 before any
+    had one.
     """
     left, drawn = state.offered
     together = jnp.where(left.sum() > 0, drawn.sum() / jnp.maximum(left.sum(), 1), 1.0)
@@ -187,7 +188,7 @@ def redrawn_share(state: ALState) -> jax.Array:
 
 
 def compatible(state: ALState) -> jax.Array:
-    """C_n for every section, [N, C] bool: in range and not annotated yet."""
+    """C_n of every section (paper, section 2.1), [N, C] bool: in range and not annotated yet."""
     return state.in_range & ~state.annotated
 
 
@@ -205,7 +206,7 @@ def candidates(state: ALState) -> jax.Array:
     """The queries that may be asked, [N, C] bool.
 
     A section without unlabelled pixels has nothing left to ask; where exactly one class is left,
-    its pixels are known without tracing (`implied`).
+    its pixels are known without a query (`implied`).
     """
     left = compatible(state)
     open_section = (state.unlabelled > 0) & (left.sum(1) > 1)
@@ -213,7 +214,7 @@ def candidates(state: ALState) -> jax.Array:
 
 
 def implied(state: ALState) -> jax.Array:
-    """The class that all unlabelled pixels of a section must be of, [N] int32; -1 if none must.
+    """The only class that the unlabelled pixels of a section can have, [N] int32; else -1.
 
     No query is spent on it. Whoever sees another structure there widens its range
     (`answers.set_range`), and the section is open again.
@@ -231,7 +232,7 @@ def contradictions(state: ALState) -> jax.Array:
 def first_examples(state: ALState, allowed: jax.Array) -> jax.Array:
     """Where to ask for each class of which no outline is known yet, [N, C] bool.
 
-    On the allowed section nearest the middle of its range, the lower one of two.
+    That is the allowed section nearest the middle of its range, the lower one of two.
 
     Args:
       state: the annotation so far.
@@ -245,7 +246,7 @@ def first_examples(state: ALState, allowed: jax.Array) -> jax.Array:
 
 
 def ranges(present: chex.Array, margin: int = 0) -> jax.Array:
-    """The weak supervision: from first to last section of each class.
+    """The weak supervision (paper, section 2.1): from first to last section of each class.
 
     Args:
       present: [N, C] bool.

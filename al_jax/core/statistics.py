@@ -1,14 +1,17 @@
-"""What a trace of queries says, and how sure a comparison of traces over stacks can be.
+"""Figures of learning curves, Dice over effort, and statistics that compare them over stacks.
 
-A trace is a pair of arrays over its rows, in the order of the queries: row 0 is the initial
-annotations. Units are the caller's; effort never falls from one row to the next. Dice is a step
-function of effort: between two rows it is that of the earlier one.
+A learning curve is a pair of arrays with a row per query; row 0 is the initial annotations. Units
+are the caller's; effort never falls from one row to the next. Dice is a step function of effort:
+between two rows it is that of the earlier one.
 
-Dice, effort, targets and budgets are compared in float32, as the simulation that stops at a target
-does: a run that stopped there has reached it.
+Dice, effort, targets and budgets are compared in float32, as the simulation does that stops at a
+target: a run that stopped there has reached it.
 """
 
 import numpy as np
+
+RESAMPLES = 10_000
+"""Of a bootstrap."""
 
 
 def effort_at(effort: np.ndarray, dice: np.ndarray, target: float) -> float:
@@ -52,7 +55,7 @@ def dice_at(effort: np.ndarray, dice: np.ndarray, budget: float) -> float:
 
 
 def area(effort: np.ndarray, dice: np.ndarray, start: float, stop: float) -> float:
-    """Mean Dice while effort goes from `start` to `stop`: the area under the steps, normalised.
+    """The normalised area under a learning curve: mean Dice while effort goes from start to stop.
 
     Args:
       effort: [T], effort spent up to and with each row.
@@ -61,7 +64,7 @@ def area(effort: np.ndarray, dice: np.ndarray, start: float, stop: float) -> flo
       stop: at least `start`; where they are equal, the result is the Dice there.
 
     Raises:
-      ValueError: `start` comes before the first row, or after `stop`.
+      ValueError: `start` is before the first row, or after `stop`.
 
     Example:
       >>> area(np.array([5.0, 9.0, 12.0]), np.array([0.5, 1.0, 0.8]), 5.0, 13.0)
@@ -69,19 +72,17 @@ def area(effort: np.ndarray, dice: np.ndarray, start: float, stop: float) -> flo
     """
     effort, dice = _rows(effort, dice)
     if not effort.size or not effort[0] <= start <= stop:
-        raise ValueError(f"start {start}, stop {stop}: the trace begins at {effort[:1]}")
+        raise ValueError(f"start {start}, stop {stop}: the curve begins at {effort[:1]}")
     if start == stop:
         return dice_at(effort, dice, start)
     edges = np.append(effort, np.inf).clip(start, stop)
     return float(np.diff(edges) @ dice / (stop - start))
 
 
-def bootstrap(
-    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of `values` [n]; equal inputs, equal intervals."""
     values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     tail = (1 - level) / 2
     low, high = np.quantile(values[drawn].mean(1), (tail, 1 - tail))
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Which structure on which section to trace next (paper, Eq. 7 and section 3.2).
+"""Which structure on which section to annotate next (paper, Eq. 7 and section 3.2).
 
 A strategy scores every (section, structure) pair by a gain over a cost; both are pure functions of
 `Evidence`. `STRATEGIES` gives names to strategies, for flags; everything else takes the object.
@@ -22,12 +22,12 @@ Score = Callable[[Evidence], jax.Array]
 """Of every section and structure, [N, C]."""
 
 READABLE = ("dice", "boundary", "redrawn", "uncertainty", "priority", "hindsight")
-"""Fields of `Evidence` that a strategy may read if it says so; it may always read the others."""
+"""Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """How a query is chosen, and what its network learns by; hashable, static under jit.
+    """How a query is chosen (Eq. 7), and the loss of its network; hashable, static under jit.
 
     Example:
       # Like BDa, but small structures first, whatever the network knows of them.
@@ -37,16 +37,16 @@ class Strategy:
       STRATEGIES["short"] = Strategy(shortest, scores.unit, reads=("boundary",))
 
     Attributes:
-      gain, cost: their quotient is the score; the highest is asked.
+      gain, cost: their quotient is the score; the pair with the highest is asked.
       reads: of `READABLE`, what gain and cost read. The rest is withheld from them, and settings
-        that only the rest depends on are no part of what a run is.
-      loss: that the network learns by.
+        that only the rest depends on are no part of a run's identity.
+      loss: that the network minimises.
       uncertainty: what `Evidence.uncertainty` is of each section: (posterior [H, W, C] of Eq. 3,
         inside [H, W]) -> [C], such as `class_entropy` (Eq. 8); None: not computed.
       dropout: the posterior that it gets is the mean over Monte Carlo dropout (Eq. 9).
       draw: (key, N, C) -> [N, C], `Evidence.priority`, drawn once per run; with it no first
         examples are asked for before all else.
-      scale: how long outlines are on each section beside the mean that B tells.
+      scale: outline length on each section relative to B.
     """
 
     gain: Score
@@ -56,7 +56,7 @@ class Strategy:
     uncertainty: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     dropout: bool = False
     draw: Callable[[jax.Array, int, int], jax.Array] | None = None
-    scale: Score = scores.alike
+    scale: Score = scores.equal_lengths
 
     def __post_init__(self) -> None:
         """Refuses what no evidence has, and a need without its source."""
@@ -70,7 +70,7 @@ class Strategy:
             raise ValueError("a strategy that reads 'priority' needs a draw, too")
 
 
-BDa = Strategy(scores.room, scores.remaining)
+BDa = Strategy(scores.room, scores.remaining)  # Eq. 7
 SDr = Strategy(scores.rise, scores.shaped, scale=scores.ellipsoid)
 
 
@@ -96,7 +96,7 @@ STRATEGIES: dict[str, Strategy] = {
     "H_dropout": _uncertain(scores.uncertainty, scores.unit, "uncertainty", dropout=True),
     "Rand": _random(scores.random_priority),
     "Uniform": _random(scores.uniform_priority),
-    # Beyond the paper: a gain that knows sections, costs of correcting, and what brackets them.
+    # Beyond the paper: a gain per section, costs of correcting, upper and lower bounds.
     "BDr": Strategy(scores.rise, scores.remaining),
     "SDr": SDr,
     "KBDa": Strategy(scores.room, scores.drawing, _correcting),
@@ -133,8 +133,8 @@ def strategy_of(name: str) -> Strategy:
 def shares_program(strategy: Strategy) -> tuple[Strategy, ...]:
     """The strategies that train and predict as this one does, and differ only in what they ask.
 
-    One compilation of a loop serves all of them. A strategy from elsewhere has its own, so that it
-    leaves the programs of the others, and so their last digits, as they are.
+    One compiled program serves all of them. A plugin's strategy has its own, so that the programs
+    of the others, and the last digits of their results, stay as they are.
     """
 
     def work(one: Strategy) -> tuple:
@@ -147,15 +147,15 @@ def shares_program(strategy: Strategy) -> tuple[Strategy, ...]:
 
 
 class Suggestion(struct.PyTreeNode):
-    """A query, with what Eqs. 5 and 6, or what a strategy has in their place, predict of it.
+    """A query, with what Eqs. 5 and 6 predict of it, or what a strategy has in their place.
 
     Attributes:
       section, structure: [] int32.
       score: [] float32, gain over cost.
       dice: [] float32, the structure's predicted Dice (Eq. 6).
-      left: [] float32, R, the outline still to trace (Eq. 5), pixels.
+      left: [] float32, R, the remaining outline (Eq. 5), pixels.
       whole: [] float32, the whole outline (B_cc), pixels.
-      shared: [C] float32, what of it is shared with each structure that is annotated there, pixels.
+      shared: [C] float32, the outline shared with each structure annotated there (B_cc'), pixels.
       example: [] bool, it is asked for as the structure's first example.
       found: [] bool, False once nothing is left to ask; the rest is then meaningless.
     """
@@ -177,9 +177,8 @@ def suggest(
     strategy: Strategy = BDa,
     *,
     exclude: jax.Array | None = None,
-    section: int | jax.Array | None = None,
 ) -> Suggestion:
-    """The pair that the strategy wants traced next.
+    """Eq. 7: the pair of section and structure with the highest gain over cost.
 
     A structure of which no outline is known comes first, on the section nearest the middle of its
     range (lower sections first; background last on each), unless the strategy follows a priority.
@@ -189,8 +188,7 @@ def suggest(
       state: the annotation so far.
       evidence: from `make_evidence`.
       strategy: what asks.
-      exclude: [N, C] bool, pairs not to ask for now (skipped ones).
-      section: ask on this section alone.
+      exclude: [N, C] bool, pairs not to ask for now, such as skipped ones.
 
     Returns:
       The query; `found` is False once there is none.
@@ -208,9 +206,6 @@ def suggest(
     if exclude is not None:
         chex.assert_shape(exclude, allowed.shape)
         allowed &= ~exclude
-    if section is not None:
-        allowed &= (jnp.arange(allowed.shape[0]) == section)[:, None]
-
     score = _score(strategy, evidence)
     rank = jnp.where(allowed, score, -jnp.inf)
     first = jnp.zeros(allowed.shape, bool)
@@ -258,10 +253,10 @@ def suggestions(
     count: int = 3,
     exclude: jax.Array | None = None,
 ) -> Suggestion:
-    """The best pairs in order: the first is `suggest`'s, the next what it says without that one.
+    """The best pairs in order: the first is `suggest`'s, the next its choice without that one.
 
     Args:
-      state, evidence, strategy, exclude: as of `suggest`.
+      state, evidence, strategy, exclude: see `suggest`.
       count: how many.
 
     Returns:
@@ -286,7 +281,7 @@ def _in_order(shape: tuple[int, ...]) -> jax.Array:
 
 
 def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
-    """Gain over cost [N, C], from what the strategy says that it reads."""
+    """Gain over cost [N, C], from no more than what the strategy names in its `reads`."""
     for name in strategy.reads:
         if getattr(evidence, name) is None:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")

@@ -1,1 +1,1 @@
-"""The network in the loop: its settings, how it learns from answers, and from earlier stacks."""
+"""The network in the loop: its settings, training on answers, and reuse of prior stacks."""

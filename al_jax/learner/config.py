@@ -27,11 +27,11 @@ WARM_RATE = 3e-5
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """What a query goes by. A pytree: alpha and min_effort are leaves, the rest is static.
+    """How a query is chosen. A pytree: alpha and min_effort are leaves, the rest is static.
 
-    D of Eq. 6 is 'fit', the Dice of the network's own prediction of what is labelled;
-    'prospective', of the prediction just before each answer; or 'shrunk', the mean of the latter
-    per structure, shrunk to the former (`learner.shrunk_dice`).
+    D of Eq. 6 is 'fit', the Dice of the network's own prediction against the labels;
+    'prospective', that of the prediction just before each answer; or 'shrunk', the mean of the
+    latter per structure, shrunk towards the former (`learner.shrunk_dice`).
     """
 
     alpha: float = setting(0.5, "Weight of D(T-1) in Eq. 6.", 0, 1)
@@ -42,15 +42,15 @@ class Query:
     dropout_samples: int = setting(20, "S of Eq. 9.", 1)
 
     def __post_init__(self) -> None:
-        """Refuses what a field may not be."""
+        """Refuses values that are not allowed."""
         check_settings(self)
 
 
-_TRACED = ("alpha", "min_effort")
+_LEAVES = ("alpha", "min_effort")
 jax.tree_util.register_dataclass(
     Query,
-    data_fields=_TRACED,
-    meta_fields=tuple(f.name for f in dataclasses.fields(Query) if f.name not in _TRACED),
+    data_fields=_LEAVES,
+    meta_fields=tuple(f.name for f in dataclasses.fields(Query) if f.name not in _LEAVES),
 )
 
 
@@ -59,8 +59,8 @@ class Annotator:
     """The truth in place of a person: what is labelled first, the answers, the reported Dice.
 
     Outline noise is the standard deviation of a smooth field that displaces outlines. A section has
-    one field, so that structures stay side by side. The start is a 'central' section of each
-    structure, that of structures of which prior stacks say nothing ('needed'), or 'none'.
+    one field, so that neighbouring structures stay neighbours. Labelled first is a 'central'
+    section of each structure, or of each that prior stacks do not know ('needed'), or 'none'.
     """
 
     correct: bool = setting(False, "Proposals are corrected where that is less to draw.")
@@ -82,7 +82,7 @@ class Annotator:
     count_background: bool = setting(False, "Reported Dice counts the background, too.")
 
     def __post_init__(self) -> None:
-        """Refuses what a field may not be."""
+        """Refuses values that are not allowed."""
         check_settings(self)
 
 
@@ -97,7 +97,7 @@ class Config:
       network: makes a network for so many classes (`protocol.Network`): one of
         `networks.NETWORKS`, or any other.
       training: of the network.
-      query: what a query goes by.
+      query: how a query is chosen.
       annotator: who answers in a simulation.
     """
 
@@ -147,7 +147,7 @@ def preset(name: str, num_sections: int) -> Config:
 
 
 def warm_start(config: Config) -> Config:
-    """The settings of a run whose network comes from prior stacks, and has learnt."""
+    """The settings of a run whose network was trained on prior stacks: no initial training."""
     training = dataclasses.replace(config.training, initial_steps=0)
     if training.optimiser == "adamw":
         training = dataclasses.replace(training, query_learning_rate=WARM_RATE)
@@ -161,7 +161,7 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
     Names of fields are unique in the tree. A network and an augmentation may be given by name.
 
     Raises:
-      ValueError: a value is not what the field may be, or a name is unknown.
+      ValueError: a value is not allowed, or a name is unknown.
     """
     values = {name: _named(name, value) for name, value in values.items()}
     unknown = set(values)
@@ -248,8 +248,8 @@ def from_json(data: Mapping[str, Any]) -> Config:
     """The settings that `to_json` wrote, whatever bundles their names were in.
 
     Raises:
-      InputError: a value is not what it may be, or a network or an augmentation is unknown here, or
-        has another source than it had.
+      InputError: a value is not allowed, or a network or an augmentation is unknown here, or has
+        another source than it had.
     """
     given = {FORMER.get(name, name): value for name, value in flatten(data).items()}
     known = {field.name for field, _ in leaves(DEFAULT)} | {"augmentation"}
@@ -283,7 +283,7 @@ def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_of(config: Config, num_classes: int, loss: Loss = partial_cross_entropy) -> ModelConfig:
-    """The network for so many classes, how it is trained, and on which loss."""
+    """The network for so many classes, the settings of its training, and its loss."""
     return ModelConfig(config.network(num_classes), config.training, loss)
 
 

@@ -1,4 +1,4 @@
-"""The network in the loop: its weights, its Dice history (Eq. 6), and how it learns from answers.
+"""The network in the loop: its weights, its Dice history (Eq. 6), and its training on answers.
 
 A simulation and a person's session call the same functions; none of them knows the truth.
 """
@@ -28,13 +28,13 @@ from al_jax.model.training import TrainState, init_train_state, reset_momentum, 
 
 
 class Learner(struct.PyTreeNode):
-    """The network and what it has shown so far; [N, C] where no shape is given.
+    """The network and its record so far; [N, C] where no shape is given.
 
     Attributes:
       train: weights and momentum.
       dice: [2, C] float32, D at T-1 and at T-2 (Eq. 6); NaN where none is known yet.
-      trials: [3, C] float32, over the answers of each structure, where each counts half of the
-        next: the sum of the Dice just before them, of the fits then, and their number.
+      trials: [3, C] float32, sums over the answers of each structure, each with half the weight of
+        the next: of the Dice of the prediction just before it, of the fit then, and of one.
       fit: Dice of the network's own argmax over the classes in range against what is labelled.
       labelled: bool, the structure has a labelled pixel on the section: where `fit` counts.
       uncertainty: H of Eq. 8 or another measure (zero if the strategy has none).
@@ -53,7 +53,7 @@ Pair = tuple[jax.Array | int, jax.Array | int]
 
 
 class Reduction(struct.PyTreeNode):
-    """What is made of a prediction of the stack, beside what the method needs of it.
+    """What a caller wants of a prediction of the stack, apart from what the method needs.
 
     Attributes:
       reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays; static.
@@ -78,18 +78,12 @@ def network_sections(images: Images, state: ALState, config: Config) -> Sections
     return suited_sections(sections, state.labels, state.seen.shape[1])
 
 
-def init_learner(
-    key: jax.Array,
-    state: ALState,
-    config: Config,
-    *,
-    params: chex.ArrayTree | None = None,
-) -> Learner:
-    """A network that has seen nothing, with weights drawn from `key` or given ones."""
+def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
+    """An untrained network, with weights drawn from `key`."""
     num_sections, num_classes = state.annotated.shape
     nothing = jnp.zeros((num_sections, num_classes))
     return Learner(
-        train=init_train_state(key, model_of(config, num_classes), params),
+        train=init_train_state(key, model_of(config, num_classes)),
         dice=jnp.full((2, num_classes), jnp.nan),
         trials=jnp.zeros((3, num_classes)),
         fit=nothing,
@@ -159,14 +153,14 @@ def evaluate(
       train_state: the trained network.
       state, sections: what is labelled, and on what.
       config, strategy: the settings, and what will ask.
-      reduction: what else is made of the prediction.
+      reduction: what else is wanted of the prediction.
       where: see `prediction.predict`. Of Eq. 6 only the sections with answers count
         (`state.seen.any(1)`).
       prior: [C], D of structures that are not labelled here, from prior stacks; NaN: not known.
       mesh: devices that share the sections.
 
     Returns:
-      The learner, and what `reduction` made of its prediction.
+      The learner, and the result of `reduction`.
     """
     key = jax.random.fold_in(state.key, 0)
     found, reduced = _evaluate(
@@ -218,7 +212,7 @@ def update(
     where: jax.Array | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Learner, jax.Array, chex.ArrayTree]:
-    """What follows an answer or several: fine-tune, predict, remember the Dice.
+    """The step after one answer or several: fine-tunes, predicts, and records D of Eq. 6.
 
     All randomness comes from the state's key and step, so that the same answers give the same
     network, in a simulation as in a session.
@@ -229,11 +223,11 @@ def update(
       sections: the stack.
       config, strategy: the settings, and what asks.
       answered: section and structure of each answer in turn, unless `record_answer` was called for
-        it; 'fit' does without.
+        it; not needed by 'fit'.
       reduction, where, mesh: see `evaluate`, of the new network's prediction.
 
     Returns:
-      The learner, the loss of every step, and what `reduction` made of its prediction.
+      The learner, the loss of every step, and the result of `reduction`.
     """
     for pair in answered:
         learner = record_answer(learner, state, sections, config, pair)
@@ -263,7 +257,7 @@ def update(
         now = estimated_dice(found["fit"], found["labelled"], history[0])
         if estimate == "shrunk":
             now = jnp.where(found["labelled"].any(0), shrunk_dice(now, learner.trials), now)
-        history = jnp.stack([now, _or(history[0], now)])
+        history = jnp.stack([now, _fill_nan(history[0], now)])
     return learner.replace(train=train_state, dice=history, **found), losses, reduced
 
 
@@ -274,13 +268,13 @@ def record_answer(
     config: Config,
     pair: Pair,
 ) -> Learner:
-    """The learner with the Dice that its prediction had just before an answer.
+    """The learner with the Dice of its prediction just before an answer.
 
-    `update` does this for the answers that it is given; 'fit' has no use for it.
+    `update` does this for the answers that it is given; 'fit' does not need it.
 
     Args:
       learner: before the answer.
-      state: after it, and maybe after others that the network has not learnt from either.
+      state: after it, and possibly after others that the network was not trained on either.
       sections, config: see `update`.
       pair: section and structure of the answer.
     """
@@ -310,28 +304,29 @@ def add_trial(
       trials: [3, C] before it.
       structure: that was answered.
       score: [], the Dice of the prediction just before.
-      fit: [C], the fits then; NaN, of what had none, tells nothing of how fits flatter.
+      fit: [C], the fits then; of a structure without one (NaN) `score` takes its place.
       there: [] bool.
     """
     answered = (jnp.arange(trials.shape[1]) == structure) & there
-    one = jnp.stack([jnp.full_like(fit, score), _or(fit, score), jnp.ones_like(fit)])
+    one = jnp.stack([jnp.full_like(fit, score), _fill_nan(fit, score), jnp.ones_like(fit)])
     return jnp.where(answered, trials / 2 + one, trials)
 
 
 def shrunk_dice(fit: jax.Array, trials: jax.Array) -> jax.Array:
-    """D [C] of what is not labelled, from what earlier answers showed.
+    """D of Eq. 6 [C], estimated for what is not labelled from the trials of earlier answers.
 
-    The fit to what is labelled flatters. How much, all structures say together: the Dice of
-    predictions over the fits, one trial of 1 added; at most 1, as D above 1 would prefer the dear.
-    A structure's own trials count beside one that gave its fit times that.
+    The fit to the labels is optimistic. By how much is estimated over all structures: the Dice of
+    predictions over the fits, with one trial of Dice 1 and fit 1 added; at most 1, as D above 1
+    would favour costly pairs. The estimate is the mean of a structure's own trials and of one more
+    trial, whose Dice is its fit times that ratio.
 
     Args:
-      fit: [C], of Eq. 6.
-      trials: [3, C], as of `Learner`.
+      fit: [C], `estimated_dice`.
+      trials: [3, C], see `Learner`.
     """
     scores, fits, count = trials
-    flattery = jnp.minimum((1 + scores.sum()) / (1 + fits.sum()), 1)
-    return (scores + fit * flattery) / (count + 1)
+    ratio = jnp.minimum((1 + scores.sum()) / (1 + fits.sum()), 1)
+    return (scores + fit * ratio) / (count + 1)
 
 
 def estimated_dice(
@@ -342,10 +337,10 @@ def estimated_dice(
     Args:
       fit: [N, C], its Dice.
       labelled: [N, C] bool, where that counts.
-      prior: [C], of a structure without a labelled pixel; NaN there without it.
+      prior: [C], D of structures without a labelled pixel; None: they are NaN.
     """
     found = mean_dice(fit, labelled)
-    return found if prior is None else _or(found, prior)
+    return found if prior is None else _fill_nan(found, prior)
 
 
 def prospective_dice(
@@ -371,23 +366,18 @@ def propose(
     model: ModelConfig,
     section: jax.Array | int,
 ) -> Prediction:
-    """What the network says of a section beside what is labelled there, before an answer."""
+    """The prediction of a section before an answer, given what is labelled there (Eqs. 3, 4)."""
     own, partial = _at(sections, section), _at(partial_labels(state), section)
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, learner.train.params, own, partial, model)
 
 
 def segment_stack(
-    learner: Learner,
-    state: ALState,
-    sections: Sections,
-    config: Config,
-    *,
-    mesh: Mesh | None = None,
+    learner: Learner, state: ALState, sections: Sections, config: Config
 ) -> tuple[jax.Array, jax.Array]:
     """The segmentation of Eq. 4, [N, H, W] int16, and its confidence (Eq. 3), float16.
 
-    Outside the image domain it means nothing.
+    Both are meaningless outside the image domain.
     """
     return predict(
         state.key,
@@ -396,7 +386,6 @@ def segment_stack(
         partial_labels(state),
         model_of(config, state.annotated.shape[1]),
         reduce_fn=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
-        mesh=mesh,
     )
 
 
@@ -412,7 +401,7 @@ def _evaluate(
     where: jax.Array | None,
     mesh: Mesh | None,
 ) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
-    """What the method needs of a prediction, by the fields of `Learner`, and what is made of it."""
+    """What the method needs of a prediction, by fields of `Learner`, and what `reduction` gives."""
 
     def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         names = ("fit", "labelled", "uncertainty")
@@ -439,12 +428,11 @@ def _remember(
     """The history [2, C] with a structure's new Dice, unless it is not `there`."""
     answered = (jnp.arange(history.shape[1]) == structure) & there
     now = jnp.full_like(history[0], score)
-    shifted = jnp.stack([now, _or(history[0], now)])
+    shifted = jnp.stack([now, _fill_nan(history[0], now)])
     return jnp.where(answered, shifted, history)
 
 
-def _or(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
-    """A Dice, or another one where none is known."""
+def _fill_nan(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(dice), otherwise, dice)
 
 

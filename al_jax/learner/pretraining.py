@@ -1,4 +1,4 @@
-"""A starting point from stacks that are labelled whole: one network, trained on all alike."""
+"""Pre-training: one network trained on several fully labelled stacks, for further ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,11 +31,11 @@ class Library(NamedTuple):
     Attributes:
       names: of the C classes.
       sections: of all stacks, as the network sees them, on the largest one's canvas.
-      labels: what is known of them: everything.
+      labels: of all their pixels.
       stacks: [N] int32, which stack each section is of.
-      lengths: [2, C, C] float32, the sums and counts behind B over all sections, pixels of each
+      lengths: [2, C, C] float32, the sums and counts behind B over all sections, in pixels of each
         stack.
-      downsampling: of the stacks, their median.
+      downsampling: the median of those of the stacks.
     """
 
     names: tuple[str, ...]
@@ -50,8 +50,8 @@ def make_library(stacks: Sequence[Stack], downsampling: int = 0) -> Library:
     """Stacks of any sizes and class orders; a class is the same where its name is.
 
     Args:
-      stacks: labelled whole.
-      downsampling: of `Training`: 0 is what suits each stack's structures; of labels, too.
+      stacks: fully labelled.
+      downsampling: of images and labels; 0 for what suits each stack's structures.
 
     Raises:
       InputError: some are grey and others in colour.
@@ -152,7 +152,7 @@ def pretrain(
 def experience_from(
     train_state: TrainState, library: Library, dice: np.ndarray, config: Config
 ) -> Experience:
-    """What a library teaches.
+    """The experience of a network that was trained on a library.
 
     Args:
       train_state: from `pretrain`.

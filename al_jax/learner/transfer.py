@@ -1,7 +1,7 @@
-"""What earlier stacks teach about the next one (the paper's outlook): carried over by class name.
+"""Transfer from prior stacks to the next one (the paper's outlook), by class name.
 
-An `Experience` holds a network's weights, the sums behind B and how well each structure was drawn.
-`fit_to` puts it into the order of another stack's classes; what is new starts as the paper's do.
+An `Experience` holds a network's weights, the sums behind B and the Dice of each structure.
+`fit_to` puts it into the order of another stack's classes; new classes start as in the paper.
 """
 
 import dataclasses
@@ -29,23 +29,23 @@ from al_jax.model.protocol import class_layers, init_params
 from al_jax.model.resolution import downsample_sections
 
 SECTIONS = 3.0
-"""So many sections, at most, does a length of earlier stacks count for beside the stack's own."""
+"""The weight of a mean length of prior stacks, at most, in sections of the stack at hand."""
 
 MOST = 12
-"""So many classes, at most, does a line name."""
+"""How many classes a message names, at most."""
 
 JUDGED = 24
-"""On so many sections of a new stack, at most, is looked whether an experience fits it."""
+"""On how many sections of a new stack, at most, its `agreement` is measured."""
 
 AGREES = 0.4
-"""Less `agreement` than this, and a stack begins from scratch: the network would cost more."""
+"""With less `agreement` a stack begins from scratch, which then costs less than the transfer."""
 
 EXPERIENCE = "experience.npz"
-"""What runs and sessions call the file of theirs, in their folder."""
+"""The name of its file in the folder of a run or a session."""
 
 
 class Experience(NamedTuple):
-    """What is carried over; C classes.
+    """What is transferred from a stack of C classes.
 
     Attributes:
       names: of the classes, in the order of the arrays.
@@ -55,8 +55,8 @@ class Experience(NamedTuple):
       downsampling: of sections for it.
       class_layers: its layers with an output for each class (`protocol.Network`).
       lengths: [2, C, C] float32, sums and counts behind B, pixels.
-      offered: [2, C] float32, as of `state.ALState`.
-      dice: [C] float32, of the network's drawings of what was not labelled; NaN: not known.
+      offered: [2, C] float32, see `state.ALState`.
+      dice: [C] float32, of the network's predictions of what was not labelled; NaN: not known.
     """
 
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Experience(NamedTuple):
 
 
 class Prior(struct.PyTreeNode):
-    """Of an experience, what the method asks for, in the order of a stack's classes.
+    """What the method needs of an experience, in the order of a stack's classes.
 
     Attributes:
       lengths: [2, C, C] float32, sums and counts behind B, of at most `SECTIONS` each.
@@ -87,14 +87,14 @@ class Prior(struct.PyTreeNode):
 
 
 def settled_downsampling(training: Training, prior: Experience | Prior | None) -> int:
-    """The downsampling that is known before anything is labelled; 0: it is still to say."""
+    """The downsampling that is known before anything is labelled; 0: it is not known yet."""
     return training.downsampling or (0 if prior is None else prior.downsampling)
 
 
 def experience_of(
     state: ALState, learner: Learner, names: Sequence[str], config: Config, downsampling: int
 ) -> Experience:
-    """What a run or a session has taught, for the next one.
+    """The experience of a run or a session, for the next one.
 
     Args:
       state, learner: at its end.
@@ -116,9 +116,10 @@ def experience_of(
 
 
 def fit_to(experience: Experience, names: Sequence[str]) -> Prior:
-    """What is known of the classes `names`; zero, and NaN of their Dice, for those that are new.
+    """What is known of the classes `names`; for new ones lengths are zero and Dice is NaN.
 
-    Lengths are means: earlier stacks count for so few sections that the stack at hand wins soon.
+    Lengths are means that count for few sections (`SECTIONS`), so that the stack at hand soon
+    outweighs them.
     """
     old = _places(experience.names, names)
     both = np.ix_(old, old)
@@ -145,18 +146,18 @@ def outlined(experience: Experience) -> tuple[str, ...]:
     return tuple(name for name, one in zip(experience.names, known, strict=True) if one)
 
 
-def in_words(experience: Experience, names: Sequence[str]) -> str:
-    """What is carried over to a stack of the classes `names`, one line."""
+def describe_experience(experience: Experience, names: Sequence[str]) -> str:
+    """What is transferred to a stack of the classes `names`, one line."""
     known = outlined(experience)
     old = [name for name in names if name in known]
     new = [name for name in names if name not in known]
     sections = int(np.diagonal(experience.lengths[1]).max(initial=0))
-    said = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
-    return f"{said}; new: {_listed(new)}"
+    line = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
+    return f"{line}; new: {_listed(new)}"
 
 
 def with_prior(state: ALState, prior: Prior) -> ALState:
-    """A state that begins with what earlier stacks say of outlines."""
+    """A state whose B begins with the outlines of prior stacks."""
     sums, counts = prior.lengths
     return state.replace(length_sum=sums, length_count=counts, offered=prior.offered)
 
@@ -167,8 +168,8 @@ def with_experience(
     """The weights of an experience, in a network for the classes `names`.
 
     Args:
-      params: of such a network; the outputs of classes that are new stay as they are here.
-      experience: what is carried over.
+      params: of such a network, which new classes keep.
+      experience: what is transferred.
       names: C classes.
 
     Raises:
@@ -188,23 +189,23 @@ def with_experience(
                 f"'{path}' of the weights has shape {list(value.shape)}, the network "
                 f"{list(current.shape)}; take the network that they are of"
             )
-        whole = jnp.where(old >= 0, value, current) if by_class else value
-        found[path] = jnp.asarray(whole, current.dtype)
+        merged = jnp.where(old >= 0, value, current) if by_class else value
+        found[path] = jnp.asarray(merged, current.dtype)
     return traverse_util.unflatten_dict(found, sep="/")
 
 
 def agreement(
     experience: Experience, images: Images, in_range: chex.Array, model: ModelConfig
 ) -> float:
-    """How far a new stack is of the known kind, 0 to 1; nothing of it need be labelled.
+    """How similar a new stack is to the prior ones, 0 to 1; nothing of it need be labelled.
 
-    The network draws it by itself. How long its outlines are beside those of earlier stacks, as the
-    shorter over the longer, is compared section by section; of each structure the upper quartile
-    over its range counts, as a range may be wider than the structure.
+    The outlines of the network's own segmentation are compared with those of prior stacks: on each
+    section the shorter length over the longer. Of each structure the upper quartile over its range
+    counts, as a range may be wider than the structure.
 
     Args:
-      experience: what would be carried over.
-      images: N sections; of many, `JUDGED` are looked at.
+      experience: what would be transferred.
+      images: N sections, of which `JUDGED` are measured if there are more.
       in_range: [N, C] bool.
       model: of the network that would begin with it.
 
@@ -224,9 +225,9 @@ def agreement(
     drawn = np.asarray(_outlines(params, sections, partial, model))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
     expected = sums / np.maximum(counts, 1)
-    alike = np.minimum(drawn, expected) / np.maximum(np.maximum(drawn, expected), 1)
+    ratio = np.minimum(drawn, expected) / np.maximum(np.maximum(drawn, expected), 1)
     known = (counts > 0) & may.any(0)
-    quartiles = [np.quantile(alike[may[:, c], c], 0.75) for c in np.flatnonzero(known) if c]
+    quartiles = [np.quantile(ratio[may[:, c], c], 0.75) for c in np.flatnonzero(known) if c]
     return float(np.mean(quartiles)) if quartiles else 0.0
 
 
@@ -234,7 +235,7 @@ def agreement(
 def _outlines(
     params: chex.ArrayTree, sections: Sections, partial: PartialLabels, model: ModelConfig
 ) -> jax.Array:
-    """[N, C], how long the outlines of the network's own drawings are, pixels."""
+    """[N, C], outline lengths of the network's own segmentation, pixels."""
     classes = partial.in_range.shape[1]
 
     def outlines(prediction: Prediction, inside: jax.Array) -> jax.Array:
@@ -245,9 +246,9 @@ def _outlines(
 
 
 def combine(several: Sequence[Experience]) -> Experience:
-    """One experience: the first, with what the others know of the outlines of its classes.
+    """One experience: the first, with the outlines of its classes in the others added.
 
-    `pretraining.pretrain` trains one network on several stacks.
+    Its network is the first one's; `pretraining.pretrain` trains one on several stacks.
     """
     first = several[0]
     lengths, offered = np.zeros_like(first.lengths), np.zeros_like(first.offered)
@@ -260,13 +261,13 @@ def combine(several: Sequence[Experience]) -> Experience:
 
 
 def flat_weights(params: chex.ArrayTree) -> dict[str, np.ndarray]:
-    """A network's weights as an experience keeps them."""
+    """A network's weights by their paths, as in `Experience.weights`."""
     flat = traverse_util.flatten_dict(params, sep="/")
     return {path: np.asarray(value) for path, value in flat.items()}
 
 
 def write_experience(path: str | os.PathLike, experience: Experience) -> None:
-    """Writes an npz, whole; equal ones give equal bytes."""
+    """Writes an npz atomically; equal experiences give equal bytes."""
     arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
     fields = experience._asdict()
     del fields["weights"]
@@ -294,8 +295,8 @@ def read_experience(path: str | os.PathLike) -> Experience:
     shapes["dice"] = (len(names),)
     for name, shape in shapes.items():
         array, unknown = arrays[name], name == "dice"
-        whole = array.dtype.kind == "f" and array.shape == shape
-        if not whole or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
+        expected = array.dtype.kind == "f" and array.shape == shape
+        if not expected or not np.isfinite(array[~np.isnan(array)] if unknown else array).all():
             raise InputError(f"{path}: '{name}' is damaged; export it again")
     factor = arrays["downsampling"]
     if factor.dtype.kind not in "iu" or factor.shape or factor < 1:

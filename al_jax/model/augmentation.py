@@ -1,6 +1,6 @@
 """Random crops for training (paper, section 2.4.2 and Table 1).
 
-Everything is sampled on the crop's own grid: one set of source points for image, labels and domain.
+Only the crop's own grid is sampled: one set of source points for image, labels and domain.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ FIELDS = {
 Augmentation = Callable[
     [jax.Array, jax.Array, int], tuple[jax.Array, Callable[[jax.Array], jax.Array]]
 ]
-"""(key, middle [2] of a crop, its side) -> what is random of the crop.
+"""(key, middle [2] of a crop, its side) -> source points, and a function of the intensities.
 
-The points [side, side, 2] (y, x) of the section that its pixels come from, and a function of its
-intensities [side, side, K], which are in [0, 1] and stay there.
+The points [side, side, 2] (y, x) are those of the section that the crop's pixels come from. The
+function maps the crop's intensities [side, side, K] in [0, 1] to others in [0, 1].
 """
 
 
@@ -67,7 +67,7 @@ class Table1:
 
 TABLE1 = Table1()
 AUGMENTATIONS: dict[str, Augmentation] = {"table1": TABLE1}
-"""What is random in a crop, by name; a plugin adds its own here."""
+"""Augmentations by name; a plugin adds its own here."""
 
 
 def affine(rotation: jax.Array, scale: jax.Array, shear: jax.Array) -> jax.Array:

@@ -35,24 +35,24 @@ class Training:
         "cosine", "How the rate before the first query changes.", choices=SCHEDULES
     )
     downsampling: int = setting(
-        0, "Pixels along one that the network sees; 0: by what is labelled first.", 0
+        0, "Factor by which sections are downsampled for the network; 0: by the first labels.", 0
     )
-    crop: int = setting(64, "Side of a training crop, in pixels that the network sees.", 16, 2048)
+    crop: int = setting(64, "Side of a training crop, in downsampled pixels.", 16, 2048)
     batch: int = setting(16, "Crops in a training step.", 1)
     balanced: float = setting(
-        1.0, "Share of crops that show a class drawn among the labelled ones.", 0, 1
+        1.0, "Share of crops that show a class drawn uniformly among the labelled.", 0, 1
     )
-    optimiser: str = setting("adamw", "What makes steps of gradients.", choices=OPTIMISERS)
+    optimiser: str = setting("adamw", "The optimiser.", choices=OPTIMISERS)
     momentum: float = setting(0.9, "Momentum of sgd.", 0, 1)
     weight_decay: float = setting(1e-4, "Decay of adamw, or L2 penalty of sgd; kernels alone.", 0)
     clip: float = setting(1.0, "Largest global norm of a gradient.", 1e-6)
     convention: str = setting(
         "plain", "What the network's weights expect as input.", choices=CONVENTIONS, flag=False
     )
-    augmentation: Augmentation = setting(TABLE1, "What is random in a crop.")
+    augmentation: Augmentation = setting(TABLE1, "The random transform of a crop.")
 
     def __post_init__(self) -> None:
-        """Refuses what a field may not be."""
+        """Refuses values that are not allowed."""
         check_settings(self)
 
 
@@ -69,12 +69,12 @@ jax.tree_util.register_dataclass(
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A network, how it is trained, and on which loss. A pytree, as `Training` is.
+    """A network, the settings of its training, and its loss. A pytree, as `Training` is.
 
     Attributes:
       network: that fulfils `protocol.Network`.
       training: its settings.
-      loss: that it learns by.
+      loss: that it minimises.
     """
 
     network: Network
@@ -91,5 +91,5 @@ MakeNetwork = Callable[[int], Network]
 
 
 def steps_per_epoch(num_sections: int, batch: int) -> int:
-    """ceil(N / batch)."""
+    """ceil(N / batch): a step for each batch of sections."""
     return -(-num_sections // batch)

@@ -39,8 +39,8 @@ def random_labelled(
       crop: side in pixels.
 
     Returns:
-      The section [] int32 and the crop's middle [2] (y, x): the pixel, or as near to it as the crop
-      does not leave the section. Meaningless if nothing is labelled.
+      The section [] int32 and the crop's middle [2] (y, x): the pixel, or the nearest to it whose
+      crop is within the section. Meaningless if nothing is labelled.
     """
     key_class, key_section, key_pixel = jax.random.split(key, 3)
     structure = _random_index(key_class, partial.seen.any(0))
@@ -71,7 +71,7 @@ def random_crop(
     middle: jax.Array,
     training: Training,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One section about `middle` [2] (y, x), deformed.
+    """A crop of one section about `middle` [2] (y, x), augmented.
 
     Returns:
       Network input [crop, crop, 3], labels and inside [crop, crop].
@@ -95,12 +95,11 @@ def random_batch(
     training: Training,
     stacks: jax.Array | None = None,
 ) -> Batch:
-    """Random crops of the `chosen` [B] sections, of which a share gives way to balanced ones.
+    """Random crops of the `chosen` [B] sections, a share of them replaced by balanced ones.
 
-    None does where nothing is labelled.
-
-    With `stacks` [N] int32, the number of the stack that each section is of, a balanced crop is of
-    a stack drawn uniformly.
+    The share is `training.balanced`; a balanced crop is that of `random_labelled`. Where nothing is
+    labelled, none is replaced. With `stacks` [N] int32, the number of the stack that each section
+    is of, a balanced crop is of a stack drawn uniformly.
     """
 
     def crop(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:

@@ -32,7 +32,7 @@ def make_sections(stack: Images) -> Sections:
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Min-max of a section to [0, 1]; `image` [H, W, K], `low`, `high` scalars.
+    """Scales a section's range of intensities to [0, 1]; `image` [H, W, K], `low`, `high` scalars.
 
     A section of one intensity is 0.
     """

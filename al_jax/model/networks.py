@@ -53,7 +53,7 @@ class FCN(nn.Module):
       width: factor on the features of the 13 convolutions.
       fc_features: features of fc6 and fc7; 0 drops both.
       fc_size: kernel size of fc6.
-      finest: the finest pooling layer that is scored (3 is FCN-8s, 2 keeps twice the resolution).
+      finest: the finest pooling layer with a skip connection (3 is FCN-8s, 2 is twice as fine).
       dtype: of the computation; weights, scores and logits are float32.
     """
 
@@ -104,7 +104,7 @@ class FCN(nn.Module):
     ) -> jax.Array:
         """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on.
 
-        `downsampling` is that of the image they are of; `size` is the whole one's.
+        They are of an image downsampled by `downsampling`; `size` is that of the original.
         """
         x = pools[-1]
         if self.fc_features:
@@ -155,7 +155,7 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
     "full_without_fc": full_without_fc,
     "small": small,
 }
-"""What makes a network for so many classes, by name; a plugin adds its own here."""
+"""Makers of networks (number of classes -> network) by name; a plugin adds its own here."""
 
 OWN_NETWORKS = dict(NETWORKS)
 """Those of al_jax."""

@@ -1,7 +1,7 @@
-"""What a network predicts of a stack, by itself and with what is labelled. No truth here.
+"""A network's predictions of a stack, alone and combined with its labels (Eqs. 3, 4, 8 and 9).
 
 Class probabilities never exist for more than one section a device: a stack is reduced section by
-section to what the caller needs of each.
+section to what the caller needs of each. The truth is not known here.
 """
 
 from collections.abc import Callable
@@ -27,15 +27,15 @@ Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Prediction(struct.PyTreeNode):
-    """Of one section.
+    """The prediction of one section.
 
     Attributes:
-      segmentation: [H, W] int16, Eq. 4: what is labelled, and the network's best class elsewhere.
+      segmentation: [H, W] int16, Eq. 4: the labels, and the network's best class elsewhere.
       confidence: [H, W] float32, the probability of that class (Eq. 3); 1 where it is labelled.
       unclamped: [H, W] int16, the network's own argmax over the classes in range, labelled or not.
       fit: [C] float32, Dice of `unclamped` against what is labelled.
       labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
-      uncertainty: [C] float32, H of Eq. 8 or 9, or another measure (zero if not asked for).
+      uncertainty: [C] float32, H of Eq. 8, or another measure (zero if not asked for).
     """
 
     segmentation: jax.Array
@@ -56,7 +56,7 @@ def predict_section(
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
 ) -> Prediction:
-    """One section. Under jit, what is not used of the result costs nothing.
+    """Eqs. 3, 4, 8 and 9 of one section. Under jit, unused parts of the result cost nothing.
 
     Args:
       key: randomness of Monte Carlo dropout.
@@ -113,7 +113,7 @@ def predict(
     dropout_samples: int = 0,
     mesh: Mesh | None = None,
 ) -> chex.ArrayTree:
-    """Predicts section after section, and keeps what `reduce_fn` makes of each.
+    """Predicts section by section, and reduces each prediction by `reduce_fn`.
 
     Args:
       key: section n draws from `fold_in(key, n)`.
@@ -123,7 +123,7 @@ def predict(
       reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays.
       aux: pytree of [N, ...], handed to `reduce_fn` section by section.
       where: [N] bool, the sections to predict, of many; the rest costs nothing and is zero.
-      mesh: devices that share the sections; the numbers agree to rounding.
+      mesh: devices that share the sections; results agree to rounding.
 
     Returns:
       What `reduce_fn` returns, each array with a leading axis [N].
@@ -134,7 +134,7 @@ def predict(
     params = cast_params(params, model.network)  # once, not at each turn of the loop
 
     def one(inputs: tuple) -> chex.ArrayTree:
-        n, section, own, aside = inputs
+        n, section, own, own_aux = inputs
         prediction = predict_section(
             jax.random.fold_in(key, n),
             params,
@@ -144,7 +144,7 @@ def predict(
             uncertainty=uncertainty,
             dropout_samples=dropout_samples,
         )
-        return reduce_fn(prediction, aside)
+        return reduce_fn(prediction, own_aux)
 
     count = partial.labels.shape[0]
     if where is None:
@@ -172,7 +172,7 @@ def dropout_posterior(
 
     Args:
       key: draws the dropout.
-      decode: a key to the logits [H, W, C] that its dropout leaves.
+      decode: from a key to the logits [H, W, C] under its dropout.
       partial: what is labelled on the section.
       samples: S.
     """

@@ -1,6 +1,7 @@
 """What a network is, and the few ways in which it is called.
 
-Any flax module that fulfils `Network` trains, predicts, asks and is carried over; `FCN` is one.
+Any flax module that fulfils `Network` can be trained, queried by, and reused on further stacks;
+`networks.FCN` is one.
 """
 
 from typing import Any, Protocol, cast
@@ -24,7 +25,7 @@ class Network(Protocol):
        [-1, 1] unless pretrained) -> logits [B, H, W, C] float32, of any H and W; a key switches
        dropout on, None switches it off.
     4. `class_layers`, if it has them, names its layers with an output for each class (the last axis
-       of their arrays): those are carried over to another stack class by class.
+       of their arrays): those are copied to another stack's network class by class.
     5. Methods that it may have. Both or neither of `encode(x)`, which gives what does not depend on
        dropout, and `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k
        times as large as x; and `cast_params(params)`, the weights as it computes with them.
@@ -47,7 +48,7 @@ def init_params(key: jax.Array, network: Network) -> chex.ArrayTree:
 
 
 def encode(network: Network, params: chex.ArrayTree, x: jax.Array) -> Any:
-    """What a network makes of images [B, h, w, 3] before dropout acts."""
+    """A network's features of images [B, h, w, 3], before dropout acts."""
     if _is_split(network):
         return network.apply({"params": params}, x, method="encode")
     return x
@@ -69,7 +70,7 @@ def decode(
       features: from `encode`.
       size: of the whole image.
       key: switches dropout on.
-      downsampling: how many of its pixels along one pixel that the network saw.
+      downsampling: the factor between the whole image and the one that the network saw.
     """
     if _is_split(network):
         found = network.apply(

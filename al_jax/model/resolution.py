@@ -1,4 +1,4 @@
-"""The resolution at which a network sees sections, and the labels that it learns from there."""
+"""The resolution at which a network sees sections, and the labels at that resolution."""
 
 import functools
 
@@ -14,7 +14,7 @@ from al_jax.core.state import PartialLabels
 from al_jax.model.inputs import Sections, intensity_range
 
 WIDTH = 14.0
-"""The width in pixels, as the network sees it, of the structures that it learns best."""
+"""The width of structures in downsampled pixels at which networks learn them best."""
 
 
 def mean_downsample(image: jax.Array, factor: int) -> jax.Array:
@@ -28,8 +28,8 @@ def mean_downsample(image: jax.Array, factor: int) -> jax.Array:
     image = jnp.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
     blocks = image.reshape(-(-height // factor), factor, -1, factor, channels)
     mean = blocks.astype(jnp.float32).mean((1, 3))
-    whole = jnp.issubdtype(image.dtype, jnp.integer)
-    return (jnp.round(mean) if whole else mean).astype(image.dtype)
+    is_integer = jnp.issubdtype(image.dtype, jnp.integer)
+    return (jnp.round(mean) if is_integer else mean).astype(image.dtype)
 
 
 def nearest_downsample(labels: jax.Array, factor: int) -> jax.Array:
@@ -42,14 +42,14 @@ def nearest_downsample(labels: jax.Array, factor: int) -> jax.Array:
 
 
 def downsample_section(section: Sections, factor: int) -> Sections:
-    """One whole section as the network sees it, with the intensity range that is left."""
+    """A section's image downsampled for the network, with its new intensity range."""
     image = mean_downsample(section.images, factor)
     low, high = intensity_range(image, nearest_downsample(section.inside, factor))
     return section.replace(images=image, low=low, high=high, downsampling=factor)
 
 
 def downsample_sections(sections: Sections, factor: int) -> Sections:
-    """Whole sections as the network sees them downsampled; by 1 they stay the same arrays."""
+    """Sections whose images are downsampled for the network; by 1 they are the same arrays."""
     if factor == 1:
         return sections
     return _without_inside(sections, factor=factor).replace(inside=sections.inside)
@@ -63,12 +63,12 @@ def _without_inside(sections: Sections, factor: int) -> Sections:
 def at_network_resolution(
     sections: Sections, partial: PartialLabels
 ) -> tuple[Sections, PartialLabels]:
-    """What the network learns from: domain and labels at the pixels of its images."""
+    """What the network is trained on: domain and labels at the resolution of its images."""
     factor = sections.downsampling
     if factor == 1:
         return sections, partial
-    thin = jax.vmap(functools.partial(nearest_downsample, factor=factor))
-    labels, inside = thin(partial.labels), thin(sections.inside)
+    downsample = jax.vmap(functools.partial(nearest_downsample, factor=factor))
+    labels, inside = downsample(partial.labels), downsample(sections.inside)
     seen = partial.seen & presence(labels, inside, partial.seen.shape[1])
     return (
         sections.replace(inside=inside, downsampling=1),
@@ -78,9 +78,9 @@ def at_network_resolution(
 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def labelled_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Pixels of each class, and how long it is around, at the borders of sections too.
+    """Area and perimeter of each class, which is closed along the borders of sections.
 
-    `labels` [N, H, W] -> sums over them: [C] int32, [C] float32, pixels.
+    `labels` [N, H, W] -> sums over the sections: [C] int32, [C] float32, pixels.
     """
 
     def one(section: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -93,7 +93,7 @@ def labelled_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax
 
 
 def suited_sections(sections: Sections, labels: chex.Array, num_classes: int) -> Sections:
-    """Whole sections as the network sees them best, by what is labelled; use it outside jit.
+    """Sections downsampled as suits the labelled structures; use it outside jit.
 
     Args:
       sections: from `make_sections`.
@@ -105,10 +105,10 @@ def suited_sections(sections: Sections, labels: chex.Array, num_classes: int) ->
 
 
 def suited_downsampling(areas: chex.Array, outlines: chex.Array) -> int:
-    """The factor by which the median structure is `WIDTH` pixels wide for the network.
+    """The factor that makes the median structure `WIDTH` pixels wide for the network.
 
-    So wide as the square of as many pixels for as much outline. Background counts nothing, nor
-    what is not labelled; a structure of less is never made larger.
+    The width is 4 area / perimeter, that of a square. Background and unlabelled structures do not
+    count; sections are never upsampled.
 
     Args:
       areas, outlines: [C], of `labelled_extent`.

@@ -26,7 +26,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def optimiser(training: Training) -> optax.GradientTransformation:
-    """The direction of a step, of which the caller's learning rate is the length."""
+    """The optimiser but for the learning rate, by which `train_step` multiplies its update."""
     decay = optax.add_decayed_weights(
         training.weight_decay,
         mask=functools.partial(jax.tree.map, lambda weights: weights.ndim > 1),
@@ -40,7 +40,7 @@ def optimiser(training: Training) -> optax.GradientTransformation:
 def init_train_state(
     key: jax.Array, model: ModelConfig, params: chex.ArrayTree | None = None
 ) -> TrainState:
-    """Weights drawn from `key` (or the given `params`) and momentum at rest."""
+    """Weights drawn from `key` (or the given `params`), and zero momentum."""
     if params is None:
         params = init_params(key, model.network)
     return TrainState(params=params, momentum=optimiser(model.training).init(params))
@@ -82,8 +82,8 @@ def train(
       partial: what is labelled.
       model: the network, its training and its loss.
       steps, first_step: how many (static), and the number of the first.
-      learning_rate: or a function of the step's number.
-      stacks: [N] int32, where the sections are of several stacks (`random_batch`).
+      learning_rate: a number, or a function of the step's number.
+      stacks: [N] int32, the stack of each section, if there are several (`random_batch`).
 
     Returns:
       The new state, and the loss of every step [steps] float32.
@@ -106,10 +106,10 @@ def train(
 
 
 def reset_momentum(state: TrainState, training: Training) -> TrainState:
-    """Warm weights for a further descent, where the momentum of 'sgd' is gone.
+    """The state to begin fine-tuning with: the same weights, and no momentum of 'sgd'.
 
-    The moments of 'adamw' stay: without them its first steps are as long as its rate allows, into
-    directions of single batches.
+    The moments of 'adamw' stay: without them its first steps would be as long as its rate allows,
+    in directions of single batches.
     """
     if training.optimiser == "adamw":
         return state

@@ -12,14 +12,14 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
 
     Sums of two shifted copies for each of the `factor` places between two pixels, which a CPU does
     faster than `jax.image.resize`, a product with a dense matrix. The gradient (reverse mode alone)
-    is that of `jax.image.resize`, as the one of the sums is slower.
+    is that of `jax.image.resize`, as that of the sums is slower.
     """
     if factor == 1:
         return x
     for axis in (1, 2):
         size = x.shape[axis]
-        beside = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
-        padded = jnp.pad(x, beside, mode="edge")
+        pads = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
+        padded = jnp.pad(x, pads, mode="edge")
         before, here, after = (
             jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)
         )

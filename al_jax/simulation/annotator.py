@@ -1,6 +1,6 @@
 """The truth in place of the annotator: what is labelled first, and the true answers.
 
-With the rest of this folder, the only part of al_jax that knows the truth of what is annotated.
+This folder is the only part of al_jax that knows the truth of what is annotated.
 """
 
 import chex
@@ -17,7 +17,7 @@ from al_jax.simulation.task import Task
 
 
 def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
-    """The start (paper, 3.2.1): per class a section within 3 of the middle one of its own.
+    """The start (paper, section 3.2.1): for each class a section near the middle one of its own.
 
     Args:
       key: randomness.
@@ -38,10 +38,10 @@ def initial_queries(key: jax.Array, present: jax.Array) -> jax.Array:
 
 
 def perturb(key: jax.Array, task: Task, annotator: Annotator) -> Task:
-    """The task with what an imperfect person makes of it: `outlined` and `late`.
+    """The task as an imperfect person answers it: with `outlined` and `late`.
 
     Args:
-      key: draws what the person does; the same for every strategy.
+      key: draws the person's errors and skips; the same for every strategy.
       task: the stack.
       annotator: who answers.
     """
@@ -66,11 +66,11 @@ def perturbed(key: jax.Array, labels: jax.Array, inside: jax.Array, size: float)
     middle = jnp.array([(length - 1) / 2 for length in labels.shape])
     points = source_points(jnp.eye(2), middle, field)
     moved = sample_nearest(labels, points, UNLABELLED)
-    whole = sample_nearest(inside, points, False)
-    return jnp.where(inside & whole, moved, labels)
+    moved_inside = sample_nearest(inside, points, False)
+    return jnp.where(inside & moved_inside, moved, labels)
 
 
-def said_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) -> jax.Array:
+def perturbed_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) -> jax.Array:
     """The ranges [N, C] that a person gives, a share of whose ends are a section off."""
     right = ranges(present, margin)
     if not errors:
@@ -79,12 +79,12 @@ def said_ranges(key: jax.Array, present: jax.Array, margin: int, errors: float) 
     out, into = unit < errors / 2, (unit >= errors / 2) & (unit < errors)
     before = jnp.pad(right, ((1, 0), (0, 0)))[:-1]  # the row of the section before
     after = jnp.pad(right, ((0, 1), (0, 0)))[1:]
-    said = right | (after & out[0]) | (before & out[1])
+    given = right | (after & out[0]) | (before & out[1])
     first, last = right & ~before, right & ~after
-    said &= ~((first & into[0]) | (last & into[1]))
-    said = said.at[:, 0].set(right[:, 0])  # what is left of a section is background
-    # A structure of one section or two is not said to be nowhere.
-    return jnp.where(said.any(0), said, right)
+    given &= ~((first & into[0]) | (last & into[1]))
+    given = given.at[:, 0].set(right[:, 0])  # what is left of a section is background
+    # A range of one section or two does not become empty.
+    return jnp.where(given.any(0), given, right)
 
 
 def true_answer(
@@ -107,7 +107,7 @@ def corrected_answer(
     task: Task,
     annotator: Annotator,
 ) -> tuple[ALState, jax.Array, jax.Array]:
-    """As `true_answer`, beside a proposal that is corrected, or accepted, where that is cheaper.
+    """`true_answer` with a proposal, which is corrected or accepted where that is cheaper.
 
     Args:
       state: before the answer.
@@ -116,7 +116,8 @@ def corrected_answer(
       task, annotator: the simulation.
 
     Returns:
-      The state after the answer, the outline that was left and what of it was drawn, pixels.
+      The state after the answer, the remaining outline before it and the part of it that was
+      drawn, pixels.
     """
     inside = task.sections.inside[section]
     mask = (outlined(task)[section] == structure) & inside
@@ -136,7 +137,7 @@ def outlined(task: Task) -> chex.Array:
 
 
 def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
-    """The outline that each pair has left, without what is annotated there, [N, C] pixels."""
+    """The true R_nc of Eq. 5: each outline without what is annotated already, [N, C] pixels."""
     num_classes = task.present.shape[1]
 
     def left(section: tuple[jax.Array, ...]) -> jax.Array:
@@ -149,9 +150,9 @@ def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Arr
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:
-    """One annotation per class on a central section (paper, 3.2.1): the same for all strategies.
+    """The state after one annotation per class on a central section (paper, section 3.2.1).
 
-    Not of all, or none, where the configuration's `start` says so.
+    The same for all strategies. `Annotator.start` may leave out some of the classes, or all.
     """
     key_queries, key_state = jax.random.split(key)
     chosen = initial_queries(key_queries, task.present)
@@ -163,9 +164,9 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     def one(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
         return true_answer(state, chosen[structure], structure, task, config.query.length)[0], None
 
-    # Folded in, so that a person without errors starts as always.
+    # Folded in, so that the start of a person without errors does not depend on it.
     key_ranges = jax.random.fold_in(key, 2)
-    in_range = said_ranges(
+    in_range = perturbed_ranges(
         key_ranges, task.present, config.query.margin, config.annotator.range_errors
     )
     state = init_state(key_state, task.sections.inside, in_range)

@@ -45,13 +45,14 @@ class Record(struct.PyTreeNode):
     Attributes:
       done: [] bool, True if no query was made: a target had been reached, or nothing was left.
       section, structure: [] int32, the query; -1 for the start.
-      predicted_dice, predicted_length: [] what Eqs. 6 and 5 said of it.
-      length: [] float32, the outline that was left to trace, pixels.
-      drawn: [] float32, what of it had to be drawn, pixels: less, where a proposal was corrected.
+      predicted_dice, predicted_length: [] its Dice and its remaining outline by Eqs. 6 and 5.
+      length: [] float32, its actual remaining outline, pixels.
+      drawn: [] float32, the part of it that had to be drawn, pixels; less than `length` where a
+        proposal was corrected.
       effort_unique: [] float32, all outlines drawn so far, a fraction of the stack's total: each
         crack once, over all cracks once.
       effort_whole: [] float32, whole outlines of the answered structures over the whole outlines of
-        all structures on all sections; the paper's figures are of this kind.
+        all structures on all sections, as in the paper's figures.
       dice, dice_unclamped: [] float32, reported Dice, a fraction.
       class_dice, class_dice_unclamped: [C] float32 (NaN: the class is on no section).
       loss: [] float32, mean training loss of this step; not finite if any of its steps was not.
@@ -111,7 +112,7 @@ def ask(
     strategies: tuple[Strategy, ...],
     which: jax.Array | int,
 ) -> Suggestion:
-    """The query that the strategy `which` of `strategies` makes next."""
+    """The next query (Eq. 7) of the strategy `which` of `strategies`."""
     hindsight = None
     if "hindsight" in strategies[0].reads:
         hindsight = Hindsight(
@@ -143,7 +144,7 @@ def answer(
     task: Task,
     config: Config,
 ) -> tuple[ALState, jax.Array, jax.Array]:
-    """The person's answer: the state after it, the outline that was left and what was drawn."""
+    """The person's answer: the state after it, the remaining outline before it, the part drawn."""
     if not config.annotator.correct:
         state, left = true_answer(run.state, section, structure, task, config.query.length)
         return state, left, left
@@ -185,7 +186,7 @@ def run_queries(
     target_dice: jax.Array | float,
     max_effort: jax.Array | float,
 ) -> tuple[Run, Record]:
-    """`count` queries as one scan; once `finished`, the rest are `done` records without work.
+    """`count` queries as one scan; once `finished`, the others are `done` records without work.
 
     Args:
       run: so far.
@@ -257,7 +258,7 @@ def simulate(
     max_effort: jax.Array | float = 1.0,
     params: chex.ArrayTree | None = None,
 ) -> tuple[Run, Record]:
-    """Simulates the annotation of a stack: initial training, then up to `queries` answers.
+    """Algorithm 1 with the truth as the annotator: initial training, then up to `queries` answers.
 
     Pure: the same key gives the same run, and two strategies under one key share their start and,
     if they share the loss, their initial network. Under `jax.jit`, `strategy` and `queries` are
@@ -269,7 +270,7 @@ def simulate(
       strategy: what asks.
       queries: the number of steps of the scan.
       target_dice, max_effort: fractions at which to stop asking.
-      params: initial weights instead of drawn ones (those of prior stacks, say).
+      params: initial weights instead of drawn ones, such as those of prior stacks.
 
     Returns:
       The run after the last query, and records with a leading axis of `queries + 1`: the start,

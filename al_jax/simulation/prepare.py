@@ -1,4 +1,4 @@
-"""All before the first training of a simulation, at once."""
+"""What a simulation needs before its first training."""
 
 import dataclasses
 from typing import Any, NamedTuple, TypeVar
@@ -37,9 +37,9 @@ def prepare(
     prior: Prior | None = None,
     mesh: Mesh | None = None,
 ) -> Prepared:
-    """A stack as the person answers of it and as the network sees it; use it outside jit.
+    """A stack as the annotator knows it and the network sees it; use it outside jit.
 
-    The network's resolution is settled here, as it may depend on what is labelled at the start.
+    The network's resolution is chosen here, as it may depend on what is labelled at the start.
 
     Args:
       key: all randomness of the run.
@@ -53,7 +53,7 @@ def prepare(
     """
     # Names and colours are static: with them each stack would have a program of its own.
     bare = dataclasses.replace(stack, sections=(), colours=None, place=None)
-    # A copy that becomes the task, which would be a second one else.
+    # A copy whose memory the task takes over, so that there is no second one.
     task = _make_task(jax.tree.map(jnp.array, bare), config=config, mesh=mesh)
     keys = make_keys(key)
     task = perturb(keys.person, task.replace(prior=prior), config.annotator)
@@ -69,7 +69,7 @@ def prepare(
 
 
 def place(tree: Tree, mesh: Mesh | None) -> Tree:
-    """The arrays on every device of a mesh, once for all calls; without a mesh where they are.
+    """Copies arrays to every device of a mesh, once for all calls; without one they stay.
 
     The devices may be of several processes, which all have the same arrays.
     """

@@ -29,16 +29,16 @@ class Progress:
                 postfix=self._listed(values),
                 file=sys.stderr if self._terminal else io.StringIO(),
             )
-            self._said = time.monotonic()
+            self._logged = time.monotonic()
             return
         self._bar.n, self._bar.bar_format = fraction, self._layout(fraction)
         self._bar.set_postfix_str(self._listed(values))
-        if not self._terminal and time.monotonic() - self._said >= LOG_SECONDS:
+        if not self._terminal and time.monotonic() - self._logged >= LOG_SECONDS:
             self._log()
 
     def _log(self) -> None:
         print(self._bar, file=sys.stderr, flush=True)
-        self._said = time.monotonic()
+        self._logged = time.monotonic()
 
     @staticmethod
     def _layout(fraction: float) -> str:

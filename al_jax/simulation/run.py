@@ -39,7 +39,7 @@ def run(
 
     Args:
       stack: with the truth of every section.
-      strategies: names of `STRATEGIES` (or one), or strategies by a name of yours.
+      strategies: names in `STRATEGIES` (or one), or any strategies by a name.
       seeds: of all randomness.
       config: all settings.
       target_dice, max_effort: fractions at which a run stops.
@@ -51,7 +51,7 @@ def run(
 
     Raises:
       InputError: the stack has no outline, or a loss is not finite.
-      ValueError: a name is of no strategy.
+      ValueError: there is no strategy of a name.
 
     Example:
       table = al_jax.run(al_jax.load_default(), ["BDa", "Rand"], seeds=range(3))

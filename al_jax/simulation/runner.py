@@ -1,7 +1,7 @@
-"""Loops with checkpoints, progress and resume: a simulation that any stop only interrupts.
+"""Simulations with checkpoints and progress, which can be stopped at any time and resumed.
 
-The functions of `loop` are compiled here once, so that a process that does many runs compiles each
-program once.
+The functions of `loop` are compiled here, so that a process with many runs compiles each program
+once.
 
 Example:
   prepared = prepare(jax.random.key(0), stack, config)
@@ -40,17 +40,17 @@ from al_jax.simulation.prepare import Prepared, place
 from al_jax.simulation.task import Task
 from al_jax.xla import compiler_options
 
-QUERIES = 4  # in one scan, between two looks at progress
+QUERIES = 4  # in one scan, after which progress is shown
 STEPS = 45  # of the initial training, likewise
 
 Show = Callable[..., None]
-"""Called with the fraction of a stage that is done, and by name with what to show beside it."""
+"""Called with the fraction of a stage that is done, and values to show with it, by name."""
 
 Adapt = Callable[[chex.ArrayTree], chex.ArrayTree]
-"""Makes other weights of a network's."""
+"""From a network's drawn weights to those that its training begins with."""
 
 Piece = Callable[[TrainState, int, int], tuple[TrainState, jax.Array]]
-"""Trains from the step of that number on, so many steps; the state after them, and their losses."""
+"""(state, first step, number of steps) -> the state after these steps, and their losses."""
 
 
 class Checkpointing(NamedTuple):
@@ -99,7 +99,7 @@ def _piece(
     )
 
 
-# What each function takes as static, and what it may overwrite.
+# The static arguments of each function, and the one whose memory it may overwrite.
 _PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
     scores.ceiling: ((), None),
     _new_network: ((), None),
@@ -111,12 +111,10 @@ _PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
 
 @functools.cache
 def _compiled(function: Callable) -> Callable:
-    """A function of `_PROGRAMS`; training and queries are most of a run's time.
-
-    Made when first called: the options ask for the device, which a sweep leaves to its workers.
-    """
+    """A function of `_PROGRAMS`."""
+    # Made when first called: the options ask for the device, which a sweep leaves to its workers.
     static, donated = _PROGRAMS[function]
-    long = function in (_piece, loop.run_queries)
+    long = function in (_piece, loop.run_queries)  # most of a run's time
     return jax.jit(
         function,
         static_argnames=static,
@@ -126,7 +124,7 @@ def _compiled(function: Callable) -> Callable:
 
 
 def ceiling(prepared: Prepared, config: Config) -> float:
-    """`scores.ceiling` of a run that is prepared: 1 but for a person whose outlines are off."""
+    """`scores.ceiling` of a prepared run: 1 unless the person's outlines are off."""
     return float(_compiled(scores.ceiling)(prepared.task, config))
 
 
@@ -143,11 +141,11 @@ def train_network(
 
     Args:
       prepared, config: the run.
-      loss: that it learns by.
+      loss: that it minimises.
       checkpointing: where its checkpoints go, if anywhere.
-      adapt: makes of drawn weights those to begin with: published ones (`networks.with_weights`),
-        or those of prior stacks (`transfer.with_experience`).
-      show: called with how far it is.
+      adapt: replaces drawn weights by published ones (`networks.with_weights`), or by those of
+        prior stacks (`transfer.with_experience`).
+      show: called with the progress.
 
     Raises:
       InputError: the weights do not fit, a loss is not finite, a checkpoint cannot be written, or
@@ -182,10 +180,10 @@ def train_pieces(
     """The `initial_steps` of a long training, a piece at a time, from its latest checkpoint.
 
     Args:
-      piece: trains further; may overwrite the state that it is given.
+      piece: trains some steps; may overwrite the state that it is given.
       train_state: before the first step.
       config: of the training.
-      mark: of `make_mark`.
+      mark: from `make_mark`.
       checkpointing, show: see `train_network`.
       mesh: devices that share the work, or None.
 
@@ -217,7 +215,7 @@ def train_pieces(
 
 
 class _Saved:
-    """The checkpoints of a stage; without a folder there are none, and all else is the same."""
+    """The checkpoints of a stage; without a folder nothing is written or read."""
 
     def __init__(self, checkpointing: Checkpointing | None):
         self._place, self._written = checkpointing, time.monotonic()
@@ -234,7 +232,7 @@ class _Saved:
             )
 
     def is_due(self) -> bool:
-        """Whether it is time for one; of several processes the first one's clock counts."""
+        """Whether one is due; of several processes the first one's clock counts."""
         seconds = 0.0 if self._place is None else self._place.seconds
         due = time.monotonic() - self._written >= seconds
         if jax.process_count() == 1:
@@ -269,10 +267,10 @@ def run_strategy(
       strategy: what asks.
       prepared: the run.
       network: the initial one.
-      config, target_dice, max_effort: as `loop.run_queries` takes them.
+      config, target_dice, max_effort: see `loop.run_queries`.
       checkpointing: where its checkpoints go, if anywhere.
       report: called with the records at the start and before every checkpoint.
-      show: called with how far the run is.
+      show: called with the progress.
 
     Returns:
       The run after the last query, and its records with a leading axis: the start, then one each.
@@ -340,21 +338,19 @@ def run_strategy(
 def _mark(
     prepared: Prepared, config: Config, what: Loss | Strategy, place: Checkpointing | None
 ) -> np.ndarray:
-    """Names a run by its strategy, or an initial network by its loss, in its checkpoints.
-
-    A network is the same however its runs measure lengths: the stack is known by its intensities.
-    """
+    """Names a run by its strategy, or an initial network by its loss, in its checkpoints."""
     if place is None:  # and what is not kept needs no name
         return np.zeros(8, np.uint32)
     sections, state, task = prepared.task.sections, prepared.state, prepared.task
+    # The stack is known by its intensities: a network does not depend on how lengths are measured.
     known = (task.present, sections.low, sections.high, state.annotated, state.unlabelled)
-    # What the person's key does, the settings and the other keys say.
+    # The person's key follows from the others.
     arrays = (known, prepared.keys.replace(person=None), task.prior)
     return make_mark(config, source_digest(what), arrays)
 
 
 def make_mark(config: Config, what: str, known: chex.ArrayTree) -> np.ndarray:
-    """Names a training in its checkpoints, [8] uint32: by its settings, a word, arrays and keys."""
+    """Names a training in its checkpoints, [8] uint32: a digest of its settings and inputs."""
     text = hashlib.sha256(f"{json.dumps(to_json(config), sort_keys=True)}{what}".encode())
     for leaf in jax.tree.leaves(known):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -364,12 +360,12 @@ def make_mark(config: Config, what: str, known: chex.ArrayTree) -> np.ndarray:
 
 
 def _with_norm(losses: np.ndarray, train_state: TrainState) -> np.ndarray:
-    """The losses and the norm of the weights behind them: what the last step did shows there."""
+    """The losses, and the norm of the weights, which shows what the last step did."""
     return np.append(losses, optax.global_norm(train_state.params))
 
 
 def _fraction(records: Record, target_dice: float, max_effort: float) -> float:
-    """How far a run is: by Dice or by effort, whichever is nearer to its end."""
+    """The progress of a run: by Dice or by effort, whichever is nearer to its target."""
     start, now = records.dice[0], records.dice[-1]
     by_dice = (now - start) / max(target_dice - start, 1e-6)
     by_effort = (records.effort_unique[-1] - records.effort_unique[0]) / max(
@@ -379,7 +375,6 @@ def _fraction(records: Record, target_dice: float, max_effort: float) -> float:
 
 
 def _figures(records: Record) -> dict[str, str]:
-    """What the bar of a strategy shows."""
     return {
         "effort": f"{records.effort_unique[-1]:.1%}",
         "Dice": f"{records.dice[-1]:.1%}",

@@ -1,4 +1,4 @@
-"""How good a prediction is beside the truth, and how much it cost: what a simulation reports."""
+"""Reported Dice of predictions against the truth, and reported effort."""
 
 import chex
 import jax
@@ -17,7 +17,7 @@ class Scores(struct.PyTreeNode):
     """How a prediction overlaps with the truth, per section; [N, 2, C] int32 (`metrics.overlap`).
 
     Attributes:
-      clamped: of Eq. 4, where what is labelled is kept.
+      clamped: of Eq. 4, where labelled pixels keep their labels.
       unclamped: of the network's own argmax over the classes in range.
     """
 
@@ -26,7 +26,7 @@ class Scores(struct.PyTreeNode):
 
 
 def score(prediction: Prediction, aux: tuple[jax.Array, jax.Array]) -> Scores:
-    """Of one section; `aux` are its truth and its image domain."""
+    """The scores of one section; `aux` are its truth and its image domain."""
     num_classes = prediction.fit.shape[0]
     return Scores(
         clamped=overlap(prediction.segmentation, *aux, num_classes),
@@ -35,7 +35,7 @@ def score(prediction: Prediction, aux: tuple[jax.Array, jax.Array]) -> Scores:
 
 
 def scoring(task: Task) -> Reduction:
-    """What `learner.evaluate` and `update` make of a prediction beside what the method needs."""
+    """The reduction by which `learner.evaluate` and `update` score a prediction."""
     return Reduction(score, (task.truth, task.sections.inside))
 
 
@@ -58,9 +58,9 @@ def reported_dice(dice: chex.Array, config: Config) -> jax.Array:
 
 
 def ceiling(task: Task, config: Config) -> jax.Array:
-    """[] float32, the reported Dice of the person's own outlines, which is reached at the end.
+    """[] float32, the reported Dice of the person's own outlines: the most that a run can reach.
 
-    1 where the person draws the truth.
+    It is 1 where the person draws the truth.
     """
     if task.outlined is None:
         return jnp.float32(1)

@@ -61,7 +61,7 @@ def deform(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A section sampled at `points` [H, W, 2]: images bilinear, classes and domain nearest.
 
-    Beyond its border a section goes on as its border pixels.
+    Beyond its border a section is padded with its border pixels.
 
     Args:
       points: from `random_deformation`.
@@ -82,10 +82,10 @@ def deform(
 
 
 def on_canvas(stack: Stack, size: int) -> Stack:
-    """The stack on a canvas of size x size, so that a deformation keeps its tissue in the picture.
+    """The stack on a canvas of size x size, so that a deformation moves no tissue out of the image.
 
-    An axis that is shorter is centred and goes on as its border pixels, as in `deform`; a longer
-    one is cut about the middle of its structures.
+    A shorter axis is centred and padded with its border pixels, as in `deform`; a longer one is cut
+    about the middle of its structures.
 
     Raises:
       InputError: structures would be cut off.

@@ -1,4 +1,4 @@
-"""A stack made ready for simulation: measured once, and then only read."""
+"""A stack prepared for simulation: what is computed from its truth once."""
 
 import chex
 import jax
@@ -16,15 +16,15 @@ from al_jax.model.inputs import Sections, make_sections
 
 
 class Task(struct.PyTreeNode):
-    """A stack made ready for simulation: what stays the same during a run.
+    """A stack prepared for simulation: all that stays the same during a run.
 
     Attributes:
       sections: what the network sees.
       truth: [N, H, W] int16.
       present: [N, C] bool, the class has a pixel on the section.
       total: [] float32, the stack's outlines, each crack once, pixels.
-      outlined: [N, H, W] int16, the classes as the person draws them, or None: the truth.
-      late: [N, C] bool, what the person answers only when nothing else is left, or None.
+      outlined: [N, H, W] int16, the classes as the person draws them; None: the truth.
+      late: [N, C] bool, pairs that the person skips until nothing else is left, or None.
       prior: from prior stacks, or None.
       mesh: devices that share the work on the sections, or None.
     """

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from al_jax.learner.transfer import in_words
+from al_jax.learner.transfer import describe_experience
 from al_jax.session import Event, Progress, Question, Session
 from al_jax.session import question as questions
 
@@ -101,7 +101,7 @@ def opening(session: Session) -> str:
     """What a person should know when a session opens."""
     lines = list(session.notices)
     if session.earlier is not None:
-        line = in_words(session.earlier, session.images.names)
+        line = describe_experience(session.earlier, session.images.names)
         lines.append(line[0].upper() + line[1:])
     return " ".join(lines)
 

@@ -1,6 +1,6 @@
-"""What only a compiler needs: the same results without it, but slower or in more memory.
+"""What only XLA needs: without it results are the same, but slower or in more memory.
 
-Depends on no other part of al_jax, so that an equation may call a helper by what it gives.
+It depends on no other part of al_jax, so that equations may call its helpers.
 """
 
 from al_jax.xla.compiler import (

@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-# By default INDIVIDUAL_DOT, INDIVIDUAL_CONVOLUTION and REDUCE; only one can be named here. DOT may
-# take in a product's neighbours too.
+# By default INDIVIDUAL_DOT, INDIVIDUAL_CONVOLUTION and REDUCE; only one can be named here. DOT also
+# fuses what is next to a product.
 _OPTIONS: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"
 }
 
 
 def compiler_options() -> dict[str, str | bool]:
-    """For the `compiler_options` of `jax.jit`: a program that trains or predicts is faster by them.
+    """The `compiler_options` of `jax.jit` with which programs that train or predict are faster.
 
     XLA of jaxlib 0.10 gives a CPU's convolutions with more than 16 input or output features to
     YNNPACK, which does those of 64 outputs and fewer on one core however many there are; with these
@@ -52,9 +52,9 @@ def use_compilation_cache() -> None:
 def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> jax.Array:
     """`array` [N, ...] with `row` [...] written at `index`; an index beyond N writes nothing.
 
-    It is written where it lies. XLA copies the whole array unless it is sure that what is read of
-    it is read before the row is written: so the place to write depends on every array in `read`,
-    which are to be all that was computed of the old row beside the new one.
+    It is written in place. XLA copies the whole array unless it is sure that all reads of it come
+    before the write: so the index depends on every array in `read`, which must be all that was
+    computed from the old row apart from the new one.
     """
     done = sum(jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(read))
     place = index + jnp.isnan(done).astype(jnp.int32)
@@ -109,10 +109,10 @@ def without_axes_types(mesh: Mesh | None) -> Mesh | None:
 def shared_map(
     function: Callable, inputs: chex.ArrayTree, mesh: Mesh | None = None
 ) -> chex.ArrayTree:
-    """`jax.lax.map` over the leading axis [N], of which each device of the mesh does a part.
+    """`jax.lax.map` over the leading axis [N], shared among the devices of a mesh.
 
-    Every device has all of `inputs`, and gets all of the result. Where the devices do not divide N,
-    the last ones do the last element again.
+    Every device has all of `inputs`, and gets all of the result. Where N is not a multiple of the
+    number of devices, the last ones repeat the last element.
     """
     if mesh is None:
         return jax.lax.map(function, inputs)
@@ -130,15 +130,15 @@ def shared_map(
     # Inputs split by `in_specs` would be split in the loop around this too, where each answer then
     # gathers the stack, and each batch its sections. The check wants constants that loops in
     # `function` begin with marked as different on each device.
-    whole = PartitionSpec()
-    mapped = jax.shard_map(part, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
+    copied = PartitionSpec()
+    mapped = jax.shard_map(part, mesh=mesh, in_specs=copied, out_specs=copied, check_vma=False)
     return jax.tree.map(lambda leaf: leaf[:count], mapped(inputs))
 
 
 def trim_memory() -> None:
-    """Gives back what compiling leaves with glibc's malloc: hundreds of MiB for a training.
+    """Returns memory that glibc's malloc holds after compiling: hundreds of MiB for a training.
 
-    Other C libraries do not have this.
+    It does nothing with other C libraries.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

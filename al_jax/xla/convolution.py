@@ -2,10 +2,10 @@
 
 XLA's own CPU convolution (Eigen's; see `xla.compiler_options`) gathers the patch behind every
 output pixel, then multiplies matrices. Two things make it slow: other layouts than NHWC/HWIO, as
-its own gradients have (jax issue 12868: ten times in a loop), and few features, where gathering
-costs more than multiplying. So gradients are written as convolutions of that layout, few features
-are made more by computing blocks of output pixels from one patch, and many features are convolved
-by Winograd's filters, with fewer products.
+its own gradients have (jax issue 12868: ten times slower in a loop), and few features, where
+gathering costs more than multiplying. So gradients are written as convolutions of that layout; with
+few features blocks of output pixels are computed from one patch; with many features Winograd's
+filters need fewer products.
 """
 
 import itertools
@@ -48,15 +48,12 @@ def _blocked(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _for_winograd(x: jax.Array, size: tuple[int, ...], features: tuple[int, ...]) -> bool:
-    """Where its transforms are cheap beside the products that it saves.
-
-    Transforming the kernel costs as much however few tiles there are, and shorter floats than
-    float32 lose too much.
-    """
+    """Whether its transforms are cheap compared with the products that it saves."""
     m = winograd.tile_size(*x.shape[1:3])
-    if size != (3, 3) or m is None or x.dtype != jnp.float32:
+    if size != (3, 3) or m is None or x.dtype != jnp.float32:  # shorter floats lose too much
         return False
     tiles = x.shape[0] * x.shape[1] * x.shape[2] // m**2
+    # Transforming the kernel costs as much however few tiles there are.
     return WIDE <= min(features) <= 8 * tiles
 
 
@@ -78,10 +75,8 @@ def _to_input(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _to_kernel(x: jax.Array, gradient: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """The kernel's gradient [h, w, I, O]: the input correlated with the output's gradient.
-
-    The batch is summed over, so it takes the place of the input features.
-    """
+    """The kernel's gradient [h, w, I, O]: the input correlated with the output's gradient."""
+    # The batch is summed over, so it takes the place of the input features.
     batch, height, width, features = x.shape
     outputs = gradient.shape[-1]
     if _for_winograd(x, size, (features, outputs)):
@@ -124,7 +119,7 @@ _on_cpu.defvjp(_on_cpu_forward, _on_cpu_backward)
 
 
 def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The product of all patches and the kernel as it lies."""
+    """The product of all patches and the kernel as a matrix."""
     batch, height, width, features = x.shape
     # What reaches over the whole image from its far side meets nothing but padding.
     above, left = min(kernel.shape[0] // 2, height - 1), min(kernel.shape[1] // 2, width - 1)

@@ -5,7 +5,7 @@ A tile of m x m output pixels is A^T [(G k G^T) * (B^T d B)] A, of the kernel k 
 all tiles and features, a product of two matrices. Results differ from a direct convolution's by
 about 1e-5 of the largest of them in float32; in bfloat16 it would be a tenth.
 
-A barrier behind each transform keeps XLA from computing it anew in each place that reads it.
+A barrier after each transform prevents XLA from computing it again wherever it is read.
 """
 
 import math
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 Matrix = tuple[tuple[float, ...], ...]
 
-# Tiles taken at a time, about: enough for a product of matrices, few enough for the cache while
-# there are 128 features. Of half, twice and four times as many none was clearly faster.
+# About how many tiles are computed at a time: enough for a product of matrices, few enough for the
+# cache with 128 features. Half, twice and four times as many were not clearly faster.
 TILES = 288
 
 # B^T, G and A^T for tiles of 2x2 and 4x4.
@@ -91,16 +91,13 @@ def _input_tiles(x: jax.Array, m: int) -> jax.Array:
 
 
 def _most(count: int, tiles: int) -> int:
-    """How many of `count`, each of so many tiles, are taken at a time: a divisor, near TILES."""
+    """The divisor of `count` that, times `tiles`, is nearest to `TILES`."""
     divisors = [n for n in range(1, count + 1) if count % n == 0]
     return min(divisors, key=lambda n: abs(math.log(n * tiles / TILES)))
 
 
 def _cut(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Of [B, H, W, F]: images at a time, rows of tiles of an image at a time, and m.
-
-    Several images are taken whole, one image in strips if it is large.
-    """
+    """Of [B, H, W, F]: images at a time (one, if in strips), rows of tiles at a time, and m."""
     batch, height, width, _ = shape
     m = tile_size(height, width)
     if m is None:

@@ -1,7 +1,7 @@
-"""Dask clusters: processes of this machine, jobs of a queue, or what others started.
+"""Dask clusters: processes of this machine, jobs of a queue, or clusters that others started.
 
-Without more, workers are processes of this machine; `dask_jobqueue` makes them jobs of SLURM, PBS,
-SGE or LSF; any other cluster is known by its address or scheduler file. All of them talk over TLS.
+By default workers are processes of this machine; `dask_jobqueue` makes them jobs of SLURM, PBS, SGE
+or LSF; any other cluster is named by its address or scheduler file. All communicate over TLS.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ PRELOAD = "experiments.sweeps.units"
 
 
 class Place(NamedTuple):
-    """Where a worker of this machine runs: its cores, and what its environment says."""
+    """Where a worker of this machine runs: its cores, and the variables of its environment."""
 
     cores: frozenset[int]
     environment: dict[str, str]
 
 
 def find_places(count: int | None) -> list[Place]:
-    """A place for each worker; without `count`, one an accelerator, or else one a core.
+    """A place for each worker; without `count`, one per accelerator, or else one per core.
 
-    JAX is asked in a process of its own, as whoever asks holds the accelerators.
+    JAX is asked in a process of its own, as the process that asks occupies the accelerators.
     """
     question = "import jax; print(jax.default_backend(), jax.local_device_count())"
     asked = subprocess.run(
@@ -67,32 +67,32 @@ def find_places(count: int | None) -> list[Place]:
 
 @contextlib.contextmanager
 def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> Iterator[Client]:
-    """The client of a cluster, which ends with the block where it is of our making.
+    """The client of a cluster, which ends with the block unless others started it.
 
     Args:
       where: 'local', a key of `QUEUES`, or the address or scheduler file of a Dask cluster.
-      count: the number of workers; by default one an accelerator or core, or one job.
-      workdir: where the keys of a job queue lie, readable by their owner alone.
-      most: no more workers than that are of use.
+      count: the number of workers; by default one per accelerator or core, or one job.
+      workdir: where the keys of a job queue are, readable by their owner alone.
+      most: the largest number of workers that is of use.
 
     Raises:
       InputError: there is no such cluster, or it does not use TLS.
     """
     settings = {
-        "distributed.scheduler.allowed-failures": 1_000_000,  # `jobs` counts deaths by progress
+        "distributed.scheduler.allowed-failures": 1_000_000,  # `units.own` counts them
         "distributed.scheduler.work-stealing-interval": "100ms",
         "distributed.admin.low-level-log-length": 0,
-        # Nobody looks at what these would tell, and they take time from the training.
+        # Nobody reads what these measure, and they take time from the training.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "10s",
     }
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     own: dict[str, Any] = {
-        # Nothing is served but tasks: no pages, which have no TLS.
+        # No pages are served, as they have no TLS.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
-        # A worker that dies is started again, however slowly, and not given up.
+        # A worker that dies is started again, however long that takes.
         "distributed.deploy.lost-worker-timeout": "3650 days",
         "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     }
@@ -119,14 +119,14 @@ def _local(places: list[Place]) -> SpecCluster:
         "dashboard": False,
         "dashboard_address": "127.0.0.1:0",
     }
-    alike = {"nthreads": 1, "memory_limit": None, "preload": [PRELOAD]}
+    worker = {"nthreads": 1, "memory_limit": None, "preload": [PRELOAD]}
     workers = {}
     for number, place in enumerate(places):
         cores = {units.CORES: ",".join(map(str, sorted(place.cores)))}
-        options = common | alike | {"env": place.environment | cores}
+        options = common | worker | {"env": place.environment | cores}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": common | {"port": 0}}
-    # Python's tracker would warn of what a sweep leaves that is stopped; the system clears it up.
+    # Python's tracker would warn of what a stopped sweep leaves; the system cleans it up.
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
     resource_tracker.ensure_running()
@@ -137,10 +137,7 @@ def _local(places: list[Place]) -> SpecCluster:
 
 
 def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
-    """Jobs of a queue; what a site needs is in Dask's `jobqueue.yaml`.
-
-    A worker leaves before the wall time of its job, and another job takes its place.
-    """
+    """Jobs of a queue; what a site needs is in Dask's `jobqueue.yaml`."""
     ours = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue  # which takes Ctrl-C over
@@ -155,6 +152,7 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
     keys.chmod(0o700)
     arguments = ["--nthreads", "1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     arguments += ["--preload", PRELOAD, *(own.get("worker-extra-args") or [])]
+    # A worker leaves before the wall time of its job, and another job takes its place.
     given = any(argument.startswith("--lifetime") for argument in arguments)
     if not given and own.get("walltime"):
         limit = wall_time(str(own["walltime"]), where)
@@ -179,8 +177,8 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
 def wall_time(text: str, where: str) -> float:
     """Seconds of 'minutes', 'hours:minutes:seconds' or 'days-hours:minutes:seconds'.
 
-    Two numbers are minutes and seconds, but hours and minutes to LSF and beside days; a number
-    beside days is hours.
+    Two numbers are minutes and seconds, but hours and minutes for LSF and after days; one number
+    after days is hours.
 
     Raises:
       InputError: it is none of these.
@@ -237,7 +235,7 @@ def _existing(where: str) -> Client:
 
 @contextlib.contextmanager
 def _in_order() -> Iterator[None]:
-    """Ctrl-C first leaves the block, which ends workers and jobs, and then does what it did."""
+    """Ctrl-C first leaves the block, which ends workers and jobs, and then acts as before."""
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt

@@ -17,8 +17,8 @@ from al_jax.files.reading import full_path
 from al_jax.learner.config import DEFAULT, changed
 
 FLAGS = flags.FLAGS
-# No part of what a run is.
-WHOLE = ("plugin", "workdir", "checkpoint_seconds", "devices", *processes.NAMES)
+# Flags that do not affect results.
+WITHOUT_EFFECT = ("plugin", "workdir", "checkpoint_seconds", "devices", *processes.NAMES)
 FILES = stack_flags.FILE_FLAGS  # stacks are npz here
 
 
@@ -36,8 +36,8 @@ def flags_of_a_run() -> flags.FlagValues:
 
 
 def lists() -> list[str]:
-    """The flags that take a list: those that shape a run."""
-    return [name for name in flags_of_a_run() if name not in (*WHOLE, *FILES)]
+    """The flags that take a list: those that affect a run's results."""
+    return [name for name in flags_of_a_run() if name not in (*WITHOUT_EFFECT, *FILES)]
 
 
 def read_grids(path: str | None, given: dict[str, list[str]]) -> list[dict[str, list[str]]]:
@@ -113,12 +113,12 @@ def points(grids: list[dict[str, list[str]]]) -> Iterator[flags.FlagValues]:
 
 
 def weights_file(values: flags.FlagValues) -> str | None:
-    """The file of weights of a run, wherever its worker runs."""
+    """The absolute path of a run's weights, for workers that run elsewhere."""
     return None if values.weights is None else str(full_path(values.weights).absolute())
 
 
 def earlier_paths(values: flags.FlagValues) -> tuple[str, ...]:
-    """What `--from` names, wherever a worker runs; `{stack}` stands for the stack's own name."""
+    """The absolute paths in `--from`, where `{stack}` stands for the stack's own name."""
     name = "colin27" if values.stack is None else pathlib.Path(values.stack).stem
     given = values["from"].value or ()
     return tuple(str(full_path(path.replace("{stack}", name)).absolute()) for path in given)

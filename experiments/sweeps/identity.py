@@ -1,9 +1,9 @@
-"""What a run is, and so what its folder is called: the settings that it reads.
+"""The identity of a run, by which its folder is named: the settings that it reads.
 
-A run of `Rand` does not read alpha, so it is the same run under each of them. A setting counts
-only where it is not at its default, so that a new one leaves the names of old runs as they were.
-Whoever changes what a setting or a default means raises `SCHEMA`; the source of the strategy, the
-network and the loss counts by itself.
+A run of `Rand` does not read alpha, so it is the same run for every alpha. A setting counts only
+where it is not at its default, so that a new setting does not change the names of old runs. A
+change of what a setting or a default means must raise `SCHEMA`; the sources of the strategy, the
+network and the loss are part of the identity.
 """
 
 import functools
@@ -16,7 +16,7 @@ from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
 from al_jax.learner.config import Config, to_json
 
 SCHEMA = 7
-# The settings that take effect after the initial training; new ones are taken to act in both.
+# The settings that take effect after the initial training only; all others count for both.
 AFTERWARDS = (
     "query_steps",
     "query_learning_rate",
@@ -35,7 +35,7 @@ def unread(strategy: str | None) -> frozenset[str]:
 
     Args:
       strategy: a key of `STRATEGIES`; None for an initial network, which is trained before all of
-        them. Of a strategy that is not known all settings count.
+        them. For an unknown strategy all settings count.
     """
     if strategy is None:
         return frozenset(AFTERWARDS)
@@ -47,7 +47,7 @@ def unread(strategy: str | None) -> frozenset[str]:
         names.add("dropout_samples")
     if not {"boundary", "hindsight"} & set(method.reads):
         names.add("min_effort")
-    # D breaks ties, but no two pairs are of one priority that al_jax draws.
+    # D breaks ties, but no two pairs have the same priority that al_jax draws.
     drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
     if drawn and "dice" not in method.reads:
         names |= {"alpha", "dice_estimate"}
@@ -55,7 +55,7 @@ def unread(strategy: str | None) -> frozenset[str]:
 
 
 def identity(configuration: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration (as `runs.describe` gives it) a run or an initial network reads."""
+    """The part of a configuration (`runs.describe`) that a run or an initial network reads."""
     without, usual = unread(configuration.get("strategy")), _defaults()
     read = {
         key: value

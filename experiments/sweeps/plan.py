@@ -1,4 +1,4 @@
-"""From a grid to the units of a sweep; the stacks are kept in its folder, by their content."""
+"""From a grid to the units of a sweep; stacks are copied into its folder, named by content."""
 
 import functools
 import pathlib
@@ -23,7 +23,7 @@ from experiments.sweeps import grid
 from experiments.sweeps.identity import AFTERWARDS, digest
 from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, is_full, place_stack
 
-COLIN27 = "colin27.npz"  # what the shipped stack is called
+COLIN27 = "colin27.npz"  # the name of the shipped stack
 
 PlannedRun = RunUnit | RefusedUnit
 
@@ -33,7 +33,7 @@ def plan(
 ) -> list[PlannedRun]:
     """All runs of the grids, each once; stacks are written into `workdir`."""
     workdir = workdir.absolute()
-    stack_of = functools.cache(functools.partial(keep_stack, workdir))
+    stack_of = functools.cache(functools.partial(copy_stack, workdir))
     weights_of = functools.cache(digest_weights)
     earlier_of = functools.cache(digest_earlier)
     planned: dict[str, PlannedRun] = {}
@@ -43,33 +43,33 @@ def plan(
     return list(planned.values())
 
 
-def keep_stack(workdir: pathlib.Path, path: str | None) -> tuple[pathlib.Path, int]:
-    """A copy of a stack in the folder of the sweep, called by its content, and its sections.
+def copy_stack(workdir: pathlib.Path, path: str | None) -> tuple[pathlib.Path, int]:
+    """A copy of a stack in the folder of the sweep, named by its content, and its sections.
 
-    Without a path it is the shipped stack. A copy that was damaged is written again, for the runs
-    that have it under another name too.
+    Without a path it is the shipped stack. A damaged copy is written again, also for the runs that
+    have it under another name.
     """
     stack = load_default() if path is None else read_stack(path)
-    kept = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
-    if not _is_whole(kept):
+    copy = workdir / "stacks" / f"{runs.digest_stack(stack)}.npz"
+    if not _is_intact(copy):
         try:
-            kept.parent.mkdir(exist_ok=True)
+            copy.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{kept.parent}: {error.strerror}; choose another --workdir"
+                f"{copy.parent}: {error.strerror}; choose another --workdir"
             ) from error
-        names = workdir.glob("runs/*/stack.npz") if kept.exists() else ()
-        damaged = [name for name in names if name.samefile(kept)]
-        write_stack(kept, stack)
+        names = workdir.glob("runs/*/stack.npz") if copy.exists() else ()
+        damaged = [name for name in names if name.samefile(copy)]
+        write_stack(copy, stack)
         for name in damaged:
-            place_stack(kept, name.parent)
-    return kept, stack.num_sections
+            place_stack(copy, name.parent)
+    return copy, stack.num_sections
 
 
-def _is_whole(kept: pathlib.Path) -> bool:
+def _is_intact(copy: pathlib.Path) -> bool:
     """Whether a copy is there and is the stack whose content names it."""
     try:
-        return runs.digest_stack(read_stack(kept)) == kept.stem
+        return runs.digest_stack(read_stack(copy)) == copy.stem
     except InputError:
         return False
 
@@ -83,7 +83,7 @@ def digest_weights(path: str | None) -> tuple[str | None, str]:
 
 
 def digest_earlier(paths: tuple[str, ...]) -> tuple[str, str]:
-    """Names what earlier stacks taught by its content, and the convention of the input."""
+    """Names the experience of prior stacks by its content, and the convention of the input."""
     earlier = read_earlier(paths)
     assert earlier is not None
     return runs.digest_experience(earlier), earlier.convention
@@ -97,7 +97,6 @@ def _plan_run(
     earlier_of: Callable[[tuple[str, ...]], tuple[str, str]],
     plugins: Sequence[str],
 ) -> PlannedRun:
-    """The run of one point of a grid."""
     strategy, path = values.strategies[0], values.stack
     chosen = {k: values[k].value for k in ("seed", "target_dice", "max_effort")}
     chosen |= runs.about_strategy(strategy)
@@ -112,7 +111,7 @@ def _plan_run(
     except InputError as error:
         if is_full(error):
             raise
-        # What cannot be read has no content to be named by.
+        # It cannot be named by the content of files that cannot be read.
         config = read_config("plain", 1, values)
         configuration = runs.describe(str(path), values.weights, chosen, config)
         folder = str(workdir / "runs" / digest(configuration))
@@ -126,7 +125,7 @@ def _plan_run(
     network = runs.describe(stack.stem, weights, trained, initial_config(config))
     network_otherwise: dict[str, Any] = {}
     otherwise: dict[str, Any] = {}
-    if earlier:  # whether the stack fits them a worker finds out, as that needs a device
+    if earlier:  # a worker checks whether the stack fits them, as that needs a device
         scratch = read_config("plain", sections, values)
         network_otherwise = runs.describe(stack.stem, weights, trained, initial_config(scratch))
         otherwise = runs.describe(stack.stem, weights, chosen, scratch)
@@ -150,9 +149,9 @@ def _plan_run(
 
 
 def initial_config(config: Config) -> Config:
-    """What of a configuration the initial network depends on; the rest as it is by default."""
+    """The settings on which the initial network depends; the others at their defaults."""
     usual = {field.name: value for field, value in leaves(Config())}
-    # What of the person shapes the start.
+    # Settings of the annotator that affect the start.
     shaping = ("outline_noise", "range_errors", "start")
     others = [name for name in config_flags.ANNOTATOR if name not in shaping]
     return changed(config, {name: usual[name] for name in (*AFTERWARDS, *others)})

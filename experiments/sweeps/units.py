@@ -1,7 +1,7 @@
-"""What one unit of a sweep does: train an initial network, or perform a run.
+"""The units of work of a sweep: to train an initial network, or to perform a run.
 
 A worker of a cluster imports this module and `al_jax`, and gets units as plain data. Every unit has
-a folder; one that is done is not done again, one that was stopped goes on from its checkpoint.
+a folder; a finished unit is not repeated, a stopped one resumes from its checkpoint.
 """
 
 import contextlib
@@ -43,11 +43,11 @@ from al_jax.simulation.loop import Record
 from al_jax.simulation.prepare import Prepared, prepare
 from experiments.sweeps.identity import identity
 
-PROGRESS = "al_jax"  # the topic under which workers say how far they are
+PROGRESS = "al_jax"  # the topic of the workers' progress events
 CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
-QUERIES = 50  # that a run is taken to need, for the time left
-DEATHS = 3  # of workers, at one place of a unit, before it is given up
-BEGUN = ".begun.json"  # in the folder of a unit that a process is at, or died at
+QUERIES = 50  # assumed per run, to estimate the time left
+DEATHS = 3  # of workers at the same checkpoint of a unit, before it fails
+BEGUN = ".begun.json"  # in the folder of a unit on which a process works, or died
 FOREVER = float("inf")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -60,10 +60,10 @@ class NetworkUnit:
       folder: where its checkpoints go.
       configuration: all that it depends on.
       stack, weights: files.
-      strategy: one whose loss it learns by.
-      plugins: what to load before.
-      earlier: paths of what earlier stacks taught.
-      otherwise: with those, the configuration that counts where the stack does not fit them.
+      strategy: one whose loss it minimises.
+      plugins: to load before.
+      earlier: paths of the experience of prior stacks.
+      otherwise: with those, the configuration if the stack does not fit them.
     """
 
     folder: str
@@ -82,7 +82,7 @@ class NetworkUnit:
 
     @property
     def work(self) -> float:
-        """How long it takes: in training steps."""
+        """Its duration in training steps."""
         return float(folders.flatten(self.configuration)["initial_steps"])
 
     @property
@@ -103,11 +103,10 @@ class RunUnit:
     """A run: one strategy on one stack from one seed.
 
     Attributes:
-      folder, configuration: as of `NetworkUnit`.
+      folder, configuration, otherwise: see `NetworkUnit`.
       name: the file name of its stack.
-      arguments: what repeats it from within its folder.
-      network: the one it begins with.
-      otherwise: as of `NetworkUnit`.
+      arguments: the flags that repeat it from within its folder.
+      network: with which it begins.
     """
 
     folder: str
@@ -124,7 +123,7 @@ class RunUnit:
 
     @property
     def work(self) -> float:
-        """How long it takes: in training steps, if it needs `QUERIES` queries."""
+        """Its duration in training steps, if it needs `QUERIES` queries."""
         return float(QUERIES * folders.flatten(self.configuration)["query_steps"])
 
     @property
@@ -140,7 +139,7 @@ class RunUnit:
 
 @dataclasses.dataclass(frozen=True)
 class RefusedUnit:
-    """A run that cannot be: its folder, its configuration, and the line about its files."""
+    """A run whose files are refused: its folder, its configuration, and the message."""
 
     folder: str
     configuration: dict[str, Any]
@@ -151,7 +150,7 @@ Unit = NetworkUnit | RunUnit
 
 
 def _key(kind: str, folder: str) -> str:
-    """One name a folder, as several sweeps may share a cluster."""
+    """A name for each folder, as several sweeps may share a cluster."""
     return f"{kind}-{hashlib.sha256(folder.encode()).hexdigest()[:32]}"
 
 
@@ -171,12 +170,12 @@ def from_data(data: dict[str, Any]) -> Unit:
 
 
 class Beginning(NamedTuple):
-    """How a unit begins: what is carried over, if that fits, and the settings that count then.
+    """How a unit begins: the experience of prior stacks, if they fit, and the settings.
 
     Attributes:
       earlier: None without any.
       config: the settings.
-      misfit: why what was named is left out, one line.
+      misfit: why the prior stacks are left out, one line.
     """
 
     earlier: Experience | None
@@ -185,7 +184,7 @@ class Beginning(NamedTuple):
 
 
 def beginning_of(unit: NetworkUnit | RunUnit) -> Beginning:
-    """With what earlier stacks taught, or from scratch where its stack does not fit."""
+    """From the experience of prior stacks, or from scratch if its stack does not fit them."""
     network = unit.network if isinstance(unit, RunUnit) else unit
     config, line = from_json(unit.configuration), None
     if network.earlier:
@@ -212,10 +211,10 @@ def train(
     """The initial network: trained, or read if it has been.
 
     Args:
-      network: which.
+      network: the unit.
       seconds: least time between two checkpoints.
       show: called with the fraction that is done.
-      prepared: of a run that begins with it, if that is at hand.
+      prepared: of a run that begins with it, if there is one.
 
     Raises:
       InputError: what `prepare` and `runner.train_network` refuse.
@@ -245,7 +244,7 @@ def train(
 
 
 def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
-    """The run, in its folder; arguments and errors as of `train`."""
+    """Performs a run in its folder; for arguments and errors see `train`."""
     setting = run.configuration
     with own(run) as folder:
         if run.done:
@@ -291,10 +290,10 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
 
 @contextlib.contextmanager
 def own(unit: Unit) -> Iterator[pathlib.Path]:
-    """The folder of a unit, once whoever else is at work in it has ended.
+    """The folder of a unit, once no other process works in it.
 
     Raises:
-      InputError: workers that had it died again and again without a checkpoint between.
+      InputError: its workers died `DEATHS` times without a checkpoint between.
     """
     with folders.open_workdir(unit.folder, unit.configuration, FOREVER, identity) as folder:
         if unit.done:
@@ -324,13 +323,13 @@ def latest(checkpoints: pathlib.Path) -> int:
 
 
 def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
-    """stack.npz: the stack once more under another name, or a copy where there are no links.
+    """stack.npz: a hard link to the stack, or a copy where there are no links.
 
-    One that is there and differs is a copy of a damaged stack.
+    A file that is there and differs is a damaged copy, and is replaced.
     """
     place = folder / "stack.npz"
     if place.exists():
-        same = os.path.samefile(stack, place)  # of which nothing need be read
+        same = os.path.samefile(stack, place)  # which reads neither
         if same or filecmp.cmp(stack, place, shallow=False):
             return
     place.unlink(missing_ok=True)
@@ -341,7 +340,7 @@ def place_stack(stack: str | os.PathLike, folder: pathlib.Path) -> None:
 
 
 def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
-    """Writes error.json: in this sweep the unit is not tried again.
+    """Writes error.json, so that this sweep does not try the unit again.
 
     Raises:
       InputError: the disk is full.
@@ -358,7 +357,7 @@ def record_failure(unit: Unit | RefusedUnit, line: str) -> None:
 
 
 def failure(unit: Unit) -> str | None:
-    """The line of error.json, None if there is none."""
+    """The message in error.json, None if there is none."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
         return str(json.loads(pathlib.Path(unit.folder, "error.json").read_text())["error"])
     return None
@@ -374,7 +373,7 @@ def is_full(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if os.strerror(errno.ENOSPC) in str(error):  # of libraries that say it in words
+        if os.strerror(errno.ENOSPC) in str(error):  # of libraries that give no number
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -384,10 +383,10 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def dask_setup(worker: Worker) -> None:
-    """Makes a worker ready, before anything of JAX runs: Dask calls it for `--preload`.
+    """Prepares a worker before JAX runs; Dask calls it for `--preload`.
 
-    Its cores are those that the environment names. Ctrl-C at the terminal of the sweep is for the
-    sweep, which ends its workers.
+    It takes the cores that its environment names. It ignores Ctrl-C, on which the sweep ends its
+    workers.
     """
     _keep_memory()
     if CORES in os.environ:
@@ -399,11 +398,9 @@ def dask_setup(worker: Worker) -> None:
 
 
 def _keep_memory() -> None:
-    """Undoes Dask's MALLOC_TRIM_THRESHOLD_, by which glibc gives large arrays back at every step.
-
-    A training step then faults in all its pages anew. Both thresholds are set to what glibc, left
-    alone, comes to by itself; other C libraries do not have them.
-    """
+    """Undoes Dask's MALLOC_TRIM_THRESHOLD_, by which glibc returns large arrays at every step."""
+    # A training step would then fault in all its pages anew. glibc by itself arrives at these
+    # thresholds; other C libraries do not have them.
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, 32 << 20)
@@ -413,35 +410,35 @@ def _keep_memory() -> None:
 def work(
     data: dict[str, Any], seconds: float, before: tuple[str, str] = ("done", "")
 ) -> tuple[str, str]:
-    """Does a unit: what a sweep asks of a worker.
+    """Does a unit: the task of a worker.
 
     Args:
-      data: of `to_data`.
+      data: from `to_data`.
       seconds: least time between two checkpoints.
-      before: what came of the unit that this one needs.
+      before: the result for the unit that this one needs.
 
     Returns:
-      'done', 'failed' or (the disk is) 'full', and a line about a failure.
+      'done', 'failed' or (the disk is) 'full', and a message about a failure.
     """
     command.prepare()
-    worker, unit, said = get_worker(), from_data(data), 0.0
+    worker, unit, reported = get_worker(), from_data(data), 0.0
     if before[0] != "done":
         return _ended(unit, *before)
 
     def show(fraction: float, **_: str) -> None:
-        nonlocal said
+        nonlocal reported
         if worker.status is not Status.running:  # it leaves, near its wall time for instance
             raise Reschedule
-        if time.monotonic() - said >= 1:
+        if time.monotonic() - reported >= 1:
             worker.log_event(PROGRESS, (unit.key, fraction))
-            said = time.monotonic()
+            reported = time.monotonic()
 
     show(0.0)
     return attempt(unit, seconds, show)
 
 
 def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
-    """Does a unit, unless it has been done or has failed in this sweep; results as of `work`."""
+    """Does a unit unless it is done or has failed in this sweep; for results see `work`."""
     if unit.done:
         return "done", ""
     if (line := failure(unit)) is not None:
@@ -455,7 +452,7 @@ def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
             perform(unit, seconds, show)
     except Reschedule:
         raise
-    # Nothing that one run meets, an accelerator out of memory say, may end the others.
+    # No error of one run, such as an accelerator out of memory, may end the others.
     except Exception as error:
         line = " ".join(str(error).split())[:500]
         if not isinstance(error, InputError):
@@ -479,11 +476,8 @@ def check_sources(unit: Unit) -> None:
 
 
 def _ended(unit: Unit, how: str, line: str) -> tuple[str, str]:
-    """What a worker says of a unit that is not done; the same is in its folder, if there is room.
-
-    So it is known even if this worker and all that it said are lost.
-    """
-    try:
+    """The result for a unit that is not done, also recorded in its folder if there is space."""
+    try:  # so that it is known even if this worker is lost
         if how == "failed":
             record_failure(unit, line)
     except InputError as error:

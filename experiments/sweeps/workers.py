@@ -1,7 +1,7 @@
-"""When the units of a sweep run: in which order, and what happens when one of them fails.
+"""The scheduling of a sweep's units: their order, and what happens when one of them fails.
 
-The engine is `dask.distributed`. The files of the units alone say what is done, so workers,
-scheduler and sweep may die at any moment.
+The engine is `dask.distributed`. What is done is known from the units' files alone, so workers,
+scheduler and sweep may die at any time.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from experiments.sweeps import units
 from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, Unit
 
 WINDOW = 2_000  # units that the scheduler knows at a time
-LOSSES = 20  # of answers, by workers that die with them; `jobs` counts deaths without progress
+LOSSES = 20  # of results with their workers, before a unit fails; see also `units.DEATHS`
 
 
 def carry_out(
@@ -28,7 +28,7 @@ def carry_out(
     seconds: float,
     open_client: Callable[[int], contextlib.AbstractContextManager[Client]],
 ) -> dict[str, str]:
-    """Does what is not done yet; the lines of the runs that failed, by folder.
+    """Does what is not done yet; returns the messages of the runs that failed, by folder.
 
     Initial networks come first, then the runs; of both the longest first.
 
@@ -63,7 +63,7 @@ def carry_out(
     left, work_of = len(missing), {unit.key: unit.work for unit in waiting}
     at_work: dict[str, float] = {}
     with Progress("sweep") as bar, open_client(len(waiting)) as client:
-        # Workers say what they are at, and which fraction of it is done.
+        # Workers report their unit, and the fraction of it that is done.
         def heard(event: tuple[float, tuple[str, float]]) -> None:
             key, part = event[1]
             if key in work_of:  # other sweeps may share the cluster
@@ -107,14 +107,7 @@ def carry_out(
 def _outcomes(
     client: Client, waiting: Sequence[Unit], seconds: float
 ) -> Iterator[tuple[Unit | None, str, str]]:
-    """Units in the order in which they end, with what `units.work` says of them.
-
-    Once a second there is a (None, '', '') where none ends. The scheduler knows `WINDOW` of the
-    units at a time.
-
-    Raises:
-      InputError: the cluster is gone.
-    """
+    """Units as they end, with the results of `units.work`; (None, '', '') after an idle second."""
     ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
     needed = Counter(unit.network.folder for unit in waiting if isinstance(unit, RunUnit))
     trained: dict[str, Future] = {}
@@ -170,11 +163,8 @@ def _waits(unit: Unit, trained: dict[str, Future]) -> TypeGuard[RunUnit]:
 
 
 def _outcome(unit: Unit, future: Future) -> tuple[str, str]:
-    """What came of a unit; 'lost' where no worker lives that could say it.
-
-    Its folder says it, mostly. A disk that is full, or another machine's files that are not seen
-    here yet, leave it to the worker.
-    """
+    """The result for a unit; 'lost' if its worker is."""
+    # From its folder, or from the worker where the disk is full or its files are not seen here yet.
     if unit.done:
         return "done", ""
     if (line := units.failure(unit)) is not None:
@@ -183,7 +173,7 @@ def _outcome(unit: Unit, future: Future) -> tuple[str, str]:
         return future.result(timeout=60)
     except (KilledWorker, TimeoutError, CancelledError) as error:
         return "lost", f"its worker was lost ({type(error).__name__}); run the same command again"
-    except Exception as error:  # of a worker that cannot even begin, for want of al_jax perhaps
+    except Exception as error:  # of a worker that cannot begin, as without al_jax
         return "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
