@@ -34,9 +34,10 @@ def load_plugins(named: Sequence[str]) -> None:
     """
     for name in named:
         try:
-            _load_file(full_path(name).absolute()) if name.endswith(
-                ".py"
-            ) else importlib.import_module(name)
+            if name.endswith(".py"):
+                _load_file(full_path(name).absolute())
+            else:
+                importlib.import_module(name)
         except Exception as error:  # a plugin may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"--plugin={name}: cannot be loaded ({reason}); correct it") from error

@@ -339,7 +339,7 @@ def _mark(
     prepared: Prepared, config: Config, what: Loss | Strategy, place: Checkpointing | None
 ) -> np.ndarray:
     """Names a run by its strategy, or an initial network by its loss, in its checkpoints."""
-    if place is None:  # and what is not stored needs no name
+    if place is None:  # and what is not kept needs no name
         return np.zeros(8, np.uint32)
     sections, state, task = prepared.task.sections, prepared.state, prepared.task
     # The stack is known by its intensities: a network does not depend on how lengths are measured.

@@ -47,7 +47,7 @@ def unread(strategy: str | None) -> frozenset[str]:
         names.add("dropout_samples")
     if not {"boundary", "hindsight"} & set(method.reads):
         names.add("min_effort")
-    # D breaks ties, but no two pairs have the same priority if al_jax draws it.
+    # D breaks ties, but no two pairs have the same priority that al_jax draws.
     drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
     if drawn and "dice" not in method.reads:
         names |= {"alpha", "dice_estimate"}
