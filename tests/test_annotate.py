@@ -368,7 +368,9 @@ def simulated(config, seed, earlier=None) -> list[tuple[int, int]]:
     return [(int(section), int(structure)) for section, structure in pairs]
 
 
-@pytest.mark.parametrize("width, downsampling", [(14, 1), (4, 2)])
+@pytest.mark.parametrize(
+    "width, downsampling", [(14, 1), pytest.param(4, 2, marks=pytest.mark.slow)]
+)
 def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(
     folder, monkeypatch, width, downsampling
 ):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from al_jax.core import answers, state, strategies
+from al_jax.core.evidence import make_evidence
 from al_jax.core.stack import InputError, make_images
 
 # Section 7 shows structures a and b beside each other, section 12 a alone.
@@ -208,7 +209,7 @@ def test_a_range_may_leave_out_where_the_structure_was_absent():
 
 def test_a_question_says_why():
     s = _fresh()
-    query = strategies.suggest(s, strategies.make_evidence(s, np.zeros((2, 3))))
+    query = strategies.suggest(s, make_evidence(s, np.zeros((2, 3))))
     assert answers.describe(query, IMAGES) == [
         "'a' on section s7: a first example, as no outline of it is known"
     ]
@@ -216,7 +217,7 @@ def test_a_question_says_why():
         s, _ = answers.answer(s, IMAGES, *pair, _true(*pair))
     # Whole outlines: a 4, b 3, of which 2 shared; the background of s12 has 4 + 2 on its edges.
     dice = np.array([[0.5, 0.25, 0.125]] * 2)
-    evidence = strategies.make_evidence(s, dice)
+    evidence = make_evidence(s, dice)
     assert answers.describe(strategies.suggestions(s, evidence, count=9), IMAGES) == [
         "'b' on section s12: expected Dice 0.12, 3 of 3 px of outline left",
         "'a' on section s12: expected Dice 0.25, 4 of 4 px of outline left",
@@ -226,7 +227,7 @@ def test_a_question_says_why():
         length_sum=np.array([[6, 2, 0], [2, 4, 2], [0, 2, 3.0]]), length_count=np.ones((3, 3))
     )
     elsewhere = np.array([[False] * 3, [True] * 3])
-    query = strategies.suggest(s, strategies.make_evidence(s, dice), exclude=elsewhere)
+    query = strategies.suggest(s, make_evidence(s, dice), exclude=elsewhere)
     assert answers.describe(query, IMAGES) == [
         "'b' on section s7: expected Dice 0.12, 1 of 3 px of outline left (2 px along 'a')"
     ]

@@ -13,9 +13,13 @@ import pytest
 import tiny
 
 from al_jax.core.stack import InputError
+from al_jax.core.strategies import BDa
 from al_jax.files import checkpoints
 from al_jax.learner import config as settings
+from al_jax.learner.config import model_of
+from al_jax.model.training import init_train_state
 from al_jax.simulation import annotator, loop
+from al_jax.simulation.task import make_task
 
 CONFIG = settings.Config()
 
@@ -24,10 +28,10 @@ def _shapes():
     """The shapes of (run, record) of a simulation of the small network."""
 
     def begun(key):
-        task = annotator.make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
+        task = make_task(jax.tree.map(jnp.asarray, tiny.stack()), CONFIG)
         state = annotator.start(key, task, CONFIG)
-        network = loop.initial_train_state(key, task, CONFIG)
-        return loop.begin(network, state, task, CONFIG, "BDa")
+        network = init_train_state(key, model_of(CONFIG, tiny.CLASSES))
+        return loop.begin(network, state, task, CONFIG, BDa)
 
     return jax.eval_shape(begun, jax.random.key(0))
 

@@ -173,7 +173,7 @@ def test_a_section_has_another_size(refused):
         (["--strategies="], "--strategies is empty; use BDa, Da,"),
         (["--strategy=BDa"], "Unknown command line flag 'strategy'. Did you mean: strategies"),
         (["BDa"], "'BDa' is not a flag; see --help"),
-        (["--network=huge"], "--network=huge: value should be one of <full|full_without_fc|small>"),
+        (["--network=huge"], "network 'huge' is not one of full, full_without_fc, small"),
         (["--field=rough"], "--field=rough: value should be one of"),
         (["--batch=0"], "--batch=0"),
         (["--devices=0"], "--devices=0"),
@@ -234,13 +234,15 @@ def begun(folder, call, monkeypatch) -> pathlib.Path:
         ("--clip=5", "clip was 1.0, is 5.0"),
         ("--field=paper", "field was smooth, is paper"),
         ("--seed=3", "seed was 0, is 3"),
-        ("--strategies=Rand", "strategies was BDa,Rand, is Rand"),
+        ("--strategies=Rand", "strategies was BDa,Rand, is Rand; strategy_digests was "),
         ("--count_background", "count_background was False, is True"),
     ],
 )
 def test_an_output_directory_of_another_configuration(refused, begun, changed, says):
     line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand", changed)
-    assert line == f"out: holds another run ({says}); choose another --workdir"
+    assert line.startswith(f"out: holds another run ({says}")
+    assert line.endswith("); choose another --workdir")
+    assert line.count(";") == 1 + says.count(";")
 
 
 def test_an_output_directory_of_another_stack(refused, begun):

@@ -35,10 +35,8 @@ RUN = (
 )
 PIXELWISE = "--network=pixelwise"
 USES = {
-    "shortest": ("--strategies=short", PIXELWISE),
-    "margin": ("--strategies=margin", PIXELWISE),
-    "focal": ("--strategies=BDa_focal", PIXELWISE),
-    "unet": ("--strategies=BDa", "--network=unet"),
+    "shortest,margin,focal": (("short", "margin", "BDa_focal"), "pixelwise"),
+    "unet": (("BDa",), "unet"),
 }
 
 
@@ -98,16 +96,19 @@ def test_an_example_is_short_and_loads(path):
     load_plugins([str(path)])
 
 
-@pytest.mark.parametrize("name", USES)
-def test_an_example_runs(call, folder, name):
-    status, _, err = call(f"--plugin={EXAMPLES / name}.py", *USES[name], *RUN, "--workdir=out")
+@pytest.mark.parametrize("names", USES)
+def test_examples_run(call, folder, names):
+    strategies, network = USES[names]
+    files = ",".join(f"{EXAMPLES / name}.py" for name in names.split(","))
+    chosen = (f"--strategies={','.join(strategies)}", f"--network={network}")
+    status, _, err = call(f"--plugin={files}", *chosen, *RUN, "--workdir=out")
     assert status == 0, err
     result = json.loads((folder / "out" / "result.json").read_text())
-    (summary,) = result["summary"].values()
-    assert summary["queries"] > 1 and 0 < summary["final_dice"] <= 100
+    assert tuple(result["summary"]) == strategies
+    for summary in result["summary"].values():
+        assert summary["queries"] > 1 and 0 < summary["final_dice"] <= 100
     described = result["configuration"]
-    assert USES[name][0] == f"--strategies={','.join(described['strategies'])}"
-    assert f"--network={described['network']}" in USES[name]
+    assert (tuple(described["strategies"]), described["network"]) == (strategies, network)
     assert len(described["network_digest"]) == 16  # as of any that is not al_jax's own
 
 

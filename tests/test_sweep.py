@@ -362,10 +362,10 @@ def test_networks_come_first_and_of_both_the_longest(folder):
         yield Client()
 
     assert workers.carry_out(runs, 0, open_client) == {}
-    priorities, units, before = zip(*asked, strict=True)
+    priorities, sent, before = zip(*asked, strict=True)
     assert list(priorities) == sorted(priorities, reverse=True)
-    assert [type(unit) for unit in units] == [units.NetworkUnit] * 2 + [units.RunUnit] * 6
-    assert [unit.configuration["training"]["query_steps"] for unit in units[2:]] == [
+    assert [type(unit) for unit in sent] == [units.NetworkUnit] * 2 + [units.RunUnit] * 6
+    assert [unit.configuration["training"]["query_steps"] for unit in sent[2:]] == [
         3,
         3,
         2,
@@ -373,9 +373,9 @@ def test_networks_come_first_and_of_both_the_longest(folder):
         1,
         1,
     ]
-    keys = {unit.folder: unit.key for unit in units[:2]}
+    keys = {unit.folder: unit.key for unit in sent[:2]}
     assert [[f.key for f in b] for b in before] == [[], []] + [
-        [keys[unit.network.folder]] for unit in units[2:]
+        [keys[unit.network.folder]] for unit in sent[2:]
     ]
 
 
@@ -679,6 +679,7 @@ def test_its_report_is_of_the_runs_that_ended(its_report):
     assert {row["kind"] for row in problems} == {"failed"}
 
 
+@pytest.mark.slow
 def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed, its_report):
     workdir = bench.folder / "running"
     shutil.copytree(undisturbed[0], workdir)
@@ -705,6 +706,7 @@ def test_the_same_sweep_again_repeats_nothing(bench, undisturbed):
     assert "8 runs: 0 ran, 4 were there, 4 failed" in out
 
 
+@pytest.mark.slow
 def test_the_command_of_a_run_repeats_it(bench, undisturbed):
     run = min(path.parent for path in undisturbed[0].glob("runs/*/result.json"))
     python, *arguments = shlex.split(json.loads((run / "result.json").read_text())["command"])
@@ -738,6 +740,7 @@ def after(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() - begun > seconds
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_ends_as_if_it_had_not_been(bench, undisturbed):
     workdir = bench.folder / "stopped"
 

@@ -49,7 +49,7 @@ def same(a, b) -> bool:
     names = ("annotated", "seen", "in_range", "unlabelled", "length_sum", "length_count")
     states = all(
         np.array_equal(getattr(a.state, name), getattr(b.state, name))
-        for name in (*names, "traced", "outlined", "step")
+        for name in (*names, "drawn_unique", "drawn_whole", "step")
     )
     labels = a.labels.keys() == b.labels.keys()
     labels = labels and all(np.array_equal(a.labels[n], b.labels[n]) for n in a.labels)

@@ -146,8 +146,13 @@ def main(word: str | None) -> None:
         "absent": absent,
         "range": change_range,
     }
-    if not os.path.exists(folder / SETTINGS):
-        raise InputError(f"{folder}: is not a session; to make one, run: {_typed('init', folder)}")
+    try:
+        (folder / SETTINGS).stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        line = f"{folder}: is not a session; to make one, run: {_typed('init', folder)}"
+        raise InputError(line) from error
+    except OSError:
+        pass  # opening it says why
     if word in ("status", "export"):
         session = sessions.read_session(folder)
         result = actions[word](session)
