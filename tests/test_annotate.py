@@ -27,6 +27,7 @@ from al_jax.core.strategies import SDr
 from al_jax.files.slicing import AXES
 from al_jax.files.stacks import write_stack
 from al_jax.learner import config as settings
+from al_jax.learner.config import network_label
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
 from al_jax.model import resolution
 from al_jax.simulation import runner
@@ -347,7 +348,7 @@ def carried(knows: int) -> Experience:
     return Experience(
         names=names,
         weights=flat_weights(tiny.weights(tiny.Pixelwise(knows + 1), heads=True)),
-        network="pixelwise",
+        network=network_label(tiny.Pixelwise),
         convention="plain",
         downsampling=1,
         class_layers=("score",),
