@@ -131,6 +131,6 @@ def test_weights_are_drawn_from_the_key():
 
 def test_what_a_module_does_not_say_is_nothing():
     assert protocol.class_layers(PLAIN) == ()
-    assert protocol.class_layers(FCN(CLASSES)) == ("score",)
+    assert protocol.class_layers(FCN(CLASSES)) == ("score2", "score3", "score4", "score5")
     params = {"a": jnp.ones(2)}
     assert protocol.cast_params(params, PLAIN) is params

@@ -1,5 +1,6 @@
 """The call for Python: arrays in, a table out, and nothing on the disk but compiled programs."""
 
+import dataclasses
 import os
 
 import jax
@@ -9,7 +10,7 @@ import tiny
 from commands import compiled_in
 
 from al_jax.core.evidence import Evidence
-from al_jax.core.stack import InputError, make_stack
+from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES, Strategy
 from al_jax.simulation import runner
 from al_jax.simulation.prepare import prepare
@@ -75,8 +76,7 @@ def test_it_is_what_the_runner_gives_piece_by_piece(table, seed):
 def test_what_is_refused():
     with pytest.raises(ValueError, match="strategy 'best' is not one of"):
         run(STACK, ["best"], config=CONFIG, progress=False)
-    truth = np.zeros((2, 16, 16), int)
-    flat = make_stack(np.zeros(truth.shape, np.uint8), truth, ("background",))
+    flat = dataclasses.replace(STACK, truth=np.zeros_like(STACK.truth))
     with pytest.raises(InputError, match="nothing to trace"):
         run(flat, ["BDa"], config=CONFIG, progress=False)
     assert run(STACK, {}, config=CONFIG, progress=False) == {}

@@ -18,6 +18,7 @@ from al_jax.simulation.prepare import _make_task, prepare
 from al_jax.simulation.runner import Checkpointing
 
 STACK = tiny.stack()
+PLACE = runner.Checkpointing(pathlib.Path("kept"))
 CONFIG = tiny.config(
     initial_steps=40,
     query_steps=2,
@@ -112,7 +113,7 @@ def test_checkpoints_are_marked_by_settings_and_strategy():
     prepared, other = _prepare(), changed(CONFIG, {"alpha": 0.2})
     edited = dataclasses.replace(BDa, gain=lambda evidence: 1 - evidence.dice)
     marks = {
-        runner._mark(prepared, config, what).tobytes()
+        runner._mark(prepared, config, what, PLACE).tobytes()
         for config in (CONFIG, other)
         for what in (BDa, STRATEGIES["Rand"], edited)
     }
@@ -120,7 +121,7 @@ def test_checkpoints_are_marked_by_settings_and_strategy():
     # Another way to measure lengths is another run, of the same network.
     crofton = _prepare(config=changed(CONFIG, {"length": "crofton"}))
     for loss in (partial_cross_entropy, cross_entropy):
-        same = (runner._mark(p, CONFIG, loss) for p in (prepared, crofton))
+        same = (runner._mark(p, CONFIG, loss, PLACE) for p in (prepared, crofton))
         np.testing.assert_array_equal(*same)
 
 

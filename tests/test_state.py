@@ -103,7 +103,7 @@ def test_an_absent_answer_changes_the_mask_alone():
     before = _answers(_start(), [(0, 1), (0, 2)])
     after, effort = _answer(before, 1, 2)
     assert effort == 0
-    for name in ("labels", "unlabelled", "length_sum", "length_count", "traced", "in_range"):
+    for name in ("labels", "unlabelled", "length_sum", "length_count", "drawn_unique", "in_range"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     np.testing.assert_array_equal(after.annotated, [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
     np.testing.assert_array_equal(after.seen, [[0, 1, 1], [0, 0, 0], [0, 0, 0]])

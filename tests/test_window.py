@@ -175,7 +175,7 @@ def test_the_plugin_offers_to_open_a_session(folder):
     viewer = napari.Viewer(show=False)
     widget = Annotate(viewer)
     assert widget.controller is None
-    with pytest.raises(InputError, match="no session"):
+    with pytest.raises(InputError, match="is not a session"):
         widget.open(folder.parent)
     widget.open(folder)
     assert widget.controller.question is not None
