@@ -113,7 +113,7 @@ def test_keys_reach_the_controller_after_a_button_was_pressed(opened, folder):
     hand.key("u")
     hand.key("u")
     assert widget.controller.question.structure == first.structure
-    assert "Taken back" in widget._said.text()
+    assert "Taken back" in widget._message.text()
 
 
 def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
