@@ -180,3 +180,16 @@ def test_five_alphas_share_a_program():
     ]
     assert run_queries._cache_size() == 1
     assert np.ptp([dice[1] for dice in predicted]) < 1e-6  # D is known at one step alone
+
+
+def test_each_alpha_asks_by_its_own():
+    prepared = _prepare()
+    network = runner._compiled(runner._new_network)(prepared.keys, prepared.task, CONFIG)
+    run, _ = loop.begin(network, prepared.state, prepared.task, CONFIG, BDa)
+    ones = np.ones(STACK.num_classes, np.float32)
+    run = run.replace(learner=run.learner.replace(dice=np.stack([ones, 0 * ones])))
+    nothing, alphas = np.zeros(prepared.task.present.shape), (0.0, 0.25, 0.5, 0.75, 1.0)
+    for alpha in alphas:  # D is 1 at T-1 and 0 at T-2
+        config = changed(CONFIG, {"alpha": alpha})
+        query = loop.ask(run, nothing, prepared.task, config, strategies=(BDa,), which=0)
+        assert float(query.dice) == pytest.approx(alpha)
