@@ -25,7 +25,7 @@ from al_jax.commands import annotate
 from al_jax.commands.earlier import beginning, known_of
 from al_jax.core.strategies import SDr
 from al_jax.files.slicing import AXES
-from al_jax.files.stacks import write_stack
+from al_jax.files.stacks import load_default, write_stack
 from al_jax.learner import config as settings
 from al_jax.learner.config import network_label
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
@@ -395,7 +395,7 @@ def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(
 @pytest.mark.slow
 def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monkeypatch):
     monkeypatch.undo()
-    stack, config = annotate.load_default(), annotate.Settings().config
+    stack, config = load_default(), sessions.Settings().config
     judge = rehearse.Judge(stack, config)
     rehearse.begin(folder / "session", judge, 0)
     with sessions.open_session(folder / "session") as session:

@@ -15,9 +15,8 @@ pytest.importorskip("napari", reason="napari is not installed")
 import hands
 
 import al_jax
-from al_jax.commands import annotate
 from al_jax.core.strategies import SDr
-from al_jax.session import ledger
+from al_jax.session import Settings, ledger
 from al_jax.simulation import runner
 from al_jax.simulation.prepare import prepare
 from al_jax.window.layers import held
@@ -88,7 +87,7 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
 
     from al_jax.window.widget import in_window
 
-    stack, config = al_jax.load_default(), annotate.Settings().config
+    stack, config = al_jax.load_default(), Settings().config
     folder = tmp_path / "session"
     rehearse.begin(folder, rehearse.Judge(stack, config), 0)
     begun = len(ledger.read_ledger(folder))

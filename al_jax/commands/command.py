@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import pathlib
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -151,3 +152,8 @@ def run(main: Callable[..., int | None], subcommands: Sequence[str] = ()) -> Non
             signal.signal(signal.SIGINT, before)
 
     app.run(guarded, flags_parser=functools.partial(_parse, main=main, subcommands=subcommands))
+
+
+def typed(subcommand: str, folder: pathlib.Path) -> str:
+    """What to type next."""
+    return f"{program()} {subcommand} --workdir={shlex.quote(str(folder))}"

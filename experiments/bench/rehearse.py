@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import annotate, command, config_flags, stack_flags
+from al_jax.commands import command, config_flags, session_results, session_start, stack_flags
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import TARGETS
 from al_jax.core.stack import InputError, Stack
@@ -80,9 +80,9 @@ class Judge:
 def begin(folder: pathlib.Path, judge: Judge, seed: int) -> None:
     """A session whose first examples are those of the simulation of that seed, trained on them."""
     truth.make_session(folder, judge.stack, Settings(seed, judge.config))
-    annotate.simulated_start(folder, np.asarray(judge.stack.truth))
+    session_start.simulated_start(folder, np.asarray(judge.stack.truth))
     with sessions.open_session(folder) as session:
-        annotate.learn(session)
+        session_results.learn(session)
 
 
 def rehearse(session: Session, judge: Judge, *, wait: bool, target: float = 1.0) -> Trace:
@@ -102,9 +102,9 @@ def rehearse(session: Session, judge: Judge, *, wait: bool, target: float = 1.0)
     question = ask()
     while question is not None and np.float32(rows[-1][2]) < np.float32(target):
         pairs.append((question.section, question.structure))
-        annotate.answer_truly(session, question.section, question.structure)
+        session_start.answer_truly(session, question.section, question.structure)
         question = None if wait else ask()
-        annotate.learn(session)
+        session_results.learn(session)
         rows.append(judge(session))
         question = ask() if wait else question
     return Trace(np.array(pairs, int).reshape(-1, 2), *np.array(rows).T)

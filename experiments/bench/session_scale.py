@@ -20,7 +20,7 @@ from collections.abc import Callable
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import annotate, command
+from al_jax.commands import command, session_results, session_start
 from al_jax.core.stack import InputError
 from al_jax.learner.config import DEFAULT, Config, changed
 from al_jax.session import Session, Settings
@@ -54,12 +54,12 @@ def work(folder: pathlib.Path) -> dict[str, float]:
     """Answers the first examples, trains, and answers more; seconds and MiB."""
     with sessions.open_session(folder) as session:
         while (question := session.next_question(propose=False)) and question.example:
-            annotate.answer_truly(session, question.section, question.structure)
+            session_start.answer_truly(session, question.section, question.structure)
         if question is None:
             raise InputError("nothing is left after the examples; give more sections or classes")
-        _, training = harness.timed(annotate.learn, session)
+        _, training = harness.timed(session_results.learn, session)
         every = times(session)
-        _, update = harness.timed(annotate.learn, session)
+        _, update = harness.timed(session_results.learn, session)
         every += times(session)  # with all that training keeps in memory
     # The first one compiles: a window does that while the first structure is outlined.
     return {
@@ -79,7 +79,7 @@ def times(session: Session) -> list[float]:
         if question is None:
             break
         began = time.perf_counter()
-        annotate.answer_truly(session, question.section, question.structure, question)
+        session_start.answer_truly(session, question.section, question.structure, question)
         question = session.next_question()
         found.append(time.perf_counter() - began)
     return found

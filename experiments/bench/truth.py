@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from al_jax import session as sessions
-from al_jax.commands import annotate
+from al_jax.commands import session_start
 from al_jax.commands.earlier import true_ranges
 from al_jax.core.stack import Stack
 from al_jax.core.state import ALState, partial_labels
@@ -46,7 +46,7 @@ def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None
     """A session of a stack with its true ranges, whose truth can answer (`answer_truly`)."""
     sessions.create(
         folder,
-        annotate.without_truth(stack),
+        session_start.without_truth(stack),
         true_ranges(stack, stack.truth, settings.config.query.margin),
         settings,
         truth=np.asarray(stack.truth),
