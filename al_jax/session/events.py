@@ -183,8 +183,8 @@ def replay_found(
     return [Event(**e, lost=lost[e["number"]]) if e["number"] in lost else e for e in events], now
 
 
-def given_up(events: Sequence[Event], section: int) -> list[Event]:
-    """What takes back the lost answers of a section, before others are made without them.
+def given_up(events: Sequence[Event], concerned: Callable[[Event], bool]) -> list[Event]:
+    """What takes back the lost answers that are concerned, before others are made without them.
 
     What they had corrected is taken back with them, so that it does not count again.
     """
@@ -193,7 +193,7 @@ def given_up(events: Sequence[Event], section: int) -> list[Event]:
         of.pop(event.get("withdrawn", 0), None)
     gone: list[Event] = []
     for event in events:
-        number = event["number"] if "lost" in event and event["section"] == section else 0
+        number = event["number"] if "lost" in event and concerned(event) else 0
         while number in of:
             gone.append(Event(event="withdraw", withdrawn=number))
             number = of.pop(number).get("corrects", 0)

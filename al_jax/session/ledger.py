@@ -132,9 +132,7 @@ def append(folder: pathlib.Path, events: Sequence[Event], end: End) -> End:
     except OSError as error:
         what = "nothing was stored; make room or repair it, and answer again"
         if not as_before:
-            what = (
-                "it shows what was stored when the session is opened again; repair the disk first"
-            )
+            what = "what was stored shows when the session is opened again; repair it first"
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}), {what}"
         ) from error

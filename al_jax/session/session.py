@@ -209,8 +209,8 @@ class Session:
                 mask = ledger.store_mask(self.folder, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
         with self._lock:
-            sections = sorted({event["section"] for event in events})
-            if gone := [e for n in sections for e in event_model.given_up(self.events, n)]:
+            sections = {event["section"] for event in events}
+            if gone := event_model.given_up(self.events, lambda e: e["section"] in sections):
                 self._add(gone)
             self._add(events)
         return len(events)
@@ -269,7 +269,14 @@ class Session:
         if not 0 <= structure < self.images.num_classes:
             raise InputError(f"there is no structure {structure}")
         with self._lock:
-            return self._add([store.range_event(self.images, structure, span)])[0]
+            event = store.range_event(self.images, structure, span)
+            last = self.images.num_sections if span[1] is None else span[1]
+            within = range(span[0] or 0, last + 1)
+            gone = event_model.given_up(
+                self.events,
+                lambda e: e["structure"] == event["structure"] and e["section"] not in within,
+            )
+            return self._add([*gone, event])[-1]
 
     def note(self, text: str) -> Event:
         """Keeps a remark in the ledger."""
@@ -431,7 +438,9 @@ class Session:
     def _store(self, answer: Answer) -> Stored:
         self._check_held()
         with self._lock:
-            gone = event_model.given_up(self.events, answer.section)
+            gone = event_model.given_up(
+                self.events, lambda event: event["section"] == answer.section
+            )
             before = store.Before(
                 self.images,
                 self._masks,
