@@ -131,6 +131,17 @@ def test_a_file_holds_it_all(tmp_path):
     assert path.read_bytes() == first
 
 
+def test_a_file_says_its_form(tmp_path, monkeypatch):
+    path = tmp_path / "start.npz"
+    monkeypatch.setattr(transfer, "FORM", 2)
+    transfer.write_experience(path, EARLIER)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"start\.npz: is of a newer version"):
+        transfer.read_experience(path)
+    np.savez(path, **{k: v for k, v in np.load(path).items() if k != "form"})  # of before
+    assert transfer.read_experience(path).names == NAMES
+
+
 def test_bad_files_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04nothing")

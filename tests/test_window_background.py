@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from al_jax.core.stack import InputError
+from al_jax.window import drafts
 from al_jax.window.background import Background, Outcome
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
 
@@ -109,6 +110,17 @@ def test_a_draft_comes_back(tmp_path):
     drop_draft(tmp_path, 3, 1)
     drop_draft(tmp_path, 3, 1)
     assert read_draft(tmp_path, 3, 1) is None
+
+
+def test_a_draft_says_its_form(tmp_path, monkeypatch):
+    draft, path = Draft(np.eye(5, dtype=bool), True, 2.5), tmp_path / "drafts" / "3_1.npz"
+    monkeypatch.setattr(drafts, "FORM", 2)
+    write_draft(tmp_path, 3, 1, draft)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"3_1\.npz: is of a newer version"):
+        read_draft(tmp_path, 3, 1)
+    np.savez(path, **draft._asdict())  # of before
+    assert read_draft(tmp_path, 3, 1)[1:] == (True, 2.5)
 
 
 def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):

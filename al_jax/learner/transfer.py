@@ -40,6 +40,9 @@ JUDGED = 24
 AGREES = 0.4
 """With less `agreement` a stack begins from scratch, which then costs less than the transfer."""
 
+FORM = 1
+"""Number of an experience's form, which stands in its file; a later one is not read."""
+
 EXPERIENCE = "experience.npz"
 """The name of its file in the folder of a run or a session."""
 
@@ -271,7 +274,7 @@ def write_experience(path: str | os.PathLike, experience: Experience) -> None:
     arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
     fields = experience._asdict()
     del fields["weights"]
-    write_npz(path, arrays | fields)
+    write_npz(path, arrays | fields | {"form": FORM})
 
 
 def read_experience(path: str | os.PathLike) -> Experience:
@@ -282,6 +285,9 @@ def read_experience(path: str | os.PathLike) -> Experience:
     """
     with reading(path, "an experience"), np.load(full_path(path), allow_pickle=False) as archive:
         arrays = dict(archive)
+        newer = int(arrays.get("form", 0)) > FORM  # older ones have none
+    if newer:
+        raise InputError(f"{path}: is of a newer version; use that one")
     prefix = "weights/"
     weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     # As they were in older files.

@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
 
 FOLDER = "drafts"
+FORM = 1
+"""Number of a draft's form, which stands in it; a later one is not read by this version."""
+
 AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
 
@@ -89,7 +93,7 @@ def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft
     """
     path = _path(folder, section, structure)
     path.parent.mkdir(exist_ok=True)
-    write_npz(path, draft._asdict())
+    write_npz(path, draft._asdict() | {"form": FORM})
 
 
 def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | None:
@@ -102,6 +106,8 @@ def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | No
     if not path.exists():
         return None
     with reading(path, "a draft"), np.load(path, allow_pickle=False) as found:
+        if found.get("form", FORM) > FORM:
+            raise InputError(f"{path}: is of a newer version; use that one")
         return Draft(
             found["mask"].astype(bool), bool(found["from_proposal"]), float(found["seconds"])
         )
