@@ -653,7 +653,7 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert c == json.loads((run / "config.json").read_text())
         assert run.name == identity.digest(c) and c["stack"] == stack.stem
         assert (run / "stack.npz").samefile(stack)
-        assert result["versions"]["cores"] == 1
+        assert result["record"]["machine"]["cores"] == 1
         header, *rows = (run / "queries.csv").read_text().splitlines()
         assert header.startswith("strategy,step,section,section_name,structure,")
         assert {row.split(",")[0] for row in rows} == {c["strategy"]}
