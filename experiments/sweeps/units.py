@@ -36,7 +36,7 @@ from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import Config, from_json
+from al_jax.learner.config import Config, flatten, from_json
 from al_jax.learner.transfer import Experience
 from al_jax.model.training import TrainState
 from al_jax.simulation import runner
@@ -84,13 +84,13 @@ class NetworkUnit:
     @property
     def work(self) -> float:
         """Its duration in training steps."""
-        return float(folders.flatten(self.configuration)["initial_steps"])
+        return float(flatten(self.configuration)["initial_steps"])
 
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
         either = (self.configuration, self.otherwise)
-        ends = [str(folders.flatten(one)["initial_steps"]) for one in either if one]
+        ends = [str(flatten(one)["initial_steps"]) for one in either if one]
         return any((self.checkpoints / steps).is_dir() for steps in ends)
 
     @property
@@ -125,7 +125,7 @@ class RunUnit:
     @property
     def work(self) -> float:
         """Its duration in training steps, if it needs `QUERIES` queries."""
-        return float(QUERIES * folders.flatten(self.configuration)["query_steps"])
+        return float(QUERIES * flatten(self.configuration)["query_steps"])
 
     @property
     def done(self) -> bool:
