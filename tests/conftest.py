@@ -1,6 +1,7 @@
 """Where the tests find the scans that are not shipped, and what they leave behind."""
 
 import atexit
+import functools
 import gc
 import os
 import pathlib
@@ -18,7 +19,9 @@ import jax
 import pytest
 import tiny
 
+from al_jax.learner import config
 from al_jax.model.networks import NETWORKS
+from al_jax.session import storage
 
 NETWORKS["pixelwise"] = tiny.Pixelwise
 
@@ -43,3 +46,12 @@ def _programs_are_forgotten() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def digested_once():
+    """Sources are not read again for each of many openings of sessions."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (storage, config):
+            patch.setattr(module, "source_digest", functools.cache(module.source_digest))
+        yield

@@ -81,7 +81,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "_to_disk", full)
+    monkeypatch.setattr(storage, "to_disk", full)
     with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
         ts.create(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []

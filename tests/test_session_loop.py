@@ -401,14 +401,6 @@ def test_a_damaged_or_missing_checkpoint_costs_training_alone(place):
     assert (place / ledger.LEDGER).read_bytes() == answers
 
 
-def test_a_mask_that_is_missing_or_changed_is_one_line(place):
-    with sessions.open_session(place) as session:
-        name = ts.answer(session, 2, 1).event["mask"]
-    (place / ledger.MASKS / f"{name}.png").unlink()
-    with pytest.raises(InputError, match=f"{name}.png: there is no such file"):
-        sessions.read_session(place)
-
-
 def test_a_ledger_cut_in_a_line_loses_that_line_alone(place):
     with sessions.open_session(place) as session:
         ts.answer(session, 2, 1)
@@ -695,7 +687,7 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
     session.note("Größe")
     written = (session.folder / ledger.LEDGER).read_text().splitlines()
     answer = ["event", "section", "structure", "how", "predicted", "length", "mask"]
-    assert [list(json.loads(line))[2:] for line in written] == [
+    assert [list(json.loads(line))[3:] for line in written] == [
         ["event", "section", "structure", "how", "mask", "length"],
         [*answer, "seconds"],
         [*answer, "seconds", "kept", "proposal_dice", "network"],
@@ -706,7 +698,7 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
         ["event", "withdrawn"],
         ["event", "text"],
     ]
-    assert all(list(json.loads(line))[:2] == ["number", "time"] for line in written)
+    assert all(list(json.loads(line))[:3] == ["form", "number", "time"] for line in written)
     assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]
 
 

@@ -59,11 +59,11 @@ class Session:
       events: all of the ledger.
       annotations: those that the events make.
       network: the newest one.
-      notices: what a person should know: a damaged checkpoint, say; one line each.
+      notices: what a person should know: a missing mask, a damaged checkpoint; one line each.
     """
 
     def __init__(self, path: pathlib.Path, content: Content, *, held: bool):
-        """Reads the ledger and the newest checkpoint; `held`: nobody else has it open."""
+        """Reads the ledger and the newest checkpoint; `held`: nobody else may store in it."""
         self.folder, self.images, self.settings = path, content.images, content.settings
         self.earlier = content.earlier
         keys = settings.make_keys(jax.random.key(content.settings.seed))
@@ -74,15 +74,19 @@ class Session:
             prior = fit_to(content.earlier, content.images.names)
         self._empty = state_of.begin(key, content.images, content.in_range, prior=prior)
         self._masks = functools.partial(ledger.read_mask, path)
-        self.events = ledger.read_ledger(path)
-        self.annotations = self.replay(self.events)
+        self._held = held
+        events, self._end = ledger.read_ledger(path)
+        self.events, self.annotations = event_model.replay_found(
+            self._empty, self.images, events, self._masks
+        )
         self._trainer = Trainer(path, content, keys, self._empty.state, prior)
         strategy, present = content.settings.strategy, content.in_range
         priority = None
         if strategy.draw is not None:
             priority = strategy.draw(keys.priority, *present.shape)
         self._rule = Rule(strategy, content.settings.config.query, priority)
-        self.network, self.notices = self._trainer.latest(self.events, held=held)
+        self.network, notices = self._trainer.latest(self.events, held=held)
+        self.notices = [*ledger.notices(path, events, self._end), *self._lost(), *notices]
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
 
@@ -196,6 +200,7 @@ class Session:
         Raises:
           InputError: a structure is shown out of its range, or a rest is left that is of no class.
         """
+        self._check_held()
         events: list[Event] = []
         for section, own in enumerate(labels):
             shown = np.unique(own[np.asarray(self.images.inside[section])])
@@ -204,6 +209,9 @@ class Session:
                 mask = ledger.store_mask(self.folder, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
         with self._lock:
+            sections = {event["section"] for event in events}
+            if gone := event_model.given_up(self.events, lambda e: e["section"] in sections):
+                self._add(gone)
             self._add(events)
         return len(events)
 
@@ -247,7 +255,8 @@ class Session:
             contradicts.
         """
         with self._lock:
-            if number not in {event["number"] for event in effective(self.events)}:
+            lost = [event for event in self.events if "lost" in event]
+            if number not in {event["number"] for event in [*effective(self.events), *lost]}:
                 raise InputError(f"there is no event {number} to take back")
             return self._add([Event(event="withdraw", withdrawn=number)])[0]
 
@@ -260,7 +269,14 @@ class Session:
         if not 0 <= structure < self.images.num_classes:
             raise InputError(f"there is no structure {structure}")
         with self._lock:
-            return self._add([store.range_event(self.images, structure, span)])[0]
+            event = store.range_event(self.images, structure, span)
+            last = self.images.num_sections if span[1] is None else span[1]
+            within = range(span[0] or 0, last + 1)
+            gone = event_model.given_up(
+                self.events,
+                lambda e: e["structure"] == event["structure"] and e["section"] not in within,
+            )
+            return self._add([*gone, event])[-1]
 
     def note(self, text: str) -> Event:
         """Keeps a remark in the ledger."""
@@ -344,6 +360,7 @@ class Session:
         Raises:
           InputError: a loss is not finite; the network stays as it was.
         """
+        self._check_held()
         with self._training:
             with self._lock:
                 (now, network), through = self._newest(), len(self.events)
@@ -383,6 +400,7 @@ class Session:
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
+        self._check_held()
         with self._training:
             self._trainer.checkpoints.save(self.network, always=True)
 
@@ -400,13 +418,34 @@ class Session:
         left = {event["number"] for event in effective(self.events)}
         return [e for e in later if e["event"] == "withdraw" or e["number"] in left]
 
+    def _lost(self) -> list[str]:
+        """What answers do not count at present and why, one line each."""
+        return [
+            f"'{e['structure']}' on section {self.images.sections[e['section']]} does not count "
+            f"({e['lost']}); put back what is missing, or answer it again"
+            for e in self.events
+            if "lost" in e
+        ]
+
+    def _check_held(self) -> None:
+        """Refuses to store in a session that others may have open."""
+        if not self._held:
+            raise InputError(
+                f"{self.folder}: is open for reading alone, or was closed; nothing is stored but "
+                "by open_session, inside its block"
+            )
+
     def _store(self, answer: Answer) -> Stored:
+        self._check_held()
         with self._lock:
+            gone = event_model.given_up(
+                self.events, lambda event: event["section"] == answer.section
+            )
             before = store.Before(
                 self.images,
                 self._masks,
                 self._empty,
-                self.events,
+                [*self.events, *gone],
                 self.annotations,
                 self.network,
                 self._rule,
@@ -414,7 +453,7 @@ class Session:
             made = store.addition(before, answer)
             if answer.mask is not None:
                 ledger.store_mask(self.folder, np.asarray(made.mask))
-            event = self._add(made.events, made.after)[-1]
+            event = self._add([*gone, *made.events], made.after)[-1]
         return Stored(event, made.report, store.message(self.images, event, made.report))
 
     def _add(self, events: Sequence[Event], after: Annotations | None = None) -> list[Event]:
@@ -422,6 +461,7 @@ class Session:
 
         `after` are the annotations then, where they are known.
         """
+        self._check_held()
         numbered: list[Event] = []
         for event in events:
             number = len(self.events) + len(numbered) + 1
@@ -435,7 +475,7 @@ class Session:
                 after, report = event_model.apply(after, self.images, event, self._masks)
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
-        ledger.append(self.folder, numbered)
+        self._end = ledger.append(self.folder, numbered, self._end)
         self.events.extend(numbered)
         self.annotations = after
         return numbered
@@ -458,7 +498,10 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             with contextlib.suppress(InputError):
                 session.save_network()
             raise
-        session.save_network()
+        else:
+            session.save_network()
+        finally:
+            session._held = False
 
 
 def read_session(path: str | os.PathLike) -> Session:

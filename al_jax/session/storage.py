@@ -20,7 +20,7 @@ import numpy as np
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, InputError, Place
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
-from al_jax.files.atomic import temporary_beside
+from al_jax.files.atomic import temporary_beside, to_disk
 from al_jax.files.reading import reading
 from al_jax.learner.config import DEFAULT, Config, check_registered, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
@@ -107,6 +107,7 @@ def create(
     try:
         if place.exists() and any(place.iterdir()):
             raise InputError(f"{folder}: is not empty; choose another folder for a new session")
+        new = [path for path in aside.parents if not path.exists()]
         aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             aside.mkdir()
@@ -132,9 +133,11 @@ def create(
                 **_to_json(settings),
             }
             (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
-            for path in aside.iterdir():
-                _to_disk(path)
+            for path in (*aside.iterdir(), aside):
+                to_disk(path)
             os.replace(aside, place)
+            for path in (place.absolute(), *new):
+                to_disk(path.parent)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -238,14 +241,6 @@ def forget_pages(images: Images) -> None:
         mapped = getattr(array, "base", None)
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _to_disk(path: pathlib.Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _tuples(value: Any) -> Any:
