@@ -15,7 +15,6 @@ import functools
 import io
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -25,6 +24,7 @@ from al_jax.exchange.classes import Classes, ids_of, make_classes, tables
 from al_jax.exchange.formats import FORMATS, Format, check_formats
 from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
 from al_jax.files.atomic import write_atomic
+from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path
 from al_jax.session.results import Answered, Export
 
@@ -76,7 +76,7 @@ def section_files(sections: Sequence[str]) -> list[str]:
       ['0_s_1', '1_s2']
     """
     width = len(str(len(sections) - 1))
-    stems = [re.sub(r"[^\w.+-]+", "_", pathlib.PurePath(name).stem) for name in sections]
+    stems = [plain_name(pathlib.PurePath(name).stem) for name in sections]
     return [f"{number:0{width}d}_{stem}" for number, stem in enumerate(stems)]
 
 

@@ -4,13 +4,15 @@ import csv
 import io
 import os
 import pathlib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from al_jax.core.answers import Span, given_ranges
 from al_jax.core.stack import Images, InputError
-from al_jax.files.reading import reading
+from al_jax.files.folders import without_ending
+from al_jax.files.reading import listed, reading
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
@@ -62,16 +64,27 @@ def span_of(span: tuple[str, str], images: Images) -> Span:
 
 
 def section_number(text: str, images: Images) -> int:
-    """The section of that name; where names are no numbers, also of that number from 0.
+    """The section of that name, with the ending of its file or without.
+
+    A number is that of a file (5.png, 05.png) where any file is called by one; where none is, it is
+    the number of the section from 0.
 
     Raises:
       InputError: there is none.
     """
-    if text in images.sections:
-        return images.sections.index(text)
-    numbered = any(name.isdecimal() for name in images.sections)
-    if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
-        return int(text)
+    text = unicodedata.normalize("NFC", text.strip())
+    names = [unicodedata.normalize("NFC", name) for name in images.sections]
+    stems = [without_ending(name) for name in names]
+    number = int(text) if text.isascii() and text.isdecimal() else None
+    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else None for stem in stems]
+    ways: tuple[tuple[str | int | None, Sequence[str | int | None]], ...]
+    ways = ((text, names), (text, stems), (number, numbers))
+    for meant, known in ways:
+        if meant is not None and known.count(meant) == 1:
+            return known.index(meant)
+    numbered = any(other is not None for other in numbers)
+    if number is not None and not numbered and number < images.num_sections:
+        return number
     raise InputError(
         f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
     )
@@ -97,6 +110,17 @@ def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
         if both is not None:
             writer.writerow((name, *(images.sections[end] for end in both)))
     return file.getvalue().encode()
+
+
+def described(in_range: np.ndarray, images: Images) -> str:
+    """Ranges [N, C] bool by name, of the classes that are not everywhere; '' if all are."""
+    last, found = images.num_sections - 1, []
+    for name, both in zip(images.names, ends(in_range), strict=True):
+        if both is None:
+            found.append(f"'{name}' nowhere")
+        elif both != (0, last):
+            found.append(f"'{name}' {images.sections[both[0]]} to {images.sections[both[1]]}")
+    return listed(found)
 
 
 def ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:
