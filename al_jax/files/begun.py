@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from al_jax.core.stack import UNLABELLED, InputError
-from al_jax.files.reading import full_path
+from al_jax.files.reading import full_path, note
 from al_jax.files.tables import LabelTable, read_table
 
 ROLES = ("traced", "labels")
@@ -67,6 +67,8 @@ def begin_with(table: LabelTable, labels: str | os.PathLike) -> Begun:
         ids, classes = ids[order], classes[order]
     names = ("", *table.names[1:], table.names[0])
     exported = counted or beside is not None
+    if exported:
+        note(f"{labels}: 0 is what was not labelled, as {beside or table.path} does not list it")
     return Begun(table._replace(ids=ids, classes=classes, names=names), exported)
 
 

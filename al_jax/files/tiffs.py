@@ -11,6 +11,7 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
 
 from al_jax.core.stack import InputError
+from al_jax.files.ome import own_channels
 from al_jax.files.pictures import Picture
 from al_jax.files.reading import by, listed, reading
 
@@ -74,9 +75,12 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
     with contextlib.ExitStack() as stack:
         with reading(path, "a TIFF"):
             file = stack.enter_context(TiffFile(path))
-            if file.is_ome and len(file.pages) == 1:  # OME may describe files beside this one, too
+            channels = None
+            if file.is_ome and not stacked:  # OME may describe files beside this one, too
+                channels = own_channels(path, file.ome_metadata or "", len(file.pages))
+            if file.is_ome and (channels is not None or len(file.pages) == 1):
                 file = stack.enter_context(TiffFile(path, is_ome=False))
-            pages = _sections(path, _whole_series(path, file), stacked)
+            pages = _sections(path, _whole_series(path, file), stacked, channels)
         yield pages
 
 
@@ -94,8 +98,13 @@ def _whole_series(path: pathlib.Path, file: TiffFile) -> TiffPageSeries:
     return series[0].levels[0]
 
 
-def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list[Picture]:
-    """One picture for each place along the axis that is not height, width or channel."""
+def _sections(
+    path: pathlib.Path, series: TiffPageSeries, stacked: bool, channels: list[int] | None
+) -> list[Picture]:
+    """One picture for each place along the axis that is not height, width or channel.
+
+    `channels` are those of the pages, if these are nothing else.
+    """
     page = series.keyframe
     if page.imagedepth > 1 or page.imagelength * page.imagewidth * page.samplesperpixel == 0:
         raise InputError(f"{path}: holds no plain pages of pixels; save it as plain TIFF")
@@ -104,12 +113,15 @@ def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list
         for axis, length in zip(series.axes, series.shape, strict=True)
         if axis not in "YXS"
     }
+    if channels is not None:
+        pages = {"C": len(channels)}
     # Fiji calls the only axis of a stack channels where nobody has said better.
     along = [axis for axis in pages if axis != "C" or (stacked and len(pages) == 1)]
     if len(along) > 1:
         shown = " and ".join(f"{pages[axis]} along {axis}" for axis in along)
         raise InputError(f"{path}: holds {shown}; sections differ along one axis: save one part")
     order = np.arange(math.prod(pages.values())).reshape(tuple(pages.values()))
+    order = order if channels is None else np.argsort(channels)
     if "C" in pages and along != ["C"]:
         order = np.moveaxis(order, list(pages).index("C"), -1).reshape(-1, pages["C"])
     else:
@@ -125,6 +137,11 @@ def _samples(path: pathlib.Path, series: TiffPageSeries, index: int) -> np.ndarr
     """One page as [h, w, S]."""
     page = series.keyframe
     own = series.pages[index] if index < len(series.pages) else None
+    if own is None and index < len(series.pages):
+        raise InputError(
+            f"{path}: its description (OME) names a file that is not beside it; put all of them in "
+            "one folder"
+        )
     if own is not None:
         pixels = own.asarray()
     else:  # large stacks of ImageJ have one header for all pages

@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,11 +77,10 @@ def section_number(text: str, images: Images) -> int:
     stems = [without_ending(name) for name in names]
     number = int(text) if text.isascii() and text.isdecimal() else None
     numbers = [int(stem) if stem.isascii() and stem.isdecimal() else None for stem in stems]
-    ways: tuple[tuple[str | int | None, Sequence[str | int | None]], ...]
-    ways = ((text, names), (text, stems), (number, numbers))
-    for meant, known in ways:
-        if meant is not None and known.count(meant) == 1:
-            return known.index(meant)
+    for meant, known in ((text, names), (text, stems), (number, numbers)):
+        found = [n for n, other in enumerate(known) if other == meant and other is not None]
+        if len(found) == 1:
+            return found[0]
     numbered = any(other is not None for other in numbers)
     if number is not None and not numbered and number < images.num_sections:
         return number
