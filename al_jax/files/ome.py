@@ -1,7 +1,7 @@
 """OME's description of TIFF files: which pages of one of several files are whose channels."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from xml.etree import ElementTree
 
 from al_jax.files.reading import reading
@@ -40,6 +40,20 @@ def own_channels(path: pathlib.Path, description: str, count: int) -> list[int] 
             if len(places) == count and len(others) == 1:
                 return [channel for channel, _, _ in places]
     return None
+
+
+def physical_size(description: str, units: Mapping[str, float]) -> tuple[float, float] | None:
+    """Height and width of a pixel in mm; `units` are millimetres by the names of units."""
+    try:
+        pixels = next(_all(ElementTree.fromstring(description), "Pixels"))
+        height, width = (
+            float(pixels.attrib[f"PhysicalSize{axis}"])
+            * units[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+            for axis in "YX"
+        )
+    except (ElementTree.ParseError, StopIteration, KeyError, ValueError):
+        return None
+    return height, width
 
 
 def _all(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:

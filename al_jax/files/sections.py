@@ -6,12 +6,14 @@ Sections are decoded one at a time, into arrays that are made once.
 import contextlib
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from al_jax.core.stack import UNLABELLED, Images, InputError, make_images
+from al_jax.files.claims import check_claim
 from al_jax.files.folders import label_files, list_pictures, pair_pictures
 from al_jax.files.intensities import Scale, check_finite, find_scale, to_uint8
 from al_jax.files.masks import Labelled, empty_truth, to_classes
@@ -24,7 +26,7 @@ from al_jax.files.pictures import (
     palette_of,
     turned_shape,
 )
-from al_jax.files.reading import full_path, naming
+from al_jax.files.reading import by, full_path, listed, naming, note
 from al_jax.files.registry import PICTURES, STACKS, find, open_picture
 from al_jax.files.tables import LabelTable
 
@@ -192,6 +194,7 @@ def _images(
     def decode(section: Section) -> np.ndarray:
         return image_of(section.image, section.turns[0], channels)
 
+    _note_unlike(sections, shapes, depths, source)
     scale: Scale | None = None
     if first.dtype != np.uint8 and first.kind != "palette":
 
@@ -205,12 +208,51 @@ def _images(
         scale = find_scale(finite(), count, source)
 
     height, width = (max(lengths) for lengths in zip(*shapes, strict=True))
+    room = len(sections) * height * width * (max(depths) + 1)
+    check_claim(source, room, room)
     images = np.zeros((len(sections), height, width, max(depths)), np.uint8)
     inside = np.zeros(images.shape[:3], bool)
     for n, (section, (h, w)) in enumerate(zip(sections, shapes, strict=True)):
         images[n, :h, :w] = to_uint8(decode(section), scale)  # grey becomes RGB by broadcasting
         inside[n, :h, :w] = True
     return images, inside
+
+
+def _note_unlike(
+    sections: Sequence[Section],
+    shapes: Sequence[tuple[int, int]],
+    depths: Sequence[int],
+    source: str | os.PathLike,
+) -> None:
+    """Notes of sections whose size, colour or size of a pixel is not that of most."""
+    sizes = [f"{by(shape)} pixels" for shape in shapes]
+    _note_others(source, sections, sizes, "size", "smaller ones are placed at the top left")
+    colours = ["grey" if depth == 1 else "RGB" for depth in depths]
+    _note_others(source, sections, colours, "colour", "grey ones become RGB")
+    apart = [section.image.spacing for section in sections]
+    pixels = ["" if mm is None else f"{mm[0]:.3g} by {mm[1]:.3g} mm" for mm in apart]
+    _note_others(
+        source, sections, pixels, "the size of a pixel", "they are not scaled to each other"
+    )
+
+
+def _note_others(
+    source: str | os.PathLike,
+    sections: Sequence[Section],
+    values: Sequence[str],
+    what: str,
+    then: str,
+) -> None:
+    """A note of the sections whose value is known and not the usual one."""
+    usual = [value for value, _ in Counter(filter(None, values)).most_common()]
+    if len(usual) < 2:
+        return
+    others = [
+        f"{section.name} ({value})"
+        for section, value in zip(sections, values, strict=True)
+        if value and value != usual[0]
+    ]
+    note(f"{source}: sections differ in {what}: {usual[0]}, but {listed(others, 6)}; {then}")
 
 
 def _named(picture: Picture, section: str) -> str:

@@ -144,6 +144,13 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
 def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
     """One or three numbers a voxel."""
     voxels = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[..., None]
+    if volume.times and channels is None:
+        count, channels = voxels.shape[-1], (0,)
+        colours = ", or --channels=0,1,2 three of them as colours" if count > 2 else ""
+        note(
+            f"{volume.path}: holds {count} volumes along time, of which the first is taken; "
+            f"--channels=1 takes the next{colours}"
+        )
     check_channels(voxels.shape[-1], channels, volume.path)
     return volume._replace(voxels=voxels if channels is None else voxels[..., list(channels)])
 

@@ -13,6 +13,7 @@ from al_jax.core.answers import Span, given_ranges
 from al_jax.core.stack import Images, InputError
 from al_jax.files.folders import without_ending
 from al_jax.files.reading import listed, reading
+from al_jax.files.spreadsheets import as_name, table
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
@@ -36,7 +37,7 @@ def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
         raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
     found: dict[str, tuple[str, str]] = {}
     for row in rows:
-        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
+        name, first, last = (as_name((row[c] or "").strip()) for c in ("name", "first", "last"))
         if not (name or first or last):
             continue
         if name in found:
@@ -102,13 +103,11 @@ def structure_number(text: str, images: Images) -> int:
 
 def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
     """A table that `read_ranges` takes, of [N, C] bool: sections by name, both ends given."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("name", "first", "last"))
+    rows = [("name", "first", "last")]
     for name, both in zip(images.names, ends(in_range), strict=True):
         if both is not None:
-            writer.writerow((name, *(images.sections[end] for end in both)))
-    return file.getvalue().encode()
+            rows.append((name, images.sections[both[0]], images.sections[both[1]]))
+    return table(rows)
 
 
 def described(in_range: np.ndarray, images: Images) -> str:
