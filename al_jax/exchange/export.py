@@ -10,12 +10,9 @@ So a pixel of `labels` is a person's where `traced` is not 0. Beside them are th
 (`classes.tables`), of answers (`answers.csv`) and of sections (`sections.csv`).
 """
 
-import csv
 import functools
-import io
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -25,7 +22,9 @@ from al_jax.exchange.classes import Classes, ids_of, make_classes, tables
 from al_jax.exchange.formats import FORMATS, Format, check_formats
 from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
 from al_jax.files.atomic import write_atomic
+from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path
+from al_jax.files.spreadsheets import table
 from al_jax.session.results import Answered, Export
 
 
@@ -76,7 +75,7 @@ def section_files(sections: Sequence[str]) -> list[str]:
       ['0_s_1', '1_s2']
     """
     width = len(str(len(sections) - 1))
-    stems = [re.sub(r"[^\w.+-]+", "_", pathlib.PurePath(name).stem) for name in sections]
+    stems = [plain_name(pathlib.PurePath(name).stem) for name in sections]
     return [f"{number:0{width}d}_{stem}" for number, stem in enumerate(stems)]
 
 
@@ -87,7 +86,7 @@ def _files(export: Export, formats: Sequence[str]) -> Iterator[tuple[str, bytes]
     yield "answers.csv", _answers(export)
     files = section_files(export.sections)
     listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, strict=True))]
-    yield "sections.csv", _csv([("number", "section", "files"), *listing])
+    yield "sections.csv", table([("number", "section", "files"), *listing])
     for name in formats:
         form = FORMATS[name]
         label = functools.partial(_label, form, classes)
@@ -133,10 +132,4 @@ def _answers(export: Export) -> bytes:
         names = export.sections[answer.section], export.names[answer.structure]
         cells = ["" if value is None or value != value else value for value in answer]
         rows.append((number, *names, *cells))
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[tuple]) -> bytes:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode()
+    return table(rows)

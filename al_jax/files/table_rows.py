@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from al_jax.core.stack import Colour, InputError
 from al_jax.files.reading import full_path, listed, reading
+from al_jax.files.spreadsheets import as_name
 
 _FREESURFER = re.compile(r"(?P<id>[+-]?\d+)\s+(?P<name>\S.*?)((?:\s+\d{1,3}){4})")
 _ITKSNAP = re.compile(
@@ -129,7 +130,7 @@ def _delimited_rows(path: str | os.PathLike, text: str) -> list[Row]:
     rows = []
     for fields in reader:
         line = reader.line_num + skipped
-        cells = [_clean(field) for field in fields]
+        cells = [as_name(_clean(field)) for field in fields]
         if not any(cells):
             continue
         if not header:

@@ -4,13 +4,16 @@ import csv
 import io
 import os
 import pathlib
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
 
 from al_jax.core.answers import Span, given_ranges
 from al_jax.core.stack import Images, InputError
-from al_jax.files.reading import reading
+from al_jax.files.folders import without_ending
+from al_jax.files.reading import listed, reading
+from al_jax.files.spreadsheets import as_name, table
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
@@ -34,7 +37,7 @@ def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
         raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
     found: dict[str, tuple[str, str]] = {}
     for row in rows:
-        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
+        name, first, last = (as_name((row[c] or "").strip()) for c in ("name", "first", "last"))
         if not (name or first or last):
             continue
         if name in found:
@@ -62,16 +65,26 @@ def span_of(span: tuple[str, str], images: Images) -> Span:
 
 
 def section_number(text: str, images: Images) -> int:
-    """The section of that name; where names are no numbers, also of that number from 0.
+    """The section of that name, with the ending of its file or without.
+
+    A number is that of a file (5.png, 05.png) where any file is called by one; where none is, it is
+    the number of the section from 0.
 
     Raises:
       InputError: there is none.
     """
-    if text in images.sections:
-        return images.sections.index(text)
-    numbered = any(name.isdecimal() for name in images.sections)
-    if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
-        return int(text)
+    text = unicodedata.normalize("NFC", text.strip())
+    names = [unicodedata.normalize("NFC", name) for name in images.sections]
+    stems = [without_ending(name) for name in names]
+    number = int(text) if text.isascii() and text.isdecimal() else None
+    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else None for stem in stems]
+    for meant, known in ((text, names), (text, stems), (number, numbers)):
+        found = [n for n, other in enumerate(known) if other == meant and other is not None]
+        if len(found) == 1:
+            return found[0]
+    numbered = any(other is not None for other in numbers)
+    if number is not None and not numbered and number < images.num_sections:
+        return number
     raise InputError(
         f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
     )
@@ -90,13 +103,22 @@ def structure_number(text: str, images: Images) -> int:
 
 def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
     """A table that `read_ranges` takes, of [N, C] bool: sections by name, both ends given."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("name", "first", "last"))
+    rows = [("name", "first", "last")]
     for name, both in zip(images.names, ends(in_range), strict=True):
         if both is not None:
-            writer.writerow((name, *(images.sections[end] for end in both)))
-    return file.getvalue().encode()
+            rows.append((name, images.sections[both[0]], images.sections[both[1]]))
+    return table(rows)
+
+
+def described(in_range: np.ndarray, images: Images) -> str:
+    """Ranges [N, C] bool by name, of the classes that are not everywhere; '' if all are."""
+    last, found = images.num_sections - 1, []
+    for name, both in zip(images.names, ends(in_range), strict=True):
+        if both is None:
+            found.append(f"'{name}' nowhere")
+        elif both != (0, last):
+            found.append(f"'{name}' {images.sections[both[0]]} to {images.sections[both[1]]}")
+    return listed(found)
 
 
 def ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:

@@ -186,13 +186,13 @@ class Session:
             )
         )
 
-    def take_over(self, labels: np.ndarray) -> int:
+    def take_over(self, labels: np.ndarray, *, background: bool = False) -> int:
         """Stores labels that were made before the session as answers: each structure they show.
 
-        What is 0 in them may be background or not annotated yet, so that it is no answer.
-
         Args:
-          labels: [N, H, W] classes; 0 and less tell nothing.
+          labels: [N, H, W] classes; less than 0 tells nothing.
+          background: whether 0 is what somebody labelled as background; else it may also be what
+            is not annotated yet, so that it is no answer.
 
         Returns:
           How many answers there are.
@@ -204,7 +204,7 @@ class Session:
         events: list[Event] = []
         for section, own in enumerate(labels):
             shown = np.unique(own[np.asarray(self.images.inside[section])])
-            for structure in shown[shown > 0].tolist():
+            for structure in shown[shown >= (0 if background else 1)].tolist():
                 event = store.pair_event(self.images, "answer", section, structure)
                 mask = ledger.store_mask(self.folder, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))

@@ -4,9 +4,7 @@ Sections are kept as `.npy`, which is mapped into memory: of a large stack only 
 read (an npz would have to be unpacked), and a network's training uses the file's own pages.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import mmap
 import os
@@ -22,6 +20,7 @@ from al_jax.core.stack import Images, InputError, Place
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
 from al_jax.files.atomic import temporary_beside, to_disk
 from al_jax.files.reading import reading
+from al_jax.files.spreadsheets import table
 from al_jax.learner.config import DEFAULT, Config, check_registered, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
 from al_jax.session import ledger
@@ -205,14 +204,12 @@ def read(folder: pathlib.Path) -> Content:
 
 def table_of_classes(images: Images) -> bytes:
     """A table of the classes that `files.tables` reads: id (the class), name and colour."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     colours = images.colours
-    writer.writerow(("id", "name") if colours is None else ("id", "name", "color"))
+    rows: list[tuple] = [("id", "name") if colours is None else ("id", "name", "color")]
     for number, name in enumerate(images.names):
         own = () if colours is None else ("#{:02x}{:02x}{:02x}".format(*colours[number]),)
-        writer.writerow((number, name, *own))
-    return file.getvalue().encode()
+        rows.append((number, name, *own))
+    return table(rows)
 
 
 def true_mask(folder: pathlib.Path, section: int, structure: int) -> np.ndarray:
