@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_jax.core.boundary import DIRECTIONS
+from al_jax.core.names import called
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, annotate, contradictions
 from al_jax.core.strategies import Suggestion
@@ -192,8 +193,8 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
     """The weak supervision (paper, section 2.1) as a person gives it.
 
     Args:
-      spans: first and last section of each class, by its name. A class that is left out may be on
-        any section.
+      spans: first and last section of each class, by its name (`names.number_of`). A class that is
+        left out may be on any section.
       images: what is annotated.
       margin: sections added on both sides.
 
@@ -209,10 +210,15 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
       >>> given_ranges({"a": (1, 2), "b": (2, None)}, images).astype(int).tolist()
       [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 1]]
     """
-    for name in spans:
-        if name not in images.names:
+    known: dict[str, Span] = {}
+    for name, span in spans.items():
+        own = called(name, images.names)
+        if own not in images.names:
             raise InputError(f"'{name}' is no class; use {', '.join(images.names)}")
-    columns = [_span_column(spans.get(n, (None, None)), images, n, margin) for n in images.names]
+        if own in known:
+            raise InputError(f"'{name}' is '{own}' once more; give one range of it")
+        known[own] = span
+    columns = [_span_column(known.get(n, (None, None)), images, n, margin) for n in images.names]
     found = np.stack(columns, 1)
     empty = np.flatnonzero(~found.any(1))
     if len(empty):

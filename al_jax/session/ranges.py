@@ -3,14 +3,15 @@
 import csv
 import io
 import os
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from al_jax.core.answers import Span, given_ranges
+from al_jax.core.names import number_of
 from al_jax.core.stack import Images, InputError
-from al_jax.files.reading import reading
+from al_jax.files.reading import listed, reading
+from al_jax.files.texts import delimited, read_text
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
@@ -22,23 +23,24 @@ def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
       First and last, by the name of the class; sections by name or number, see `in_range_of`.
 
     Raises:
-      InputError: the file is missing, has other columns, or a name twice.
+      InputError: see `read_text`; the file has other columns, or a name twice.
     """
+    text = read_text(path, "a table of ranges")
     with reading(path, "a table of ranges"):
-        text = pathlib.Path(path).expanduser().read_text("utf-8-sig")
-    head = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    columns = [str(name).strip().lower() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
+        lines = list(delimited(text))
+    columns = [cell.lower() for cell in lines[0][1]] if lines else []
     if not {"name", "first", "last"} <= set(columns):
-        raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
+        raise InputError(
+            f"{path}: has the columns {listed(columns) or 'none'}; give name,first,last"
+        )
     found: dict[str, tuple[str, str]] = {}
-    for row in rows:
-        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
+    for line, cells in lines[1:]:
+        row = dict(zip(columns, cells, strict=False))
+        name, first, last = (row.get(column, "") for column in ("name", "first", "last"))
         if not (name or first or last):
             continue
         if name in found:
-            raise InputError(f"{path}: line {rows.line_num} repeats '{name}'; keep one")
+            raise InputError(f"{path}: line {line} repeats '{name}'; keep one")
         found[name] = (first, last)
     return found
 
@@ -67,8 +69,8 @@ def section_number(text: str, images: Images) -> int:
     Raises:
       InputError: there is none.
     """
-    if text in images.sections:
-        return images.sections.index(text)
+    if (named := number_of(text, images.sections)) is not None:
+        return named
     numbered = any(name.isdecimal() for name in images.sections)
     if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
         return int(text)
@@ -78,13 +80,13 @@ def section_number(text: str, images: Images) -> int:
 
 
 def structure_number(text: str, images: Images) -> int:
-    """The class of that name.
+    """The class of that name (`number_of`).
 
     Raises:
       InputError: there is none.
     """
-    if text in images.names:
-        return images.names.index(text)
+    if (named := number_of(text, images.names)) is not None:
+        return named
     raise InputError(f"there is no structure '{text}'; the classes are {', '.join(images.names)}")
 
 
