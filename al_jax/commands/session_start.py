@@ -54,6 +54,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
+    existed = folder.exists()
     sessions.create(
         folder,
         images,
@@ -71,7 +72,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         elif truth is not None and FLAGS.simulated_start:
             given = simulated_start(folder, truth)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder, existed)
         raise
     size = "x".join(map(str, images.inside.shape[1:]))
     begun = "" if earlier is None else f"; {describe_experience(earlier, images.names)}"
@@ -88,6 +89,15 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         "truth": truth is not None,
     }
     return line, result
+
+
+def _empty(folder: pathlib.Path, stays: bool) -> None:
+    """Takes back a session that was just made; a folder that was there before stays, empty."""
+    for path in folder.iterdir() if stays else [folder]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def load() -> tuple[Images, np.ndarray | None]:
