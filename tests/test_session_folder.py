@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ from al_jax.session.storage import Settings
 
 
 def test_what_was_created_is_read(tmp_path):
-    config = changed(ts.CONFIG, {"alpha": 0.25, "crop": 64, "field": "paper"})
-    settings = Settings(7, config, STRATEGIES["HB"])
+    config = changed(ts.CONFIG, {"alpha": np.float32(0.25), "crop": np.int16(64), "field": "paper"})
+    settings = Settings(np.int64(7), config, STRATEGIES["HB"])
     weights = {"a": np.arange(3.0)}
     place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)
     found = storage.read(place)
@@ -85,6 +87,67 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
         ts.create(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=["folder", "link", "link to nothing", "mount point", "parent of others"])
+def empty(request, tmp_path, monkeypatch):
+    """An empty place of every kind, which stays what it is."""
+    place = tmp_path / "s"
+    if request.param.startswith("link"):
+        place.symlink_to("real")
+        if request.param == "link":
+            (tmp_path / "real").mkdir()
+    else:
+        place.mkdir()
+    replace, mkdir = os.replace, pathlib.Path.mkdir
+
+    def busy(old, new):
+        if pathlib.Path(new) == place:
+            raise OSError(16, "Device or resource busy")
+        replace(old, new)
+
+    def denied(path, *args, **options):
+        if path.parent == tmp_path and path != place:
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *args, **options)
+
+    if request.param == "mount point":
+        (place / "lost+found").mkdir()
+        monkeypatch.setattr(os, "replace", busy)
+    if request.param == "parent of others":
+        monkeypatch.setattr(pathlib.Path, "mkdir", denied)
+    yield place
+    assert place.is_symlink() == request.param.startswith("link")
+
+
+def test_an_empty_folder_of_any_kind_becomes_a_session(empty, tmp_path_factory):
+    ts.create(empty)
+    assert storage.read(empty).images.names == ts.IMAGES.names
+    made = {path.name for path in empty.iterdir()} - {"lost+found"}
+    plain = ts.create(tmp_path_factory.mktemp("plain") / "s")
+    assert made == {path.name for path in plain.iterdir()}
+    with pytest.raises(InputError, match="is not empty but a session already"):
+        ts.create(empty)
+
+
+def test_what_fails_leaves_an_empty_folder_of_any_kind_empty(empty, monkeypatch):
+    before = [path.name for path in empty.iterdir()] if empty.exists() else None
+    replace = os.replace
+
+    def full(old, new):
+        if pathlib.Path(new) in (
+            empty / "session.json",
+            empty.resolve() / "session.json",
+            empty.resolve(),
+        ):
+            raise OSError(28, "No space left on device")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
+        ts.create(empty)
+    assert ([path.name for path in empty.iterdir()] if empty.exists() else None) == before
+    assert not list(empty.parent.glob(".*.tmp"))
 
 
 def test_what_is_no_session(tmp_path):

@@ -88,8 +88,11 @@ def define_flags() -> None:
     flags.DEFINE_bool("json", False, "The result as one line of JSON, for scripts.")
 
 
-def main(word: str | None) -> None:
-    """Does one command, and prints its result as one line."""
+def main(word: str | None) -> int | None:
+    """Does one command, and prints its result as one line.
+
+    The exit status says whether what was to be stored is stored, whatever became of the line.
+    """
     if FLAGS.workdir is None:
         raise InputError("--workdir is missing; name the folder of the session")
     load_plugins(FLAGS.plugin)
@@ -97,9 +100,11 @@ def main(word: str | None) -> None:
     if word == "init":
         with contextlib.redirect_stdout(sys.stderr if FLAGS.json else sys.stdout):
             made = session_start.init(folder)
-        return print_result(*made)
+        print_result(*made)
+        return None
     if word is None:
-        return window(folder)
+        window(folder)
+        return None
     command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
@@ -128,12 +133,22 @@ def main(word: str | None) -> None:
             result = actions[word](session)
     for line in session.notices:
         print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
-    return print_result(*result)
+    print_result(*result)
+    return command.output_status() if word == "status" else None
 
 
 def print_result(line: str, result: dict[str, Any]) -> None:
     """The result for a person, or for a script."""
-    print(json.dumps(result, ensure_ascii=False) if FLAGS.json else line, flush=True)
+    if FLAGS.json:
+        # What an output that is not UTF-8 makes of a letter, \xe4, is no JSON.
+        letters = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        line = json.dumps(result, ensure_ascii=not letters, default=_plain)
+    print(line, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """A number or an array of NumPy or JAX, for JSON."""
+    return value.tolist()
 
 
 def window(folder: pathlib.Path) -> None:

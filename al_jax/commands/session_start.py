@@ -23,10 +23,8 @@ from al_jax.files.tables import read_table
 from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Question, Session, Settings
-from al_jax.session.ranges import (
-    in_range_of,
-    read_ranges,
-)
+from al_jax.session.ranges import in_range_of, read_ranges
+from al_jax.session.storage import LOST_AND_FOUND
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -94,6 +92,8 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
 def _empty(folder: pathlib.Path, stays: bool) -> None:
     """Takes back a session that was just made; a folder that was there before stays, empty."""
     for path in folder.iterdir() if stays else [folder]:
+        if path.name == LOST_AND_FOUND:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -5,8 +5,9 @@ themselves are `state.annotate` and `set_range`. Messages name sections and clas
 and correction are in `session.events`.
 """
 
+import operator
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -83,7 +84,7 @@ def answer(
         raise InputError(f"{where} has been answered; withdraw that answer first")
     if not state.in_range[section, structure]:
         raise InputError(f"{where} is outside the range of '{name}'; widen its range first")
-    mask, domain = np.asarray(mask), np.asarray(images.inside[section])
+    mask, domain = check_mask(mask, images, where), np.asarray(images.inside[section])
     free, clipped, outside = clip(
         images, section, structure, mask, np.asarray(state.labels[section])
     )
@@ -116,11 +117,7 @@ def clip(
       InputError: the mask has another shape or dtype, or it has pixels but none of them is free.
     """
     where, domain = check_pair(images, section, structure), np.asarray(images.inside[section])
-    if mask.shape != domain.shape or mask.dtype != bool:
-        raise InputError(
-            f"{where}: the mask is {mask.dtype} of {list(mask.shape)}; give booleans of "
-            f"{list(domain.shape)}"
-        )
+    mask = check_mask(mask, images, where)
     others = labels[mask & domain & (labels != UNLABELLED)]
     counts = np.bincount(others, minlength=len(images.names))
     clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
@@ -228,8 +225,32 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
     return found
 
 
+def whole(value: Any, what: str) -> int:
+    """A whole number, of NumPy or JAX too; InputError if it is none."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise InputError(f"the {what} is {value!r}; give a whole number") from error
+
+
+def check_mask(mask: npt.ArrayLike, images: Images, where: str) -> np.ndarray:
+    """A mask as an array; InputError if it is not [H, W] bool."""
+    try:
+        found = np.asarray(mask)
+    except ValueError as error:  # ragged lists
+        raise InputError(f"{where}: the mask is no array ({error}); give booleans") from error
+    shape = images.inside.shape[1:]
+    if found.shape != shape or found.dtype != bool:
+        raise InputError(
+            f"{where}: the mask is {found.dtype} of {list(found.shape)}; give booleans of "
+            f"{list(shape)}"
+        )
+    return found
+
+
 def check_pair(images: Images, section: int, structure: int) -> str:
     """Names a pair; InputError if there is no such section or structure."""
+    section, structure = whole(section, "section"), whole(structure, "structure")
     if not 0 <= section < images.num_sections:
         raise InputError(
             f"there is no section {section}; the {images.num_sections} sections count from 0"

@@ -32,6 +32,7 @@ FORM = 1
 
 SETTINGS, CLASSES = "session.json", "classes.csv"
 EARLIER = "earlier.npz"
+LOST_AND_FOUND = "lost+found"  # in an empty file system
 IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
 
 
@@ -132,7 +133,9 @@ def create(
                 "begins_with": [name for name in (WEIGHTS, EARLIER) if (aside / name).exists()],
                 **_to_json(settings),
             }
-            (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
+            # Seeds, places and settings may be numbers of NumPy.
+            text = json.dumps(about, indent=2, default=lambda value: value.tolist())
+            (aside / SETTINGS).write_text(text + "\n")
             for path in aside.iterdir():
                 _to_disk(path)
             if exists:
@@ -149,8 +152,8 @@ def create(
 
 
 def _check_empty(folder: str | os.PathLike, place: pathlib.Path) -> None:
-    """Refuses a folder that holds something; what a file system keeps in its root is nothing."""
-    held = [path.name for path in place.iterdir() if path.name != "lost+found"]
+    """Refuses a folder that holds something."""
+    held = [path.name for path in place.iterdir() if path.name != LOST_AND_FOUND]
     if SETTINGS in held:
         raise InputError(
             f"{folder}: is not empty but a session already; go on with it without init, or choose "
