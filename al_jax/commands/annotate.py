@@ -27,7 +27,14 @@ from typing import Any
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import command, session_questions, session_results, session_start, stack_flags
+from al_jax.commands import (
+    begun,
+    command,
+    session_questions,
+    session_results,
+    session_start,
+    stack_flags,
+)
 from al_jax.commands import config_flags as configuration
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
@@ -48,6 +55,11 @@ COMMANDS = (
     "range",
     "export",
 )
+OF_OTHERS = (
+    *("section", "structure", "formats", "question", "answer", "accept", "corrected", "seconds"),
+    *("widen", "reason", "first", "last", "out"),
+)
+"""Flags of commands that neither begin a session nor open the window."""
 
 
 def config_flags() -> tuple[str, ...]:
@@ -97,7 +109,13 @@ def main(word: str | None) -> int | None:
         raise InputError("--workdir is missing; name the folder of the session")
     load_plugins(FLAGS.plugin)
     folder = pathlib.Path(FLAGS.workdir)
+    if word in ("init", None):
+        command.refuse(OF_OTHERS, f"with {word or 'the window'}")
     if word == "init":
+        if os.path.exists(folder / SETTINGS):
+            begun.check_begun(folder)
+            line = f"a session already; go on with: {command.program()} --workdir={FLAGS.workdir}"
+            raise InputError(f"{folder}: is not empty but {line}, or choose another --workdir")
         with contextlib.redirect_stdout(sys.stderr if FLAGS.json else sys.stdout):
             made = session_start.init(folder)
         print_result(*made)
@@ -158,9 +176,11 @@ def window(folder: pathlib.Path) -> None:
             f"the window needs napari; run: {command.how_to_install('window')}, or answer without "
             f"one: {command.program()} init, suggest, ingest (see --help)"
         )
+    if exists := os.path.exists(folder / SETTINGS):
+        begun.check_begun(folder)
     module = importlib.import_module("al_jax.window")
     module.check_display()
     module.start_computing()  # before a new session computes anything
-    if not os.path.exists(folder / SETTINGS):
+    if not exists:
         print_result(*session_start.init(folder))
     module.run(folder, wait=FLAGS.wait)

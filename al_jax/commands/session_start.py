@@ -47,8 +47,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.query.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
-    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
-    command.refuse(("dice_over", "count_background"), "in a session")
+    refuse_annotators()
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
@@ -87,6 +86,12 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         "truth": truth is not None,
     }
     return line, result
+
+
+def refuse_annotators() -> None:
+    """Refuses flags of how the truth answers a simulation."""
+    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
+    command.refuse(("dice_over", "count_background"), "in a session")
 
 
 def _empty(folder: pathlib.Path, stays: bool) -> None:
