@@ -28,7 +28,8 @@ import jax
 from absl import flags
 
 from al_jax.commands import command, stack_flags
-from al_jax.commands.runs import digest_stack, versions
+from al_jax.commands.record import versions
+from al_jax.commands.runs import digest_stack
 from al_jax.core.stack import InputError, Stack
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import write_stack

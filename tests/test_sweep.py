@@ -31,7 +31,7 @@ from distributed import Client, KilledWorker, LocalCluster, get_worker
 from al_jax.commands import folders
 from al_jax.core.stack import InputError
 from al_jax.files.stacks import write_stack
-from al_jax.learner.config import from_json, to_json
+from al_jax.learner.config import flatten, from_json, to_json
 from experiments import sweep
 from experiments.sweeps import clusters, grid, identity, units, workers
 from experiments.sweeps.plan import plan
@@ -193,7 +193,7 @@ def test_a_file_with_two_grids(folder):
     planned = planned_by(folder, "--config=two.toml", "--alpha=1")
     found = [
         (c["strategy"], c["seed"], c["count_background"], c["alpha"])
-        for c in (folders.flatten(run.configuration) for run in planned)
+        for c in (flatten(run.configuration) for run in planned)
     ]
     assert sorted(found) == [
         ("BDa", 0, False, 1.0),
@@ -662,7 +662,7 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert c == json.loads((run / "config.json").read_text())
         assert run.name == identity.digest(c) and c["stack"] == stack.stem
         assert (run / "stack.npz").samefile(stack)
-        assert result["versions"]["cores"] == 1
+        assert result["record"]["machine"]["cores"] == 1
         header, *rows = (run / "queries.csv").read_text().splitlines()
         assert header.startswith("strategy,step,section,section_name,structure,")
         assert {row.split(",")[0] for row in rows} == {c["strategy"]}

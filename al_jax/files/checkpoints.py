@@ -30,7 +30,7 @@ def open_checkpoints(
     try:
         return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}; make room or mend it") from error
+        raise InputError(f"{folder}: {error.strerror or error}; make room or repair it") from error
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
