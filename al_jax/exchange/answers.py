@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from al_jax.core.names import called
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import ids_of, labels_of
 from al_jax.exchange.formats import Saved, read_saved
@@ -42,6 +43,7 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
         )
     except InputError as error:
         raise InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}") from error
+    saved = saved._replace(layers=[(called(n, manifest.names), mask) for n, mask in saved.layers])
     own = [mask for name, mask in saved.layers if name == asked]
     if len(own) > 1:
         raise InputError(f"{where}: has {len(own)} segments of that name; merge them into one")

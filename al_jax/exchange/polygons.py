@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.core.names import clean
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
 from al_jax.exchange.extras import needed
@@ -136,9 +137,9 @@ def _class_name(feature: dict, where: str) -> str:
     name = given.get("name") if isinstance(given, dict) else given
     if isinstance(given, dict) and isinstance(given.get("names"), list):
         name = ": ".join(map(str, given["names"]))  # QuPath takes a colon for a class within one
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not clean(name):
         raise InputError(f"{where} has no class; set its class in QuPath and export it again")
-    return name.strip()
+    return clean(name)
 
 
 def _polygons(geometry: Any, where: str) -> Iterator[list]:
