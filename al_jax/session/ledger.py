@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -73,7 +73,7 @@ def read_ledger(folder: pathlib.Path) -> tuple[list[Event], End]:
                 f"{path}: line {number} is not event {expected}; the ledger was changed, take it "
                 "from a copy"
             )
-        events.append(Event(**event))
+        events.append(cast(Event, event))
         end = End(size, line)
     return events, End(len(data), data[end.size - len(end.last) :])
 
@@ -167,7 +167,7 @@ def _about_copy(path: pathlib.Path, events: Sequence[Event]) -> str:
     except OSError as error:
         return f"{path}: another ledger, which cannot be read ({error.strerror}); move it away"
     own = [{"form": FORM, **event} for event in events]
-    more = sum(bool(line) and {"form": FORM, **line} not in own for line in lines)
+    more = sum({"form": FORM, **line} not in own for line in lines if line)
     if more:
         return (
             f"{path}: another ledger, a copy in conflict with this one, with {more} events that "
