@@ -55,7 +55,7 @@ def stack(**changes) -> Export:
 @pytest.fixture
 def exported(tmp_path):
     export = stack()
-    paths = export_stack(tmp_path / "out", export, ("nifti", "tiff", "png"))
+    paths = export_stack(tmp_path / "out", export, ("nifti", "tiff", "png")).files
     assert set(paths) == {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
     return export, tmp_path / "out"
 
@@ -253,7 +253,7 @@ def test_tables(exported):
 
 
 def test_without_a_network_there_is_what_was_traced(tmp_path):
-    paths = export_stack(tmp_path, stack(segmentation=None, confidence=None), ["tiff"])
+    paths = export_stack(tmp_path, stack(segmentation=None, confidence=None), ["tiff"]).files
     assert {path.name for path in paths if path.suffix == ".tif"} == {"traced.tif"}
 
 

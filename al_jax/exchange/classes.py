@@ -6,6 +6,7 @@ c + 1. So 0 never stands for the background, which is a class like the others.
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,28 @@ def make_classes(names: Sequence[str], colours: Sequence[Colour] | None = None) 
     if colours is None:
         colours = [(r, g, b) for r, g, b in class_colours(len(names)).tolist()]
     return Classes(tuple(names), tuple(colours))
+
+
+def class_name(name: str, names: Sequence[str]) -> str:
+    """The class that a file means by a name; the name itself where that is none.
+
+    Forms of Unicode and spaces are alike, and so is case where that leaves one class.
+
+    Example:
+      >>> class_name("Layer  2", ("background", "layer 2"))
+      'layer 2'
+    """
+    if name in names:
+        return name
+    for key in (_composed, lambda text: _composed(text).casefold()):
+        found = [one for one in names if key(one) == key(name)]
+        if len(found) == 1:
+            return found[0]
+    return name
+
+
+def _composed(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def ids_of(labels: np.ndarray, count: int) -> np.ndarray:
