@@ -86,7 +86,7 @@ def export_stack(
     earlier = _read_listing(folder)
     for name in contents:
         _check_free(folder / name, earlier.get(name, set()))
-        if "/" in name and (folder / name).parent.is_file():
+        if "/" in name and not (folder / name).parent.is_dir():
             _check_free((folder / name).parent, set())
     stale = [name for name in earlier if name not in contents and os.path.lexists(folder / name)]
     digests: dict[str, str] = {}
