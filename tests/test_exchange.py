@@ -34,6 +34,8 @@ class Asking(NamedTuple):
     inside: np.ndarray
     labels: np.ndarray
     proposal: np.ndarray | None
+    network: int = 0
+    asked: float = 0.0
 
 
 TABLE = make_classes(NAMES)
@@ -316,8 +318,8 @@ def test_unknown_formats_are_refused(tmp_path):
         with pytest.raises(InputError, match="choose from nifti, "):
             write_question(tmp_path / "none", question, TABLE, formats)
     assert not (tmp_path / "none").exists()
-    (tmp_path / "answer.txt").write_text("x")
     write_question(tmp_path, question, TABLE, ["png"])
+    (tmp_path / "answer.txt").write_text("x")
     assert "is not of a format that is read" in refusal(
         tmp_path / "answer.txt", read_manifest(tmp_path)
     )

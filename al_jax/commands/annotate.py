@@ -90,6 +90,13 @@ def define_flags() -> None:
     flags.DEFINE_string("answer", None, "ingest: the file that a tool saved.")
     flags.DEFINE_bool("accept", False, "ingest: the proposal is the answer.")
     flags.DEFINE_bool("corrected", False, "ingest: the answer was made from the proposal.")
+    flags.DEFINE_bool("sure", False, "ingest: the answer is right, though it looks odd.")
+    flags.DEFINE_float(
+        "downsample",
+        None,
+        "suggest, ingest: pixels of the slide along a pixel of the section, for outlines (GeoJSON, "
+        "regions of ImageJ) that are drawn on the slide; default: 1, and that of the question.",
+    )
     flags.DEFINE_float("seconds", None, "ingest: time that the answer took.", 0)
     flags.DEFINE_bool("widen", False, "ingest: widen the structure's range, if need be.")
     flags.DEFINE_string("reason", "", "skip: why.")
