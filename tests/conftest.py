@@ -1,10 +1,19 @@
 """Where the tests find the scans that are not shipped, and what they leave behind."""
 
+import atexit
 import functools
 import gc
 import os
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Iterator
+
+# All processes of a run share what they compile. Before the first import of jax, which reads it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE = tempfile.mkdtemp(prefix="al_jax_tests_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 import jax
 import pytest

@@ -91,13 +91,14 @@ def test_what_lies_on_other_answers_is_clipped_and_said(controller):
     other = next(k for k in range(1, 4) if k != c)
     controller.do("go", n, other)
     trace(controller, controller.question.inside)
-    controller.do("store")
+    assert not controller.do("store")  # as odd as it is
+    assert controller.do("store")
     assert f"clipped: {(tiny.stack().truth[n] == c).sum()} px of" in controller.message
 
 
 @pytest.mark.parametrize(
     ("keys", "spoil", "how"),
-    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 9, "traced")],
+    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 8, "traced")],
 )
 def test_how_an_answer_was_made_shows_in_the_layer(
     folder, untrained, monkeypatch, keys, spoil, how
@@ -152,6 +153,29 @@ def test_absent_over_strokes_is_asked_twice(controller):
     assert not controller.do("absent")
     assert _pair(controller) == first and not _ledger(controller)
     assert controller.do("absent") and _ledger(controller)[0]["event"] == "absent"
+
+
+def test_what_looks_odd_is_stored_by_the_same_key_again(controller):
+    first = _pair(controller)
+    trace(controller, ~true_mask(controller))
+    _press(controller, "s")
+    assert "it fills" in controller.message and "The same key again" in controller.message
+    assert _pair(controller) == first and not _ledger(controller)
+    controller.layer.data_setitem(tuple(np.mgrid[10:20, 10:20].reshape(2, -1)), 0)
+    _press(controller, "s")  # another answer, another question
+    assert "it fills" in controller.message and not _ledger(controller)
+    _press(controller, "s")
+    assert [event["event"] for event in _ledger(controller)] == ["answer"]
+    assert _pair(controller) != first
+
+
+def test_what_looks_odd_once_is_asked_again_after_another_pair(controller):
+    n, c = _pair(controller)
+    for _ in range(2):
+        controller.do("go", n, c)
+        trace(controller, controller.question.inside)
+        assert not controller.do("store") and not _ledger(controller)
+        controller.do("go", n, 1 + c % 3)
 
 
 def test_skip_asks_another_pair(controller):
@@ -325,6 +349,44 @@ def test_a_draft_outlives_the_window(folder, untrained):
         controller.do("store")
         assert _ledger(controller)[0]["seconds"] == 7.0
         assert not list((folder / "drafts").iterdir())
+
+
+@pytest.mark.parametrize("opened", ["at the start", "by a key"])
+def test_a_damaged_draft_is_moved_aside_before_anything_is_shown(folder, untrained, opened):
+    with at_controller(folder) as controller:
+        first, mask = _pair(controller), true_mask(controller)
+        controller.do("following")
+        other = _pair(controller)
+    damaged = (
+        folder / "drafts" / "{}_{}.npz".format(*(first if opened == "at the start" else other))
+    )
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_bytes(b"torn")
+    with at_controller(folder) as controller:
+        if opened == "by a key":
+            trace(controller, mask)  # of the first pair
+            controller.do("following")
+            assert _pair(controller) == other
+        assert not held(controller.layer).any()
+        assert f"{damaged.stem}.damaged" in controller.message
+        assert not damaged.exists()
+        assert controller.do("store") is False  # nothing is traced of this pair
+        assert not _ledger(controller)
+
+
+def test_a_damaged_draft_of_the_next_pair_does_not_hide_what_was_stored(folder, untrained):
+    with at_controller(folder) as controller:
+        controller.do("skip")
+        following = _pair(controller)
+    with at_controller(folder) as controller:
+        controller.do("undo")  # the skip
+    damaged = folder / "drafts" / "{}_{}.npz".format(*following)
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_bytes(b"torn")
+    with at_controller(folder) as controller:
+        trace(controller, true_mask(controller))
+        assert controller.do("store") and _pair(controller) == following
+        assert "px of outline" in controller.message and ".damaged" in controller.message
 
 
 def test_each_pair_keeps_its_own_draft(controller):

@@ -33,7 +33,7 @@ def open_checkpoints(
     try:
         return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}; make room or mend it") from error
+        raise InputError(f"{folder}: {error.strerror or error}; make room or repair it") from error
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder}: is damaged ({reason}); move it away") from error

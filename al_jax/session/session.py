@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from al_jax.core import answers
-from al_jax.core.answers import Span
+from al_jax.core.answers import Span, whole
 from al_jax.core.stack import UNLABELLED, InputError
 from al_jax.core.state import compatible
 from al_jax.files.leases import hold
@@ -110,7 +110,9 @@ class Session:
           InputError: there is no such pair.
         """
         now, network = self._newest()
-        pair = None if section is None or structure is None else (section, structure)
+        pair = None
+        if section is not None and structure is not None:
+            pair = whole(section, "section"), whole(structure, "structure")
         asked = questions.ask(self.images, now, network, self._rule, pair)
         if asked is None or not (propose and network.proposes):
             return asked
@@ -148,9 +150,11 @@ class Session:
             disk; nothing is stored.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
+        mask = answers.check_mask(mask, self.images, where)
         if how not in HOW:
             raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
-        if not np.any(mask):
+        if not mask.any():
             raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
         with self._lock:
             rest = state_of.remainder(self.annotations, self.images, section, structure, mask)
@@ -180,19 +184,20 @@ class Session:
     ) -> Stored:
         """Stores that a structure is not on a section; else as `store_answer`."""
         answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         return self._store(
             Answer(
                 section=section, structure=structure, mask=None, question=question, seconds=seconds
             )
         )
 
-    def take_over(self, labels: np.ndarray) -> int:
+    def take_over(self, labels: np.ndarray, *, background: bool = False) -> int:
         """Stores labels that were made before the session as answers: each structure they show.
 
-        What is 0 in them may be background or not annotated yet, so that it is no answer.
-
         Args:
-          labels: [N, H, W] classes; 0 and less tell nothing.
+          labels: [N, H, W] classes; less than 0 tells nothing.
+          background: whether 0 is what somebody labelled as background; else it may also be what
+            is not annotated yet, so that it is no answer.
 
         Returns:
           How many answers there are.
@@ -201,10 +206,15 @@ class Session:
           InputError: a structure is shown out of its range, or a rest is left that is of no class.
         """
         self._check_held()
-        events: list[Event] = []
+        labels, events = np.asarray(labels), list[Event]()
+        if labels.shape != self.images.inside.shape or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"the labels are {labels.dtype} of {list(labels.shape)}; give whole numbers of "
+                f"{list(self.images.inside.shape)}"
+            )
         for section, own in enumerate(labels):
             shown = np.unique(own[np.asarray(self.images.inside[section])])
-            for structure in shown[shown > 0].tolist():
+            for structure in shown[shown >= (0 if background else 1)].tolist():
                 event = store.pair_event(self.images, "answer", section, structure)
                 mask = ledger.store_mask(self.folder, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
@@ -222,6 +232,7 @@ class Session:
           InputError: there is no such pair, or it has been answered.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         with self._lock:
             if self.annotations.state.annotated[section, structure]:
                 raise InputError(f"{where} has been answered; undo takes an answer back")
@@ -254,6 +265,7 @@ class Session:
           InputError: there is no such event, it was taken back already, or what is left
             contradicts.
         """
+        number = whole(number, "number of an event")
         with self._lock:
             lost = [event for event in self.events if "lost" in event]
             if number not in {event["number"] for event in [*effective(self.events), *lost]}:
@@ -266,6 +278,7 @@ class Session:
         Raises:
           InputError: see `answers.set_range`.
         """
+        structure, span = whole(structure, "structure"), store.span_of(span)
         if not 0 <= structure < self.images.num_classes:
             raise InputError(f"there is no structure {structure}")
         with self._lock:
@@ -302,6 +315,7 @@ class Session:
 
         What was annotated is kept. None while there is no network.
         """
+        answers.check_pair(self.images, section, 0)
         now, network = self._newest()
         if not network.proposes:
             return None
