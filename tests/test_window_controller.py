@@ -92,13 +92,14 @@ def test_what_lies_on_other_answers_is_clipped_and_said(controller):
     other = next(k for k in range(1, 4) if k != c)
     controller.do("go", n, other)
     trace(controller, controller.question.inside)
-    controller.do("store")
+    assert not controller.do("store")  # as odd as it is
+    assert controller.do("store")
     assert f"clipped: {(tiny.stack().truth[n] == c).sum()} px of" in controller.message
 
 
 @pytest.mark.parametrize(
     ("keys", "spoil", "how"),
-    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 9, "traced")],
+    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 8, "traced")],
 )
 def test_how_an_answer_was_made_shows_in_the_layer(
     folder, untrained, monkeypatch, keys, spoil, how
@@ -153,6 +154,29 @@ def test_absent_over_strokes_is_asked_twice(controller):
     assert not controller.do("absent")
     assert _pair(controller) == first and not _ledger(controller)
     assert controller.do("absent") and _ledger(controller)[0]["event"] == "absent"
+
+
+def test_what_looks_odd_is_stored_by_the_same_key_again(controller):
+    first = _pair(controller)
+    trace(controller, ~true_mask(controller))
+    _press(controller, "s")
+    assert "it fills" in controller.message and "The same key again" in controller.message
+    assert _pair(controller) == first and not _ledger(controller)
+    controller.layer.data_setitem(tuple(np.mgrid[10:20, 10:20].reshape(2, -1)), 0)
+    _press(controller, "s")  # another answer, another question
+    assert "it fills" in controller.message and not _ledger(controller)
+    _press(controller, "s")
+    assert [event["event"] for event in _ledger(controller)] == ["answer"]
+    assert _pair(controller) != first
+
+
+def test_what_looks_odd_once_is_asked_again_after_another_pair(controller):
+    n, c = _pair(controller)
+    for _ in range(2):
+        controller.do("go", n, c)
+        trace(controller, controller.question.inside)
+        assert not controller.do("store") and not _ledger(controller)
+        controller.do("go", n, 1 + c % 3)
 
 
 def test_skip_asks_another_pair(controller):

@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import os
-import platform
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
-import al_jax
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, Stack
 from al_jax.core.statistics import effort_at
@@ -143,20 +139,3 @@ def summarise(records: Record) -> dict[str, float | int | None]:
         "final_dice": round(100 * float(records.dice[-1]), 3),
         "final_dice_unclamped": round(100 * float(records.dice_unclamped[-1]), 3),
     }
-
-
-def versions() -> dict[str, str]:
-    """What results depend on apart from the configuration."""
-    return {
-        "al_jax": al_jax.__version__,
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def machine() -> dict[str, str | int]:
-    """What a time was measured on."""
-    return {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}

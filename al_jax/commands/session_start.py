@@ -22,6 +22,7 @@ from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Question, Session, Settings
 from al_jax.session.ranges import described, in_range_of, read_ranges
+from al_jax.session.storage import LOST_AND_FOUND
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -44,11 +45,11 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.query.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
-    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
-    command.refuse(("dice_over", "count_background"), "in a session")
+    refuse_annotators()
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
+    existed = folder.exists()
     sessions.create(
         folder,
         images,
@@ -66,7 +67,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         elif truth is not None and FLAGS.simulated_start:
             given = simulated_start(folder, truth)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder, existed)
         raise
     size = "x".join(map(str, images.inside.shape[1:]))
     limits = described(in_range, images) if FLAGS.ranges is not None else ""
@@ -85,6 +86,23 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         "truth": truth is not None,
     }
     return line, result
+
+
+def refuse_annotators() -> None:
+    """Refuses flags of how the truth answers a simulation."""
+    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
+    command.refuse(("dice_over", "count_background"), "in a session")
+
+
+def _empty(folder: pathlib.Path, stays: bool) -> None:
+    """Takes back a session that was just made; a folder that was there before stays, empty."""
+    for path in folder.iterdir() if stays else [folder]:
+        if path.name == LOST_AND_FOUND:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def load() -> tuple[Images, np.ndarray | None]:

@@ -13,6 +13,9 @@ from al_jax.files.placeholders import check_here, stands_for
 from al_jax.files.reading import listed, note
 from al_jax.files.registry import PICTURES, find
 
+LONGEST = 60
+"""Bytes of a name within the name of a file, whose room is 255 on most systems."""
+
 LABEL_ENDINGS = re.compile(r"[_-](cp_masks?|masks?|labels?|seg(mentations?)?)$", re.IGNORECASE)
 """What tools put after the name of an image to name its labels."""
 
@@ -146,9 +149,15 @@ def label_files(folder: str | os.PathLike, sections: list[str]) -> dict[str, pat
     return found
 
 
-def plain_name(stem: str) -> str:
-    """A name as an export gives it to a file: what may be trouble is `_`."""
-    return re.sub(r"[^\w.+-]+", "_", stem)
+def plain_name(name: str) -> str:
+    """A name as a part of the name of a file: letters, digits, dots and dashes, not too long.
+
+    Example:
+      >>> plain_name("layer 2/3")
+      'layer_2_3'
+    """
+    plain = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", name))
+    return plain.encode()[:LONGEST].decode(errors="ignore").rstrip(".")
 
 
 def _exported(stem: str, images: Iterable[str]) -> str | None:

@@ -1,12 +1,12 @@
 """Stacks of parallel sections cut out of a volume, with its labels or without."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.names import called
 from al_jax.core.stack import UNLABELLED, Images, InputError, Place, make_images
 from al_jax.files.intensities import find_scale, to_uint8
 from al_jax.files.masks import Labelled, empty_truth, to_classes, to_ids
@@ -148,7 +148,7 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
     known = table_entries(table.path) if cut.within else {}
     wanted: list[int] = []
     for name in cut.within:
-        entry = unicodedata.normalize("NFC", name)
+        entry = called(name, tuple(known))
         if entry not in known:
             raise InputError(
                 f"{table.path}: there is no class '{name}' to choose sections within; the "

@@ -18,6 +18,7 @@ from al_jax import session as core
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
+from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
@@ -143,8 +144,11 @@ class Controller:
 
     # What a person does. All of it may raise InputError, which `do` says.
 
-    def store(self, widen: bool = False) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows."""
+    def store(self, widen: bool = False, sure: bool = False) -> None:
+        """The layer is the answer: traced, accepted or corrected, as it shows.
+
+        What looks odd is asked about, unless it is `sure`.
+        """
         question = self._asked()
         layer = held(self.layer)
         mask, name = self._free(layer), pair_name(question)
@@ -156,6 +160,11 @@ class Controller:
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
         whole = layer & question.inside  # what lies on others is clipped, and reported
+        odd = "; ".join(what_is_odd(question, whole, self.session.annotations))
+        doubted = (odd, question.section, question.structure)
+        if odd and self._sure != doubted and not (sure or how == "accepted"):
+            self._sure = doubted
+            raise InputError(f"{name}: {odd}. The same key again stores it")
         self._answered(
             self.session.store_answer(
                 question.section,
@@ -312,7 +321,7 @@ class Controller:
         put(self.layer, self._free(truth))
         self._from_proposal = False
         if held(self.layer).any():
-            self.store()
+            self.store(sure=True)
         else:
             self.absent()
 
