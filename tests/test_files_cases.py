@@ -106,6 +106,7 @@ NOTED = {
     "122c_extra_classes": "no section shows 'not there', 'nor this'; left out",
     "203n_label_flipped_header_centred": "its axes run LPS .* RAS; .* mirrored",
     "74n_sform_zero": "its sform is all zeros; placed by its qform",
+    "81n_rgb_last_axis": "holds 3 volumes along time, .* first is taken; .*--channels=0,1,2",
     "90n_gz_trailing_junk": "bytes follow the end",
     "95n_default_sections": "24 sections were asked for but 14 show",
 }
