@@ -230,6 +230,11 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     assert "--dice_over has no effect in a session" in refused("init", "--dice_over=stack")
     call("init", "--stack=stack.npz", "--truth", *QUICK)
     assert "--alpha has no effect with train" in refused("train", "--alpha=0.1")
+    assert "--section has no effect with status" in refused("status", "--section=1")
+    assert "--widen has no effect with undo" in refused("undo", "--widen")
+    assert "--axis has no effect with suggest" in refused("suggest", "--axis=axial")
+    assert "--wait has no effect with init" in refused("init", "--wait", "--stack=stack.npz")
+    assert "--out has no effect with the window" in refused("--out=x")
     call("suggest")
     said = refused("ingest", "--truth", "--section=2", "--structure=outer")
     assert "--section has no effect with ingest" in said

@@ -34,6 +34,7 @@ READ = {
             "113c_nbsp_inside",
             "117c_freesurfer_lut",
             "118c_itksnap",
+            "103c_utf16",
             "119c_brainglobe",
             "122c_extra_classes",
             "125c_mathtext_2",
@@ -85,7 +86,6 @@ READ = {
 
 # What is refused, by which line.
 REFUSED = {
-    "103c_utf16": "names.csv: is UTF-16.*save it as UTF-8",
     "150t_fluo5_contig16": "images/s_1.tif: has 5 channels.*--channels",
     "152t_fluo5_contig8": "images/s_1.tif: has 5 channels.*--channels",
     "179_label_png_1bit_255": "labels/s_1.png: has the id 1, .*a pixel has 1 bit: white is",
