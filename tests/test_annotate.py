@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import tiny
 import tiny_session as ts
+from absl.testing import flagsaver
 from commands import caller, compiled_in, flags_of
 from PIL import Image
 from samples import TABLE, oblique_volumes, save
 
 from al_jax import session as sessions
-from al_jax.commands import annotate
+from al_jax.commands import annotate, command
 from al_jax.commands.earlier import beginning, known_of
 from al_jax.core.strategies import SDr
 from al_jax.files.slicing import AXES
@@ -235,6 +236,186 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     call("ingest", "--truth")
     for words in (("absent",), ("ingest", "--truth"), ("skip",)):  # nothing else was asked
         assert "has been answered; run: annotate suggest --workdir=s, or" in refused(*words)
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Folders that the window was opened on; there is no display here."""
+    found: list[str] = []
+    stand_in = types.SimpleNamespace(
+        check_display=lambda: None,
+        start_computing=lambda: None,
+        run=lambda place, wait: found.append(str(place)),
+    )
+    monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
+    return found
+
+
+def write_sections(name: str, last: int = 0) -> None:
+    """Folders of images and labels; the last image is one brighter by `last`."""
+    for kind, values in (("images", ts.STACK.images[..., 0]), ("labels", ts.STACK.truth.clip(0))):
+        os.makedirs(f"{name}_{kind}")
+        for n, own in enumerate(values.astype(np.uint8)):
+            extra = last if n == 5 and kind == "images" else 0
+            Image.fromarray(own + np.uint8(extra)).save(f"{name}_{kind}/s{n}.png")
+
+
+CLASSES = "id,name\n0,background\n1,outer\n2,middle\n3,inner\n"
+BEGUN = (
+    "--images=a_images",
+    "--names=names.csv",
+    "--ranges=ranges.csv",
+    "--seed=3",
+    "--strategy=HB",
+)
+BEGUN = (*BEGUN, "--alpha=0.25", *QUICK)
+
+
+@pytest.fixture
+def begun(folder):
+    """A session of files, and other files beside them."""
+    write_sections("a")
+    write_sections("b", last=1)
+    pathlib.Path("names.csv").write_text(CLASSES)
+    pathlib.Path("other.csv").write_text(CLASSES.replace("inner", "core"))
+    pathlib.Path("fewer.csv").write_text("id,name\n0,background\n1,outer\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,s1.png,s4.png\n")
+    pathlib.Path("wider.csv").write_text("name,first,last\ninner,,s4.png\n")
+    return folder
+
+
+def test_flags_of_an_old_session_say_what_it_began_with(begun, monkeypatch, capsys, opened):
+    run = caller(annotate, monkeypatch, capsys)
+    assert run("init", "--workdir=s", *BEGUN)[0] == 0
+    before = sorted(path.name for path in (begun / "s").iterdir())
+    alike = [(flag,) for flag in BEGUN if not flag.startswith("--images")]
+    alike += [BEGUN, BEGUN[::-1], (), BEGUN[:1], BEGUN[:2], ("--preset=default", *BEGUN)]
+    for flags_given in alike:
+        status, out, err = run("--workdir=s", *flags_given)
+        assert (status, out, err) == (0, "", ""), flags_given
+    assert len(opened) == len(alike)
+    otherwise = [
+        ("--images=b_images",),
+        ("--names=other.csv",),
+        ("--names=fewer.csv",),
+        ("--ranges=wider.csv",),
+        ("--seed=0",),
+        ("--strategy=SDr",),
+        ("--alpha=0.5",),
+        ("--initial_steps=9",),
+        ("--crop=48",),
+        ("--network=full",),
+        ("--field=paper",),
+        ("--preset=paper",),
+        ("--images=b_images", "--seed=0", "--batch=5"),
+    ]
+    for given in otherwise:
+        for words in ((), ("init",)) if given[0][:3] == "--i" else ((),):
+            rest = [flag for flag in BEGUN if not words or flag.split("=")[0] not in str(given)]
+            more = rest if words else ()
+            status, out, err = run(*words, "--workdir=s", *more, *given)
+            assert (status, out) == (2, ""), (given, err)
+            line = "error: s: its session began with something else than "
+            assert err.startswith(line) and err.count("\n") == 1, err
+            assert all(flag in err for flag in given)
+    missing = [
+        ("--images=none", "none: there is no such file; check the path"),
+        ("--names=none.csv", "none.csv: there is no such file"),
+        ("--ranges=none.csv", "none.csv: there is no such file"),
+        ("--stack=none.npz", "none.npz: there is no such file"),
+        ("--weights=none.npz", "none.npz: there is no such file"),
+        ("--from=none.npz", "none.npz: there is no such file"),
+        ("--stack=stack.npz", "--stack=stack.npz; leave that out"),
+        ("--labels=a_labels", "--labels has no effect without --images"),
+        ("--axis=axial", "--axis has no effect without --images"),
+        ("--simulated_start", "--simulated_start has no effect with a session that exists"),
+        ("--dice_over=stack", "--dice_over has no effect in a session"),
+        ("--section=2", "--section has no effect with the window"),
+        ("--strategy=Best", "--strategy=Best; leave that out"),
+        ("--truth", "something else than --truth=True; leave that out"),
+        ("--network=huge", "network 'huge' is not one of"),
+    ]
+    for flag, says in missing:
+        status, out, err = run("--workdir=s", flag)
+        assert (status, out) == (2, "") and says in err and err.count("\n") == 1, err
+    status, _, err = run("init", "--workdir=s", *BEGUN)
+    assert status == 2 and "is not empty but a session already; go on with: annotate" in err
+    assert len(opened) == len(alike)
+    assert sorted(path.name for path in (begun / "s").iterdir()) == before
+
+
+def test_labels_of_an_old_session_are_those_it_began_with(begun, monkeypatch, capsys, opened):
+    """As answers, or as the truth of a demonstration; and so are stacks and experience."""
+    run = caller(annotate, monkeypatch, capsys)
+    files = ("--images=a_images", "--labels=a_labels", "--names=names.csv")
+    shutil.copytree("a_labels", "c_labels")
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save("c_labels/s2.png")
+    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)
+    for seed, name in ((3, "earlier.npz"), (2, "another.npz")):
+        write_experience(begun / name, carried(seed))
+    turned = np.where(ts.STACK.inside, (ts.STACK.truth + 1) % 4, -1)
+    write_stack("turned.npz", dataclasses.replace(ts.STACK, truth=turned))
+    for number, (first, other) in enumerate(
+        [
+            (files, "--labels=c_labels"),
+            ((*files, "--truth"), "--labels=c_labels"),
+            (("--stack=stack.npz", "--truth"), "--stack=turned.npz"),
+            (("--stack=stack.npz", "--from=earlier.npz"), "--from=another.npz"),
+        ]
+    ):
+        place = f"--workdir=s{number}"
+        assert run("init", place, *first, *QUICK)[0] == 0
+        assert run(place, *first)[::2] == (0, ""), first
+        name = other.split("=")[0]
+        changed = [other if flag.startswith(f"{name}=") else flag for flag in first]
+        status, _, err = run(place, *changed)
+        assert status == 2 and f"something else than {other}; leave" in err, err
+    assert len(opened) == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_the_exit_status_says_whether_it_is_stored(call, monkeypatch, capsys):
+    call("init", "--stack=stack.npz", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    pair = ("--section=1", "--structure=outer")
+    for words, expected in (
+        (("skip", *pair), 0),
+        (("absent", *pair, "--json"), 0),
+        (("status",), 1),
+    ):
+        with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", command._guarded(full))
+            status, _, err = run(*words, "--workdir=s")
+        assert (status, err) == (
+            expected,
+            "note: the output cannot be written (No space left on device)\n",
+        )
+    kinds = [event["event"] for event in sessions.read_session("s").events]
+    assert kinds == ["skip", "absent"]
+
+
+@pytest.mark.parametrize("code", ["ascii", "latin-1"])
+def test_json_of_an_output_without_umlauts_is_json(call, monkeypatch, capsys, code):
+    names = ("background", "\u00e4u\u00dfere", "mittlere \u7b2c", "inner")
+    write_stack("stack.npz", dataclasses.replace(ts.STACK, names=names))
+    call("init", "--stack=stack.npz", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    for words in (("--json",), ()):
+        with open("out", "w", encoding=code) as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", command._guarded(file))
+            pair = ("--section=1", f"--structure={names[2]}")
+            assert run("skip", *pair, *words, "--workdir=s")[0] == 0
+        said = pathlib.Path("out").read_text(code)
+        if words:
+            assert json.loads(said)["structure"] == names[2]
+        else:
+            assert said == "'mittlere \\u7b2c' on section 1: skipped\n"
+
+
+def test_results_may_be_numbers_of_numpy(capsys):
+    with flagsaver.flagsaver(json=True):
+        annotate.print_result("", {"a": np.int64(3), "b": jax.numpy.ones(2), "c": np.float32(0.5)})
+    assert json.loads(capsys.readouterr().out) == {"a": 3, "b": [1.0, 1.0], "c": 0.5}
 
 
 def test_a_question_of_other_images_is_refused(call, refused, folder, monkeypatch):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_exchange import TABLE, ask
 
+from al_jax.core.names import called
 from al_jax.core.stack import InputError
-from al_jax.exchange.classes import class_name
 from al_jax.exchange.export import section_files
 from al_jax.exchange.questions import (
     Origin,
@@ -149,6 +149,6 @@ def test_sessions_are_told_apart_by_their_events():
 def test_names_of_classes_are_alike_but_for_form_spaces_and_case():
     names = ("background", "Noyau caudé", "Ca", "CA", "a b")
     for given in ("Noyau caude\N{COMBINING ACUTE ACCENT}", "noyau\N{NO-BREAK SPACE}caudé"):
-        assert class_name(given, names) == "Noyau caudé"
-    assert class_name(" a  b", names) == "a b" and class_name("CA", names) == "CA"
-    assert class_name("ca", names) == "ca" and class_name("nose", names) == "nose"
+        assert called(given, names) == "Noyau caudé"
+    assert called(" a  b", names) == "a b" and called("CA", names) == "CA"
+    assert called("ca", names) == "ca" and called("nose", names) == "nose"

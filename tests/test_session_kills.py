@@ -42,7 +42,7 @@ def survive(folder: pathlib.Path, processes, kills: int, *, quick: bool, most: f
         time.sleep(draw.uniform(0, most))
         process.kill()
         process.join()
-        events = ledger.read_ledger(folder)
+        events, _ = ledger.read_ledger(folder)
         for number, digest in said(out):
             # What was said once is what is said of as many events ever after.
             assert known.setdefault(number, digest) == digest

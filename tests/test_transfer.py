@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import shlex
+import types
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +120,21 @@ def test_a_network_of_prior_stacks_is_trained_at_first_if_all_classes_have_examp
     training = config.training
     found = (training.initial_steps, training.query_learning_rate, config.annotator.start)
     assert found == (steps, rate, start)
+
+
+def test_of_a_class_without_an_outline_no_dice_is_carried_over():
+    """D of it says nothing, and would stand for its first proposals on the next stack."""
+    counts = np.float32([[3, 1, 0], [1, 1, 0], [0, 0, 0]])
+    known = types.SimpleNamespace(
+        length_sum=4 * counts, length_count=counts, offered=np.ones((2, 3))
+    )
+    params = {"score": {"bias": jnp.ones(3)}}
+    learner = types.SimpleNamespace(
+        train=types.SimpleNamespace(params=params), dice=jnp.float32([[0.9, 0.0, 0.7], [1, 1, 1]])
+    )
+    found = transfer.experience_of(known, learner, NAMES, CONFIG, 2)
+    np.testing.assert_array_equal(found.dice, np.float32([0.9, 0.0, np.nan]))
+    assert found.downsampling == 2 and found.names == NAMES
 
 
 def test_a_file_holds_it_all(tmp_path):

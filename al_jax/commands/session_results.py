@@ -103,7 +103,8 @@ def change_range(session: Session) -> tuple[str, dict[str, Any]]:
         session.images.sections[open_end if end is None else end]
         for end, open_end in zip(ends, (0, -1), strict=True)
     ]
-    return f"'{FLAGS.structure}': from section {shown[0]} to {shown[1]}", dict(event)
+    name = session.images.names[structure]
+    return f"'{name}': from section {shown[0]} to {shown[1]}", dict(event)
 
 
 def export(session: Session) -> tuple[str, dict[str, Any]]:

@@ -4,9 +4,6 @@ In every file that is exchanged, 0 says that nobody has labelled the pixel; clas
 c + 1. So 0 never stands for the background, which is a class like the others.
 """
 
-import csv
-import io
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour
+from al_jax.files.spreadsheets import table
 
 
 class Classes(NamedTuple):
@@ -33,28 +31,6 @@ def make_classes(names: Sequence[str], colours: Sequence[Colour] | None = None) 
     if colours is None:
         colours = [(r, g, b) for r, g, b in class_colours(len(names)).tolist()]
     return Classes(tuple(names), tuple(colours))
-
-
-def class_name(name: str, names: Sequence[str]) -> str:
-    """The class that a file means by a name; the name itself where that is none.
-
-    Forms of Unicode and spaces are alike, and so is case where that leaves one class.
-
-    Example:
-      >>> class_name("Layer  2", ("background", "layer 2"))
-      'layer 2'
-    """
-    if name in names:
-        return name
-    for key in (_composed, lambda text: _composed(text).casefold()):
-        found = [one for one in names if key(one) == key(name)]
-        if len(found) == 1:
-            return found[0]
-    return name
-
-
-def _composed(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def ids_of(labels: np.ndarray, count: int) -> np.ndarray:
@@ -79,10 +55,7 @@ def tables(classes: Classes) -> dict[str, bytes]:
     there.
     """
     numbered = list(zip(range(1, 1 + len(classes.names)), *classes, strict=True))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("id", "name", "color"))
-    writer.writerows((n, name, "#{:02x}{:02x}{:02x}".format(*rgb)) for n, name, rgb in numbered)
+    rows = [(n, name, "#{:02x}{:02x}{:02x}".format(*rgb)) for n, name, rgb in numbered]
     snap = [
         "# ITK-SNAP label descriptions: id, red, green, blue, opacity, visible, in 3D, name",
         '    0     0    0    0        0  0  0    "Clear Label"',
@@ -96,7 +69,7 @@ def tables(classes: Classes) -> dict[str, bytes]:
         freesurfer.append(f"{n} {joined} {red} {green} {blue} 0")
         slicer.append(f"{n} {joined} {red} {green} {blue} 255")
     return {
-        "classes.csv": file.getvalue().encode(),
+        "classes.csv": table([("id", "name", "color"), *rows]),
         "classes_itksnap.txt": _text(snap),
         "classes_freesurfer.txt": _text(freesurfer),
         "classes_slicer.ctbl": _text(slicer),

@@ -12,10 +12,8 @@ So a pixel of `labels` is a person's where `traced` is not 0. Beside them are th
 replaced nor removed.
 """
 
-import csv
 import functools
 import hashlib
-import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,9 +25,10 @@ from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes, ids_of, make_classes, tables
 from al_jax.exchange.formats import FORMATS, Format, check_formats
 from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
-from al_jax.exchange.questions import safe_name
 from al_jax.files.atomic import write_atomic
+from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path, reading
+from al_jax.files.spreadsheets import table
 from al_jax.session.results import Answered, Export
 
 LISTING = "exported.sha256"
@@ -124,7 +123,7 @@ def section_files(sections: Sequence[str]) -> list[str]:
       ['0_s_1', '1_s2']
     """
     width = len(str(len(sections) - 1))
-    stems = [safe_name(pathlib.PurePath(name).stem) for name in sections]
+    stems = [plain_name(pathlib.PurePath(name).stem) for name in sections]
     return [f"{number:0{width}d}_{stem}" for number, stem in enumerate(stems)]
 
 
@@ -182,12 +181,12 @@ def _check_free(path: pathlib.Path, digests: set[str]) -> None:
 def _files(export: Export, formats: Sequence[str]) -> Iterator[tuple[str, Content]]:
     """Names and contents."""
     classes = make_classes(export.names, export.colours)
-    for name, table in tables(classes).items():
-        yield name, functools.partial(bytes, table)
+    for name, data in tables(classes).items():
+        yield name, functools.partial(bytes, data)
     yield "answers.csv", functools.partial(_answers, export)
     files = section_files(export.sections)
     listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, strict=True))]
-    yield "sections.csv", functools.partial(_csv, [("number", "section", "files"), *listing])
+    yield "sections.csv", functools.partial(table, [("number", "section", "files"), *listing])
     ids = functools.partial(ids_of, count=len(classes.names))
     for name in formats:
         form = FORMATS[name]
@@ -252,10 +251,4 @@ def _answers(export: Export) -> bytes:
         names = export.sections[answer.section], export.names[answer.structure]
         cells = ["" if value is None or value != value else value for value in answer]
         rows.append((number, *names, *cells))
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[tuple]) -> bytes:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode()
+    return table(rows)

@@ -17,8 +17,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from al_jax.core.names import called
 from al_jax.core.stack import InputError
-from al_jax.exchange.classes import Classes, class_name
+from al_jax.exchange.classes import Classes
 from al_jax.exchange.placement import LPS, Grid, onto_section, reach
 from al_jax.exchange.polygons import read_geojson, to_geojson
 from al_jax.exchange.rois import read_rois
@@ -170,7 +171,7 @@ def _polygons(ids: np.ndarray, classes: Classes, grid: Grid, some: Sequence[int]
 
 def _read_segments(path: pathlib.Path, wanted: Wanted) -> Layers:
     found = read_seg_nrrd(path, wanted.grid.affine, wanted.shape)
-    return [(class_name(name, wanted.classes.names), mask) for name, mask in found]
+    return [(called(name, wanted.classes.names), mask) for name, mask in found]
 
 
 def _drawn(read: Callable[..., dict[str, np.ndarray]]) -> Callable[[pathlib.Path, Wanted], Layers]:

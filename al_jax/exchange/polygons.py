@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.core.names import called, clean
 from al_jax.core.stack import InputError
-from al_jax.exchange.classes import Classes, class_name
+from al_jax.exchange.classes import Classes
 from al_jax.exchange.extras import needed
 from al_jax.files.reading import full_path, listed, note, reading
 
@@ -81,7 +82,7 @@ def read_geojson(
       path: of the file.
       shape: (H, W) of the section.
       downsample: pixels of the full-resolution image along a pixel of the section.
-      names: of all classes, see `class_name`.
+      names: of all classes, see `names.called`.
       asked: the class that is asked for; None: any will do.
       plane: of the section in the stack, from 0.
 
@@ -101,7 +102,7 @@ def read_geojson(
         if name is None:
             nameless.append(where)
             continue
-        name = class_name(name, names)
+        name = called(name, names)
         if name.endswith("*") and name not in names:
             continue
         try:
@@ -202,7 +203,7 @@ def _class_name(feature: dict) -> str | None:
     name = given.get("name") if isinstance(given, dict) else given
     if isinstance(given, dict) and isinstance(given.get("names"), list):
         name = ": ".join(map(str, given["names"]))  # QuPath takes a colon for a class within one
-    return name.strip() if isinstance(name, str) and name.strip() else None
+    return clean(name) or None if isinstance(name, str) else None
 
 
 def _polygons(geometry: Any, where: str) -> Iterator[list]:

@@ -16,8 +16,6 @@ import itertools
 import json
 import os
 import pathlib
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +26,7 @@ from al_jax.exchange.classes import Classes, ids_of, tables
 from al_jax.exchange.formats import FORMATS, check_formats, png
 from al_jax.exchange.placement import Grid, affine_on
 from al_jax.files.atomic import write_atomic
+from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path, reading
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ MANIFEST, TRACED, SHOWN = "question.json", "traced.png", "shown.npz"
 VERSION = 1
 ALL = 1 << 62
 """Of a question that does not say how many events there were: all that there are."""
-
-LONGEST = 60
-"""Bytes of a name within the name of a file, whose room is 255 on most systems."""
 
 
 class Origin(NamedTuple):
@@ -124,17 +120,6 @@ def digest_of_events(events: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(events, sort_keys=True).encode()).hexdigest()
 
 
-def safe_name(name: str) -> str:
-    """A name as a part of the name of a file: letters, digits, dots and dashes, not too long.
-
-    Example:
-      >>> safe_name("layer 2/3")
-      'layer_2_3'
-    """
-    plain = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", name))
-    return plain.encode()[:LONGEST].decode(errors="ignore").rstrip(".")
-
-
 def question_name(section: int, structure: int, name: str) -> str:
     """The name of a pair's folder: the numbers tell pairs apart, whatever the name is.
 
@@ -142,7 +127,7 @@ def question_name(section: int, structure: int, name: str) -> str:
       >>> question_name(3, 12, "layer 2/3")
       '0003_012_layer_2_3'
     """
-    return f"{section:04}_{structure:03}_{safe_name(name)}"
+    return f"{section:04}_{structure:03}_{plain_name(name)}"
 
 
 def write_question(

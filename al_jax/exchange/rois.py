@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from al_jax.core.names import called
 from al_jax.core.stack import InputError
-from al_jax.exchange.classes import class_name
 from al_jax.exchange.extras import needed
 from al_jax.exchange.polygons import check_place, rasterise, take_plane
 from al_jax.files.reading import full_path, reading
@@ -63,7 +63,7 @@ def read_rois(
                 f"{where} is a {region.roitype.name.lower()}, which has no area; draw a closed "
                 "outline, or leave it out"
             )
-        name = class_name(region.name or "", names)
+        name = called(region.name or "", names)
         name = name if name in names else asked
         mask = _mask(region.coordinates(multi=True), shape, downsample, where)
         masks[name] = masks[name] | mask if name in masks else mask

@@ -36,6 +36,7 @@ class Picture:
       bits: that a sample uses; `dtype` may have room for more.
       orientation: of TIFF and EXIF, 1 to 8: how the stored rows and columns are to be turned.
       lossy: whether the compression may have changed numbers.
+      spacing: height and width of a pixel in mm, or None; only compared, never used.
     """
 
     path: str | os.PathLike
@@ -51,6 +52,7 @@ class Picture:
     white_is_zero: bool = False
     orientation: int = 1
     lossy: bool = False
+    spacing: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what is too large to be decoded."""

@@ -1,15 +1,15 @@
 """Stacks of parallel sections cut out of a volume, with its labels or without."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.core.stack import UNLABELLED, Images, InputError, Place, Stack, make_images, make_stack
+from al_jax.core.names import called
+from al_jax.core.stack import UNLABELLED, Images, InputError, Place, make_images
 from al_jax.files.intensities import find_scale, to_uint8
-from al_jax.files.masks import drop_unused, empty_truth, to_classes, to_ids
+from al_jax.files.masks import Labelled, empty_truth, to_classes, to_ids
 from al_jax.files.pictures import check_channels
 from al_jax.files.reading import by, listed, naming, note
 from al_jax.files.tables import LabelTable, table_entries
@@ -52,7 +52,7 @@ def read_volume(
     table: LabelTable,
     cut: Cut,
     channels: Sequence[int] | None = None,
-) -> Stack:
+) -> Labelled:
     """Cuts sections out of a labelled volume; arguments: see `inputs.read_labelled`."""
     _check_axis(cut)
     wanted = _wanted_ids(table, cut)
@@ -72,13 +72,8 @@ def read_volume(
         row[...] = _classes(slices, n, table, labels)[1]
     images = _cut(volume, cut, chosen)
     images, truth, corner = trim(images, truth, 0 if table.outside_id is None else UNLABELLED)
-    inside = truth != UNLABELLED
-    truth, left, colours = drop_unused(truth, table, labels)
     called, place = _named(chosen), _place(volume, cut.axis, chosen, corner)
-    with naming(labels):
-        return make_stack(
-            images, truth, left, inside, sections=called, colours=colours, place=place
-        )
+    return Labelled(images, truth, truth != UNLABELLED, called, place)
 
 
 def read_volume_images(
@@ -136,7 +131,7 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
     known = table_entries(table.path) if cut.within else {}
     wanted: list[int] = []
     for name in cut.within:
-        entry = unicodedata.normalize("NFC", name)
+        entry = called(name, tuple(known))
         if entry not in known:
             raise InputError(
                 f"{table.path}: there is no class '{name}' to choose sections within; the "
@@ -149,6 +144,13 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
 def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
     """One or three numbers a voxel."""
     voxels = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[..., None]
+    if volume.times and channels is None:
+        count, channels = voxels.shape[-1], (0,)
+        colours = ", or --channels=0,1,2 three of them as colours" if count > 2 else ""
+        note(
+            f"{volume.path}: holds {count} volumes along time, of which the first is taken; "
+            f"--channels=1 takes the next{colours}"
+        )
     check_channels(voxels.shape[-1], channels, volume.path)
     return volume._replace(voxels=voxels if channels is None else voxels[..., list(channels)])
 

@@ -19,6 +19,7 @@ from al_jax.core.boundary import shared_lengths
 from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
+from al_jax.files.claims import check_archive
 from al_jax.files.reading import full_path, reading
 from al_jax.learner.config import Config, network_label
 from al_jax.learner.learner import Learner
@@ -280,6 +281,7 @@ def read_experience(path: str | os.PathLike) -> Experience:
     Raises:
       InputError: the file is missing, damaged, or holds something else.
     """
+    check_archive(path)
     with reading(path, "an experience"), np.load(full_path(path), allow_pickle=False) as archive:
         arrays = dict(archive)
     prefix = "weights/"

@@ -112,12 +112,14 @@ class Controller:
         self._drafts = DraftWriter(session.folder, clock)
         self._touched = self._from_proposal = self._due = False
         self._sure: tuple[str, int, int] | None = None
+        self._lost = ""
         self._behind: Background[Trained] = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         begun = latest_draft(session.folder)
         if begun is None or not self.do("go", *begun):
             question = session.next_question()
             self._show(question, chosen=False)
+            self._tell_lost()
             self.waiting = wait and _learns_first(session, question)
 
     def do(self, name: str, *arguments: Any) -> bool:
@@ -128,11 +130,17 @@ class Controller:
             getattr(self, name)(*arguments)
         except InputError as error:
             self.message, done = str(error), False
+        self._tell_lost()
         self._changed()
         if self._due:  # not before the next question is there, as both want all cores
             self._due = False
             self._behind.wake()
         return done
+
+    def _tell_lost(self) -> None:
+        """A draft that was moved aside is said after what else there is to say."""
+        self.message = "; ".join(filter(None, (self.message, self._lost)))
+        self._lost = ""
 
     # What a person does. All of it may raise InputError, which `do` says.
 
@@ -408,17 +416,18 @@ class Controller:
 
     def _show(self, question: Question | None, *, chosen: bool, begun: Draft | None = None) -> None:
         """Shows a question, with the draft of its pair."""
+        unsaved, begun = begun is not None, begun or self._begun(question)
         self.question, self.chosen, self.waiting = question, chosen, False
         self._sure, self._touched = None, False
         if question is None:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
             return
-        n, c, folder = question.section, question.structure, self.session.folder
+        n, c = question.section, question.structure
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
-        start = begun or read_draft(folder, n, c) or Draft(answered, False, 0.0)
+        start = begun or Draft(answered, False, 0.0)
         self._from_proposal = start.from_proposal
         self.layer = layers.show(
             self.viewer,
@@ -436,7 +445,16 @@ class Controller:
         for name in layers.LAYERS:  # whichever is active: a layer's own keys come before a viewer's
             self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(nothing if begun else held(self.layer))
+        self._drafts.begin(nothing if unsaved else held(self.layer))
+
+    def _begun(self, question: Question | None) -> Draft | None:
+        """The draft of a question's pair; `_lost` says what was moved aside."""
+        if question is None:
+            return None
+        place = (self.session.folder, question.section, question.structure)
+        draft, lost = read_draft(*place, question.inside.shape)
+        self._lost = lost or self._lost
+        return draft
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
