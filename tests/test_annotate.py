@@ -179,15 +179,15 @@ def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
     left, shell = (images.names.index(name) for name in ("left", "shell"))
     changed = np.where(template > 0, shell + 1, labels == 3)
     assert "px of 'background' differ" in refused("ingest", answer(changed))
-    # The structure is traced on every slice: that of the section is taken.
-    call("ingest", answer(np.where(labels == 3, left + 1, template)))
+    # The structure is traced on every slice: that of the section is taken. It is noise, no area.
+    call("ingest", answer(np.where(labels == 3, left + 1, template)), "--sure")
 
     ask(3, "shell", "seg.nrrd")
     place = np.diag([-1, -1, 1, 1]) @ nibabel.load("i.nii.gz").affine
     made = slicerio.create_segmentation(labels.shape, place)
     slicerio.add_segment(made, (labels == 7).astype(np.uint8), {"id": "a", "name": "shell"})
     slicerio.write_segmentation("traced.seg.nrrd", made)
-    call("ingest", "--answer=traced.seg.nrrd")
+    call("ingest", "--answer=traced.seg.nrrd", "--sure")
 
     call("export", "--formats=nifti,seg.nrrd")
     found = folder / "s" / "export"

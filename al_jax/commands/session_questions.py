@@ -190,7 +190,9 @@ def latest_question(session: Session) -> tuple[Manifest, Question]:
         or asked.names != images.names
         or images.sections[asked.section : asked.section + 1] != (asked.section_name,)
     ):
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
+        raise InputError(
+            f"{folder}: is a question of another session, or of other classes; run: {again}"
+        )
     question = session.next_question(
         section=asked.section, structure=asked.structure, propose=False
     )
