@@ -10,8 +10,9 @@ is of the shipped stack, whose truth can answer. The same without a window, a co
     al-jax annotate ingest --workdir=my_stack --answer=traced.png
     al-jax annotate train --workdir=my_stack
 
-and `status`, `absent`, `skip`, `undo`, `range`, `export`. al_jax/session/README.md has an example
-of each.
+and `status`, `absent`, `skip`, `undo`, `range`, `export`; `classes` adds, renames, merges and
+splits classes, `sections` leaves sections out, replaces, mirrors, turns and orders them.
+al_jax/session/README.md has an example of each.
 """
 
 import contextlib
@@ -27,7 +28,14 @@ from typing import Any
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import command, session_questions, session_results, session_start, stack_flags
+from al_jax.commands import (
+    command,
+    session_changes,
+    session_questions,
+    session_results,
+    session_start,
+    stack_flags,
+)
 from al_jax.commands import config_flags as configuration
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
@@ -47,6 +55,8 @@ COMMANDS = (
     "absent",
     "range",
     "export",
+    "classes",
+    "sections",
 )
 
 
@@ -60,7 +70,8 @@ def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
     configuration.define_flags()
-    for module in (stack_flags, configuration):
+    session_changes.define_flags()
+    for module in (stack_flags, configuration, session_changes):
         flags.adopt_module_key_flags(module)
     flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_string("workdir", None, "The folder of the session.")
@@ -100,7 +111,11 @@ def main(word: str | None) -> None:
         return print_result(*made)
     if word is None:
         return window(folder)
-    command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
+    begins_with = ("labels", "names", "stack", "ranges")
+    command.refuse(begins_with if word == "sections" else ("images", *begins_with), f"with {word}")
+    if word not in ("classes", "sections"):
+        changes = (*session_changes.CLASS_ACTIONS, *session_changes.SECTION_ACTIONS)
+        command.refuse((*changes, "to", "degrees"), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
         "status": session_results.status,
@@ -112,6 +127,8 @@ def main(word: str | None) -> None:
         "skip": session_questions.skip,
         "absent": session_questions.absent,
         "range": session_results.change_range,
+        "classes": session_changes.classes,
+        "sections": session_changes.sections,
     }
     try:
         (folder / SETTINGS).stat()

@@ -120,14 +120,19 @@ def latest_question(session: Session) -> tuple[pathlib.Path, Question]:
     asked_of = read_manifest(folder)
     with reading(folder / SHOWN, "what was shown"), np.load(folder / SHOWN) as archive:
         shown = dict(archive)
-    if asked_of.names != session.images.names:
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
+    other = (
+        f"{folder}: is a question of another session, or of before its classes or sections "
+        f"changed; run: {again}"
+    )
+    if asked_of.names != session.images.names or asked_of.section >= session.images.num_sections:
+        raise InputError(other)
     question = session.next_question(
         section=asked_of.section, structure=asked_of.structure, propose=False
     )
     assert question is not None  # a pair that was named is always asked
-    if array_digest(question.image) != asked_of.image_digest:
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
+    moved = question.section_name != asked_of.section_name  # of two empty ones, say
+    if moved or array_digest(question.image) != asked_of.image_digest:
+        raise InputError(other)
     before = int(shown.get("events", len(session.events)))
     if FLAGS.question is None and _answered_since(session, question, before):
         raise InputError(

@@ -15,7 +15,7 @@ from orbax.checkpoint import CheckpointManager
 from al_jax.core.stack import Images, InputError
 from al_jax.files import checkpoints
 from al_jax.learner.learner import Learner
-from al_jax.session.events import Event, pair_of
+from al_jax.session.events import CHANGES, Event, pair_of
 from al_jax.session.trials import Trials, from_array, start_from, to_array
 
 SECONDS = 10.0  # least time between two checkpoints of the long training
@@ -69,7 +69,7 @@ class Checkpoints:
         self._saved, self._when = (-1, -1), time.monotonic()
 
     def latest(
-        self, nothing: Network, like: Learner, events: Sequence[Event], *, held: bool
+        self, nothing: Network, likes: Sequence[Learner], events: Sequence[Event], *, held: bool
     ) -> tuple[Network, list[str]]:
         """The newest network that can be read, and what was wrong with newer ones.
 
@@ -77,14 +77,15 @@ class Checkpoints:
 
         Args:
           nothing: the network where none can be read.
-          like: shapes of its learner.
+          likes: shapes of its learner, for each number of classes that there has been.
           events: of the ledger.
           held: nobody else has the session open.
         """
         notices = list[str]()
         if not self._folder.exists():
             return nothing, notices
-        form = (like, _counts(nothing), to_array(nothing.trials))
+        # A number of each class is in the second axis, whose length a checkpoint must have.
+        forms = [(like, _counts(nothing), to_array(nothing.trials)) for like in likes]
         reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
         saved = reopen()
         steps = sorted(saved.all_steps(), reverse=True)
@@ -92,7 +93,7 @@ class Checkpoints:
         for step in steps:
             saved = reopen()  # as Orbax takes all for what the first one was
             try:
-                found = _restore(saved, form, step)
+                found = _restore(saved, forms, step)
             except InputError as error:
                 notices.append(f"{error}; the network learns again what it misses")
                 if held:
@@ -106,7 +107,9 @@ class Checkpoints:
             # A ledger taken from an older copy has fewer events.
             through = min(through, len(events))
             if rows:
-                trials = from_array(rows[0], self._images.num_classes)
+                trials = from_array(rows[0], np.shape(learner.dice)[1])
+            elif any(e["event"] in CHANGES for e in events):
+                trials = start_from(learner)
             else:  # of a version that did not tell trials apart
                 answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
                 trials = start_from(learner, [pair_of(e, self._images) for e in answers])
@@ -137,16 +140,18 @@ class Checkpoints:
         self._saved, self._when = _mark(network), time.monotonic()
 
 
-def _restore(saved: CheckpointManager, form: tuple, step: int) -> tuple[int, chex.ArrayTree] | None:
+def _restore(
+    saved: CheckpointManager, forms: Sequence[tuple], step: int
+) -> tuple[int, chex.ArrayTree] | None:
     """A checkpoint; of a version without trials, as it is."""
-    try:
-        return checkpoints.restore(saved, form, step)
-    except InputError:
+    refused: InputError | None = None
+    for form in [*forms, *(form[:2] for form in forms)]:
         try:
-            return checkpoints.restore(saved, form[:2], step)
-        except InputError:
-            pass
-        raise
+            return checkpoints.restore(saved, form, step)
+        except InputError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def _counts(network: Network) -> np.ndarray:
