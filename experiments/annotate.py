@@ -1,4 +1,8 @@
-"""`python -m experiments.annotate`: see `al_jax.commands.annotate`."""
+"""`python -m experiments.annotate COMMAND ...`: see `al_jax.commands.annotate`.
+
+COMMANDS: init, suggest, ingest, train, status, undo, skip, absent, range, export, classes and
+sections; without one, the window.
+"""
 
 from al_jax.commands import annotate, command
 

@@ -282,6 +282,17 @@ def test_another_order_takes_ranges_along(session):
     agrees_with_disk(session)
 
 
+def test_a_new_class_has_a_colour_of_its_own(tmp_path):
+    colours = [(0, 0, 0), (230, 159, 0), (213, 94, 0)]
+    create(tmp_path / "s", images=make_images(PIXELS, NAMES, INSIDE, colours=colours))
+    with sessions.open_session(tmp_path / "s") as session:
+        session.add_class("c")
+        session.add_class("d", colour=(1, 2, 3))
+        assert session.images.colours[:3] == tuple(colours)
+        assert session.images.colours[4] == (1, 2, 3) and len(set(session.images.colours)) == 5
+        agrees_with_disk(session)
+
+
 def test_refusals_of_names(session):
     for change in (
         lambda: session.add_class("a"),

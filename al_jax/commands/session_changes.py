@@ -104,7 +104,7 @@ def _action(actions: tuple[str, ...], others: tuple[str, ...]) -> str | None:
 def _done(session: Session, event: Event) -> tuple[str, dict[str, Any]]:
     line = event["text"]
     if number := session.reopened(event):
-        line += f"; {number} outlines are to be traced again, of which parts are known"
+        line += f"; outlines to be traced again: {number}"
     images = session.images
     found = {"number": event["number"], "event": event["event"], "text": event["text"]}
     return line, {**found, "classes": list(images.names), "sections": list(images.sections)}
@@ -120,8 +120,6 @@ def read_scan(session: Session, section: int, path: str) -> np.ndarray:
     picture = (find(PICTURES, file) or open_picture)(file)
     pixels = image_of(picture, picture.orientation)
     like, inside = session.images.images, np.asarray(session.images.inside[section])
-    if like.dtype == np.uint8:
-        pixels = to_uint8(pixels, find_scale([pixels], 1, file))
     colours, wanted = pixels.shape[-1], like.shape[-1]
     if colours < wanted:
         pixels = np.repeat(pixels, wanted, -1)
@@ -139,6 +137,8 @@ def read_scan(session: Session, section: int, path: str) -> np.ndarray:
             f"{file}: has {by(pixels.shape[:2])} pixels but sections {height} by {width}; cut it "
             "out or scale it as the section before was"
         )
+    if like.dtype == np.uint8 and pixels.dtype != np.uint8:
+        pixels = to_uint8(pixels, find_scale([pixels], 1, file))
     found = np.zeros(like.shape[1:], like.dtype)
     found[: pixels.shape[0], : pixels.shape[1]] = pixels[..., :wanted]
     return found

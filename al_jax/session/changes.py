@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.colours import class_colours
 from al_jax.core.stack import Colour, Images, InputError, make_images
 from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import reading
@@ -305,17 +306,30 @@ def content_of(stored: Content, folder: pathlib.Path, view: View, in_range: np.n
     if old.place is not None and not turned_any:  # of a turned section nobody knows
         slices = tuple(old.place.slices[section] for section in sections)
         place = old.place._replace(slices=slices)
-    colours = tuple(one.colour for one in view.classes if one.colour is not None)
     shown = Images(
         images=images,
         inside=inside,
         names=tuple(one.name for one in view.classes),
         sections=tuple(old.sections[section] for section in sections),
-        colours=colours if len(colours) == len(view.classes) else None,
+        colours=_colours(view),
         place=place,
     )
     earlier = None if stored.earlier is None else _known(stored.earlier, view)
     return stored._replace(images=shown, in_range=in_range, earlier=earlier)
+
+
+def _colours(view: View) -> tuple[Colour, ...] | None:
+    """Of a stack whose classes have colours, one for each; a new class has one of the palette."""
+    taken = {one.colour for one in view.classes}
+    if taken == {None}:
+        return None
+    found = []
+    for one in view.classes:
+        palette = map(tuple, class_colours(one.number + len(view.classes) + 1).tolist())
+        free = (colour for colour in list(palette)[one.number :] if colour not in taken)
+        found.append(one.colour or next(free))
+        taken.add(found[-1])
+    return tuple(found)
 
 
 def _known(earlier: Experience, view: View) -> Experience:
