@@ -106,4 +106,4 @@ def _is_line(mask: np.ndarray, known: Sequence[np.ndarray]) -> bool:
 
 
 def _thin(mask: np.ndarray) -> bool:
-    return not binary_erosion(mask, border_value=1).any()
+    return not binary_erosion(mask, np.ones((3, 3)), border_value=1).any()
