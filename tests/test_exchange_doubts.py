@@ -87,6 +87,9 @@ def test_a_line_in_place_of_an_area():
     ring = DISC & ~box(6, 11, 7, 13)
     assert "a line and not an area" in odd(ring)
     assert "a line and not an area" in odd(ring, known={2: DISC})
+    wide = box(2, 18, 2, 28) & ~box(4, 16, 4, 26)  # two pixels wide, and not filled
+    assert "a line" in odd(wide) and odd(wide, known={2: wide}) == ""
+    assert odd(box(2, 18, 2, 28) & ~box(5, 15, 5, 25)) == ""
     assert odd(ring, known={2: ring}) == ""  # a structure that is a line
     assert "a line" in odd(box(5, 7, 6, 14), known={2: DISC})  # two pixels wide
     assert odd(box(5, 7, 6, 14)) == ""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion, label, minimum_filter
+from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes, label, minimum_filter
 
 from al_jax.core.stack import UNLABELLED
 from al_jax.session.annotations import Annotations
@@ -92,14 +92,18 @@ def _on_edge(mask: np.ndarray) -> bool:
 
 
 def _is_line(mask: np.ndarray, known: Sequence[np.ndarray]) -> bool:
-    """No pixel has all its neighbours; where the structure is not known, no four are a square."""
+    """Whether no pixel has all its neighbours, where the structure is an area on other sections.
+
+    Where nothing is known of it: whether it is one pixel wide, or goes around what it does not
+    fill.
+    """
     if known:
         return _thin(mask) and not any(map(_thin, known))
-    if minimum_filter(mask, 2, mode="constant", cval=0).any():
-        return False
-    parts = label(mask, np.ones((3, 3)))[0]
-    return int(np.bincount(parts[mask], minlength=1).max()) > SHORT
+    if not minimum_filter(mask, 2, mode="constant", cval=0).any():
+        parts = label(mask, np.ones((3, 3)))[0]
+        return int(np.bincount(parts[mask], minlength=1).max()) > SHORT
+    return _thin(mask) and int(binary_fill_holes(mask).sum()) > 2 * int(mask.sum())
 
 
 def _thin(mask: np.ndarray) -> bool:
-    return not binary_erosion(mask, border_value=1).any()
+    return not binary_erosion(mask, np.ones((3, 3)), border_value=1).any()
