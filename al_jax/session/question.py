@@ -261,7 +261,8 @@ def _outline_left(state: ALState) -> jax.Array:
     left = candidates(state).astype(jnp.float32)
     # Cracks between two structures that are both left would count twice.
     spared = jnp.matmul(state.seen + left / 2, shared, precision="highest")
-    lengths = (outlines - spared) * relative_length(state.seen, state.seen | compatible(state))
+    count, possible = jnp.diagonal(state.length_count), state.seen | compatible(state)
+    lengths = (outlines - spared) * relative_length(state.seen, possible, count)
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
