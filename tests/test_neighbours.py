@@ -8,17 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import tiny_session as ts
 
+from al_jax import session as sessions
 from al_jax.core.stack import UNLABELLED, make_images
 from al_jax.core.state import PartialLabels
 from al_jax.core.strategies import STRATEGIES, BDa, SDr
 from al_jax.learner import neighbours, registration
-from al_jax.learner.config import model_of
+from al_jax.learner.config import changed, model_of
+from al_jax.learner.learner import segment_stack
 from al_jax.learner.registration import Registered, register
 from al_jax.model.inputs import Fields
 from al_jax.model.training import init_train_state
-from al_jax.simulation import loop
-from al_jax.simulation.prepare import prepare, with_fields
+from al_jax.session import annotations as state_of
+from al_jax.simulation import loop, runner
+from al_jax.simulation.prepare import prepare, wanted_fields, with_fields
 
 SIZE = (6, 8)
 
@@ -331,3 +335,51 @@ def test_settings_without_fields_are_refused():
 def test_fields_are_a_pytree_of_the_stack():
     along = fields([(0, 0)] * 2)
     assert isinstance(along, Fields) and along.displacement.shape == (3, 2, *SIZE, 2)
+
+
+def test_a_session_asks_and_proposes_as_a_simulation_does(tmp_path, monkeypatch):
+    found = []
+
+    def still(first, second):
+        found.append(1)
+        field = np.zeros((*first.shape, 2), np.float32)
+        return Registered(field, field, 1.0)
+
+    monkeypatch.setattr(neighbours, "register", still)
+    config = changed(ts.CONFIG, {"neighbours": True, "downsampling": 1})
+    place = ts.create(tmp_path / "s", settings=sessions.Settings(0, config))
+    fields = wanted_fields(ts.STACK, config, [SDr])
+    prepared = with_fields(prepare(jax.random.key(0), ts.STACK, config), fields)
+    network = runner.train_network(prepared, config)
+    _, records = runner.run_strategy(SDr, prepared, network, config, max_effort=0.7)
+    assert len(records.section) > 4
+    with sessions.open_session(place) as session:
+        for section, structure in np.argwhere(np.asarray(prepared.state.annotated)).tolist():
+            ts.answer(session, section, structure)
+        while session.train_step():
+            pass
+        assert (place / neighbours.FILE).exists() and len(found) == 10
+        for section, structure in zip(records.section[1:4], records.structure[1:4], strict=True):
+            question = session.next_question()
+            assert (question.section, question.structure) == (section, structure)
+            ts.answer_question(session)
+            while session.train_step():
+                pass
+        before = session.next_question()
+        carrying = session.network.learner.carrying
+        assert np.asarray(carrying)[1].sum() > 0 and "with the outline of section" in before.why
+    with sessions.open_session(place) as session:  # and goes on where it was
+        np.testing.assert_array_equal(session.network.learner.carrying, carrying)
+        again = session.next_question()
+        assert again.why == before.why
+        np.testing.assert_array_equal(again.proposal, before.proposal)
+        now = session.annotations
+        state = jax.tree.map(jnp.asarray, state_of.full_state(now, ts.IMAGES))
+        segmentation, _ = segment_stack(
+            session.network.learner, state, prepared.task.sections, config
+        )
+        for section in range(ts.IMAGES.num_sections):
+            own, _ = session.segment_section(section)
+            inside = ts.IMAGES.inside[section]
+            assert (own != segmentation[section])[inside].mean() < 0.002  # but for rounding
+    assert len(found) == 10

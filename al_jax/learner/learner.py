@@ -93,7 +93,6 @@ def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
         fit=nothing,
         labelled=nothing.astype(bool),
         uncertainty=nothing,
-        carrying=neighbours.begin(num_classes) if config.query.neighbours else None,
     )
 
 

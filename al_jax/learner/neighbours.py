@@ -35,7 +35,7 @@ NEXT, EACH = 0.95, 0.87
 UNKNOWN = 0.03
 """What a class has of which nothing is carried: between one that is there and one that is not."""
 
-WEIGHT = 1.5
+WEIGHT = 1.0
 """Of the log prior, where network and carried outlines draw equally well."""
 
 NETWORK, CARRIED, TRIALS = 0.5, 0.8, 4.0
@@ -139,12 +139,20 @@ def log_prior(
     """
     there, reliability = carried(partial, fields, section)
     network, share = estimates(carrying)
+    # In inverse proportion to their errors.
     weight = WEIGHT * (1 - network) / (1 - jnp.minimum(share * reliability, 0.95))
     reliability = jnp.minimum(reliability * share / CARRIED, 0.99)
     probability = reliability * there + (1 - reliability) * UNKNOWN
     log = weight * jnp.log(probability / UNKNOWN)
     height, width = partial.labels.shape[1:]
     return upsample(log[None], fields.downsampling)[0, :height, :width]
+
+
+def sources(known: np.ndarray, section: int) -> list[int]:
+    """The nearest sections within `REACH` where a structure is `known` [N] bool, at most two."""
+    found = np.flatnonzero(known)
+    before, after = found[found < section][-1:], found[found > section][:1]
+    return [int(n) for n in (*before, *after) if abs(n - section) <= REACH]
 
 
 def begin(num_classes: int, prior: jax.Array | None = None) -> jax.Array:
@@ -206,6 +214,13 @@ def estimates(carrying: jax.Array) -> tuple[jax.Array, jax.Array]:
         together = (total.sum() + TRIALS * usual) / (count.sum() + TRIALS)
         found.append((total + together) / (count + 1))
     return jnp.clip(found[0], 0, 1), jnp.clip(found[1], 0, 1)
+
+
+def around(fields: Fields, section: int) -> Fields:
+    """Those of the 2 `REACH` + 1 sections from which anything is carried to the one between."""
+    count = fields.quality.shape[0]
+    rows = np.clip(section + np.arange(-REACH, REACH + 1), 0, count - 1)
+    return jax.tree.map(lambda leaf: leaf[rows], fields)
 
 
 def _one_side(
