@@ -301,6 +301,7 @@ def record_answer(
     score = prospective_dice(learner, state, sections, model, pair)
     if sections.fields is not None:
         score, alone = score
+        assert learner.carrying is not None
         partial = partial_labels(state)
         carrying = neighbours.add_trial(learner.carrying, alone, partial, sections.fields, pair)
         learner = learner.replace(carrying=carrying)

@@ -173,15 +173,14 @@ def around(annotations: Annotations, images: Images, section: int, reach: int) -
     near = np.clip(rows, 0, images.num_sections - 1)
     exists = near == rows
     nothing = np.full(images.inside.shape[1:], UNLABELLED, np.int16)
+    labels = [
+        annotations.labels_of(n, images) if there else nothing
+        for n, there in zip(near.tolist(), exists, strict=True)
+    ]
     return PartialLabels(
-        labels=np.stack(
-            [
-                annotations.labels_of(n, images) if there else nothing
-                for n, there in zip(near.tolist(), exists, strict=True)
-            ]
-        ),
+        labels=jnp.asarray(np.stack(labels)),
         seen=state.seen[near] & exists[:, None],
-        compatible=np.asarray(compatible(state))[near] | ~exists[:, None],
+        compatible=compatible(state)[near] | ~exists[:, None],
         in_range=state.in_range[near] | ~exists[:, None],
     )
 

@@ -113,7 +113,8 @@ class Session:
             return asked
         seen, beside = self._predicted(network, now, asked.section), list[str]()
         if self._carries(network):
-            sources = neighbours.sources(now.state.seen[:, asked.structure], asked.section)
+            seen_on = np.asarray(now.state.seen[:, asked.structure])
+            sources = neighbours.sources(seen_on, asked.section)
             beside = [self.images.sections[n] for n in sources]
         return questions.with_proposal(asked, seen, beside)
 
