@@ -114,7 +114,8 @@ def test_what_is_beyond_reach_is_not_carried():
     for section, within in ((neighbours.REACH, True), (neighbours.REACH + 1, False)):
         there, reliability = neighbours.carried(partial, still, jnp.int32(section))
         assert bool(np.asarray(there).any()) == within == bool(reliability[1] > 0)
-    log = neighbours.log_prior(partial, still, jnp.int32(neighbours.REACH + 1), neighbours.begin(3))
+    begun = neighbours.begin(jnp.zeros(3))
+    log = neighbours.log_prior(partial, still, jnp.int32(neighbours.REACH + 1), begun)
     assert not np.asarray(log).any()
 
 
@@ -135,7 +136,7 @@ def test_batched_looped_and_compiled_agree():
     rng = np.random.default_rng(1)
     partial = labelled(5, {(n, n % 3): rng.random(SIZE) < 0.3 for n in (0, 2, 3)})
     along = fields([(1, 0), (0, 1), (-1, 1), (0, -1)])
-    carrying = neighbours.begin(3, jnp.array([jnp.nan, 0.7, 0.2]))
+    carrying = neighbours.begin(jnp.full(3, 100.0), jnp.array([jnp.nan, 0.7, 0.2]))
     one = functools.partial(neighbours.log_prior, partial, along, carrying=carrying)
     looped = np.stack([one(jnp.int32(n)) for n in range(5)])
     for batched in (jax.vmap(one), jax.jit(functools.partial(jax.lax.map, one))):
@@ -146,10 +147,13 @@ def test_trials_by_hand():
     mask = box((1, 3), (2, 4))
     partial = labelled(3, {(0, 1): mask, (1, 1): box((1, 3), (3, 5))})
     still = fields([(0, 0)] * 2)
-    begun = neighbours.begin(3)
+    begun = neighbours.begin(jnp.array([16 * neighbours.SUPPORT, neighbours.SUPPORT, 0.0]))
     network, share = neighbours.estimates(begun)
-    np.testing.assert_allclose(network, neighbours.NETWORK, rtol=1e-6)
+    together = (3 * (0.75 + 0.5 + 0.1) + 4 * neighbours.NETWORK) / (3 * 3 + 4)
+    expected = (3 * np.array([0.75, 0.5, 0.1]) + together) / 4
+    np.testing.assert_allclose(network, expected, rtol=1e-5)
     np.testing.assert_allclose(share, neighbours.CARRIED, rtol=1e-6)
+    begun = jnp.zeros((4, 3))
     # Half of the outline that was carried from section 0 is right.
     after = neighbours.add_trial(begun, jnp.float32(0.9), partial, still, (1, 1))
     expected = np.zeros((4, 3))
@@ -168,7 +172,7 @@ def test_the_weight_fades_as_the_network_learns():
     partial = labelled(2, {(0, 1): box((1, 3), (2, 4))})
     sizes = []
     for dice in (0.0, 0.5, 0.9, 1.0):
-        carrying = neighbours.begin(3).at[:2].set(jnp.array([[50 * dice], [50.0]]))
+        carrying = jnp.zeros((4, 3)).at[:2].set(jnp.array([[50 * dice], [50.0]]))
         log = neighbours.log_prior(partial, fields([(0, 0)]), jnp.int32(1), carrying)
         sizes.append(float(np.abs(log).max()))
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < 0.02 * sizes[0]
@@ -337,6 +341,7 @@ def test_fields_are_a_pytree_of_the_stack():
     assert isinstance(along, Fields) and along.displacement.shape == (3, 2, *SIZE, 2)
 
 
+@pytest.mark.slow
 def test_a_session_asks_and_proposes_as_a_simulation_does(tmp_path, monkeypatch):
     found = []
 
@@ -351,8 +356,8 @@ def test_a_session_asks_and_proposes_as_a_simulation_does(tmp_path, monkeypatch)
     fields = wanted_fields(ts.STACK, config, [SDr])
     prepared = with_fields(prepare(jax.random.key(0), ts.STACK, config), fields)
     network = runner.train_network(prepared, config)
-    _, records = runner.run_strategy(SDr, prepared, network, config, max_effort=0.7)
-    assert len(records.section) > 4
+    _, records = runner.run_strategy(SDr, prepared, network, config, max_effort=0.5)
+    assert len(records.section) > 3
     with sessions.open_session(place) as session:
         for section, structure in np.argwhere(np.asarray(prepared.state.annotated)).tolist():
             ts.answer(session, section, structure)

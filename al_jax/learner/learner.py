@@ -15,7 +15,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax.core.losses import Loss, partial_cross_entropy
-from al_jax.core.metrics import dice, mean_dice
+from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, partial_labels
 from al_jax.core.strategies import BDa, Strategy
@@ -169,7 +169,9 @@ def evaluate(
     key = jax.random.fold_in(state.key, 0)
     carrying = None
     if sections.fields is not None:
-        carrying = neighbours.begin(state.annotated.shape[1], prior)
+        count, inside = state.annotated.shape[1], sections.inside
+        areas = jax.lax.map(lambda x: class_areas(*x, count), (state.labels, inside)).sum(0)
+        carrying = neighbours.begin(areas / sections.downsampling**2, prior)
     found, reduced = _evaluate(
         key,
         train_state,

@@ -245,7 +245,8 @@ class Trainer:
         if dice is not None:
             learner = learner.replace(dice=jnp.stack([dice] * 2))
         if self._carries:
-            learner = learner.replace(carrying=neighbours.begin(self._images.num_classes, dice))
+            nothing = jnp.zeros(self._images.num_classes)
+            learner = learner.replace(carrying=neighbours.begin(nothing, dice))
         return learner
 
     def _run(self, name: str, *arguments: Any) -> Any:

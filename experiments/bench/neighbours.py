@@ -34,6 +34,7 @@ from al_jax.learner.config import Config, model_of
 from al_jax.learner.learner import fit_initial
 from al_jax.model.inputs import Sections
 from al_jax.model.prediction import predict
+from al_jax.model.resolution import labelled_extent
 from al_jax.model.training import init_train_state
 from al_jax.plotting import figures
 from al_jax.simulation.prepare import prepare
@@ -104,7 +105,6 @@ def main() -> None:
         flush=True,
     )
     sections = task.sections.replace(fields=fields)
-    carrying = neighbours.begin(stack.num_classes, None if known is None else known.dice)
     third = learning.labelled_further(start, stack, task, large=FLAGS.large, every=FLAGS.every)
     train = jax.jit(
         fit_initial, static_argnames=("loss", "steps"), compiler_options=compiler_options()
@@ -125,6 +125,9 @@ def main() -> None:
             network, _ = train(
                 keys.training, network, state, task.sections, config, loss=strategy.loss
             )
+        areas = labelled_extent(state.labels, num_classes=stack.num_classes)[0]
+        prior = None if known is None else known.dice
+        carrying = neighbours.begin(areas / sections.downsampling**2, prior)
         drawn = {"carried": programs[1](state, sections, carrying)}
         taken = []
         for kind, given in (("network", None), ("both", carrying)):
