@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import numpy as np
 from orbax.checkpoint import CheckpointManager
@@ -84,15 +83,17 @@ class Checkpoints:
         notices = list[str]()
         if not self._folder.exists():
             return nothing, notices
-        form = (like, _counts(nothing), to_array(nothing.trials))
         reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
-        saved = reopen()
+        try:
+            saved = reopen()
+        except InputError as error:
+            return nothing, [f"{error}; the network learns again"]
         steps = sorted(saved.all_steps(), reverse=True)
         saved.close()
         for step in steps:
             saved = reopen()  # as Orbax takes all for what the first one was
             try:
-                found = _restore(saved, form, step)
+                found = self._read(saved, step, nothing, like, events)
             except InputError as error:
                 notices.append(f"{error}; the network learns again what it misses")
                 if held:
@@ -100,22 +101,53 @@ class Checkpoints:
                 continue
             finally:
                 saved.close()
-            assert found is not None
-            learner, counts, *rows = found[1]
-            done, trained, through, downsampling = (int(number) for number in counts)
-            # A ledger taken from an older copy has fewer events.
-            through = min(through, len(events))
-            if rows:
-                trials = from_array(rows[0], self._images.num_classes)
-            else:  # of a version that did not tell trials apart
-                answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
-                trials = start_from(learner, [pair_of(e, self._images) for e in answers])
-            network = Network(
-                learner, done, bool(trained), through, nothing.warm_start, downsampling, trials
-            )
-            self._saved = _mark(network)
-            return network, notices
+            self._saved = _mark(found)
+            return found, notices
         return nothing, notices
+
+    def _read(
+        self,
+        saved: CheckpointManager,
+        step: int,
+        nothing: Network,
+        like: Learner,
+        events: Sequence[Event],
+    ) -> Network:
+        """A checkpoint, of older versions too.
+
+        Raises:
+          InputError: it is damaged, or does not fit this session.
+        """
+        expected = (like, _counts(nothing), to_array(nothing.trials))
+        try:
+            found = checkpoints.restore(saved, expected, step)
+        except InputError as error:
+            try:
+                found = checkpoints.restore(saved, expected[:2], step)  # of before trials
+            except InputError:
+                raise error from None
+        assert found is not None
+        learner, counts, *rows = found[1]
+        # Before sections were downsampled as suits what is traced there were three counts, and
+        # those with a longer side than this were seen otherwise.
+        if len(counts) == 3 and max(self._images.inside.shape[1:]) <= 400:
+            counts = [*counts, 1]
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(learner)]
+        fits = len(counts) == 4 and shapes == [np.shape(leaf) for leaf in jax.tree.leaves(like)]
+        classes = self._images.num_classes
+        if not fits or counts[3] < 1 or (rows and len(rows[0]) < classes):
+            raise InputError(f"{self._folder / str(step)}: this checkpoint is of another session")
+        done, trained, through, downsampling = (int(number) for number in counts)
+        # A ledger taken from an older copy has fewer events.
+        through = min(through, len(events))
+        if rows:
+            trials = from_array(rows[0], classes)
+        else:  # of a version that did not tell trials apart
+            answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
+            trials = start_from(learner, [pair_of(e, self._images) for e in answers])
+        return Network(
+            learner, done, bool(trained), through, nothing.warm_start, downsampling, trials
+        )
 
     def save(self, network: Network, *, always: bool = False) -> None:
         """Writes a checkpoint, if it is time for one.
@@ -135,18 +167,6 @@ class Checkpoints:
         finally:
             saved.close()
         self._saved, self._when = _mark(network), time.monotonic()
-
-
-def _restore(saved: CheckpointManager, form: tuple, step: int) -> tuple[int, chex.ArrayTree] | None:
-    """A checkpoint; of a version without trials, as it is."""
-    try:
-        return checkpoints.restore(saved, form, step)
-    except InputError:
-        try:
-            return checkpoints.restore(saved, form[:2], step)
-        except InputError:
-            pass
-        raise
 
 
 def _counts(network: Network) -> np.ndarray:

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from al_jax.core import answers
-from al_jax.core.answers import Span
+from al_jax.core.answers import Span, whole
 from al_jax.core.stack import UNLABELLED, InputError
 from al_jax.core.state import compatible
 from al_jax.files.leases import hold
@@ -60,11 +60,11 @@ class Session:
       events: all of the ledger.
       annotations: those that the events make.
       network: the newest one.
-      notices: what a person should know: a damaged checkpoint, say; one line each.
+      notices: what a person should know: a missing mask, a damaged checkpoint; one line each.
     """
 
     def __init__(self, path: pathlib.Path, content: Content, *, held: bool):
-        """Reads the ledger and the newest checkpoint; `held`: nobody else has it open."""
+        """Reads the ledger and the newest checkpoint; `held`: nobody else may store in it."""
         self.folder, self.images, self.settings = path, content.images, content.settings
         self.earlier = content.earlier
         keys = settings.make_keys(jax.random.key(content.settings.seed))
@@ -75,15 +75,19 @@ class Session:
             prior = fit_to(content.earlier, content.images.names)
         self._empty = state_of.begin(key, content.images, content.in_range, prior=prior)
         self._masks = functools.partial(ledger.read_mask, path)
-        self.events = ledger.read_ledger(path)
-        self.annotations = self.replay(self.events)
+        self._held = held
+        events, self._end = ledger.read_ledger(path)
+        self.events, self.annotations = event_model.replay_found(
+            self._empty, self.images, events, self._masks
+        )
         self._trainer = Trainer(path, content, keys, self._empty.state, prior)
         strategy, present = content.settings.strategy, content.in_range
         priority = None
         if strategy.draw is not None:
             priority = strategy.draw(keys.priority, *present.shape)
         self._rule = Rule(strategy, content.settings.config.query, priority)
-        self.network, self.notices = self._trainer.latest(self.events, held=held)
+        self.network, notices = self._trainer.latest(self.events, held=held)
+        self.notices = [*ledger.notices(path, events, self._end), *self._lost(), *notices]
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
 
@@ -107,7 +111,9 @@ class Session:
           InputError: there is no such pair.
         """
         now, network = self._newest()
-        pair = None if section is None or structure is None else (section, structure)
+        pair = None
+        if section is not None and structure is not None:
+            pair = whole(section, "section"), whole(structure, "structure")
         asked = questions.ask(self.images, now, network, self._rule, pair)
         if asked is None or not (propose and network.proposes):
             return asked
@@ -150,9 +156,11 @@ class Session:
             disk; nothing is stored.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
+        mask = answers.check_mask(mask, self.images, where)
         if how not in HOW:
             raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
-        if not np.any(mask):
+        if not mask.any():
             raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
         with self._lock:
             rest = state_of.remainder(self.annotations, self.images, section, structure, mask)
@@ -182,19 +190,20 @@ class Session:
     ) -> Stored:
         """Stores that a structure is not on a section; else as `store_answer`."""
         answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         return self._store(
             Answer(
                 section=section, structure=structure, mask=None, question=question, seconds=seconds
             )
         )
 
-    def take_over(self, labels: np.ndarray) -> int:
+    def take_over(self, labels: np.ndarray, *, background: bool = False) -> int:
         """Stores labels that were made before the session as answers: each structure they show.
 
-        What is 0 in them may be background or not annotated yet, so that it is no answer.
-
         Args:
-          labels: [N, H, W] classes; 0 and less tell nothing.
+          labels: [N, H, W] classes; less than 0 tells nothing.
+          background: whether 0 is what somebody labelled as background; else it may also be what
+            is not annotated yet, so that it is no answer.
 
         Returns:
           How many answers there are.
@@ -202,14 +211,23 @@ class Session:
         Raises:
           InputError: a structure is shown out of its range, or a rest is left that is of no class.
         """
-        events: list[Event] = []
+        self._check_held()
+        labels, events = np.asarray(labels), list[Event]()
+        if labels.shape != self.images.inside.shape or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"the labels are {labels.dtype} of {list(labels.shape)}; give whole numbers of "
+                f"{list(self.images.inside.shape)}"
+            )
         for section, own in enumerate(labels):
             shown = np.unique(own[np.asarray(self.images.inside[section])])
-            for structure in shown[shown > 0].tolist():
+            for structure in shown[shown >= (0 if background else 1)].tolist():
                 event = store.pair_event(self.images, "answer", section, structure)
                 mask = ledger.store_mask(self.folder, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
         with self._lock:
+            sections = {event["section"] for event in events}
+            if gone := event_model.given_up(self.events, lambda e: e["section"] in sections):
+                self._add(gone)
             self._add(events)
         return len(events)
 
@@ -220,6 +238,7 @@ class Session:
           InputError: there is no such pair, or it has been answered.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         with self._lock:
             if self.annotations.state.annotated[section, structure]:
                 raise InputError(f"{where} has been answered; undo takes an answer back")
@@ -252,8 +271,10 @@ class Session:
           InputError: there is no such event, it was taken back already, or what is left
             contradicts.
         """
+        number = whole(number, "number of an event")
         with self._lock:
-            if number not in {event["number"] for event in effective(self.events)}:
+            lost = [event for event in self.events if "lost" in event]
+            if number not in {event["number"] for event in [*effective(self.events), *lost]}:
                 raise InputError(f"there is no event {number} to take back")
             return self._add([Event(event="withdraw", withdrawn=number)])[0]
 
@@ -263,10 +284,18 @@ class Session:
         Raises:
           InputError: see `answers.set_range`.
         """
+        structure, span = whole(structure, "structure"), store.span_of(span)
         if not 0 <= structure < self.images.num_classes:
             raise InputError(f"there is no structure {structure}")
         with self._lock:
-            return self._add([store.range_event(self.images, structure, span)])[0]
+            event = store.range_event(self.images, structure, span)
+            last = self.images.num_sections if span[1] is None else span[1]
+            within = range(span[0] or 0, last + 1)
+            gone = event_model.given_up(
+                self.events,
+                lambda e: e["structure"] == event["structure"] and e["section"] not in within,
+            )
+            return self._add([*gone, event])[-1]
 
     def note(self, text: str) -> Event:
         """Keeps a remark in the ledger."""
@@ -292,6 +321,7 @@ class Session:
 
         What was annotated is kept. None while there is no network.
         """
+        answers.check_pair(self.images, section, 0)
         now, network = self._newest()
         if not network.proposes:
             return None
@@ -350,6 +380,7 @@ class Session:
         Raises:
           InputError: a loss is not finite; the network stays as it was.
         """
+        self._check_held()
         with self._training:
             with self._lock:
                 (now, network), through = self._newest(), len(self.events)
@@ -389,6 +420,7 @@ class Session:
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
+        self._check_held()
         with self._training:
             self._trainer.checkpoints.save(self.network, always=True)
 
@@ -411,13 +443,34 @@ class Session:
         left = {event["number"] for event in effective(self.events)}
         return [e for e in later if e["event"] == "withdraw" or e["number"] in left]
 
+    def _lost(self) -> list[str]:
+        """What answers do not count at present and why, one line each."""
+        return [
+            f"'{e['structure']}' on section {self.images.sections[e['section']]} does not count "
+            f"({e['lost']}); put back what is missing, or answer it again"
+            for e in self.events
+            if "lost" in e
+        ]
+
+    def _check_held(self) -> None:
+        """Refuses to store in a session that others may have open."""
+        if not self._held:
+            raise InputError(
+                f"{self.folder}: is open for reading alone, or was closed; nothing is stored but "
+                "by open_session, inside its block"
+            )
+
     def _store(self, answer: Answer) -> Stored:
+        self._check_held()
         with self._lock:
+            gone = event_model.given_up(
+                self.events, lambda event: event["section"] == answer.section
+            )
             before = store.Before(
                 self.images,
                 self._masks,
                 self._empty,
-                self.events,
+                [*self.events, *gone],
                 self.annotations,
                 self.network,
                 self._rule,
@@ -425,7 +478,7 @@ class Session:
             made = store.addition(before, answer)
             if answer.mask is not None:
                 ledger.store_mask(self.folder, np.asarray(made.mask))
-            event = self._add(made.events, made.after)[-1]
+            event = self._add([*gone, *made.events], made.after)[-1]
         return Stored(event, made.report, store.message(self.images, event, made.report))
 
     def _add(self, events: Sequence[Event], after: Annotations | None = None) -> list[Event]:
@@ -433,6 +486,7 @@ class Session:
 
         `after` are the annotations then, where they are known.
         """
+        self._check_held()
         numbered: list[Event] = []
         for event in events:
             number = len(self.events) + len(numbered) + 1
@@ -446,7 +500,7 @@ class Session:
                 after, report = event_model.apply(after, self.images, event, self._masks)
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
-        ledger.append(self.folder, numbered)
+        self._end = ledger.append(self.folder, numbered, self._end)
         self.events.extend(numbered)
         self.annotations = after
         return numbered
@@ -469,7 +523,10 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             with contextlib.suppress(InputError):
                 session.save_network()
             raise
-        session.save_network()
+        else:
+            session.save_network()
+        finally:
+            session._held = False
 
 
 def read_session(path: str | os.PathLike) -> Session:

@@ -18,6 +18,7 @@ from al_jax import session as core
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
+from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
@@ -111,12 +112,14 @@ class Controller:
         self._drafts = DraftWriter(session.folder, clock)
         self._touched = self._from_proposal = self._due = False
         self._sure: tuple[str, int, int] | None = None
+        self._lost = ""
         self._behind: Background[Trained] = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         begun = latest_draft(session.folder)
         if begun is None or not self.do("go", *begun):
             question = session.next_question()
             self._show(question, chosen=False)
+            self._tell_lost()
             self.waiting = wait and _learns_first(session, question)
 
     def do(self, name: str, *arguments: Any) -> bool:
@@ -127,16 +130,25 @@ class Controller:
             getattr(self, name)(*arguments)
         except InputError as error:
             self.message, done = str(error), False
+        self._tell_lost()
         self._changed()
         if self._due:  # not before the next question is there, as both want all cores
             self._due = False
             self._behind.wake()
         return done
 
+    def _tell_lost(self) -> None:
+        """A draft that was moved aside is said after what else there is to say."""
+        self.message = "; ".join(filter(None, (self.message, self._lost)))
+        self._lost = ""
+
     # What a person does. All of it may raise InputError, which `do` says.
 
-    def store(self, widen: bool = False) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows."""
+    def store(self, widen: bool = False, sure: bool = False) -> None:
+        """The layer is the answer: traced, accepted or corrected, as it shows.
+
+        What looks odd is asked about, unless it is `sure`.
+        """
         question = self._asked()
         layer = held(self.layer)
         mask, name = self._free(layer), pair_name(question)
@@ -148,6 +160,11 @@ class Controller:
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
         whole = layer & question.inside  # what lies on others is clipped, and reported
+        odd = "; ".join(what_is_odd(question, whole, self.session.annotations))
+        doubted = (odd, question.section, question.structure)
+        if odd and self._sure != doubted and not (sure or how == "accepted"):
+            self._sure = doubted
+            raise InputError(f"{name}: {odd}. The same key again stores it")
         self._answered(
             self.session.store_answer(
                 question.section,
@@ -304,7 +321,7 @@ class Controller:
         put(self.layer, self._free(truth))
         self._from_proposal = False
         if held(self.layer).any():
-            self.store()
+            self.store(sure=True)
         else:
             self.absent()
 
@@ -399,17 +416,18 @@ class Controller:
 
     def _show(self, question: Question | None, *, chosen: bool, begun: Draft | None = None) -> None:
         """Shows a question, with the draft of its pair."""
+        unsaved, begun = begun is not None, begun or self._begun(question)
         self.question, self.chosen, self.waiting = question, chosen, False
         self._sure, self._touched = None, False
         if question is None:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
             return
-        n, c, folder = question.section, question.structure, self.session.folder
+        n, c = question.section, question.structure
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
-        start = begun or read_draft(folder, n, c) or Draft(answered, False, 0.0)
+        start = begun or Draft(answered, False, 0.0)
         self._from_proposal = start.from_proposal
         self.layer = layers.show(
             self.viewer,
@@ -427,7 +445,16 @@ class Controller:
         for name in layers.LAYERS:  # whichever is active: a layer's own keys come before a viewer's
             self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(nothing if begun else held(self.layer))
+        self._drafts.begin(nothing if unsaved else held(self.layer))
+
+    def _begun(self, question: Question | None) -> Draft | None:
+        """The draft of a question's pair; `_lost` says what was moved aside."""
+        if question is None:
+            return None
+        place = (self.session.folder, question.section, question.structure)
+        draft, lost = read_draft(*place, question.inside.shape)
+        self._lost = lost or self._lost
+        return draft
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
