@@ -40,6 +40,7 @@ def test_shaped_costs_by_hand():
     annotated = np.zeros((5, 2), bool)
     annotated[1, 1] = True
     s = make_state(np.array([[50.0, 30], [30, 30]]), annotated, in_range)
+    s = s.replace(length_sum=s.length_sum / 2, length_count=s.length_count / 2)  # of one section
     s = s.replace(offered=jnp.asarray([[0.0, 100], [0, 50]]))
     end = np.sqrt(5) / 3
     evidence = make_evidence(s, jnp.zeros((2, 2)))
@@ -57,6 +58,25 @@ def test_shaped_costs_by_hand():
     s = s.replace(seen=s.seen.at[2, 0].set(True))  # now structure 0 is traced beside it
     told = [explain(s, make_evidence(s, jnp.zeros((2, 2))), 2, 1, rule) for rule in (BDa, SDr)]
     np.testing.assert_allclose([q.shared[0] for q in told], [30, 30 / end], rtol=1e-6)
+
+
+def test_outlines_of_prior_stacks_count_beside_those_that_are_seen():
+    """Three outlines of prior stacks, which were anywhere in the range, and one at its end."""
+    possible = np.zeros((15, 1), bool)
+    possible[1:14] = True
+    seen = np.zeros((15, 1), bool)
+    heights = np.sqrt(1 - (np.arange(-6, 7) / 6.5) ** 2)
+    before = scores.relative_length(jnp.asarray(seen), jnp.asarray(possible), jnp.array([3.0]))
+    np.testing.assert_allclose(before[1:14, 0], heights / heights.mean(), rtol=1e-5)
+    seen[1] = True
+    mean = (3 * heights.mean() + heights[0]) / 4
+    after = scores.relative_length(jnp.asarray(seen), jnp.asarray(possible), jnp.array([4.0]))
+    np.testing.assert_allclose(after[1:14, 0], heights / mean, rtol=1e-5)
+    np.testing.assert_allclose([before[7, 0], after[7, 0]], [1.265, 1.451], atol=1e-3)
+    # Without any it is the one section of this stack that B was measured on.
+    alone = scores.relative_length(jnp.asarray(seen), jnp.asarray(possible), jnp.array([1.0]))
+    np.testing.assert_allclose(alone[7, 0], 1 / heights[0], rtol=1e-5)
+    np.testing.assert_allclose(alone[7, 0], 2.6, atol=1e-3)
 
 
 def test_rise_by_hand():

@@ -491,7 +491,8 @@ def test_outline_left_counts_each_crack_once(session):
     candidates[2] = False
     boundary = state.length_sum / np.maximum(state.length_count, 1)
     # B is of section 2: of those beside it the shape of an ellipsoid tells.
-    longer = np.asarray(relative_length(state.seen, ts.IN_RANGE))
+    outlines = np.diagonal(state.length_count)
+    longer = np.asarray(relative_length(state.seen, ts.IN_RANGE, outlines))
     expected = 0.0
     for n in range(6):
         left = np.flatnonzero(candidates[n])

@@ -28,6 +28,7 @@ from al_jax.core.stack import Images, InputError, Stack
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.weights import read_weights
+from al_jax.learner import neighbours
 from al_jax.learner.config import Config, network_label
 from al_jax.learner.transfer import EXPERIENCE, Experience, experience_of, write_experience
 from al_jax.model.networks import with_weights
@@ -36,7 +37,7 @@ from al_jax.model.training import TrainState
 from al_jax.plotting import figures
 from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
-from al_jax.simulation.prepare import Prepared, prepare
+from al_jax.simulation.prepare import Prepared, prepare, wanted_fields, with_fields
 from al_jax.simulation.progress import Progress
 from al_jax.simulation.runner import Checkpointing
 
@@ -165,6 +166,9 @@ def simulate_into(
 ) -> None:
     """The runs of all strategies; everything they write goes into `workdir`."""
     began = datetime.datetime.now(datetime.UTC)
+    methods = [STRATEGIES[name] for name in FLAGS.strategies]
+    fields = wanted_fields(stack, config, methods, workdir / neighbours.FILE)
+    prepared = with_fields(prepared, fields)
     state, total = prepared.state, float(prepared.task.total)
     # Of several processes all read the checkpoints.
     folder = pathlib.Path(FLAGS.workdir, "checkpoints")

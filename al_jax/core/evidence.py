@@ -21,6 +21,7 @@ class Evidence(struct.PyTreeNode):
       redrawn: [C], the share of an outline that has to be drawn when a proposal is corrected.
       seen: [N, C] bool, the structure was answered on the section and is there.
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
+      outlines: [C], how many outlines B_cc is a mean of, those of prior stacks included.
       uncertainty: [N, C], of the network, such as H of Eq. 8.
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
@@ -32,6 +33,7 @@ class Evidence(struct.PyTreeNode):
     redrawn: jax.Array
     seen: jax.Array
     possible: jax.Array
+    outlines: jax.Array
     uncertainty: jax.Array
     priority: jax.Array
     min_effort: jax.Array
@@ -86,6 +88,7 @@ def make_evidence(
         redrawn=redrawn_share(state),
         seen=state.seen,
         possible=state.seen | compatible(state),
+        outlines=jnp.diagonal(state.length_count),
         uncertainty=cast(jax.Array, uncertainty),
         priority=cast(jax.Array, priority),
         min_effort=jnp.float32(min_effort),

@@ -113,18 +113,27 @@ def profile(possible: jax.Array) -> jax.Array:
     return jnp.where(possible & ~(cut_before & cut_after), height, 1.0)
 
 
-def relative_length(seen: jax.Array, possible: jax.Array) -> jax.Array:
-    """Outline length on each section relative to B, by `profile`; all [N, C]."""
-    heights = profile(possible)
-    # B is a mean over what is annotated here, or over whole ranges of prior stacks.
-    measured = jnp.where(seen.any(0), seen, possible)
-    mean = jnp.sum(heights * measured, 0) / jnp.maximum(measured.sum(0), 1)
-    return heights / jnp.where(measured.any(0), mean, 1)
+def relative_length(seen: jax.Array, possible: jax.Array, outlines: jax.Array) -> jax.Array:
+    """Outline length on each section relative to B, by `profile`.
+
+    Args:
+      seen, possible: [N, C] bool, see `Evidence`.
+      outlines: [C], how many outlines B_cc is a mean of. Those that are not of `seen` are of prior
+        stacks, where they were anywhere in the structure's range.
+
+    Returns:
+      [N, C].
+    """
+    heights, count = profile(possible), seen.sum(0)
+    prior = jnp.maximum(outlines - count, 0)
+    anywhere = jnp.sum(heights * possible, 0) / jnp.maximum(possible.sum(0), 1)
+    mean = (jnp.sum(heights * seen, 0) + prior * anywhere) / jnp.maximum(count + prior, 1e-6)
+    return heights / jnp.where((count + prior > 0) & possible.any(0), mean, 1)
 
 
 def ellipsoid(evidence: Evidence) -> jax.Array:
     """Outlines are longer in the middle of a range than at its ends (`relative_length`), [N, C]."""
-    return relative_length(evidence.seen, evidence.possible)
+    return relative_length(evidence.seen, evidence.possible, evidence.outlines)
 
 
 def equal_lengths(evidence: Evidence) -> jax.Array:

@@ -47,6 +47,8 @@ class Strategy:
       draw: (key, N, C) -> [N, C], `Evidence.priority`, drawn once per run; with it no first
         examples are asked for before all else.
       scale: outline length on each section relative to B.
+      neighbours: outlines that are carried from neighbouring sections may take part in what is
+        predicted, where the settings have them; in the paper each section is seen by itself.
     """
 
     gain: Score
@@ -57,6 +59,7 @@ class Strategy:
     dropout: bool = False
     draw: Callable[[jax.Array, int, int], jax.Array] | None = None
     scale: Score = scores.equal_lengths
+    neighbours: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what no evidence has, and a need without its source."""
@@ -71,7 +74,7 @@ class Strategy:
 
 
 BDa = Strategy(scores.room, scores.remaining)  # Eq. 7
-SDr = Strategy(scores.rise, scores.shaped, scale=scores.ellipsoid)
+SDr = Strategy(scores.rise, scores.shaped, scale=scores.ellipsoid, neighbours=True)
 
 
 def _uncertain(gain: Score, cost: Score, *reads: str, dropout: bool = False) -> Strategy:
@@ -97,13 +100,15 @@ STRATEGIES: dict[str, Strategy] = {
     "Rand": _random(scores.random_priority),
     "Uniform": _random(scores.uniform_priority),
     # Beyond the paper: a gain per section, costs of correcting, upper and lower bounds.
-    "BDr": Strategy(scores.rise, scores.remaining),
+    "BDr": Strategy(scores.rise, scores.remaining, neighbours=True),
     "SDr": SDr,
-    "KBDa": Strategy(scores.room, scores.drawing, _correcting),
-    "KBDr": Strategy(scores.rise, scores.drawing, _correcting),
-    "KSDr": Strategy(scores.rise, scores.drawing_shaped, _correcting, scale=scores.ellipsoid),
-    "Oracle": Strategy(scores.true_rise, scores.true_remaining, ("hindsight",)),
-    "Lengths": Strategy(scores.room, scores.true_remaining, ("dice", "hindsight")),
+    "KBDa": Strategy(scores.room, scores.drawing, _correcting, neighbours=True),
+    "KBDr": Strategy(scores.rise, scores.drawing, _correcting, neighbours=True),
+    "KSDr": Strategy(
+        scores.rise, scores.drawing_shaped, _correcting, scale=scores.ellipsoid, neighbours=True
+    ),
+    "Oracle": Strategy(scores.true_rise, scores.true_remaining, ("hindsight",), neighbours=True),
+    "Lengths": Strategy(scores.room, scores.true_remaining, ("dice", "hindsight"), neighbours=True),
     "RandC": Strategy(scores.fewest, scores.unit, ("priority",), draw=scores.uniform_score),
     "RandR": Strategy(
         scores.drawn,
@@ -138,7 +143,7 @@ def shares_program(strategy: Strategy) -> tuple[Strategy, ...]:
     """
 
     def work(one: Strategy) -> tuple:
-        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
+        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads, one.neighbours
 
     own = tuple(OWN_STRATEGIES.values())
     if strategy not in own:

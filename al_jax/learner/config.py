@@ -40,6 +40,9 @@ class Query:
     length: str = setting("crack", "How outlines are measured.", choices=tuple(DIRECTIONS))
     margin: int = setting(0, "Sections added to both ends of a structure's range.", 0)
     dropout_samples: int = setting(20, "S of Eq. 9.", 1)
+    neighbours: bool = setting(
+        False, "Outlines are carried to neighbouring sections; not for the paper's strategies."
+    )
 
     def __post_init__(self) -> None:
         """Refuses values that are not allowed."""

@@ -15,10 +15,11 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax.core.losses import Loss, partial_cross_entropy
-from al_jax.core.metrics import dice, mean_dice
+from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, partial_labels
 from al_jax.core.strategies import BDa, Strategy
+from al_jax.learner import neighbours
 from al_jax.learner.config import Config, model_of
 from al_jax.model.config import ModelConfig, Training
 from al_jax.model.inputs import Sections, make_sections
@@ -38,6 +39,8 @@ class Learner(struct.PyTreeNode):
       fit: Dice of the network's own argmax over the classes in range against what is labelled.
       labelled: bool, the structure has a labelled pixel on the section: where `fit` counts.
       uncertainty: H of Eq. 8 or another measure (zero if the strategy has none).
+      carrying: what answers tell of outlines that are carried from neighbouring sections
+        (`neighbours.begin`), or None: none are.
     """
 
     train: TrainState
@@ -46,6 +49,7 @@ class Learner(struct.PyTreeNode):
     fit: jax.Array
     labelled: jax.Array
     uncertainty: jax.Array
+    carrying: jax.Array | None = None
 
 
 Pair = tuple[jax.Array | int, jax.Array | int]
@@ -163,9 +167,15 @@ def evaluate(
       The learner, and the result of `reduction`.
     """
     key = jax.random.fold_in(state.key, 0)
+    carrying = None
+    if sections.fields is not None:
+        count, inside = state.annotated.shape[1], sections.inside
+        areas = jax.lax.map(lambda x: class_areas(*x, count), (state.labels, inside)).sum(0)
+        carrying = neighbours.begin(areas / sections.downsampling**2, prior)
     found, reduced = _evaluate(
         key,
         train_state,
+        carrying,
         state,
         sections,
         config,
@@ -176,7 +186,14 @@ def evaluate(
     )
     now = estimated_dice(found["fit"], found["labelled"], prior)
     trials = jnp.zeros((3, now.shape[0]))
-    return Learner(train=train_state, dice=jnp.stack([now, now]), trials=trials, **found), reduced
+    learner = Learner(
+        train=train_state,
+        dice=jnp.stack([now, now]),
+        trials=trials,
+        carrying=carrying,
+        **found,
+    )
+    return learner, reduced
 
 
 def fit(
@@ -244,6 +261,7 @@ def update(
     found, reduced = _evaluate(
         key_predict,
         train_state,
+        learner.carrying,
         state,
         sections,
         config,
@@ -270,7 +288,8 @@ def record_answer(
 ) -> Learner:
     """The learner with the Dice of its prediction just before an answer.
 
-    `update` does this for the answers that it is given; 'fit' does not need it.
+    `update` does this for the answers that it is given; 'fit' does not need it, but where outlines
+    are carried.
 
     Args:
       learner: before the answer.
@@ -278,10 +297,18 @@ def record_answer(
       sections, config: see `update`.
       pair: section and structure of the answer.
     """
-    if config.query.dice_estimate == "fit":
+    if config.query.dice_estimate == "fit" and sections.fields is None:
         return learner
     model = model_of(config, state.annotated.shape[1])
     score = prospective_dice(learner, state, sections, model, pair)
+    if sections.fields is not None:
+        score, alone = score
+        assert learner.carrying is not None
+        partial = partial_labels(state)
+        carrying = neighbours.add_trial(learner.carrying, alone, partial, sections.fields, pair)
+        learner = learner.replace(carrying=carrying)
+        if config.query.dice_estimate == "fit":
+            return learner
     fit, there = estimated_dice(learner.fit, learner.labelled, learner.dice[0]), state.seen[pair]
     trials = add_trial(learner.trials, pair[1], score, fit, there=there)
     history = learner.dice
@@ -346,17 +373,31 @@ def estimated_dice(
 def prospective_dice(
     learner: Learner, state: ALState, sections: Sections, model: ModelConfig, pair: Pair
 ) -> jax.Array:
-    """Dice [] of the prediction made just before an answer, in `state`, against that answer."""
+    """Dice [] of the prediction made just before an answer, in `state`, against that answer.
+
+    Where outlines are carried, [2]: the other is of the network alone.
+    """
     section, structure = pair
     own, labels = _at(sections, section), state.labels[section]
     before = state.replace(annotated=state.annotated.at[section, structure].set(False))
     partial = _at(partial_labels(before), section)
     partial = partial.replace(labels=jnp.where(labels == structure, UNLABELLED, labels))
-    # The key is of dropout, which is not asked for.
-    prediction = predict_section(state.key, learner.train.params, own, partial, model)
     num_classes = state.annotated.shape[1]
-    # Only the answered structure's Dice is read: the other classes' labels play no part in it.
-    return dice(prediction.segmentation, labels, own.inside, num_classes)[structure]
+
+    def score(log_prior: jax.Array | None = None) -> jax.Array:
+        # The key is of dropout, which is not asked for.
+        prediction = predict_section(
+            state.key, learner.train.params, own, partial, model, log_prior=log_prior
+        )
+        # Only the answered structure's Dice is read: the other classes' labels play no part in it.
+        return dice(prediction.segmentation, labels, own.inside, num_classes)[structure]
+
+    if sections.fields is None:
+        return score()
+    # The section's own labels are not carried to it, so that the state after the answer will do.
+    log_prior = _log_prior(learner.carrying, state, sections)
+    assert log_prior is not None
+    return jnp.stack([score(log_prior(jnp.asarray(section))), score()])
 
 
 def propose(
@@ -368,8 +409,16 @@ def propose(
 ) -> Prediction:
     """The prediction of a section before an answer, given what is labelled there (Eqs. 3, 4)."""
     own, partial = _at(sections, section), _at(partial_labels(state), section)
+    log_prior = _log_prior(learner.carrying, state, sections)
     # The key is of dropout, which is not asked for.
-    return predict_section(state.key, learner.train.params, own, partial, model)
+    return predict_section(
+        state.key,
+        learner.train.params,
+        own,
+        partial,
+        model,
+        log_prior=None if log_prior is None else log_prior(jnp.asarray(section)),
+    )
 
 
 def segment_stack(
@@ -386,12 +435,14 @@ def segment_stack(
         partial_labels(state),
         model_of(config, state.annotated.shape[1]),
         reduce_fn=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
+        log_prior=_log_prior(learner.carrying, state, sections),
     )
 
 
 def _evaluate(
     key: jax.Array,
     train_state: TrainState,
+    carrying: jax.Array | None,
     state: ALState,
     sections: Sections,
     config: Config,
@@ -418,8 +469,19 @@ def _evaluate(
         where=where,
         uncertainty=strategy.uncertainty,
         dropout_samples=config.query.dropout_samples if strategy.dropout else 0,
+        log_prior=_log_prior(carrying, state, sections),
         mesh=mesh,
     )
+
+
+def _log_prior(
+    carrying: jax.Array | None, state: ALState, sections: Sections
+) -> Callable[[jax.Array], jax.Array] | None:
+    """From a section to what carried outlines add to its logits."""
+    fields = sections.fields
+    if fields is None or carrying is None:
+        return None
+    return lambda section: neighbours.log_prior(partial_labels(state), fields, section, carrying)
 
 
 def _remember(
@@ -436,7 +498,9 @@ def _fill_nan(dice: jax.Array, otherwise: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(dice), otherwise, dice)
 
 
-def _at(tree: chex.ArrayTree, section: jax.Array | int) -> Any:
+def _at(tree: Any, section: jax.Array | int) -> Any:
+    if isinstance(tree, Sections):
+        tree = tree.replace(fields=None)  # which are of no single section
     return jax.tree.map(lambda leaf: leaf[section], tree)
 
 

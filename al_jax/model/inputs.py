@@ -9,11 +9,27 @@ from al_jax.core.stack import Images
 CONVENTIONS = ("plain", "caffe", "torchvision")
 
 
+class Fields(struct.PyTreeNode):
+    """Where sections show the same as their neighbours; see `learner.neighbours`.
+
+    Attributes:
+      displacement: [N, 2, h, w, 2] float16, downsampled pixels (row, column): a section shows at x
+        what the section before (0) or after it (1) shows at x + displacement(x).
+      quality: [N, 2] float32, how much of an outline survives that, 0 to 1; 0 where there is none.
+      downsampling: of the sections for them, static.
+    """
+
+    displacement: jax.Array
+    quality: jax.Array
+    downsampling: int = struct.field(pytree_node=False, default=1)
+
+
 class Sections(struct.PyTreeNode):
     """What the network sees of N sections: images [N, h, w, K], inside [N, H, W], low, high [N].
 
     Images are downsampled by the factor `downsampling`, static (h = H / `downsampling`, rounded
-    up). Of one section, without the leading axis.
+    up). Of one section, without the leading axis. `fields` are of the stack, or None: each section
+    is seen by itself.
     """
 
     images: jax.Array
@@ -21,6 +37,7 @@ class Sections(struct.PyTreeNode):
     low: jax.Array
     high: jax.Array
     downsampling: int = struct.field(pytree_node=False, default=1)
+    fields: Fields | None = None
 
 
 def make_sections(stack: Images) -> Sections:

@@ -55,6 +55,7 @@ def predict_section(
     *,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
+    log_prior: jax.Array | None = None,
 ) -> Prediction:
     """Eqs. 3, 4, 8 and 9 of one section. Under jit, unused parts of the result cost nothing.
 
@@ -66,6 +67,7 @@ def predict_section(
       model: the network and the settings of its training.
       uncertainty: static; of the posterior and the domain, such as `class_entropy`, or None.
       dropout_samples: S of Eq. 9; 0 takes the posterior of the network without dropout.
+      log_prior: [H, W, C], added to the logits, or None: what else is known of the section.
     """
     network, labels, inside = model.network, partial.labels, section.inside
     pixels = normalise(section.images, section.low, section.high)
@@ -76,7 +78,8 @@ def predict_section(
     def logits_of(key: jax.Array | None = None) -> jax.Array:
         """[H, W, C]; `key` switches dropout on."""
         factor = section.downsampling
-        return decode(network, params, features, labels.shape, key, downsampling=factor)[0]
+        found = decode(network, params, features, labels.shape, key, downsampling=factor)[0]
+        return found if log_prior is None else found.astype(jnp.float32) + log_prior
 
     logits = logits_of()
 
@@ -111,6 +114,7 @@ def predict(
     where: jax.Array | None = None,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
+    log_prior: Callable[[jax.Array], jax.Array] | None = None,
     mesh: Mesh | None = None,
 ) -> chex.ArrayTree:
     """Predicts section by section, and reduces each prediction by `reduce_fn`.
@@ -123,6 +127,7 @@ def predict(
       reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays.
       aux: pytree of [N, ...], handed to `reduce_fn` section by section.
       where: [N] bool, the sections to predict, of many; the rest costs nothing and is zero.
+      log_prior: from the number of a section to its own (`predict_section`), or None.
       mesh: devices that share the sections; results agree to rounding.
 
     Returns:
@@ -132,6 +137,7 @@ def predict(
       predict(key, params, sections, partial, model, reduce_fn=lambda p, _: p.segmentation)
     """
     params = cast_params(params, model.network)  # once, not at each turn of the loop
+    sections = sections.replace(fields=None)  # which are of no single section
 
     def one(inputs: tuple) -> chex.ArrayTree:
         n, section, own, own_aux = inputs
@@ -143,6 +149,7 @@ def predict(
             model,
             uncertainty=uncertainty,
             dropout_samples=dropout_samples,
+            log_prior=None if log_prior is None else log_prior(n),
         )
         return reduce_fn(prediction, own_aux)
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from al_jax.core import answers
 from al_jax.core.answers import Report, Span
 from al_jax.core.stack import UNLABELLED, Images, InputError
-from al_jax.core.state import ALState, compatible, init_state
+from al_jax.core.state import ALState, PartialLabels, compatible, init_state
 from al_jax.learner.transfer import Prior, with_prior
 
 
@@ -178,6 +178,27 @@ def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:
     return state.replace(
         labels=annotations.labels_of(section, images)[None],
         **{name: getattr(state, name)[row] for name in _BY_SECTION},
+    )
+
+
+def around(annotations: Annotations, images: Images, section: int, reach: int) -> PartialLabels:
+    """What is known on so many sections before and after one, N = 2 `reach` + 1.
+
+    Of what is beyond the ends of the stack nothing is known.
+    """
+    state, rows = annotations.state, section + np.arange(-reach, reach + 1)
+    near = np.clip(rows, 0, images.num_sections - 1)
+    exists = near == rows
+    nothing = np.full(images.inside.shape[1:], UNLABELLED, np.int16)
+    labels = [
+        annotations.labels_of(n, images) if there else nothing
+        for n, there in zip(near.tolist(), exists, strict=True)
+    ]
+    return PartialLabels(
+        labels=jnp.asarray(np.stack(labels)),
+        seen=state.seen[near] & exists[:, None],
+        compatible=compatible(state)[near] | ~exists[:, None],
+        in_range=state.in_range[near] | ~exists[:, None],
     )
 
 

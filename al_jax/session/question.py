@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -23,12 +24,13 @@ from al_jax.core.state import (
     partial_labels,
 )
 from al_jax.core.strategies import Strategy, Suggestion, explain, suggestions
+from al_jax.learner import neighbours
 from al_jax.learner.config import Query
 from al_jax.model.config import ModelConfig
-from al_jax.model.inputs import Sections, intensity_range
+from al_jax.model.inputs import Fields, Sections, intensity_range
 from al_jax.model.prediction import Prediction, predict_section
 from al_jax.model.resolution import downsample_section
-from al_jax.session.annotations import Annotations, alone_on
+from al_jax.session.annotations import Annotations, alone_on, around
 from al_jax.session.network import Network
 
 
@@ -177,10 +179,17 @@ def ask(
     )
 
 
-def with_proposal(question: Question, seen: Prediction) -> Question:
-    """The question with what the network predicts of its section (`predicted`)."""
+def with_proposal(question: Question, seen: Prediction, beside: Sequence[str] = ()) -> Question:
+    """The question with what the network predicts of its section (`predicted`).
+
+    `beside` names the sections from which outlines of the structure were carried.
+    """
+    why = question.why
+    if beside:
+        why += f"; the proposal is the network's with the outline of section {' and '.join(beside)}"
     return dataclasses.replace(
         question,
+        why=why,
         proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
         segmentation=np.asarray(seen.segmentation),
         confidence=np.asarray(seen.confidence),
@@ -188,16 +197,29 @@ def with_proposal(question: Question, seen: Prediction) -> Question:
 
 
 def predicted(
-    network: Network, images: Images, annotations: Annotations, section: int, model: ModelConfig
+    network: Network,
+    images: Images,
+    annotations: Annotations,
+    section: int,
+    model: ModelConfig,
+    fields: Fields | None = None,
 ) -> Prediction:
-    """The prediction of a network that has learnt, of a section with its labels; NumPy arrays."""
+    """The prediction of a network that has learnt, of a section with its labels; NumPy arrays.
+
+    With `fields` outlines are carried to it from neighbouring sections.
+    """
     assert network.learner is not None
+    carried = None
+    if fields is not None:
+        partial = around(annotations, images, section, neighbours.REACH)
+        carried = partial, neighbours.around(fields, section), network.learner.carrying
     found = _predicted(
         network.learner.train.params,
         images.images[section],
         images.inside[section],
         alone_on(annotations, images, section),
         model,
+        carried,
         downsampling=network.downsampling,
     )
     return jax.tree.map(np.asarray, found)
@@ -261,7 +283,8 @@ def _outline_left(state: ALState) -> jax.Array:
     left = candidates(state).astype(jnp.float32)
     # Cracks between two structures that are both left would count twice.
     spared = jnp.matmul(state.seen + left / 2, shared, precision="highest")
-    lengths = (outlines - spared) * relative_length(state.seen, state.seen | compatible(state))
+    count, possible = jnp.diagonal(state.length_count), state.seen | compatible(state)
+    lengths = (outlines - spared) * relative_length(state.seen, possible, count)
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
@@ -272,11 +295,16 @@ def _predicted(
     inside: jax.Array,
     state: ALState,
     model: ModelConfig,
+    carried: Any,
     downsampling: int,
 ) -> Prediction:
     low, high = intensity_range(image, inside)
     full = Sections(images=image, inside=inside, low=low, high=high)
     section = downsample_section(full, downsampling)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
+    log_prior = None
+    if carried is not None:
+        others, fields, carrying = carried
+        log_prior = neighbours.log_prior(others, fields, jnp.int32(neighbours.REACH), carrying)
     # The key is of dropout, which is not asked for.
-    return predict_section(state.key, params, section, partial, model)
+    return predict_section(state.key, params, section, partial, model, log_prior=log_prior)

@@ -30,6 +30,7 @@ from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import compatible
 from al_jax.files.leases import hold
 from al_jax.learner import config as settings
+from al_jax.learner import neighbours
 from al_jax.learner.config import model_of
 from al_jax.learner.transfer import Experience, Prior, experience_of, fit_to
 from al_jax.model.prediction import Prediction
@@ -191,7 +192,12 @@ class Session(Changing):
         asked = questions.ask(self.images, now, network, self._rule, pair)
         if asked is None or not (propose and network.proposes):
             return asked
-        return questions.with_proposal(asked, self._predicted(network, now, asked.section))
+        seen, beside = self._predicted(network, now, asked.section), list[str]()
+        if self._carries(network):
+            seen_on = np.asarray(now.state.seen[:, asked.structure])
+            sources = neighbours.sources(seen_on, asked.section)
+            beside = [self.images.sections[n] for n in sources]
+        return questions.with_proposal(asked, seen, beside)
 
     # What a person answers.
 
@@ -508,7 +514,12 @@ class Session(Changing):
 
     def _predicted(self, network: Network, now: Annotations, section: int) -> Prediction:
         model = model_of(self.settings.config, self.images.num_classes)
-        return questions.predicted(network, self.images, now, section, model)
+        fields = self._trainer.fields() if self._carries(network) else None
+        return questions.predicted(network, self.images, now, section, model, fields)
+
+    def _carries(self, network: Network) -> bool:
+        """Whether outlines are carried for the network, so that their fields are there."""
+        return network.learner is not None and network.learner.carrying is not None
 
     def _unseen(self, kinds: tuple[str, ...]) -> list[Event]:
         """Events that the network has not seen, but for those that were withdrawn meanwhile."""

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import optax
 
 from al_jax.core.stack import UNLABELLED, Images
 from al_jax.core.state import ALState, candidates, first_examples
+from al_jax.learner import neighbours
 from al_jax.learner.config import Keys
 from al_jax.learner.learner import (
     Learner,
@@ -25,7 +27,7 @@ from al_jax.learner.learner import (
     update,
 )
 from al_jax.learner.transfer import Prior, settled_downsampling, with_experience
-from al_jax.model.inputs import Sections, make_sections
+from al_jax.model.inputs import Fields, Sections, make_sections
 from al_jax.model.networks import with_weights
 from al_jax.model.resolution import downsample_sections, labelled_extent, suited_downsampling
 from al_jax.model.training import TrainState
@@ -83,6 +85,9 @@ class Trainer:
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
         self._sections: Sections | None = None
         self._labels: jax.Array | None = None
+        self._cache, self._finding = folder / neighbours.FILE, threading.Lock()
+        self._fields: Fields | None = None
+        self._carries = self._config.query.neighbours and self._strategy.neighbours
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
 
@@ -116,6 +121,13 @@ class Trainer:
             trials=start_from(learner) if learner else untried(self._images.num_classes),
         )
 
+    def fields(self) -> Fields | None:
+        """Between neighbouring sections, found when first needed; None: nothing asks for them."""
+        with self._finding:
+            if self._carries and self._fields is None:
+                self._fields = neighbours.make_fields(self._images, self._cache)
+            return self._fields
+
     def fraction(self, network: Network) -> float:
         """The share of the long training that is done, 0 to 1."""
         return (
@@ -142,8 +154,8 @@ class Trainer:
             learner = self._new_learner()
         inputs, trials = self._inputs(network, now), network.trials
         if network.trained:
-            if self._config.query.dice_estimate != "fit":
-                trials = self._try(learner, trials, pairs, *inputs[:2])
+            if self._config.query.dice_estimate != "fit" or self._carries:
+                trials, learner = self._try(learner, trials, pairs, *inputs[:2])
                 counting = [pair for pair in pairs if now.state.seen[pair]]
                 learner = self._with_trials(learner, trials, counting)
             learner, losses, _ = self._run("update", learner, *inputs)
@@ -183,7 +195,7 @@ class Trainer:
             self._program("piece", learner.train, np.int32(0), *inputs[:2])
         if self._begins:
             self._program("evaluate", learner.train, *inputs)
-        if self._config.query.dice_estimate != "fit":
+        if self._config.query.dice_estimate != "fit" or self._carries:
             self._program("record", learner, np.zeros(2, np.int32), *inputs[:2])
         self._program("update", learner, *inputs)
 
@@ -193,7 +205,8 @@ class Trainer:
         factor = network.downsampling if settled else _suited_downsampling(now)
         if self._sections is None or self._sections.downsampling != factor:
             full = make_sections(_aliased(self._images))
-            self._sections = jax.block_until_ready(downsample_sections(full, factor))
+            sections = downsample_sections(full, factor).replace(fields=self.fields())
+            self._sections = jax.block_until_ready(sections)
             forget_pages(self._images)
             self._programs.clear()  # they are of other shapes
         if self._labels is None:
@@ -213,15 +226,19 @@ class Trainer:
         pairs: Sequence[Pair],
         state: ALState,
         sections: Sections,
-    ) -> Trials:
-        """With a trial of each pair that the network has not learnt from."""
+    ) -> tuple[Trials, Learner]:
+        """With a trial of each pair that the network has not learnt from.
+
+        What it tells of carried outlines stays, whatever becomes of the answer.
+        """
         without = learner.replace(trials=np.zeros_like(trials.start[:3]))
         shown = dict(trials.shown)
         for pair in pairs:
             if pair not in shown:
                 after = self._run("record", without, np.array(pair, np.int32), state, sections)
                 shown[pair] = np.asarray(after.trials)[:, pair[1]]
-        return trials._replace(shown=shown)
+                without = without.replace(carrying=after.carrying)
+        return trials._replace(shown=shown), learner.replace(carrying=without.carrying)
 
     def _with_trials(self, learner: Learner, trials: Trials, pairs: Sequence[Pair]) -> Learner:
         """With those of `pairs` alone; only 'prospective' takes D from them as they are."""
@@ -238,8 +255,12 @@ class Trainer:
         elif self._weights is not None:
             params = with_weights(params, self._weights)
         learner = learner.replace(train=train_state.replace(params=params))
-        if self._prior is not None:
-            learner = learner.replace(dice=jnp.stack([self._prior.dice] * 2))
+        dice = None if self._prior is None else self._prior.dice
+        if dice is not None:
+            learner = learner.replace(dice=jnp.stack([dice] * 2))
+        if self._carries:
+            nothing = jnp.zeros(self._images.num_classes)
+            learner = learner.replace(carrying=neighbours.begin(nothing, dice))
         return learner
 
     def _run(self, name: str, *arguments: Any) -> Any:

@@ -78,6 +78,7 @@ def begin(
     train_state: TrainState, state: ALState, task: Task, config: Config, strategy: Strategy
 ) -> tuple[Run, Record]:
     """The run before its first query, from the trained network, and its record as step 0."""
+    task = _as_seen(task, config, strategy)
     learner, scores = evaluate(
         train_state,
         state,
@@ -201,6 +202,8 @@ def run_queries(
       The run, and its records, every field with a leading axis of `count`.
     """
 
+    task = _as_seen(task, config, strategies[0])
+
     def step(run: Run, _: None) -> tuple[Run, Record]:
         stop = finished(run, task, config, target_dice=target_dice, max_effort=max_effort)
         query = ask(run, priority, task, config, strategies=strategies, which=which)
@@ -241,6 +244,15 @@ def run_queries(
         return Run(state=state, learner=learner, scores=scores), record
 
     return jax.lax.scan(step, run, None, length=count)
+
+
+def _as_seen(task: Task, config: Config, strategy: Strategy) -> Task:
+    """The task with fields between sections, if both the settings and the strategy have them."""
+    if not (config.query.neighbours and strategy.neighbours):
+        return task.replace(sections=task.sections.replace(fields=None))
+    if task.sections.fields is None:
+        raise ValueError("the settings have neighbours=True; add them by `with_fields`")
+    return task
 
 
 def draw_priority(key: jax.Array, present: jax.Array, strategy: Strategy) -> jax.Array:

@@ -1,6 +1,8 @@
 """What a simulation needs before its first training."""
 
 import dataclasses
+import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -9,8 +11,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from al_jax.core.stack import InputError, Stack
 from al_jax.core.state import ALState
+from al_jax.core.strategies import Strategy
 from al_jax.learner.config import Config, Keys, make_keys
+from al_jax.learner.neighbours import make_fields
 from al_jax.learner.transfer import Prior, settled_downsampling
+from al_jax.model.inputs import Fields
 from al_jax.model.resolution import downsample_sections, suited_sections
 from al_jax.simulation.annotator import perturb, start
 from al_jax.simulation.task import Task, make_task
@@ -66,6 +71,31 @@ def prepare(
     else:
         sections = suited_sections(task.sections, state.labels, state.seen.shape[1])
     return Prepared(keys, task.replace(sections=sections), state)
+
+
+def wanted_fields(
+    stack: Stack,
+    config: Config,
+    strategies: Iterable[Strategy],
+    cache: str | os.PathLike | None = None,
+) -> Fields | None:
+    """The fields between neighbouring sections, for `with_fields`; None if nothing asks for them.
+
+    Args:
+      stack: that is simulated.
+      config: its settings, whose `Query.neighbours` asks.
+      strategies: that will run, of which one must, too.
+      cache: see `neighbours.make_fields`, as for errors.
+    """
+    wanted = config.query.neighbours and any(strategy.neighbours for strategy in strategies)
+    return make_fields(stack, cache) if wanted else None
+
+
+def with_fields(prepared: Prepared, fields: Fields | None) -> Prepared:
+    """A simulation in which outlines are carried along the fields between sections."""
+    task = prepared.task
+    sections = task.sections.replace(fields=place(fields, task.mesh))
+    return prepared._replace(task=task.replace(sections=sections))
 
 
 def place(tree: Tree, mesh: Mesh | None) -> Tree:

@@ -13,7 +13,7 @@ from al_jax.core.strategies import Strategy, strategy_of
 from al_jax.learner.config import DEFAULT, Config
 from al_jax.model.training import TrainState
 from al_jax.simulation.loop import Record
-from al_jax.simulation.prepare import prepare
+from al_jax.simulation.prepare import prepare, wanted_fields, with_fields
 from al_jax.simulation.progress import Progress
 from al_jax.simulation.runner import run_strategy, silent, train_network
 from al_jax.xla import use_compilation_cache
@@ -63,8 +63,10 @@ def run(
     if not isinstance(strategies, Mapping):
         strategies = {name: strategy_of(name) for name in strategies}
     rows: list[Table] = []
+    fields = wanted_fields(stack, config, strategies.values())
     for seed in seeds:
         prepared = prepare(jax.random.key(seed), stack, config)
+        prepared = with_fields(prepared, fields)
         networks: dict[Loss, TrainState] = {}
         for name, strategy in strategies.items():
             if strategy.loss not in networks:

@@ -36,12 +36,13 @@ from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
+from al_jax.learner import neighbours
 from al_jax.learner.config import Config, flatten, from_json
 from al_jax.learner.transfer import Experience
 from al_jax.model.training import TrainState
 from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
-from al_jax.simulation.prepare import Prepared, prepare
+from al_jax.simulation.prepare import Prepared, prepare, wanted_fields, with_fields
 from experiments.sweeps.identity import identity
 
 PROGRESS = "al_jax"  # the topic of the workers' progress events
@@ -257,13 +258,17 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         known = known_of(earlier, stack.names)
         prepared = prepare(jax.random.key(setting["seed"]), stack, config, prior=known)
         initial = train(run.network, seconds, runner.silent, prepared)
+        method, whole = STRATEGIES[setting["strategy"]], pathlib.Path(run.network.stack)
+        # Beside the stack, so that its runs share them.
+        cache = whole.with_name(f"{whole.stem}.{neighbours.FILE}")
+        prepared = with_fields(prepared, wanted_fields(stack, config, [method], cache))
 
         def report(records: Record) -> None:
             table = runs.table_of_queries({setting["strategy"]: records}, stack)
             write_atomic(folder / "queries.csv", table)
 
         _, records = runner.run_strategy(
-            STRATEGIES[setting["strategy"]],
+            method,
             prepared,
             initial,
             config,
