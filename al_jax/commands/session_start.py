@@ -23,10 +23,7 @@ from al_jax.files.tables import read_table
 from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Question, Session, Settings
-from al_jax.session.ranges import (
-    in_range_of,
-    read_ranges,
-)
+from al_jax.session.ranges import read_in_range
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -41,7 +38,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
 
     def ranges_with(margin: int) -> np.ndarray:
         if FLAGS.ranges is not None:
-            return in_range_of(read_ranges(FLAGS.ranges), images, margin)
+            return read_in_range(FLAGS.ranges, images, margin)
         if truth is not None:
             return true_ranges(images, truth, margin)
         return np.ones((images.num_sections, images.num_classes), bool)
