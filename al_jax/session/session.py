@@ -18,7 +18,8 @@ import functools
 import os
 import pathlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -46,6 +47,8 @@ from al_jax.session.results import Answered
 from al_jax.session.storage import Content
 from al_jax.session.store import HOW, Answer, Stored
 from al_jax.session.trainer import Trained, Trainer
+
+REMEMBERED = 8  # annotations before the last events, so that undo need not replay all of them
 
 
 class Session:
@@ -85,6 +88,10 @@ class Session:
         self.network, self.notices = self._trainer.latest(self.events, held=held)
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
+        self._storing, self._saving = threading.Lock(), threading.Lock()  # of ledger, checkpoints
+        self._ended = False
+        # How many events made them, and the annotations.
+        self._past: deque[tuple[int, Annotations]] = deque(maxlen=REMEMBERED)
 
     # What to ask.
 
@@ -329,8 +336,8 @@ class Session:
 
     def behind(self) -> int:
         """Answers that the network has not seen yet."""
-        with self._lock:
-            return len(self._unseen(("answer", "absent")))
+        # No lock: a window asks ten times a second, and an answer may hold it while it compiles.
+        return len(self._unseen(("answer", "absent")))
 
     def train_step(self) -> Trained | None:
         """One piece of training, if there is something to learn; for another thread.
@@ -354,9 +361,11 @@ class Session:
                 elif network.trained and not self._unseen(TEACHING):
                     return None
             newer, trained = self._trainer.step(network, now, through, pairs)
-            with self._lock:
+            with self._saving:
+                if self._ended:
+                    return None
                 self.network = newer
-            self._trainer.checkpoints.save(newer)
+                self._trainer.checkpoints.save(newer)
             return trained
 
     def _waits_for_examples(self, now: Annotations, network: Network) -> bool:
@@ -379,12 +388,29 @@ class Session:
                 with contextlib.suppress(InputError):  # it is not stored, so it need not be right
                     state_of.answer(now, images, section, structure, free & images.inside[section])
                 questions.of_pair(now, network, self._rule, section, structure)
-            self._trainer.compile(network, now)
+            untaught = self._trainer.compile(network, now)
+            self._predicted(untaught, now, 0)  # else the first proposal would wait for it
+
+    def compile_by(self, compile_first: Callable[[], None]) -> None:
+        """Has `compile_first` called by the thread that trains, before anything long is compiled.
+
+        It may compile the same in another process, by its `warm_up`, into JAX's cache on the disk.
+        """
+        self._trainer.before_compiling = compile_first
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
-        with self._training:
+        with self._saving:
             self._trainer.checkpoints.save(self.network, always=True)
+
+    def end(self) -> None:
+        """Stores nothing any more: what is still being computed by another thread is lost.
+
+        The newest network is saved. Nothing waits for a training.
+        """
+        with self._storing, self._saving:
+            self._ended = True
+        self.save_network()
 
     def _newest(self) -> tuple[Annotations, Network]:
         with self._lock:
@@ -428,17 +454,29 @@ class Session:
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             numbered.append(Event(number=number, time=when, **event))
         if after is None and any(event["event"] == "withdraw" for event in numbered):
-            after = self.replay([*self.events, *numbered])
+            after = self._replayed([*self.events, *numbered])
         elif after is None:
             after = self.annotations
             for event in numbered:
                 after, report = event_model.apply(after, self.images, event, self._masks)
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
-        ledger.append(self.folder, numbered)
+        with self._storing:
+            if self._ended:
+                raise InputError(f"{self.folder}: was closed before that could be stored")
+            ledger.append(self.folder, numbered)
+        self._past.append((len(self.events), self.annotations))
         self.events.extend(numbered)
         self.annotations = after
         return numbered
+
+    def _replayed(self, events: Sequence[Event]) -> Annotations:
+        """As `replay`; remembered where they are as they were a few events ago."""
+        counting = effective(events)
+        for count, then in reversed(self._past):
+            if counting == effective(self.events[:count]):
+                return then
+        return self.replay(events)
 
 
 @contextlib.contextmanager
@@ -456,9 +494,9 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             yield session
         except BaseException:
             with contextlib.suppress(InputError):
-                session.save_network()
+                session.end()
             raise
-        session.save_network()
+        session.end()
 
 
 def read_session(path: str | os.PathLike) -> Session:
