@@ -149,3 +149,4 @@ def window(folder: pathlib.Path) -> None:
     if not os.path.exists(folder / SETTINGS):
         print_result(*session_start.init(folder))
     module.run(folder, wait=FLAGS.wait)
+    module.leave()

@@ -26,11 +26,24 @@ class Draft(NamedTuple):
       mask: [H, W] bool.
       from_proposal: whether it began as the network's proposal.
       seconds: that the person has spent on it.
+      corners: [K, 2] float, rows and columns, of a polygon that is not finished.
     """
 
     mask: np.ndarray
     from_proposal: bool
     seconds: float
+    corners: np.ndarray = np.zeros((0, 2))
+
+    def any(self) -> bool:
+        """Whether anything is traced."""
+        return bool(self.mask.any()) or len(self.corners) > 0
+
+    def same(self, other: "Draft") -> bool:
+        """Whether the same is traced."""
+        return all(map(np.array_equal, (self.mask, self.corners), (other.mask, other.corners)))
+
+
+NOTHING = Draft(np.zeros((0, 0), bool), False, 0.0)
 
 
 class DraftWriter:
@@ -39,28 +52,28 @@ class DraftWriter:
     def __init__(self, folder: pathlib.Path, now: Callable[[], float]) -> None:
         """Nothing is kept yet; `now` tells seconds."""
         self._folder, self._now, self._saved = folder, now, now()
-        self._kept: np.ndarray = np.zeros((0, 0), bool)
+        self._kept = NOTHING
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drafts")
         self._writing: Future[None] | None = None
 
-    def begin(self, mask: np.ndarray) -> None:
-        """Another question, whose draft holds `mask` [H, W]."""
-        self._kept = mask
+    def begin(self, draft: Draft) -> None:
+        """Another question, whose draft on the disk is `draft`."""
+        self._kept = draft
 
     def keep(self, section: int, structure: int, draft: Draft, *, at_once: bool = False) -> str:
         """Writes what is traced, if it changed and it is time; what failed before, one line."""
-        if np.array_equal(draft.mask, self._kept):
+        if draft.same(self._kept):
             return ""
         due = self._now() - self._saved >= AUTOSAVE
         if not at_once and not (due and (self._writing is None or self._writing.done())):
             return ""
         failure = self.finish()
         place = (self._folder, section, structure)
-        if draft.mask.any():
+        if draft.any():
             self._writing = self._thread.submit(write_draft, *place, draft)
         else:
             self._writing = self._thread.submit(drop_draft, *place)
-        self._kept, self._saved = draft.mask, self._now()
+        self._kept, self._saved = draft, self._now()
         return failure
 
     def finish(self) -> str:
@@ -69,11 +82,11 @@ class DraftWriter:
         self._writing = None
         return "" if error is None else str(error)
 
-    def drop(self, section: int, structure: int, mask: np.ndarray) -> str:
-        """Forgets the draft of a pair that was answered with `mask`; as `finish`."""
+    def drop(self, section: int, structure: int, answered: Draft) -> str:
+        """Forgets the draft of a pair that was answered so; as `finish`."""
         failure = self.finish()
         drop_draft(self._folder, section, structure)
-        self._kept = mask
+        self._kept = answered
         return failure
 
     def close(self) -> None:
@@ -103,7 +116,11 @@ def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | No
         return None
     with reading(path, "a draft"), np.load(path, allow_pickle=False) as found:
         return Draft(
-            found["mask"].astype(bool), bool(found["from_proposal"]), float(found["seconds"])
+            found["mask"].astype(bool),
+            bool(found["from_proposal"]),
+            float(found["seconds"]),
+            # An older version kept none.
+            found["corners"].astype(float) if "corners" in found else np.zeros((0, 2)),
         )
 
 
