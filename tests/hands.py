@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -48,12 +48,16 @@ def display() -> Iterator[str]:
 
 
 class Hand:
-    """Mouse and keys on the canvas of a napari window, in pixels of the section."""
+    """Mouse and keys on the canvas of a napari window, in pixels of the section.
 
-    def __init__(self, viewer) -> None:
+    After a key it waits for what the widget does beside the window, if it is given.
+    """
+
+    def __init__(self, viewer, widget=None) -> None:
         from qtpy.QtTest import QTest
         from qtpy.QtWidgets import QApplication, QWidget
 
+        self._widget = widget
         self._viewer, self._test, self.application = viewer, QTest, QApplication.instance()
         windows = [w for w in QApplication.topLevelWidgets() if w.isVisible()]
         canvases = [
@@ -118,7 +122,35 @@ class Hand:
 
     def key(self, key: str) -> None:
         self._test.keyClick(self._canvas, key)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the widget has done what it was told, and drawn it."""
         self.application.processEvents()
+        if self._widget is not None:
+            self.until(lambda: not self._widget.controller.doing, 120)
+        self.wait(0.05)
+
+    def keys(self, keys: str) -> None:
+        """Presses keys faster than the window draws."""
+        for key in keys:
+            self._test.keyClick(self._canvas, key)
+        self.application.processEvents()
+
+    def special(self, name: str, control: bool = False) -> None:
+        """Presses a key by its name in Qt: 'Backspace', 'Z'."""
+        from qtpy.QtCore import Qt
+
+        held = Qt.KeyboardModifier.ControlModifier if control else Qt.KeyboardModifier.NoModifier
+        self._test.keyClick(self._canvas, getattr(Qt.Key, f"Key_{name}"), held)
+        self.application.processEvents()
+
+    def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Lets the window work until something holds."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, "it did not come about"
+            self.wait(0.02)
 
     def colour_in(self, mask: np.ndarray) -> None:
         """Draws each row of a mask [H, W] bool with a brush of one pixel."""

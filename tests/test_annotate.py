@@ -572,13 +572,14 @@ def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, m
         check_display=lambda: None,
         start_computing=lambda: None,
         run=lambda place, wait: opened.append((str(place), wait)),
+        leave=lambda: opened.append("left"),
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
     monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)  # the network is as it was drawn
     write_experience(folder / "earlier.npz", carried(3))
     line = call("--stack=stack.npz", "--from=earlier.npz", *QUICK)
     assert line.endswith("(outlines on 2 sections): classes background, outer, middle; new: inner")
-    assert opened == [("s", False)]
+    assert opened == [("s", False), "left"]
     assert sessions.read_session("s").earlier.names[-1] == "another"
 
 

@@ -266,6 +266,18 @@ def test_ranges_that_are_wrong(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         ranges.in_range_of(ranges.read_ranges(path), NAMED)
+    with pytest.raises(InputError, match=rf"ranges\.csv: .*{says}"):
+        ranges.read_in_range(path, NAMED)
+
+
+def test_ranges_that_are_wrong_are_named_by_file_and_row(tmp_path):
+    path = tmp_path / "ranges.csv"
+    path.write_text("name,first,last\na,a,b\nb,a,9\n")
+    with pytest.raises(InputError, match=r"ranges\.csv: row 'b': there is no section '9'"):
+        ranges.read_in_range(path, NAMED)
+    path.write_text("name,first,last\na,a,b\nb,a,c\nbackground,a,a\n")
+    with pytest.raises(InputError, match=r"ranges\.csv: section d is in the range of no class"):
+        ranges.read_in_range(path, NAMED)
 
 
 def _sections(*names: str):

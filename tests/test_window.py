@@ -7,6 +7,8 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 
 import numpy as np
@@ -20,8 +22,10 @@ import tiny
 
 from al_jax import window
 from al_jax.core.stack import InputError
+from al_jax.session import Trained
+from al_jax.window.background import Outcome
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.layers import TRACE, held
+from al_jax.window.layers import IMAGE, TRACE, TRACED, held
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -41,22 +45,37 @@ def folder(tmp_path):
     return controllers.make_session(tmp_path / "session")
 
 
+SHARED = 7  # sessions, one after the other, in a window
+
+
+@pytest.fixture(scope="module")
+def windows(display):
+    """The window that is open, and how many sessions it has seen."""
+    shared = []
+    yield shared
+    for widget in shared[:1]:
+        widget._viewer.close()
+
+
 @pytest.fixture
-def opened(folder):
+def opened(windows, folder):
     """A window on a session: its widget, and a hand."""
     import napari
 
     from al_jax.window.widget import in_window
 
-    viewer = napari.Viewer(show=False)
-    widget = in_window(viewer)
+    if len(windows) == SHARED:
+        windows[0]._viewer.close()
+        windows.clear()
+    windows.append(windows[0] if windows else in_window(napari.Viewer(show=False)))
+    widget = windows[0]
     widget.open(folder)
-    hand = hands.Hand(viewer)
+    hand = hands.Hand(widget._viewer, widget)
+    hand.settle()
     hand.wait(0.3)
     assert hand.room() > 300
     yield widget, hand
     widget.close_session()
-    viewer.close()
 
 
 def _ledger(folder):
@@ -99,6 +118,7 @@ def test_the_polygon_tool_and_the_button(opened, folder):
     drawn = held(widget.controller.layer)
     assert drawn[12:25, 12:29].all() and drawn.sum() == 16 * 20
     widget.findChild(QPushButton, "store").click()
+    hand.settle()
     assert _ledger(folder)[0]["event"] == "answer"
 
 
@@ -108,6 +128,7 @@ def test_keys_reach_the_controller_after_a_button_was_pressed(opened, folder):
     widget, hand = opened
     first = widget.controller.question
     widget.findChild(QPushButton, "skip").click()
+    hand.settle()
     hand.key("n")
     assert [event["event"] for event in _ledger(folder)] == ["skip", "absent"]
     hand.key("u")
@@ -121,6 +142,9 @@ def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
     hand.stroke([(12, 12), (20, 30)])
     drawn = held(widget.controller.layer)
     assert drawn.any()
+    hand.key("3")
+    for corner in ((10, 10), (10, 30), (26, 30)):
+        hand.click(corner)
     question = widget.controller.question
     widget.close_session()
     assert not widget._viewer.layers
@@ -130,6 +154,267 @@ def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
         question.structure,
     )
     np.testing.assert_array_equal(held(widget.controller.layer), drawn)
+    corners = widget.controller.layer.corners  # of the polygon that was under way
+    assert np.abs(corners - [(10, 10), (10, 30), (26, 30)]).max() < 1.5
+    hand.click((26, 10))
+    hand.double_click((26, 10))
+    assert held(widget.controller.layer).sum() > drawn.sum() + 200
+
+
+def _circle(centre, radius, share=1.0):
+    angle = np.linspace(0, 2 * np.pi * share, 40)
+    return np.array(centre) + radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+def test_an_outline_is_closed_and_filled_when_the_mouse_is_let_go(opened, folder):
+    widget, hand = opened
+    layer = widget.controller.layer
+    hand.stroke(_circle((20, 24), 9, 0.98))
+    assert abs(held(layer).sum() / (np.pi * 9.5**2) - 1) < 0.1
+    assert "Filled" in widget._message.text()
+    hand.special("Z", control=True)
+    assert held(layer).sum() < 80  # the outline alone
+    hand.key("o")
+    hand.stroke(_circle((20, 34), 4, 0.98))  # a bump on what is there
+    hand.key("s")
+    (event,) = _ledger(folder)
+    assert event["length"] > 0 and "not an area" not in widget._message.text()
+
+
+def test_a_line_is_no_area_unless_somebody_insists(opened, folder):
+    widget, hand = opened
+    hand.stroke(_circle((20, 24), 9, 0.6))  # an open outline
+    assert held(widget.controller.layer).sum() < 50
+    hand.key("s")
+    assert "That is a line, not an area" in widget._message.text() and not _ledger(folder)
+    hand.stroke([(20, 24), (22, 24)])  # what was asked is of what was drawn then
+    hand.key("s")
+    assert not _ledger(folder)
+    hand.key("s")
+    assert _ledger(folder)[0]["event"] == "answer"
+
+
+def test_a_polygon_under_way_is_neither_nothing_nor_an_answer(opened, folder):
+    widget, hand = opened
+    hand.key("3")
+    for corner in ((10, 10), (10, 30), (26, 30), (26, 10), (30, 2)):
+        hand.click(corner)
+    hand.special("Backspace")
+    assert len(widget.controller.layer.corners) == 4
+    hand.key("n")
+    assert "You have traced" in widget._message.text()
+    hand.key("s")
+    assert "The polygon is not finished" in widget._message.text() and not _ledger(folder)
+    hand.key("s")
+    (event,) = _ledger(folder)
+    assert event["event"] == "answer" and not len(widget.controller.layer.corners)
+
+
+def test_what_another_structure_holds_is_said_and_taken_with_a_key(opened, folder):
+    widget, hand = opened
+    controller = widget.controller
+    n, c = controller.question.section, controller.question.structure
+    mask = np.zeros(controller.question.inside.shape, bool)
+    mask[10:24, 10:30] = True
+    hand.colour_in(mask)
+    hand.key("s")
+    other = next(k for k in range(1, 4) if k != c)
+    names = controller.session.images.names
+    controller.do("go", n, other)
+    hand.settle()
+    part = np.zeros_like(mask)
+    part[12:16, 12:20] = True
+    hand.colour_in(part)
+    hand.key("s")
+    assert f"'{names[c]}' ({part.sum()} px); y takes it" in widget._message.text()
+    hand.key("y")
+    assert f"taken from '{names[c]}'" in widget._message.text()
+    answer, corrected, taken = _ledger(folder)
+    assert (answer["structure"], taken["structure"]) == (names[c], names[other])
+    assert (corrected["structure"], corrected["corrects"]) == (names[c], 1)
+    labels = controller.session.annotations.labels_of(n, controller.session.images)
+    np.testing.assert_array_equal(labels == other, part)
+    np.testing.assert_array_equal(labels == c, mask & ~part)
+    # All of it: the other answer is taken back, and asked for again.
+    controller.do("go", n, other)
+    hand.settle()
+    hand.colour_in(mask & ~part)
+    hand.key("y")
+    labels = controller.session.annotations.labels_of(n, controller.session.images)
+    np.testing.assert_array_equal(labels == other, mask)
+    assert not controller.session.annotations.state.annotated[n, c]
+
+
+def test_keys_are_of_the_question_that_is_seen(opened, folder, monkeypatch):
+    _, hand = opened
+    hand.key("k")
+    hand.keys("nn")  # the second one comes before the next question is on the screen
+    hand.settle()
+    assert [event["event"] for event in _ledger(folder)] == ["skip", "absent"]
+    hand.key("n")
+    assert len(_ledger(folder)) == 3
+
+
+def test_no_training_takes_the_question_away(opened, folder):
+    widget, hand = opened
+    controller = widget.controller
+    for _ in range(4):
+        hand.key("d")
+    shown, title = controller.question, widget._headline.text()
+    controller.session.network = controller.session.network._replace(through=4)
+    ask = controller.session.next_question
+    other = next(k for k in range(1, 4) if k != shown.structure)
+    controller.session.next_question = lambda **_: ask(section=shown.section, structure=other)
+    controller._behind._outcomes.append(Outcome(Trained(False, 1.0, 0.5, 1.0, 4), None))
+    hand.until(lambda: bool(widget._offer.text()))
+    assert controller.question is shown and widget._headline.text() == title
+    assert "A better question is ready" in widget._offer.text()
+    hand.stroke(_circle((20, 24), 9))
+    hand.key("s")
+    assert _ledger(folder)[-1]["structure"] == shown.name
+    assert controller.question.structure == other and not widget._offer.text()
+
+
+def test_no_tool_moves_a_layer_and_none_is_taken_from_under_the_hand(opened, folder):
+    widget, hand = opened
+    viewer, layer = widget._viewer, widget.controller.layer
+    for other, key in ((viewer.layers[IMAGE], "2"), (layer, "7")):
+        viewer.layers.selection.active = other
+        hand.key(key)
+        hand.stroke([(20, 20), (28, 34)])
+        for each in viewer.layers:
+            np.testing.assert_array_equal(each.affine.affine_matrix, np.eye(3))
+            np.testing.assert_array_equal(each.translate, 0)
+    assert not held(layer).any()
+    viewer.layers.selection.active = layer
+    viewer.reset_view()
+    hand.key("2")
+    hand.press((12, 12))
+    hand.move((20, 30))
+    hand.key("n")
+    assert "Let go of the mouse" in widget._message.text() and not _ledger(folder)
+    hand.release((20, 30))
+    assert held(layer).any()
+
+
+def test_how_the_section_is_seen_is_changed_by_keys_and_stays(opened):
+    widget, hand = opened
+    image, traced = (widget._viewer.layers[name] for name in (IMAGE, TRACED))
+
+    def seen():
+        low, high = image.contrast_limits_range
+        shares = (np.array(image.contrast_limits) - low) / (high - low)
+        return (*shares.tolist(), image.gamma, traced.opacity)
+
+    before = seen()
+    for key in ".;9":
+        hand.key(key)
+    after = seen()
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    hand.key("k")
+    assert seen() == pytest.approx(after)
+    for key in ",'0":
+        hand.key(key)
+    assert seen() == pytest.approx(before)
+
+
+def test_a_hidden_layer_is_shown_when_somebody_draws(opened):
+    widget, hand = opened
+    layer = widget.controller.layer
+    hand.key("v")
+    assert not layer.visible
+    hand.stroke([(12, 12), (20, 30)])
+    assert layer.visible and "was hidden" in widget._message.text()
+    hand.stroke([(12, 12), (20, 30)])
+    assert held(layer).any()
+    widget._viewer.layers.selection.active = widget._viewer.layers[IMAGE]
+    hand.click((20, 20))
+    assert f"choose the layer '{TRACE}'" in widget._message.text()
+
+
+def test_the_eraser_is_not_in_the_hand_at_the_next_question(opened, folder):
+    widget, hand = opened
+    hand.stroke(_circle((20, 24), 9))
+    hand.key("1")
+    hand.stroke([(20, 20), (20, 28)])
+    hand.key("s")
+    assert len(_ledger(folder)) == 1 and widget.controller.layer.mode == "paint"
+
+
+def test_the_brush_can_be_seen_however_small_the_section_is_drawn(opened):
+    widget, hand = opened
+    layer, camera = widget.controller.layer, widget._viewer.camera
+    near = camera.zoom
+    camera.zoom = 0.2  # as a section of 4000 x 3000 pixels
+    assert layer.brush_size * camera.zoom >= 1
+    camera.zoom = near
+    assert layer.brush_size == 1
+    hand.key("]")
+    chosen = layer.brush_size
+    camera.zoom = 0.2
+    assert layer.brush_size == chosen  # by the person, who keeps it
+
+
+def test_buttons_stay_where_they_are_and_numbers_can_be_read(opened):
+    from qtpy.QtWidgets import QPushButton
+
+    widget, hand = opened
+    button = widget.findChild(QPushButton, "accept")
+    place = button.mapTo(widget, button.rect().topLeft())
+    widget._reasons.setText("much to say " * 40)
+    widget._message.setText("and more " * 40)
+    widget._offer.setText("A better question is ready: 'a structure' on section 12; q goes there")
+    hand.wait(0.1)
+    assert button.mapTo(widget, button.rect().topLeft()) == place
+    for choice in (widget._section, widget._first, widget._last):
+        room = choice.width() - choice.height()  # without the arrow
+        assert room >= choice.fontMetrics().horizontalAdvance("00")
+
+
+def test_the_window_moves_on_while_the_session_computes(opened, folder, monkeypatch):
+    """First without a word of it for a moment, then it is said, and no key is lost or doubled."""
+    widget, hand = opened
+    controller, go_on = widget.controller, threading.Event()
+    first, ask = controller.question, controller.session.next_question
+    controller.session.next_question = lambda **pair: go_on.wait(20) and ask(**pair)
+    began = time.monotonic()
+    hand.keys("k")
+    assert time.monotonic() - began < 10 and controller.question is first
+    assert widget._headline.text() == "One moment: looking for the next question ..."
+    hand.keys("n")
+    hand.stroke([(12, 12), (20, 30)])
+    assert [event["event"] for event in _ledger(folder)] == ["skip"]
+    assert not held(controller.layer).any()  # it would be lost
+    go_on.set()
+    hand.until(lambda: not controller.doing)
+    assert controller.question is not first and controller.layer.mode == "paint"
+    hand.stroke([(12, 12), (20, 30)])
+    assert held(controller.layer).any()
+
+
+def test_the_window_closes_at_once_whatever_runs(opened, folder, monkeypatch):
+    widget, hand = opened
+    go_on = threading.Event()
+    controller = widget.controller
+    monkeypatch.setattr(type(controller.session), "train_step", lambda _: go_on.wait(20) and None)
+    store = controller.session.store_answer
+    controller.session.store_answer = lambda *a, **k: go_on.wait(20) and store(*a, **k)
+    controller._behind.wake()
+    hand.stroke(_circle((20, 24), 9))
+    drawn = held(controller.layer)
+    hand.keys("s")
+    assert controller.doing and not _ledger(folder)
+    began = time.monotonic()
+    widget.close_session()
+    assert time.monotonic() - began < 10  # of the 20 that both take
+    widget.open(folder)  # nobody holds it any more
+    late = controller._pending.result
+    go_on.set()
+    with pytest.raises(InputError, match="was closed before"):
+        late.result(20)
+    assert not _ledger(folder)
+    hand.until(lambda: not widget.controller.doing)
+    np.testing.assert_array_equal(held(widget.controller.layer), drawn)  # it was a draft
 
 
 def test_a_stroke_survives_a_kill(folder):
@@ -158,30 +443,52 @@ def test_a_stroke_survives_a_kill(folder):
     assert [event["event"] for event in _ledger(folder)] == ["answer"]
 
 
+@pytest.fixture
+def plugin():
+    """The plugin as npe2 knows it, whether this al_jax is installed or only on the path."""
+    npe2 = pytest.importorskip("npe2")
+    manager = npe2.PluginManager.instance()
+    if "al_jax" not in manager:
+        manifest = npe2.PluginManifest.from_file(TESTS.parent / "al_jax" / "napari.yaml")
+        manager.register(manifest)
+    return manager
+
+
 def test_the_plugin_is_found_without_importing_anything():
     project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
     # Beside al_jax/__init__.py: a file further down would make napari import its package.
     assert project["entry-points"]["napari.manifest"] == {"al_jax": "al_jax:napari.yaml"}
-    npe2 = pytest.importorskip("npe2")
-    manifest = npe2.PluginManifest.from_file(TESTS.parent / "al_jax" / "napari.yaml")
-    (command,) = manifest.contributions.commands
-    module, _, name = command.python_name.partition(":")
-    assert hasattr(__import__(module, fromlist=[name]), name)
 
 
-def test_the_plugin_offers_to_open_a_session(folder):
-    import napari
+def test_napari_starts_the_plugin_by_its_flag_and_by_its_menu(folder, plugin, monkeypatch):
+    """As `napari -w al_jax` does, and the menu Plugins."""
+    from napari import __main__ as program
+    from napari._app_model import get_app_model
+    from qtpy.QtWidgets import QApplication
 
-    from al_jax.window.widget import Annotate
-
-    viewer = napari.Viewer(show=False)
-    widget = Annotate(viewer)
-    assert widget.controller is None
+    monkeypatch.setattr(sys, "argv", ["napari", "-w", "al_jax"])
+    viewer = program._build_viewer()
+    (widget,) = viewer.window.dock_widgets.values()
+    assert type(widget).__name__ == "Annotate" and widget.controller is None
     with pytest.raises(InputError, match="is not a session"):
         widget.open(folder.parent)
     widget.open(folder)
+    hand = hands.Hand(viewer, widget)
+    hand.settle()
+    hand.wait(0.3)
     assert widget.controller.question is not None
+    hand.stroke(_circle((20, 24), 9))
+    hand.key("s")
+    assert _ledger(folder)[0]["event"] == "answer"
     widget.close_session()
+    viewer.close()
+    import napari
+
+    viewer = napari.Viewer(show=False)
+    get_app_model().commands.execute_command("al_jax.annotate").result()
+    QApplication.processEvents()
+    (widget,) = viewer.window.dock_widgets.values()
+    assert type(widget).__name__ == "Annotate" and widget.window() is not widget
     viewer.close()
 
 

@@ -1,15 +1,18 @@
 """Work behind the window, and drafts of answers."""
 
 import os
+import sys
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from al_jax.core.stack import InputError
 from al_jax.window import drafts
-from al_jax.window.background import Background, Outcome
+from al_jax.window.background import Background, Outcome, beside, step_back
+from al_jax.window.compiling import Compiler
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
 
 
@@ -82,9 +85,9 @@ def test_what_comes_first_is_done_before_the_steps_even_if_it_fails():
     work.end()
 
 
-def test_the_end_waits_for_the_piece_and_begins_no_other():
-    begun, go_on = threading.Event(), threading.Event()
-    done = []
+def _held_up(go_on):
+    """Work in the middle of a piece, and what it has done."""
+    begun, done = threading.Event(), []
 
     def step():
         begun.set()
@@ -95,9 +98,74 @@ def test_the_end_waits_for_the_piece_and_begins_no_other():
     work = Background(step)
     work.wake()
     assert begun.wait(5)
+    return work, done
+
+
+def test_the_end_waits_for_the_piece_and_begins_no_other():
+    go_on = threading.Event()
+    work, done = _held_up(go_on)
     threading.Timer(0.05, go_on.set).start()
-    work.end()
-    assert done == [1]
+    assert work.end() and done == [1]
+
+
+def test_the_end_does_not_wait_long():
+    go_on = threading.Event()
+    work, done = _held_up(go_on)
+    assert not work.end(0.05) and not done
+    go_on.set()
+    assert work.end(5) and done == [1]
+
+
+def test_what_is_done_beside_comes_back_and_so_does_what_it_raises():
+    def fail():
+        raise InputError("no room")
+
+    assert beside(threading.get_ident).result(5) != threading.get_ident()
+    with pytest.raises(InputError, match="no room"):
+        beside(fail).result(5)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no niceness")
+def test_what_computes_steps_back_behind_the_window_whatever_its_priority(monkeypatch):
+    set_to = []
+    monkeypatch.setattr(os, "setpriority", lambda *given: set_to.append(given[2]))
+    for own in (0, 5, 15):
+        monkeypatch.setattr(os, "getpriority", lambda *_, own=own: own)
+        step_back()
+    assert set_to == [10, 15, 19]
+
+
+def test_training_is_compiled_by_a_process_that_ends_with_the_window(tmp_path, monkeypatch):
+    """Of the same cache, silent, and waited for by the thread that trains alone."""
+    started = []
+
+    class Process:
+        def __init__(self, call, env, **_):
+            started.append((call[1:], env["JAX_COMPILATION_CACHE_DIR"]))
+            self.killed = threading.Event()
+
+        def wait(self):
+            assert self.killed.wait(5)
+
+        def kill(self):
+            self.killed.set()
+
+    monkeypatch.setattr("subprocess.Popen", Process)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        compiler = Compiler(tmp_path / "session")
+        waits = threading.Thread(target=compiler)
+        waits.start()
+        while not started:
+            time.sleep(0.01)
+        compiler.end()
+        waits.join(5)
+        compiler()  # nothing any more
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    module = "al_jax.window.compiling"
+    assert started == [(["-m", module, str(tmp_path / "session")], str(tmp_path))]
 
 
 def test_a_draft_comes_back(tmp_path):
@@ -108,7 +176,13 @@ def test_a_draft_comes_back(tmp_path):
     found, lost = read_draft(*place, (5, 5))
     assert found is not None and not lost
     np.testing.assert_array_equal(found.mask, mask)
-    assert found[1:] == (True, 2.5) and read_draft(tmp_path, 1, 3, (5, 5)) == (None, "")
+    assert found[1:3] == (True, 2.5) and read_draft(tmp_path, 1, 3, (5, 5)) == (None, "")
+    assert not len(found.corners)
+    corners = np.array([[1.5, 2.5], [3.5, 0.5]])
+    write_draft(tmp_path, 3, 1, Draft(mask & False, True, 2.5, corners))
+    found, _ = read_draft(*place, (5, 5))
+    assert found is not None and found.any()
+    np.testing.assert_array_equal(found.corners, corners)
     drop_draft(tmp_path, 3, 1)
     drop_draft(tmp_path, 3, 1)
     assert read_draft(*place, (5, 5)) == (None, "")
@@ -130,6 +204,13 @@ def test_a_draft_says_its_form(tmp_path, monkeypatch):
     assert found is None and "3_1.npz: is of a newer version" in said
     np.savez(path, **draft._asdict())  # of before
     assert read_draft(tmp_path, 3, 1, (5, 5))[0].seconds == 2.5
+
+
+def test_a_draft_of_an_older_version_has_no_polygon(tmp_path):
+    (tmp_path / "drafts").mkdir()
+    old = {"mask": np.eye(3, dtype=bool), "from_proposal": False, "seconds": 1.0}
+    np.savez(tmp_path / "drafts" / "3_1.npz", **old)
+    assert read_draft(tmp_path, 3, 1, (3, 3))[0].corners.shape == (0, 2)
 
 
 def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):

@@ -99,7 +99,7 @@ def test_what_lies_on_other_answers_is_clipped_and_said(controller):
 
 @pytest.mark.parametrize(
     ("keys", "spoil", "how"),
-    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 8, "traced")],
+    [("a", 0, "accepted"), ("ts", 0, "accepted"), ("ts", 5, "corrected"), ("s", 60, "traced")],
 )
 def test_how_an_answer_was_made_shows_in_the_layer(
     folder, untrained, monkeypatch, keys, spoil, how
@@ -146,6 +146,31 @@ def test_absent(controller):
     first = _pair(controller)
     controller.do("absent")
     assert _ledger(controller)[0]["event"] == "absent" and _pair(controller) != first
+
+
+def test_a_proposal_over_strokes_is_asked_twice(folder, untrained, monkeypatch):
+    proposing(monkeypatch, lambda q: tiny.stack().truth[q.section] == q.structure)
+    with at_controller(folder) as controller:
+        drawn = ~true_mask(controller) & controller.question.inside
+        trace(controller, drawn)
+        assert not controller.do("accept") and "a again" in controller.message
+        np.testing.assert_array_equal(held(controller.layer), drawn)
+        assert controller.do("accept") and _ledger(controller)[0]["how"] == "accepted"
+
+
+def test_a_correction_takes_pixels_where_all_of_a_section_is_answered(controller):
+    n, images = _pair(controller)[0], controller.session.images
+    for c in (1, 2, 3, 0):
+        controller.do("go", n, c)
+        controller.do("let_truth_answer")
+    controller.do("go", n, 1)
+    labels = controller.session.annotations.labels_of(n, images).copy()
+    row, column = np.argwhere(labels == 2)[0]
+    controller.layer.data_setitem((np.array([row]), np.array([column])), 1)
+    assert controller.do("take_pixels"), controller.message
+    labels[row, column] = 1
+    found = controller.session.annotations.labels_of(n, images)
+    np.testing.assert_array_equal(found, labels)
 
 
 def test_absent_over_strokes_is_asked_twice(controller):
@@ -472,23 +497,53 @@ def updates_outcome(through):
     return Outcome(core.Trained(False, 1.0, 0.5, 1.0, through), None)
 
 
-def test_a_late_result_asks_anew_unless_something_is_traced(controller):
+def test_a_question_that_is_shown_stays_and_a_better_one_is_offered(controller, monkeypatch):
     for _ in range(4):
         controller.do("let_truth_answer")
-    before = controller.question
+    before, ask = controller.question, core.Session.next_question
+    other = next(c for c in range(1, 4) if c != before.structure)
+
+    def better(session, *, section=None, structure=None, propose=True):
+        question = ask(session, section=section, structure=structure, propose=propose)
+        if section is None:
+            question = ask(session, section=before.section, structure=other)
+        return question
+
+    monkeypatch.setattr(core.Session, "next_question", better)
+    _learnt(controller)
+    assert controller.tick() and controller.question is before  # though nobody has touched it
+    assert controller.offer.endswith("; q goes there")
+    name = controller.session.images.names[other]
+    assert f"'{name}' on section {before.section_name}" in controller.offer
     trace(controller, true_mask(controller))
+    controller.do("store")
+    assert _ledger(controller)[-1]["structure"] == before.name and controller.offer == ""
+    controller.do("undo")
     _learnt(controller)
-    assert controller.tick() and controller.question is before
-    controller.layer.data_setitem(np.nonzero(held(controller.layer)), 0)
-    controller.do("go", 0, 1)
-    chosen = controller.question
-    _learnt(controller)
-    assert controller.tick() and controller.question is chosen
+    controller.tick()
+    assert controller.offer == ""  # a pair that somebody chose
     controller.do("back")
-    controller.session.events.append({"number": 5, "event": "note", "text": ""})
-    old = controller.question
-    _learnt(controller)
-    assert controller.tick() and controller.question is not old
+    assert _pair(controller) == (before.section, other)
+
+
+def test_what_the_network_has_learnt_of_the_same_pair_is_offered(folder, untrained, monkeypatch):
+    monkeypatch.setattr("al_jax.session.network.Network.proposes", True)
+    monkeypatch.setattr(core.Session, "_predicted", lambda *_: None)
+    shape = controllers.images().inside.shape[1:]
+    monkeypatch.setattr(
+        "al_jax.session.question.with_proposal",
+        lambda asked, _: dataclasses.replace(asked, proposal=np.zeros(shape, bool)),
+    )
+    with at_controller(folder) as controller:
+        for _ in range(4):
+            controller.do("let_truth_answer")
+        before = controller.question
+        _learnt(controller)
+        assert controller.tick() and controller.question is before
+        assert controller.offer.endswith("q shows what it sees now")
+        controller.do("back")
+        assert _pair(controller) == (before.section, before.structure) and not controller.offer
+        assert controller.question is not before
 
 
 def test_at_the_end_nothing_is_asked_and_answers_may_be_corrected(controller, monkeypatch):
@@ -541,6 +596,12 @@ def test_who_waits_is_not_asked_before_the_network_has_learnt(folder, monkeypatc
         assert not controller.waiting and controller.session.behind() == 0
 
 
+def test_a_first_training_that_was_begun_before_is_not_prepared_again(controller):
+    begun = controller.session.network._replace(steps=3)
+    controller.session.network = begun
+    assert text.network_message(controller) == "First training of the network: 75%"
+
+
 def test_a_name_with_a_colon_is_a_name(controller):
     question = dataclasses.replace(controller.question, name="Tumor: Positive")
     why = f"{text.pair_name(question)}: expected Dice 0.31, 12 of 20 px of outline left"
@@ -555,7 +616,9 @@ def test_a_person_and_a_network_that_learns_behind(folder, monkeypatch):
             controller.do("let_truth_answer")
         assert controller.wait(300)
         controller.tick()
-        assert controller.failure is None and controller.question.proposal is not None
+        assert controller.failure is None and controller.question.proposal is None  # as it was
+        controller.do("back")
+        assert controller.question.proposal is not None
         assert text.network_message(controller) == "Network up to date"
         controller.do("let_truth_answer")
         assert controller.session.behind() <= 1

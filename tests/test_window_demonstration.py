@@ -2,8 +2,10 @@
 
 import csv
 import pathlib
+import shutil
 import subprocess
 import sys
+import venv
 
 import jax
 import numpy as np
@@ -32,6 +34,44 @@ def display():
     yield from hands.display()
 
 
+STARTED = """
+import sys
+import al_jax
+from napari import __main__ as program
+sys.argv = ["napari", "-w", "al_jax"]
+(widget,) = program._build_viewer().window.dock_widgets.values()
+print(type(widget).__name__, al_jax.__file__, sep=chr(10))
+"""
+
+
+def test_napari_starts_the_plugin_of_a_wheel(tmp_path, monkeypatch):
+    """In an environment that has nothing of this project but the wheel, in a folder of its own."""
+    copy = tmp_path / "source"
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "al_jax", copy / "al_jax", ignore=ignore)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    alone = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "wheel", *alone, f"--wheel-dir={tmp_path}", str(copy)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", symlinks=True)
+    (site,) = tmp_path.glob("env/lib/python*/site-packages")
+    packages = [path for path in sys.path if path.endswith("-packages")]
+    (site / "dependencies.pth").write_text("\n".join(packages) + "\n")
+    python = tmp_path / "env" / "bin" / "python"
+    into = [*pip, "--python", str(python), "install", "--ignore-installed", *alone]
+    subprocess.run([*into, str(wheel)], check=True)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    done = subprocess.run(
+        [str(python), "-c", STARTED], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert "TypeError" not in done.stderr, done.stderr
+    kind, place = done.stdout.split()[:2]
+    assert kind == "Annotate" and pathlib.Path(place).is_relative_to(site), done.stdout
+
+
 def _command(*arguments: str) -> str:
     call = [sys.executable, "-m", "experiments.annotate", *arguments]
     return subprocess.run(call, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -46,7 +86,7 @@ def _answer(workdir: pathlib.Path, truth: np.ndarray, count: int, picture: pathl
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(workdir)
-    hand = hands.Hand(viewer)
+    hand = hands.Hand(viewer, widget)
     hand.wait(0.5)
     widget.controller.layer.brush_size = 1
     for _ in range(count):
@@ -94,7 +134,7 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(folder, wait=True)
-    hand = hands.Hand(viewer)
+    hand = hands.Hand(viewer, widget)
     while widget.controller.question is not None:
         asked = widget.controller.question
         hand.key("d")

@@ -117,13 +117,14 @@ def test_a_second_label_counts_too():
     assert held(layer).sum() == 1
 
 
-def test_the_tool_in_hand_stays_and_strokes_go():
+@pytest.mark.parametrize(("tool", "then"), [("fill", "fill"), ("erase", "paint")])
+def test_the_tool_in_hand_stays_but_for_the_eraser_and_strokes_go(tool, then):
     layer = _layer(np.zeros((4, 4), bool))
-    layer.mode = "erase"
+    layer.mode = tool
     layer.data_setitem((np.array([1]), np.array([2])), 1)
     layer.restart(np.eye(4, dtype=bool), (0, 1, 0))
     layer.undo()
-    assert layer.mode == "erase" and layer.selected_label == 1
+    assert layer.mode == then and layer.selected_label == 1
     np.testing.assert_array_equal(held(layer), np.eye(4, dtype=bool))
 
 
@@ -148,7 +149,7 @@ def test_a_question_is_shown_from_below(channels):
     assert shown[layers.PROPOSAL].opacity == 0.25 and shown[layers.TRACED].opacity == 0.45
     assert shown.selection.active is tracing and tracing.mode == "paint"
     changeable = {layer.name for layer in shown if layer.editable}
-    assert changeable == {layers.IMAGE, layers.TRACE}
+    assert changeable == {layers.TRACE}
     assert all(layer.locked for layer in shown)
     np.testing.assert_array_equal(shown[layers.TRACED].data, view.labels + 1)
     np.testing.assert_array_equal(shown[layers.PROPOSAL].data == 2, view.proposal)
@@ -171,6 +172,49 @@ def test_the_next_question_uses_the_same_layers():
     assert viewer.layers[layers.TRACED].opacity == 0.1 and not viewer.layers[layers.IMAGE].visible
     layers.clear(viewer)
     assert not viewer.layers
+
+
+def test_contrast_gamma_and_opacity_stay_from_section_to_section():
+    viewer = ViewerModel()
+    layers.show(viewer, _view(), COLOURS)
+    image = viewer.layers[layers.IMAGE]
+    layers.change_contrast(image, 0.5)
+    low, high = image.contrast_limits_range
+    assert image.contrast_limits == pytest.approx([low + (high - low) / 4, high - (high - low) / 4])
+    image.gamma = 0.7
+    view = _view(structure=2)
+    layers.show(viewer, view._replace(image=(view.image // 2)), COLOURS)
+    low, high = image.contrast_limits_range
+    assert low == (view.image[view.inside] // 2).min() and image.gamma == 0.7
+    assert image.contrast_limits == pytest.approx([low + (high - low) / 4, high - (high - low) / 4])
+
+
+def test_what_is_enclosed():
+    mask = np.zeros((8, 9), bool)
+    mask[2:7, 2:7] = True
+    mask[3:6, 3:6] = False
+    mask[4, 4] = True
+    assert layers.enclosed(mask).sum() == 8
+    assert not layers.enclosed(~mask)[0].any() and not layers.enclosed(np.zeros((3, 3), bool)).any()
+    mask[4, 2] = False  # an open outline
+    assert not layers.enclosed(mask).any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "brush", "line"),
+    [
+        ((3, 4), (2, 30), 1, True),
+        ((3, 5), (2, 30), 1, True),  # two wide, as a line across is
+        ((3, 6), (2, 30), 1, False),
+        ((3, 6), (2, 30), 3, True),
+        ((3, 4), (2, 5), 1, False),  # some pixels are a small structure
+    ],
+)
+def test_what_is_a_line_and_no_area(rows, columns, brush, line):
+    mask = np.zeros((40, 40), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    assert layers.is_line(mask, brush) == line
+    assert not layers.is_line(np.zeros((4, 4), bool), 1)
 
 
 def test_more_classes_than_a_byte_holds():

@@ -27,7 +27,8 @@ def main(folder: pathlib.Path) -> None:
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(folder)
-    hand = Hand(viewer)
+    hand = Hand(viewer, widget)
+    hand.settle()
     hand.wait(0.3)
     hand.press((8, 8))
     turn = 0

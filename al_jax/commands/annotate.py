@@ -211,3 +211,4 @@ def window(folder: pathlib.Path) -> None:
     if not exists:
         print_result(*session_start.init(folder))
     module.run(folder, wait=FLAGS.wait)
+    module.leave()

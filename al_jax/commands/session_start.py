@@ -22,7 +22,7 @@ from al_jax.files.stacks import load_default, read_stack
 from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Question, Session, Settings
-from al_jax.session.ranges import described, in_range_of, read_ranges
+from al_jax.session.ranges import described, read_in_range
 from al_jax.session.storage import LOST_AND_FOUND
 from al_jax.simulation.annotator import initial_queries
 
@@ -38,7 +38,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
 
     def ranges_with(margin: int) -> np.ndarray:
         if FLAGS.ranges is not None:
-            return in_range_of(read_ranges(FLAGS.ranges), images, margin)
+            return read_in_range(FLAGS.ranges, images, margin)
         if truth is not None:
             return true_ranges(images, truth, margin)
         return np.ones((images.num_sections, images.num_classes), bool)

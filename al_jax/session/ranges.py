@@ -57,6 +57,20 @@ def in_range_of(
     return given_ranges(found, images, margin)
 
 
+def read_in_range(path: str | os.PathLike, images: Images, margin: int = 0) -> np.ndarray:
+    """As `in_range_of`, of the table itself; what is wrong with it names the file and the row."""
+    spans = read_ranges(path)
+    for name, span in spans.items():
+        try:
+            in_range_of({name: span}, images)
+        except InputError as error:
+            raise InputError(f"{path}: row '{name}': {error}") from error
+    try:
+        return in_range_of(spans, images, margin)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def span_of(span: tuple[str, str], images: Images) -> Span:
     """First and last section as numbers from 0, None for an open end; see `section_number`."""
     first, last = (None if not text else section_number(text, images) for text in span)

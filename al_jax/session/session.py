@@ -18,6 +18,7 @@ import functools
 import os
 import pathlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -60,6 +61,8 @@ from al_jax.session.storage import Content
 from al_jax.session.store import HOW, Answer, Stored
 from al_jax.session.trainer import Trained, Trainer
 
+REMEMBERED = 8  # annotations before the last events, so that undo need not replay all of them
+
 
 class Session(Changing):
     """An open session; `open_session` and `read_session` make it.
@@ -83,6 +86,8 @@ class Session(Changing):
         self._masks = functools.partial(changes.read_mask, path)
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
+        self._storing, self._saving = threading.Lock(), threading.Lock()  # of ledger, checkpoints
+        self._ended = False
         self._written, self._end = ledger.read_ledger(path)
         self._take(self._derived(self._written, found_alone=True))
         counts = changes.class_counts(content, self._written)
@@ -120,6 +125,8 @@ class Session(Changing):
         self._changed = any(event["event"] in CHANGES for event in self._written)
         self._empty, self.annotations = derived.empty, derived.now
         self.events = derived.events
+        # How many events made them, and the annotations.
+        self._past: deque[tuple[int, Annotations]] = deque(maxlen=REMEMBERED)
         self._trainer = Trainer(self.folder, content, self._keys, self._empty.state, derived.prior)
         priority = None
         if strategy.draw is not None:
@@ -151,7 +158,7 @@ class Session(Changing):
                 raise InputError(f"{lost[0]}; then change classes and sections")
             event = self._numbered(made(), len(self._written) + 1)
             derived = self._derived([*self._written, event])
-            self._end = ledger.append(self.folder, [event], self._end)
+            self._append([event])
             self._take(derived)
             self.network = self._carried()
             return self.events[-1]
@@ -449,8 +456,8 @@ class Session(Changing):
 
     def behind(self) -> int:
         """Answers that the network has not seen yet."""
-        with self._lock:
-            return len(self._unseen(("answer", "absent")))
+        # No lock: a window asks ten times a second, and an answer may hold it while it compiles.
+        return len(self._unseen(("answer", "absent")))
 
     def train_step(self) -> Trained | None:
         """One piece of training, if there is something to learn; for another thread.
@@ -477,7 +484,10 @@ class Session(Changing):
             newer, trained = self._trainer.step(network, now, through, pairs)
             with self._lock:
                 self.network = self._learnt = newer
-            self._trainer.checkpoints.save(newer)
+            with self._saving:
+                if self._ended:
+                    return None
+                self._trainer.checkpoints.save(newer)
             return trained
 
     def _waits_for_examples(self, now: Annotations, network: Network) -> bool:
@@ -500,13 +510,30 @@ class Session(Changing):
                 with contextlib.suppress(InputError):  # it is not stored, so it need not be right
                     state_of.answer(now, images, section, structure, free & images.inside[section])
                 questions.of_pair(now, network, self._rule, section, structure)
-            self._trainer.compile(network, now)
+            untaught = self._trainer.compile(network, now)
+            self._predicted(untaught, now, 0)  # else the first proposal would wait for it
+
+    def compile_by(self, compile_first: Callable[[], None]) -> None:
+        """Has `compile_first` called by the thread that trains, before anything long is compiled.
+
+        It may compile the same in another process, by its `warm_up`, into JAX's cache on the disk.
+        """
+        self._trainer.before_compiling = compile_first
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
         self._check_held()
-        with self._training:
+        with self._saving:
             self._trainer.checkpoints.save(self._learnt, always=True)
+
+    def end(self) -> None:
+        """Stores nothing any more: what is still being computed by another thread is lost.
+
+        The newest network is saved. Nothing waits for a training.
+        """
+        with self._storing, self._saving:
+            self._ended = True
+        self.save_network()
 
     def _newest(self) -> tuple[Annotations, Network]:
         with self._lock:
@@ -600,7 +627,7 @@ class Session(Changing):
         else:
             shown += new
         if after is None and taken_back:
-            after = self.replay(shown)
+            after = self._replayed(shown)
         elif after is None:
             after = self.annotations
             for own, event in zip(new, shown[first - 1 :], strict=True):
@@ -608,14 +635,29 @@ class Session(Changing):
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
                     own["length"] = event["length"]
-        self._end = ledger.append(self.folder, new, self._end)
+        self._append(new)
+        self._past.append((len(self.events), self.annotations))
         self._written.extend(new)
         self.events, self.annotations, self._view = shown, after, view
         return shown[first - 1 :]
 
+    def _append(self, events: Sequence[Event]) -> None:
+        with self._storing:
+            if self._ended:
+                raise InputError(f"{self.folder}: was closed before that could be stored")
+            self._end = ledger.append(self.folder, events, self._end)
+
     def _numbered(self, event: Event, number: int) -> Event:
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return Event(number=number, time=when, **event)
+
+    def _replayed(self, events: Sequence[Event]) -> Annotations:
+        """As `replay`; remembered where they are as they were a few events ago."""
+        counting = effective(events)
+        for count, then in reversed(self._past):
+            if counting == effective(self.events[:count]):
+                return then
+        return self.replay(events)
 
 
 def _marked(event: Event, lost: dict[int, str]) -> Event:
@@ -650,10 +692,10 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             yield session
         except BaseException:
             with contextlib.suppress(InputError):
-                session.save_network()
+                session.end()
             raise
         else:
-            session.save_network()
+            session.end()
         finally:
             session._held = False
 

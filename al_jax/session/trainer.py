@@ -90,6 +90,7 @@ class Trainer:
         self._carries = self._config.query.neighbours and self._strategy.neighbours
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
+        self.before_compiling: Callable[[], None] = lambda: None
 
     def latest(
         self, events: Sequence[Event], classes: Sequence[int] = (), *, held: bool
@@ -187,8 +188,12 @@ class Trainer:
             ),
         )
 
-    def compile(self, network: Network, now: Annotations) -> None:
-        """Compiles all that `step` will run, unless the examples that follow ask for others."""
+    def compile(self, network: Network, now: Annotations) -> Network:
+        """Compiles all that `step` will run, unless the examples that follow ask for others.
+
+        Returns:
+          A network that predicts as those that `step` will make, of whatever weights.
+        """
         learner = jax.eval_shape(self._new_learner)
         inputs = self._inputs(network, now)
         if self._config.training.initial_steps:
@@ -198,6 +203,8 @@ class Trainer:
         if self._config.query.dice_estimate != "fit" or self._carries:
             self._program("record", learner, np.zeros(2, np.int32), *inputs[:2])
         self._program("update", learner, *inputs)
+        weights = self._new_learner() if network.learner is None else network.learner
+        return network._replace(learner=weights, downsampling=inputs[1].downsampling)
 
     def _inputs(self, network: Network, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
         """The state with all labels, the sections, and where there are answers."""
@@ -269,6 +276,8 @@ class Trainer:
     def _program(self, name: str, *arguments: Any) -> Callable:
         """The compiled program of that name; it is compiled before its first use, and once."""
         if name not in self._programs:
+            if not self._programs:
+                self.before_compiling()
             programs: dict[str, Callable] = {
                 "record": self._record,
                 "update": self._update,

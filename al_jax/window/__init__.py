@@ -7,6 +7,7 @@ import os
 import sys
 
 from al_jax.core.stack import InputError
+from al_jax.window.background import leave as leave
 from al_jax.window.background import start_computing as start_computing
 
 

@@ -1,18 +1,25 @@
-"""Training behind the window: on a thread of its own, which never touches a layer."""
+"""Work behind the window: on threads of their own, which never touch a layer."""
 
+import atexit
 import gc
 import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
 
+from al_jax.xla import use_compilation_cache
+
 Result = TypeVar("Result")
 
 
-STEP_BACK = 10  # niceness of the threads that compute
+STEP_BACK = 10  # how much nicer than the window the threads are that compute
+NICEST = 19
+PATIENCE = 1.5  # seconds that the end waits for the piece that is being done
+COMPUTING = "al_jax computes"  # the threads' name
 
 
 class Outcome(NamedTuple, Generic[Result]):
@@ -46,8 +53,9 @@ class Background(Generic[Result]):
         self._ended = False
         self._outcomes: list[Outcome[Result]] = []
         # A daemon: a window that crashes must not leave a process that trains on.
-        self._thread = threading.Thread(target=self._run, name="training", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=COMPUTING, daemon=True)
         self._thread.start()
+        atexit.register(self.end, None)  # no thread may compute when Python itself is gone
 
     @property
     def busy(self) -> bool:
@@ -72,15 +80,19 @@ class Background(Generic[Result]):
         with self._changed:
             return self._changed.wait_for(lambda: not (self._busy or self._woken), seconds)
 
-    def end(self) -> None:
-        """Begins nothing more, and waits for the piece that is being done."""
+    def end(self, seconds: float | None = PATIENCE) -> bool:
+        """Begins nothing more, and waits so long for the piece being done; whether it was."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
+        atexit.unregister(self.end)
+        return True
 
     def _run(self) -> None:
-        _step_back()
+        step_back()
         if self._first is not None:
             self._attempt(self._first)
             gc.freeze()  # looking through what JAX and Qt keep for good takes a third of a second
@@ -110,19 +122,47 @@ class Background(Generic[Result]):
         return True
 
 
+def beside(call: Callable[[], Result]) -> Future[Result]:
+    """What a call returns or raises, made on a thread of its own; a process may end before it."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # whatever it is: it is raised where the result is read
+            future.set_exception(error)
+        finally:
+            atexit.unregister(thread.join)
+
+    thread = threading.Thread(target=run, name=COMPUTING, daemon=True)
+    atexit.register(thread.join)
+    thread.start()
+    return future
+
+
+def leave() -> None:
+    """Ends the process at once if something still computes, as Python would end under its feet."""
+    if any(thread.name == COMPUTING for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def start_computing() -> None:
     """Starts JAX, unless it runs, on threads that let the window's go first where cores are few."""
 
     def start() -> None:
-        _step_back()
+        step_back()
         jax.devices()  # makes threads, which inherit the niceness of the one that makes them
 
+    use_compilation_cache()
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Lets others go first before the thread that calls; only Linux has a niceness for each."""
     if sys.platform.startswith("linux"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STEP_BACK)
+        own = os.getpriority(os.PRIO_PROCESS, os.getpid())  # of the window's thread
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + STEP_BACK, NICEST))

@@ -34,11 +34,24 @@ class Draft(NamedTuple):
       mask: [H, W] bool.
       from_proposal: whether it began as the network's proposal.
       seconds: that the person has spent on it.
+      corners: [K, 2] float, rows and columns, of a polygon that is not finished.
     """
 
     mask: np.ndarray
     from_proposal: bool
     seconds: float
+    corners: np.ndarray = np.zeros((0, 2))
+
+    def any(self) -> bool:
+        """Whether anything is traced."""
+        return bool(self.mask.any()) or len(self.corners) > 0
+
+    def same(self, other: "Draft") -> bool:
+        """Whether the same is traced."""
+        return all(map(np.array_equal, (self.mask, self.corners), (other.mask, other.corners)))
+
+
+NOTHING = Draft(np.zeros((0, 0), bool), False, 0.0)
 
 
 class DraftWriter:
@@ -47,28 +60,28 @@ class DraftWriter:
     def __init__(self, folder: pathlib.Path, now: Callable[[], float]) -> None:
         """Nothing is kept yet; `now` tells seconds."""
         self._folder, self._now, self._saved = folder, now, now()
-        self._kept: np.ndarray = np.zeros((0, 0), bool)
+        self._kept = NOTHING
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drafts")
         self._writing: Future[None] | None = None
 
-    def begin(self, mask: np.ndarray) -> None:
-        """Another question, whose draft holds `mask` [H, W]."""
-        self._kept = mask
+    def begin(self, draft: Draft) -> None:
+        """Another question, whose draft on the disk is `draft`."""
+        self._kept = draft
 
     def keep(self, section: int, structure: int, draft: Draft, *, at_once: bool = False) -> str:
         """Writes what is traced, if it changed and it is time; what failed before, one line."""
-        if np.array_equal(draft.mask, self._kept):
+        if draft.same(self._kept):
             return ""
         due = self._now() - self._saved >= AUTOSAVE
         if not at_once and not (due and (self._writing is None or self._writing.done())):
             return ""
         failure = self.finish()
         place = (self._folder, section, structure)
-        if draft.mask.any():
+        if draft.any():
             self._writing = self._thread.submit(write_draft, *place, draft)
         else:
             self._writing = self._thread.submit(drop_draft, *place)
-        self._kept, self._saved = draft.mask, self._now()
+        self._kept, self._saved = draft, self._now()
         return failure
 
     def finish(self) -> str:
@@ -77,11 +90,11 @@ class DraftWriter:
         self._writing = None
         return "" if error is None else str(error)
 
-    def drop(self, section: int, structure: int, mask: np.ndarray) -> str:
-        """Forgets the draft of a pair that was answered with `mask`; as `finish`."""
+    def drop(self, section: int, structure: int, answered: Draft) -> str:
+        """Forgets the draft of a pair that was answered so; as `finish`."""
         failure = self.finish()
         drop_draft(self._folder, section, structure)
-        self._kept = mask
+        self._kept = answered
         return failure
 
     def close(self) -> None:
@@ -131,9 +144,12 @@ def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> 
         of = tuple(found["pair"].tolist()) if "pair" in found else pair  # older drafts do not say
         if of != pair:
             raise InputError(f"{path}: is the draft of another pair")
-        if mask.shape != shape or mask.dtype != bool or not 0 <= seconds < math.inf:
+        # An older version kept no polygon.
+        corners = found["corners"].astype(float) if "corners" in found else np.zeros((0, 2))
+        good = mask.shape == shape and mask.dtype == bool and corners.shape[1:] == (2,)
+        if not (good and np.isfinite(corners).all() and 0 <= seconds < math.inf):
             raise InputError(f"{path}: is no draft of this session")
-        return Draft(mask, bool(found["from_proposal"]), seconds)
+        return Draft(mask, bool(found["from_proposal"]), seconds, corners)
 
 
 def drop_draft(folder: pathlib.Path, section: int, structure: int) -> None:

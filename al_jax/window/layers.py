@@ -5,23 +5,28 @@ the outline still to trace, and the layer to trace in, which begins afresh with 
 napari's history of strokes is not tied to a section. Only that one may be changed by hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Vectors
+from napari.layers.labels._labels_mouse_bindings import draw
 from napari.utils.colormaps import DirectLabelColormap
 from scipy import ndimage
-from skimage.draw import polygon
+from skimage.draw import line, polygon
 
 from al_jax.core.stack import UNLABELLED, Colour
 
 IMAGE, PROPOSAL, TRACED = "section", "proposal", "traced"
 OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trace here"
 LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE)
+OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
+BRUSH = 1.5  # pixels of the screen, the width that the brush has at least
+GAP = 12.0  # pixels of the screen between the ends of an outline that is closed
+BENT = 1.2  # times as long as the way between its ends is a stroke that may enclose something
 # Corners lie off pixel centres, so that a centre on an edge belongs to one of its sides only.
 _OFF_CENTRE = np.array([0.0017, 0.0031])
 
@@ -47,29 +52,110 @@ class View(NamedTuple):
     structure: int
 
 
+def _draw(layer: "Tracing", event: Any) -> Iterator[None]:
+    """napari's brush; what the stroke encloses is filled when the mouse is let go."""
+    before, path = held(layer), [layer.world_to_data(event.position)]
+    for _ in draw(layer, event):
+        path.append(layer.world_to_data(event.position))
+        yield
+    layer.close_stroke(before, np.array(path), GAP / event.camera_zoom)
+
+
+def _stay(_layer: "Tracing", _event: Any) -> None:
+    """What napari's tool to move a layer does here."""
+
+
 class Tracing(Labels):
     """A Labels layer of one structure on one section: 1 is the structure, 0 is not.
 
-    Its polygon tool takes the pixels whose centres are inside. (napari's takes all that the polygon
-    touches, 11% more of a disc of radius 10.)
+    A stroke of the brush that comes back to its start, or to what is drawn, is closed and filled.
+    The polygon tool takes the pixels whose centres are inside. (napari's takes all that the polygon
+    touches, 11% more of a disc of radius 10.) The layer cannot be moved.
+
+    Attributes:
+      widest: the brush of all strokes of the question that was the widest, in pixels.
+      filled: called with how many pixels a stroke enclosed.
     """
+
+    _drag_modes = Labels._drag_modes | {
+        Labels._modeclass.PAINT: _draw,
+        Labels._modeclass.TRANSFORM: _stay,
+    }
+    _move_modes = Labels._move_modes | {Labels._modeclass.TRANSFORM: _stay}
+    widest: float = 1
+    filled: Callable[[int], None] = staticmethod(lambda count: None)
 
     def restart(self, mask: np.ndarray, colour: npt.ArrayLike) -> None:
         """Begins anew: the strokes of another question cannot come back.
 
-        The tool in hand stays. (A new layer for each question would cost a window half a second.)
+        The tool in hand stays, but for the eraser. (A new layer for each question would cost a
+        window half a second.)
 
         Args:
           mask: [H, W] bool, what the layer holds then.
           colour: red, green, blue, 0-1.
         """
         tool: str = getattr(self, "mode")  # noqa: B009  (mypy cannot type napari's property)
-        self.editable = False  # napari forgets history and corners with it
+        self.editable = False  # napari forgets its history with it
+        self._points([])
         self.data = mask.astype(np.uint8)
         colours = {None: colour, 0: "transparent", 1: colour}
         self.colormap = DirectLabelColormap(color_dict=colours)
-        self.editable = True
-        self.selected_label, self.mode = 1, tool
+        self.editable, self.visible, self.widest = True, True, 1
+        self.selected_label, self.mode = 1, "paint" if tool == "erase" else tool
+
+    def close_stroke(self, before: np.ndarray, path: np.ndarray, gap: float) -> None:
+        """Fills what a stroke encloses, if it is bent; one step of undo, after the stroke's own.
+
+        Args:
+          before: [H, W] bool, what the layer held before it.
+          path: [K, 2], where the mouse was, in pixels.
+          gap: as far apart may its ends be, in pixels.
+        """
+        self.widest = max(self.widest, self.brush_size)
+        between = float(np.linalg.norm(path[-1] - path[0]))
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        if length < max(BENT * between, 4):
+            return
+        drawn, known = held(self), enclosed(before)
+        closing = np.zeros_like(drawn)
+        if 0 < between <= gap + self.brush_size < length / 2:
+            rows, columns = line(*np.rint(path[[-1, 0]]).astype(int).ravel())
+            within = np.all([rows >= 0, columns >= 0], 0)
+            within &= (rows < drawn.shape[0]) & (columns < drawn.shape[1])
+            closing[rows[within], columns[within]] = True
+        inner = enclosed(drawn | closing) & ~known
+        if not inner.any():
+            return
+        self.data_setitem(np.nonzero((inner | closing) & ~drawn), self.selected_label or 1)
+        self.filled(int(inner.sum()))
+
+    @property
+    def corners(self) -> np.ndarray:
+        """[K, 2], rows and columns of the corners of the polygon under way."""
+        points = self._overlays["polygon"].points[:-1]  # the last one follows the pointer
+        return np.array(points, float).reshape(-1, 2)
+
+    def resume(self, corners: np.ndarray) -> None:
+        """Goes on with a polygon of `corners` [K, 2]."""
+        if len(corners):
+            self.mode = "polygon"
+            self._points([*corners.tolist(), (corners[-1] + 1e-3).tolist()])
+
+    def take_corner_back(self) -> bool:
+        """Takes back the corner that was set last; whether there was one."""
+        points = self._overlays["polygon"].points
+        if len(points) < 2:
+            return False
+        self._points([] if len(points) == 2 else [*points[:-2], points[-1]])
+        return True
+
+    def close_polygon(self) -> None:
+        """Takes what the polygon under way encloses; one step of undo."""
+        corners = self.corners
+        self._points([])
+        if len(corners) > 2:
+            self.paint_polygon(corners, 1)
 
     def paint_polygon(self, points: npt.ArrayLike, new_label: int) -> None:
         """Gives the pixels in a polygon [K, 2] of pixel numbers a label; one step of undo."""
@@ -77,11 +163,15 @@ class Tracing(Labels):
         rows, columns = polygon(corners[:, 0], corners[:, 1], shape=self.data.shape)
         self.data_setitem((rows, columns), new_label)
 
+    def _points(self, points: list[list[float]]) -> None:
+        self._overlays["polygon"].points = points
+
 
 def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     """Shows a question; the layer to trace in, which is active then.
 
-    The layers are made once, so that what a person chose of them (tool, opacity, visibility) stays.
+    The layers are made once, so that what a person chose of them (tool, opacity, visibility, gamma)
+    stays; contrast stays as a share of the section's range.
 
     Args:
       viewer: of a window, or a model alone. Call this on the thread of the window.
@@ -94,7 +184,7 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
             viewer.add_layer(layer)
     layers = viewer.layers
     colour = bright(np.array(colours[view.structure]) / 255)
-    _show_image(layers[IMAGE], view)
+    _show_image(layers[IMAGE], view, first)
     kind = layers[TRACED].data.dtype
     _update(layers[PROPOSAL], (view.proposal * (view.structure + 1)).astype(kind))
     _update(layers[TRACED], (view.labels - UNLABELLED).astype(kind))
@@ -106,9 +196,10 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     layers.selection.active = tracing
     for name in LAYERS:
         layers[name].locked = True  # not to be deleted by hand
-        layers[name].editable = name in (IMAGE, TRACE)
+        layers[name].editable = name == TRACE  # so that no tool moves another one
     if first:
         viewer.reset_view()
+        tracing.brush_size = brush_at(viewer.camera.zoom)
     return tracing
 
 
@@ -151,16 +242,35 @@ def _update(layer: Layer, data: np.ndarray) -> None:
         layer.data = data
 
 
-def _show_image(layer: Image, view: View) -> None:
+def _show_image(layer: Image, view: View, first: bool) -> None:
     pixels = np.asarray(view.image[..., 0] if view.image.shape[-1] == 1 else view.image)
+    shares = np.array([0.0, 1.0])
+    if not (first or layer.rgb):
+        low, high = layer.contrast_limits_range
+        shares = (np.array(layer.contrast_limits) - low) / (high - low)
     _update(layer, pixels)
     if not layer.rgb:  # as for the network: each section by its own darkest and brightest pixel
         seen = pixels[view.inside]
         low = float(seen.min())
-        limits = [low, max(float(seen.max()), low + 1e-6)]
-        if layer.contrast_limits != limits:
-            layer.contrast_limits_range = limits
+        high = max(float(seen.max()), low + 1e-6)
+        limits = (low + shares * (high - low)).tolist()
+        if [*layer.contrast_limits_range, *layer.contrast_limits] != [low, high, *limits]:
+            layer.contrast_limits_range = [low, high]
             layer.contrast_limits = limits
+
+
+def change_contrast(layer: Image, by: float) -> None:
+    """Narrows the range of pixels that are told apart to `by` of what it is, or widens it."""
+    if layer.rgb:
+        return
+    (low, high), (first, last) = layer.contrast_limits, layer.contrast_limits_range
+    middle, half = (low + high) / 2, max((high - low) * by, 0.02 * (last - first)) / 2
+    layer.contrast_limits = [max(middle - half, first), min(middle + half, last)]
+
+
+def brush_at(zoom: float) -> int:
+    """The width of a brush that can be seen, in pixels of the section, at a camera's zoom."""
+    return max(1, round(BRUSH / zoom))
 
 
 def make_tracing(shape: tuple[int, int], name: str) -> Tracing:
@@ -175,10 +285,32 @@ def held(layer: Labels) -> np.ndarray:
     return np.asarray(layer.data) != 0
 
 
+def enclosed(mask: np.ndarray) -> np.ndarray:
+    """[H, W] bool, the pixels that a mask encloses (4-neighbours) and does not hold itself."""
+    found, rows, columns = np.zeros_like(mask), *map(np.flatnonzero, (mask.any(1), mask.any(0)))
+    if not len(rows):
+        return found
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    parts, _ = ndimage.label(np.pad(~mask[window], 1, constant_values=True))
+    found[window] = (parts > 1)[1:-1, 1:-1]  # the first one lies around all of it
+    return found
+
+
+def is_line(mask: np.ndarray, brush: float) -> bool:
+    """Whether a mask is no area but a line of a brush so wide, as an outline that is not filled."""
+    rows, columns = map(np.flatnonzero, (mask.any(1), mask.any(0)))
+    if not len(rows):
+        return False
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if np.hypot(*part.shape) <= 3 * brush + 2:
+        return False
+    thick = ndimage.distance_transform_edt(np.pad(part, 1)).max()
+    return bool(thick <= (brush + 1) / 2)
+
+
 def fill_outline(layer: Labels) -> None:
     """Fills what an outline in the layer encloses; one step of undo."""
-    mask = held(layer)
-    inner = ndimage.binary_fill_holes(mask) & ~mask
+    inner = enclosed(held(layer))
     if inner.any():
         layer.data_setitem(np.nonzero(inner), layer.selected_label or 1)
 

@@ -1,7 +1,11 @@
 """Messages of the window, of an open session; no window is needed."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from al_jax.core.stack import UNLABELLED
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Event, Progress, Question, Session
 from al_jax.session import question as questions
@@ -18,6 +22,8 @@ def without_outline(session: Session) -> list[str]:
 
 def headline(controller: "Controller") -> str:
     """What is to be done now."""
+    if controller.doing:
+        return f"One moment: {controller.doing} ..."
     if controller.waiting:
         return "The network learns; the next question comes after that"
     if controller.question is None:
@@ -29,7 +35,7 @@ def headline(controller: "Controller") -> str:
 def reasons(controller: "Controller") -> str:
     """Why that pair, and what would be asked otherwise."""
     question = controller.question
-    if question is None or controller.waiting:
+    if question is None or controller.waiting or controller.doing:
         return ""
     why = question.why.removeprefix(f"{pair_name(question)}: ")
     lines = [why[:1].upper() + why[1:]]
@@ -54,7 +60,7 @@ def progress_message(found: Progress) -> str:
     if found.seconds is not None:
         lines.append(f"{duration(found.seconds)} an answer")
         if found.seconds_left is not None:
-            lines[-1] += f", about {duration(found.seconds_left)} left"
+            lines[-1] += f", {duration(found.seconds_left)} if all the rest is traced by hand"
     if found.error is not None and found.last is not None:
         predicted, traced = found.last
         lines.append(
@@ -68,14 +74,15 @@ def progress_message(found: Progress) -> str:
 
 def network_message(controller: "Controller") -> str:
     """What the network does."""
-    session = controller.session
+    session, network = controller.session, controller.session.network
     if controller.failure is not None:
         return f"The network does not learn: {controller.failure}. The questions go on without it"
     number = session.behind()
-    if not session.network.trained:
-        if controller.learnt is not None and controller.busy:
-            return f"First training of the network: {controller.learnt.fraction:.0%}"
-        missing = without_outline(session)
+    if not network.trained:
+        if network.begun:
+            done = network.steps / session.settings.config.training.initial_steps
+            return f"First training of the network: {done:.0%}"
+        missing = controller.missing
         if not missing and controller.busy:
             return "The network prepares its first training, a minute or two"
         which = "each structure" if session.earlier is None else "each new structure"
@@ -113,6 +120,18 @@ def pair_name(question: Question) -> str:
       "'thalamus' on section 7"
     """
     return f"'{question.name}' on section {question.section_name}"
+
+
+def held_by(question: Question, mask: np.ndarray, names: Sequence[str]) -> str:
+    """Which structures hold the pixels of a mask [H, W] on a section.
+
+    Example:
+      "'white matter' (212 px), 'pallidum' (3 px)"
+    """
+    labels = question.labels[mask & (question.labels != UNLABELLED)]
+    counts = np.bincount(labels, minlength=len(names))
+    order = np.argsort(-counts, kind="stable")
+    return ", ".join(f"'{names[c]}' ({counts[c]} px)" for c in order if counts[c])
 
 
 def event_message(event: Event, sections: tuple[str, ...]) -> str:

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import sys
+import time
 
 import napari
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -25,24 +25,59 @@ from al_jax.core.stack import Images, InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers, text
 from al_jax.window.background import start_computing
+from al_jax.window.compiling import Compiler
 from al_jax.window.controller import Action, Controller
 
 TICK = 100  # milliseconds between two calls of `Controller.tick`
 WIDTH = 380  # pixels
 SIZE = (1300, 820)  # of the window, where the screen has room
+PATIENCE = 0.2  # seconds that the window stands still for an answer
+LINES = 2  # of text, which question and offer have room for
+UNSEEN = 0.7  # seconds after which a question counts as seen, whatever the screen does
+
+
+class Seen(QObject):
+    """Whether the canvas was drawn since a question was put on it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        """Watches nothing yet."""
+        super().__init__(parent)
+        self._drawn, self._since = True, 0.0
+
+    def watch(self, window: QWidget) -> None:
+        """Watches the canvas of a window."""
+        for child in window.findChildren(QWidget):
+            if "CanvasBackend" in type(child).__name__:
+                child.installEventFilter(self)
+
+    def changed(self) -> None:
+        """A question is shown that nobody has seen."""
+        self._drawn, self._since = False, time.monotonic()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Sees the canvas being drawn."""
+        if event.type() == QEvent.Type.Paint:
+            self._drawn = True
+        return False
+
+    def __call__(self) -> bool:
+        """Whether it was."""
+        return self._drawn or time.monotonic() - self._since > UNSEEN
 
 
 class Annotate(QWidget):
     """The widget of the plugin; without a session it offers to open one.
 
     Args:
-      viewer: napari's; a session brings its own layers.
+      napari_viewer: napari's, which fills an argument of this name; a session brings its own
+        layers.
     """
 
     # Of an open session.
     _body: QScrollArea
     _swatch: QLabel
     _headline: QLabel
+    _offer: QLabel
     _reasons: QLabel
     _progress: QLabel
     _network: QLabel
@@ -57,13 +92,14 @@ class Annotate(QWidget):
     _events: int
     _shown: Question | None
 
-    def __init__(self, viewer: "napari.Viewer") -> None:
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
         """Nothing is open yet."""
         super().__init__()
         start_computing()
-        self._viewer = viewer
+        # Not napari's proxy of it, through which each layer would be another object at each look.
+        self._viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.controller: Controller | None = None
-        self._open = contextlib.ExitStack()
+        self._open, self._seen = contextlib.ExitStack(), Seen(self)
         self._timer = QTimer(self)
         self._timer.setInterval(TICK)
         self._timer.timeout.connect(self._tick)
@@ -89,9 +125,20 @@ class Annotate(QWidget):
         """
         self.close_session()
         session = self._open.enter_context(open_session(folder))
-        self.controller = Controller(session, self._viewer, wait=wait, changed=self.refresh)
+        compiler = Compiler(folder)
+        self._seen.watch(self.window())
+        self.controller = Controller(
+            session,
+            self._viewer,
+            wait=wait,
+            patience=PATIENCE,
+            compile_first=compiler,
+            changed=self.refresh,
+            seen=self._seen,
+        )
         self._open.callback(self._clear)
         self._open.callback(self.controller.close)
+        self._open.callback(compiler.end)
         self._start.hide()
         self._refused.setText("")
         self._build(self.controller)
@@ -99,17 +146,17 @@ class Annotate(QWidget):
         self._timer.start()
 
     def close_session(self) -> None:
-        """Keeps the stroke under way, lets the network finish its piece, and closes the folder."""
+        """Keeps the stroke under way, and closes the folder; no training is waited for."""
         if isalive(self):  # a window that was closed has taken its widgets with it
             self._timer.stop()
-        if self.controller is not None and self.controller.busy:
-            print("closes once the network has finished its piece of training", file=sys.stderr)
         self._open.close()
         self.controller = None
 
     def _clear(self) -> None:
         """Takes what belongs to a session out of the window, if there still is one."""
         if isalive(self):
+            self._layout.removeWidget(self._body)
+            self._body.setParent(None)  # now, as the next session may open before it is deleted
             self._body.deleteLater()
             layers.clear(self._viewer)
             self._start.show()
@@ -123,13 +170,14 @@ class Annotate(QWidget):
             self._body.deleteLater()
             self._build(controller)
         self._headline.setText(text.headline(controller))
+        self._offer.setText(controller.offer)
         self._reasons.setText(text.reasons(controller))
         self._message.setText(controller.message)
         self._network.setText(text.network_message(controller))
         self._retry.setVisible(controller.failure is not None)
         events = len(controller.session.events)
-        if events != self._events:
-            found = controller.session.progress()
+        if events != self._events and not controller.doing:
+            found = controller.progress
             self._progress.setText(text.progress_message(found))
             if found.left is None:
                 self._bar.setFormat("examples")
@@ -141,6 +189,7 @@ class Annotate(QWidget):
             self._events = events
         if controller.question is not None and controller.question is not self._shown:
             self._shown = controller.question
+            self._seen.changed()
             red, green, blue = controller.colours[controller.question.structure]
             self._swatch.setStyleSheet(f"background-color: rgb({red}, {green}, {blue})")
             self._section.setCurrentIndex(controller.question.section)
@@ -152,7 +201,11 @@ class Annotate(QWidget):
         images = self._images = controller.session.images
         self._events, self._shown = -1, None
         self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
+        self._offer = _label()
         self._headline.setObjectName("headline")
+        self._offer.setObjectName("offer")
+        for label in (self._headline, self._offer):  # so that no button moves with what they say
+            label.setFixedHeight(LINES * label.fontMetrics().lineSpacing())
         self._swatch.setFixedWidth(14)
         self._progress, self._network, self._message = _label(), _label(), _label()
         self._bar = QProgressBar()
@@ -196,14 +249,15 @@ class Annotate(QWidget):
         inner = QVBoxLayout(body)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addLayout(head)
-        inner.addWidget(self._reasons)
+        inner.addWidget(self._offer)
         inner.addLayout(buttons)
         inner.addLayout(pairs)
+        inner.addWidget(self._message)
+        inner.addWidget(self._reasons)
         inner.addWidget(self._bar)
         inner.addWidget(self._progress)
         inner.addWidget(self._network)
         inner.addWidget(self._retry)
-        inner.addWidget(self._message)
         inner.addStretch(1)
         self._layout.insertWidget(0, scroll, 1)
         self._body = scroll
@@ -228,7 +282,7 @@ class Annotate(QWidget):
             self.refresh()
 
 
-def in_window(viewer: "napari.Viewer") -> Annotate:
+def in_window(viewer: "napari.viewer.Viewer") -> Annotate:
     """The widget next to the canvas of a viewer, in a window that has room for both."""
     widget = Annotate(viewer)
     viewer.window.add_dock_widget(widget, name="al_jax")
@@ -269,6 +323,7 @@ def _choice(names: tuple[str, ...]) -> QComboBox:
     choice = QComboBox()
     choice.addItems(names)
     choice.setMaxVisibleItems(20)
+    choice.setMinimumContentsLength(min(max(map(len, names), default=1) + 1, 12))
     choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     choice.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return choice
