@@ -191,3 +191,28 @@ def test_the_form_stands_in_each_line(folder):
     lines = (folder / ledger.LEDGER).read_text().splitlines()
     assert [json.loads(line)["form"] for line in lines] == [ledger.FORM] * 3
     assert not any("form" in event for event in ss.opened(folder).events)
+
+
+def test_what_lies_beside_the_ledger_is_said_by_whoever_opens(folder):
+    """A synchroniser kept both of two machines' ledgers; a writer was stopped in a line."""
+    path = folder / ledger.LEDGER
+    other = folder / "ledger.sync-conflict-20260105-101112-ABCDEFG.jsonl"
+    whole = path.read_bytes()
+    other.write_bytes(whole)
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]) + b'{"form": 1, "num')
+    for session in (ss.opened(folder), sessions.read_session(folder)):
+        half, conflict = session.notices
+        assert "not finished" in half and "the last event is 2" in half
+        assert other.name in conflict and "with 1 events that ledger.jsonl lacks" in conflict
+        assert len(session.events) == 2
+
+
+def test_three_answers_stay_three_whatever_trims_the_ledger(folder):
+    """An editor, or a synchroniser, that takes the last line break away."""
+    path = folder / ledger.LEDGER
+    path.write_bytes(path.read_bytes().rstrip())
+    session = ss.opened(folder)
+    assert session.notices == [] and len(session.events) == 3
+    session.store_answer(2, 2, ss.square(3))
+    assert [event["number"] for event in ss.opened(folder).events] == [1, 2, 3, 4]
+    assert path.read_bytes().count(b"\n") == 4

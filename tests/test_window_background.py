@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from al_jax.core.stack import InputError
+from al_jax.window import drafts
 from al_jax.window.background import Background, Outcome
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
 
@@ -118,6 +119,17 @@ def test_a_draft_of_before_its_pair_was_in_it_comes_back(tmp_path):
     mask = np.eye(5, dtype=bool)
     np.savez(tmp_path / "drafts" / "3_1.npz", mask=mask, from_proposal=False, seconds=1.5)
     assert read_draft(tmp_path, 3, 1, (5, 5))[0].seconds == 1.5
+
+
+def test_a_draft_says_its_form(tmp_path, monkeypatch):
+    draft, path = Draft(np.eye(5, dtype=bool), True, 2.5), tmp_path / "drafts" / "3_1.npz"
+    monkeypatch.setattr(drafts, "FORM", 2)
+    write_draft(tmp_path, 3, 1, draft)
+    monkeypatch.undo()
+    found, said = read_draft(tmp_path, 3, 1, (5, 5))
+    assert found is None and "3_1.npz: is of a newer version" in said
+    np.savez(path, **draft._asdict())  # of before
+    assert read_draft(tmp_path, 3, 1, (5, 5))[0].seconds == 2.5
 
 
 def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):

@@ -55,11 +55,20 @@ COMMANDS = (
     "range",
     "export",
 )
-OF_OTHERS = (
-    *("section", "structure", "formats", "question", "answer", "accept", "corrected", "seconds"),
-    *("widen", "reason", "first", "last", "out"),
-)
-"""Flags of commands that neither begin a session nor open the window."""
+TAKEN: dict[str | None, set[str]] = {
+    None: {"ranges", "truth", "simulated_start", "wait"},
+    "init": {"ranges", "truth", "simulated_start"},
+    "suggest": {"section", "structure", "formats", "wait"},
+    "ingest": {"question", "answer", "accept", "truth", "corrected", "seconds", "widen", "wait"},
+    "train": set(),
+    "status": set(),
+    "undo": set(),
+    "skip": {"section", "structure", "question", "reason"},
+    "absent": {"section", "structure", "question", "seconds"},
+    "range": {"structure", "first", "last"},
+    "export": {"formats", "out"},
+}
+"""Which of these flags a command takes; None is the window."""
 
 
 def config_flags() -> tuple[str, ...]:
@@ -116,8 +125,9 @@ def main(word: str | None) -> int | None:
         raise InputError("--workdir is missing; name the folder of the session")
     load_plugins(FLAGS.plugin)
     folder = pathlib.Path(FLAGS.workdir)
-    if word in ("init", None):
-        command.refuse(OF_OTHERS, f"with {word or 'the window'}")
+    if word in TAKEN:
+        others = set().union(*TAKEN.values()) - TAKEN[word]
+        command.refuse(tuple(sorted(others)), f"with {word or 'the window'}")
     if word == "init":
         if os.path.exists(folder / SETTINGS):
             begun.check_begun(folder)
@@ -130,7 +140,7 @@ def main(word: str | None) -> int | None:
     if word is None:
         window(folder)
         return None
-    command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
+    command.refuse(("stack", *stack_flags.FILE_FLAGS), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
         "status": session_results.status,

@@ -1,5 +1,6 @@
 """A new session of what the flags name, and the truth that answers in a demonstration."""
 
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -49,7 +50,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
-    existed = folder.exists()
+    existed = os.path.lexists(folder)
     sessions.create(
         folder,
         images,

@@ -163,11 +163,12 @@ def notices(folder: pathlib.Path, events: Sequence[Event], end: End) -> list[str
 def _about_copy(path: pathlib.Path, events: Sequence[Event]) -> str:
     """What a copy of the ledger beside it has that the ledger has not."""
     try:
-        lines = [_parsed(line) for line in path.read_bytes().splitlines()]
+        parsed = [_parsed(line) for line in path.read_bytes().splitlines()]
     except OSError as error:
         return f"{path}: another ledger, which cannot be read ({error.strerror}); move it away"
-    own = [{"form": FORM, **event} for event in events]
-    more = sum({"form": FORM, **line} not in own for line in lines if line)
+    own = {json.dumps({"form": FORM, **event}, sort_keys=True) for event in events}
+    others = (json.dumps({"form": FORM, **line}, sort_keys=True) for line in parsed if line)
+    more = sum(line not in own for line in others)
     if more:
         return (
             f"{path}: another ledger, a copy in conflict with this one, with {more} events that "

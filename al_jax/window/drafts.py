@@ -19,6 +19,9 @@ from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
 
 FOLDER = "drafts"
+FORM = 1
+"""Number of a draft's form, which stands in it; a later one is not read by this version."""
+
 DAMAGED = ".damaged"
 AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
@@ -94,7 +97,7 @@ def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft
     """
     path = _path(folder, section, structure)
     path.parent.mkdir(exist_ok=True)
-    write_npz(path, {**draft._asdict(), "pair": (section, structure)})
+    write_npz(path, {**draft._asdict(), "pair": (section, structure), "form": FORM})
 
 
 def read_draft(
@@ -122,6 +125,8 @@ def read_draft(
 
 def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> Draft:
     with reading(path, "a draft"), np.load(path, allow_pickle=False) as found:
+        if found.get("form", FORM) > FORM:
+            raise InputError(f"{path}: is of a newer version; use that one")
         mask, seconds = found["mask"], float(found["seconds"])
         of = tuple(found["pair"].tolist()) if "pair" in found else pair  # older drafts do not say
         if of != pair:
