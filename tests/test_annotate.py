@@ -232,6 +232,8 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     assert "--alpha has no effect with train" in refused("train", "--alpha=0.1")
     assert "--section has no effect with status" in refused("status", "--section=1")
     assert "--widen has no effect with undo" in refused("undo", "--widen")
+    assert "--sure has no effect with suggest" in refused("suggest", "--sure")
+    assert "--downsample has no effect with export" in refused("export", "--downsample=4")
     assert "--axis has no effect with suggest" in refused("suggest", "--axis=axial")
     assert "--wait has no effect with init" in refused("init", "--wait", "--stack=stack.npz")
     assert "--out has no effect with the window" in refused("--out=x")
