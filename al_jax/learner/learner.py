@@ -170,8 +170,8 @@ def evaluate(
     carrying = None
     if sections.fields is not None:
         count, inside = state.annotated.shape[1], sections.inside
-        areas = jax.lax.map(lambda x: class_areas(*x, count), (state.labels, inside)).sum(0)
-        carrying = neighbours.begin(areas / sections.downsampling**2, prior)
+        areas = jax.lax.map(lambda x: class_areas(x[0], x[1], count), (state.labels, inside))
+        carrying = neighbours.begin(areas.sum(0) / sections.downsampling**2, prior)
     found, reduced = _evaluate(
         key,
         train_state,
