@@ -53,8 +53,14 @@ def windows(display):
     """The window that is open, and how many sessions it has seen."""
     shared = []
     yield shared
-    for widget in shared[:1]:
+    _close(shared)
+
+
+def _close(windows):
+    """Closes the window that is open, if one is."""
+    for widget in windows[:1]:
         widget._viewer.close()
+    windows.clear()
 
 
 @pytest.fixture
@@ -65,8 +71,7 @@ def opened(windows, folder):
     from al_jax.window.widget import in_window
 
     if len(windows) == SHARED:
-        windows[0]._viewer.close()
-        windows.clear()
+        _close(windows)
     windows.append(windows[0] if windows else in_window(napari.Viewer(show=False)))
     widget = windows[0]
     widget.open(folder)
@@ -460,8 +465,9 @@ def test_the_plugin_is_found_without_importing_anything():
     assert project["entry-points"]["napari.manifest"] == {"al_jax": "al_jax:napari.yaml"}
 
 
-def test_napari_starts_the_plugin_by_its_flag_and_by_its_menu(folder, plugin, monkeypatch):
+def test_napari_starts_the_plugin_by_its_flag_and_by_its_menu(windows, folder, plugin, monkeypatch):
     """As `napari -w al_jax` does, and the menu Plugins."""
+    _close(windows)
     from napari import __main__ as program
     from napari._app_model import get_app_model
     from qtpy.QtWidgets import QApplication
@@ -521,7 +527,8 @@ def test_run_opens_the_session_as_it_was_asked_to(folder, wait, monkeypatch):
 
 
 @pytest.mark.slow
-def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
+def test_run_opens_a_window_and_ends_when_it_is_closed(windows, folder):
+    _close(windows)
     import napari
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QApplication
