@@ -1,11 +1,9 @@
 """What tests of commands share: a command's flags for a while, and a call in this process."""
 
 import contextlib
-import pathlib
 import sys
 from collections.abc import Callable, Iterator
 
-import jax
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -23,15 +21,6 @@ def flags_of(module) -> Iterator[None]:
     yield
     for name in set(FLAGS) - before:
         delattr(FLAGS, name)
-
-
-@contextlib.contextmanager
-def compiled_in(folder: pathlib.Path) -> Iterator[None]:
-    """A compilation cache of its own, until the end of the block."""
-    cache = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    yield
-    jax.config.update("jax_compilation_cache_dir", cache)
 
 
 def caller(module, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:

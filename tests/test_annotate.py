@@ -17,7 +17,7 @@ import pytest
 import tiny
 import tiny_session as ts
 from absl.testing import flagsaver
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 from PIL import Image
 from samples import TABLE, oblique_volumes, save
 
@@ -40,9 +40,9 @@ QUICK = ("--initial_steps=8", "--query_steps=2", "--crop=32", "--batch=4")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_flags(tmp_path_factory):
-    """The flags of the command, and a compilation cache, for the tests of this module only."""
-    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(annotate):
+def own_flags():
+    """The flags of the command, for the tests of this module only."""
+    with flags_of(annotate):
         yield
 
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tiny_session as ts
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 from PIL import Image
 
 from al_jax import session as sessions
@@ -22,8 +22,8 @@ OUTER, MIDDLE = 1, 2
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_flags(tmp_path_factory):
-    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(annotate):
+def own_flags():
+    with flags_of(annotate):
         yield
 
 

@@ -60,8 +60,6 @@ def here(folder, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, 
     monkeypatch.setattr(
         clusters, "find_places", lambda _: [clusters.Place(frozenset({int(CORE)}), {})]
     )
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     with flags_of(sweep_command):
         yield caller(sweep_command, monkeypatch, capsys)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tiny
 from absl import flags
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -30,9 +30,9 @@ FLAGS = flags.FLAGS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_flags(tmp_path_factory) -> Iterator[None]:
-    """The flags of the command, and a compilation cache, for the tests of this module only."""
-    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(simulate):
+def own_flags() -> Iterator[None]:
+    """The flags of the command, for the tests of this module only."""
+    with flags_of(simulate):
         yield
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import tiny
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 
 from al_jax.commands import plugins, simulate
 from al_jax.commands.plugins import load_plugins
@@ -61,16 +61,8 @@ def folder(tmp_path, monkeypatch) -> pathlib.Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Iterator[pathlib.Path]:
-    """Compiled programs, for all runs of this module."""
-    place = tmp_path_factory.mktemp("cache")
-    with compiled_in(place):
-        yield place
-
-
 @pytest.fixture
-def call(folder, cache, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def call(folder, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`experiments.simulate` in this process."""
     with flags_of(simulate):
         yield caller(simulate, monkeypatch, capsys)
@@ -157,13 +149,11 @@ def test_one_that_fails_is_named(folder, text, reason):
         load_plugins(["nobodys"])
 
 
-def test_a_sweep_takes_plugins_to_its_workers(folder, cache, monkeypatch, capsys):
+def test_a_sweep_takes_plugins_to_its_workers(folder, monkeypatch, capsys):
     """An edited one is another run, and the old one is kept."""
     core = min(os.sched_getaffinity(0))
     place = clusters.Place(frozenset({core}), {})
     monkeypatch.setattr(clusters, "find_places", lambda _: [place])
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     path = mine(folder)
     arguments = ("--plugin=mine.py,pixelwise", PIXELWISE, "--strategies=short", *RUN)
     command = (*arguments, "--workdir=out")

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tiny
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 
 from al_jax.files.stacks import write_stack
 from al_jax.learner.transfer import read_experience
@@ -16,8 +16,8 @@ QUICK = ("--stacks=stacks", "--network=pixelwise", "--initial_steps=100", "--cro
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_flags(tmp_path_factory):
-    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(pretrain):
+def own_flags():
+    with flags_of(pretrain):
         yield
 
 

@@ -54,10 +54,6 @@ class Bench:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         write_stack(folder / "stack.npz", tiny.stack())
-        self.environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
 
     def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -71,7 +67,7 @@ class Bench:
                 *more,
             ],
             cwd=ROOT,
-            env=self.environment,
+            env=os.environ,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

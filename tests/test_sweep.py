@@ -538,8 +538,6 @@ class Bench:
         whole = (folder / "good.npz").read_bytes()
         (folder / "broken.npz").write_bytes(whole[:-100])
         self.environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "PYTHONPATH": str(ROOT),
             "XLA_FLAGS": "--xla_backend_optimization_level=0",  # half the time of a compilation
         }

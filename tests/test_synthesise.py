@@ -13,7 +13,7 @@ import pytest
 import tiny
 from absl import flags
 from absl.testing import flagsaver
-from commands import caller, compiled_in, flags_of
+from commands import caller, flags_of
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
@@ -31,9 +31,9 @@ SIZE = "--size=48"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_flags(tmp_path_factory) -> Iterator[None]:
-    """The flags of the command, and a compilation cache, for the tests of this module only."""
-    with compiled_in(tmp_path_factory.mktemp("cache")), flags_of(synthesise):
+def own_flags() -> Iterator[None]:
+    """The flags of the command, for the tests of this module only."""
+    with flags_of(synthesise):
         yield
 
 
