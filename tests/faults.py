@@ -12,6 +12,7 @@ import io
 import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 
 OF_OS = ("open", "write", "fsync", "replace", "rename", "link", "symlink", "unlink", "remove")
@@ -108,6 +109,9 @@ class _File:
 
 
 def _failure(how: str) -> BaseException:
+    if how == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()  # until it is there
     if how == "interrupt":
         return KeyboardInterrupt()
     number = getattr(errno, how.split()[0])

@@ -5,7 +5,10 @@ Then the session opens with all that it had said was stored, and the next answer
 """
 
 import contextlib
+import functools
+import os
 import shutil
+import signal
 
 import faults
 import numpy as np
@@ -136,6 +139,54 @@ def test_a_kill_at_each_call(begun, tmp_path, name):
             count += 1
     print(f"{count} kills of storing")
     assert count > (60 if name == "all" else 15)
+
+
+def keep(folder, acknowledge) -> None:
+    """What storing does to the disk, without what JAX computes: that cannot be forked."""
+    create(folder)
+    end = ledger.End()
+    for number in (1, 2, 3):
+        event = {"event": "answer", "section": 0, "structure": "a", "number": number}
+        event["mask"] = ledger.store_mask(folder, square(number))
+        end = ledger.append(folder, [event], end)
+        acknowledge()
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_a_process_is_killed_at_each_call(tmp_path):
+    keep(tmp_path / "before", lambda: None)  # all is imported
+    with faults.failing() as calls:
+        keep(tmp_path / "in order" / "s", lambda: None)
+    places = [(at, after) for at, call in enumerate(calls) for after in (False, True)]
+    places = [(at, after) for at, after in places if not after or calls[at] in faults.LASTING]
+    write = os.write  # unseen
+    for number, (at, after) in enumerate(places):
+        folder = tmp_path / str(number) / "s"
+        heard, said = os.pipe()
+        acknowledge = functools.partial(write, said, b".")
+        process = os.fork()
+        if not process:
+            try:
+                with faults.failing(at, "SIGKILL", after):
+                    keep(folder, acknowledge)
+            finally:
+                os._exit(0)
+        os.close(said)
+        assert os.waitpid(process, 0)[1] == signal.SIGKILL, (at, calls[at])
+        acknowledged = len(os.read(heard, 9))
+        os.close(heard)
+        if not folder.exists():
+            assert not acknowledged
+            create(folder)
+        events, end = ledger.read_ledger(folder)
+        assert acknowledged <= len(events) <= acknowledged + 1
+        for event in events:
+            ledger.read_mask(folder, event["mask"])
+        note = {"number": len(events) + 1, "event": "note", "text": "after it"}
+        ledger.append(folder, [note], end)
+        assert ledger.read_ledger(folder)[0] == [*events, note]
+    print(f"{len(places)} processes killed")
+    assert len(places) > 80
 
 
 @pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.slow)])

@@ -10,6 +10,7 @@ import small_session as ss
 
 from al_jax import session as sessions
 from al_jax.core.stack import InputError
+from al_jax.exchange.questions import digest_of_events
 from al_jax.session import ledger, progress
 from al_jax.session.events import drawn
 
@@ -67,6 +68,12 @@ def test_a_lost_mask_costs_its_own_answer_until_it_is_back(folder, how):
     back()
     session = ss.opened(folder)
     assert session.notices == [] and says(session) == says(whole)
+
+
+def test_a_session_with_a_lost_mask_is_the_same_one_for_its_questions(folder):
+    before = digest_of_events(ss.opened(folder).events)
+    lose(folder, 2)
+    assert digest_of_events(ss.opened(folder).events) == before
 
 
 def test_a_lost_answer_is_given_again_and_the_old_mask_comes_too_late(folder):
@@ -205,6 +212,14 @@ def test_what_lies_beside_the_ledger_is_said_by_whoever_opens(folder):
         assert "not finished" in half and "the last event is 2" in half
         assert other.name in conflict and "with 1 events that ledger.jsonl lacks" in conflict
         assert len(session.events) == 2
+
+
+def test_what_a_killed_writer_left_among_the_masks_goes_with_the_next_owner(folder):
+    half = folder / ledger.MASKS / ".0123456789abcdef.tmp"
+    half.write_bytes(b"half of one")
+    assert sessions.read_session(folder).notices == [] and half.exists()
+    with sessions.open_session(folder):
+        assert not half.exists() and len(list(half.parent.iterdir())) == 3
 
 
 def test_three_answers_stay_three_whatever_trims_the_ledger(folder):

@@ -29,6 +29,7 @@ from al_jax.core import answers
 from al_jax.core.answers import Span, whole
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import compatible
+from al_jax.files.atomic import TEMPORARY
 from al_jax.files.leases import hold
 from al_jax.learner import config as settings
 from al_jax.learner import neighbours
@@ -687,6 +688,8 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
     place = pathlib.Path(path).expanduser()
     storage.check(place)
     with hold(place):
+        for leftover in (place / ledger.MASKS).glob(TEMPORARY):  # of a writer that was killed
+            leftover.unlink(missing_ok=True)
         session = Session(place, storage.read(place), held=True)
         try:
             yield session
