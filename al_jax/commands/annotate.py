@@ -62,8 +62,11 @@ COMMANDS = (
 TAKEN: dict[str | None, set[str]] = {
     None: {"ranges", "truth", "simulated_start", "wait"},
     "init": {"ranges", "truth", "simulated_start"},
-    "suggest": {"section", "structure", "formats", "wait"},
-    "ingest": {"question", "answer", "accept", "truth", "corrected", "seconds", "widen", "wait"},
+    "suggest": {"section", "structure", "formats", "downsample", "wait"},
+    "ingest": {
+        *("question", "answer", "accept", "truth", "corrected", "sure"),
+        *("downsample", "seconds", "widen", "wait"),
+    },
     "train": set(),
     "status": set(),
     "undo": set(),
