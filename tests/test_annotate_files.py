@@ -220,6 +220,8 @@ def test_an_answer_that_looks_odd_is_stored_when_somebody_is_sure(ask, call, ref
     Image.fromarray(inverted).save("inverted.png")
     line = refused("ingest", "--answer=inverted.png")
     assert "holds all corners" in line and "--sure" in line and "'middle' on section 2" in line
+    assert "--sure has no effect with suggest" in refused("suggest", "--sure")
+    assert "--downsample has no effect with train" in refused("train", "--downsample=2")
     call("ingest", "--answer=inverted.png", "--sure")
     assert pairs() == [(2, "middle")]
 

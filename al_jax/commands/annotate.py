@@ -64,8 +64,8 @@ TAKEN: dict[str | None, set[str]] = {
     "init": {"ranges", "truth", "simulated_start"},
     "suggest": {"section", "structure", "formats", "downsample", "wait"},
     "ingest": {
-        *("question", "answer", "accept", "truth", "corrected", "sure", "downsample", "seconds"),
-        *("widen", "wait"),
+        *("question", "answer", "accept", "truth", "corrected", "sure"),
+        *("downsample", "seconds", "widen", "wait"),
     },
     "train": set(),
     "status": set(),
