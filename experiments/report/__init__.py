@@ -111,7 +111,7 @@ def report(
             settings[key]["table"] = cells.setting_table(table, key, shown)
     for name, table in found.items():
         if len(table):
-            words = {key: table[key].map(as_text) for key in table.select_dtypes("object")}
+            words = {key: table[key].map(as_text) for key in table.select_dtypes(exclude="number")}
             text = table.assign(**words).to_csv(index=False, lineterminator="\n")
             write_atomic(out / f"{name}.csv", text.encode())
     numbers = {"mri": (" (Table 2)", " (Table 4)"), "histology": (" (Table 3)", " (Table 5)")}
