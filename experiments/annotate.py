@@ -4,6 +4,9 @@ COMMANDS: init, suggest, ingest, train, status, undo, skip, absent, range, expor
 sections; without one, the window.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.annotate")
+
 from al_jax.commands import annotate, command
 
 if __name__ == "__main__":

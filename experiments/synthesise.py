@@ -14,6 +14,9 @@ that the deformation moves out of all sections is left out, and the command says
 it only turns any input of `experiments.simulate` into an npz.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.synthesise")
+
 import json
 import os
 import pathlib

@@ -145,7 +145,9 @@ def test_a_stroke_survives_a_kill(folder):
         saved = latest_draft(folder)
         if saved is not None and int(line) > 60:
             break
-    before = read_draft(folder, *saved).mask
+    draft, lost = read_draft(folder, *saved, (40, 48))
+    assert draft is not None and not lost
+    before = draft.mask
     person.send_signal(signal.SIGKILL)
     person.wait()
     with controllers.at_controller(folder) as controller:
@@ -238,6 +240,7 @@ def test_run_opens_a_window_and_ends_when_it_is_closed(folder):
     timer.start(200)
     window.run(folder)
     assert str(folder) in done[0]
-    assert read_draft(folder, *latest_draft(folder)).mask.any()
+    draft, _ = read_draft(folder, *latest_draft(folder), (40, 48))
+    assert draft is not None and draft.mask.any()
     with controllers.at_controller(folder) as controller:  # nobody holds the session any more
         assert held(controller.layer).any()

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from al_jax.core import answers
-from al_jax.core.answers import Span
+from al_jax.core.answers import Span, whole
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import compatible
 from al_jax.files.leases import hold
@@ -71,27 +71,34 @@ class Session(Changing):
       events: all of the ledger.
       annotations: those that the events make.
       network: the newest one.
-      notices: what a person should know: a damaged checkpoint, say; one line each.
+      notices: what a person should know: a missing mask, a damaged checkpoint; one line each.
     """
 
     def __init__(self, path: pathlib.Path, content: Content, *, held: bool):
-        """Reads the ledger and the newest checkpoint; `held`: nobody else has it open."""
+        """Reads the ledger and the newest checkpoint; `held`: nobody else may store in it."""
         self.folder, self.settings = path, content.settings
-        self._stored = content  # what it began with
+        self._stored, self._held = content, held  # what it began with
         self._keys = settings.make_keys(jax.random.key(content.settings.seed))
         self._masks = functools.partial(changes.read_mask, path)
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
-        self._written = ledger.read_ledger(path)
-        self._take(self._derived(self._written))
+        self._written, self._end = ledger.read_ledger(path)
+        self._take(self._derived(self._written, found_alone=True))
         counts = changes.class_counts(content, self._written)
-        self._learnt, self.notices = self._trainer.latest(self.events, counts, held=held)
+        self._learnt, notices = self._trainer.latest(self.events, counts, held=held)
+        self.notices = [*ledger.notices(path, self._written, self._end), *self._lost(), *notices]
         self.network = self._carried()
 
     def _derived(
-        self, written: list[Event], known: tuple[View, Images] | None = None
+        self,
+        written: list[Event],
+        known: tuple[View, Images] | None = None,
+        *,
+        found_alone: bool = False,
     ) -> "_Derived":
-        """All that a ledger says; `known` are a view and its images.
+        """All that a ledger says.
+
+        `known` are a view and its images; `found_alone`: without answers whose masks are missing.
 
         Raises:
           InputError: its events contradict each other.
@@ -104,8 +111,12 @@ class Session(Changing):
         # The key of the state is the one that the simulator's annotator gives it.
         key = jax.random.split(self._keys.start)[1]
         empty = state_of.begin(key, content.images, content.in_range, prior=prior)
-        now = event_model.replay(empty, content.images, found.events, self._masks)
-        return _Derived(written, found, content, prior, empty, now)
+        events, images = found.events, content.images
+        if found_alone:
+            events, now = event_model.replay_found(empty, images, events, self._masks)
+        else:
+            now = event_model.replay(empty, images, events, self._masks)
+        return _Derived(written, found, content, prior, empty, events, now)
 
     def _take(self, derived: "_Derived") -> None:
         """Takes what a ledger says for the present."""
@@ -115,7 +126,7 @@ class Session(Changing):
         self._restated = derived.found.restated
         self._changed = any(event["event"] in CHANGES for event in self._written)
         self._empty, self.annotations = derived.empty, derived.now
-        self.events = derived.found.events
+        self.events = derived.events
         self._trainer = Trainer(self.folder, content, self._keys, self._empty.state, derived.prior)
         priority = None
         if strategy.draw is not None:
@@ -141,10 +152,13 @@ class Session(Changing):
 
     def _change(self, made: Callable[[], Event]) -> Event:
         """Stores a change, once all events agree with it; it waits for a piece of training."""
+        self._check_held()
         with self._training, self._lock:
+            if lost := self._lost():
+                raise InputError(f"{lost[0]}; then change classes and sections")
             event = self._numbered(made(), len(self._written) + 1)
             derived = self._derived([*self._written, event], (self._view, self.images))
-            ledger.append(self.folder, [event])
+            self._end = ledger.append(self.folder, [event], self._end)
             self._take(derived)
             self.network = self._carried()
             return self.events[-1]
@@ -179,7 +193,9 @@ class Session(Changing):
           InputError: there is no such pair.
         """
         now, network = self._newest()
-        pair = None if section is None or structure is None else (section, structure)
+        pair = None
+        if section is not None and structure is not None:
+            pair = whole(section, "section"), whole(structure, "structure")
         asked = questions.ask(self.images, now, network, self._rule, pair)
         if asked is None or not (propose and network.proposes):
             return asked
@@ -217,9 +233,11 @@ class Session(Changing):
             disk; nothing is stored.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
+        mask = answers.check_mask(mask, self.images, where)
         if how not in HOW:
             raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
-        if not np.any(mask):
+        if not mask.any():
             raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
         with self._lock:
             rest = state_of.remainder(self.annotations, self.images, section, structure, mask)
@@ -249,19 +267,20 @@ class Session(Changing):
     ) -> Stored:
         """Stores that a structure is not on a section; else as `store_answer`."""
         answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         return self._store(
             Answer(
                 section=section, structure=structure, mask=None, question=question, seconds=seconds
             )
         )
 
-    def take_over(self, labels: np.ndarray) -> int:
+    def take_over(self, labels: np.ndarray, *, background: bool = False) -> int:
         """Stores labels that were made before the session as answers: each structure they show.
 
-        What is 0 in them may be background or not annotated yet, so that it is no answer.
-
         Args:
-          labels: [N, H, W] classes; 0 and less tell nothing.
+          labels: [N, H, W] classes; less than 0 tells nothing.
+          background: whether 0 is what somebody labelled as background; else it may also be what
+            is not annotated yet, so that it is no answer.
 
         Returns:
           How many answers there are.
@@ -269,14 +288,23 @@ class Session(Changing):
         Raises:
           InputError: a structure is shown out of its range, or a rest is left that is of no class.
         """
-        events: list[Event] = []
+        self._check_held()
+        labels, events = np.asarray(labels), list[Event]()
+        if labels.shape != self.images.inside.shape or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"the labels are {labels.dtype} of {list(labels.shape)}; give whole numbers of "
+                f"{list(self.images.inside.shape)}"
+            )
         for section, own in enumerate(labels):
             shown = np.unique(own[np.asarray(self.images.inside[section])])
-            for structure in shown[shown > 0].tolist():
+            for structure in shown[shown >= (0 if background else 1)].tolist():
                 event = store.pair_event(self.images, "answer", section, structure)
                 mask = self._keep(section, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
         with self._lock:
+            sections = {event["section"] for event in events}
+            if gone := event_model.given_up(self.events, lambda e: e["section"] in sections):
+                self._add(gone)
             self._add(events)
         return len(events)
 
@@ -287,6 +315,7 @@ class Session(Changing):
           InputError: there is no such pair, or it has been answered.
         """
         where = answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
         with self._lock:
             if self.annotations.state.annotated[section, structure]:
                 raise InputError(f"{where} has been answered; undo takes an answer back")
@@ -319,9 +348,11 @@ class Session(Changing):
           InputError: there is no such event, it was taken back already, or what is left
             contradicts.
         """
+        number = whole(number, "number of an event")
         withdrawal = Event(event="withdraw", withdrawn=number)
         with self._lock:
-            found = [event for event in effective(self.events) if event["number"] == number]
+            lost = [event for event in self.events if "lost" in event]
+            found = [e for e in (*effective(self.events), *lost) if e["number"] == number]
             if not found:
                 raise InputError(f"there is no event {number} to take back")
             if found[0]["event"] == "rest" or number in self._restated:
@@ -339,10 +370,18 @@ class Session(Changing):
         Raises:
           InputError: see `answers.set_range`.
         """
+        structure, span = whole(structure, "structure"), store.span_of(span)
         if not 0 <= structure < self.images.num_classes:
             raise InputError(f"there is no structure {structure}")
         with self._lock:
-            return self._add([store.range_event(self.images, structure, span)])[0]
+            event = store.range_event(self.images, structure, span)
+            last = self.images.num_sections if span[1] is None else span[1]
+            within = range(span[0] or 0, last + 1)
+            gone = event_model.given_up(
+                self.events,
+                lambda e: e["structure"] == event["structure"] and e["section"] not in within,
+            )
+            return self._add([*gone, event])[-1]
 
     def note(self, text: str) -> Event:
         """Keeps a remark in the ledger."""
@@ -368,6 +407,7 @@ class Session(Changing):
 
         What was annotated is kept. None while there is no network.
         """
+        answers.check_pair(self.images, section, 0)
         now, network = self._newest()
         if not network.proposes:
             return None
@@ -426,6 +466,7 @@ class Session(Changing):
         Raises:
           InputError: a loss is not finite; the network stays as it was.
         """
+        self._check_held()
         with self._training:
             with self._lock:
                 (now, network), through = self._newest(), len(self.events)
@@ -465,6 +506,7 @@ class Session(Changing):
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
+        self._check_held()
         with self._training:
             self._trainer.checkpoints.save(self._learnt, always=True)
 
@@ -483,6 +525,23 @@ class Session(Changing):
         left = {event["number"] for event in effective(self.events)}
         return [e for e in later if e["event"] == "withdraw" or e["number"] in left]
 
+    def _lost(self) -> list[str]:
+        """What answers do not count at present and why, one line each."""
+        return [
+            f"'{e['structure']}' on section {self.images.sections[e['section']]} does not count "
+            f"({e['lost']}); put back what is missing, or answer it again"
+            for e in self.events
+            if "lost" in e
+        ]
+
+    def _check_held(self) -> None:
+        """Refuses to store in a session that others may have open."""
+        if not self._held:
+            raise InputError(
+                f"{self.folder}: is open for reading alone, or was closed; nothing is stored but "
+                "by open_session, inside its block"
+            )
+
     def _takes_back_a_name(self, event: Event) -> bool:
         """Whether it takes back a change that the network did not learn from."""
         if event["event"] != "withdraw":
@@ -496,12 +555,16 @@ class Session(Changing):
         return ledger.store_mask(self.folder, np.asarray(changes.turned_back(mask, turns)))
 
     def _store(self, answer: Answer) -> Stored:
+        self._check_held()
         with self._lock:
+            gone = event_model.given_up(
+                self.events, lambda event: event["section"] == answer.section
+            )
             before = store.Before(
                 self.images,
                 self._masks,
                 self._empty,
-                self.events,
+                [*self.events, *gone],
                 self.annotations,
                 self.network,
                 self._rule,
@@ -509,7 +572,7 @@ class Session(Changing):
             made = store.addition(before, answer)
             if answer.mask is not None:
                 made.events[-1]["mask"] = self._keep(answer.section, np.asarray(made.mask))
-            event = self._add(made.events, made.after)[-1]
+            event = self._add([*gone, *made.events], made.after)[-1]
         return Stored(event, made.report, store.message(self.images, event, made.report))
 
     def _add(self, events: Sequence[Event], after: Annotations | None = None) -> list[Event]:
@@ -517,6 +580,7 @@ class Session(Changing):
 
         `after` are the annotations then, where they are known.
         """
+        self._check_held()
         first = len(self._written) + 1
         new = [changes.written(self._view, event) for event in events]
         new = [self._numbered(event, number) for number, event in enumerate(new, first)]
@@ -524,7 +588,8 @@ class Session(Changing):
         taken_back = any(event["event"] == "withdraw" for event in new)
         if self._changed and taken_back:
             found = changes.translated(self._stored, [*self._written, *new])
-            view, shown = found.view, found.events
+            lost = {e["number"]: e["lost"] for e in self.events if "lost" in e}
+            view, shown = found.view, [_marked(event, lost) for event in found.events]
         elif self._changed:
             for event in new:
                 view, seen = changes.followed(view, event, self._stored.images.sections)
@@ -540,7 +605,7 @@ class Session(Changing):
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
                     own["length"] = event["length"]
-        ledger.append(self.folder, new)
+        self._end = ledger.append(self.folder, new, self._end)
         self._written.extend(new)
         self.events, self.annotations, self._view = shown, after, view
         return shown[first - 1 :]
@@ -548,6 +613,11 @@ class Session(Changing):
     def _numbered(self, event: Event, number: int) -> Event:
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return Event(number=number, time=when, **event)
+
+
+def _marked(event: Event, lost: dict[int, str]) -> Event:
+    """An event with why it does not count at present, if it does not."""
+    return Event(**event, lost=lost[event["number"]]) if event["number"] in lost else event
 
 
 class _Derived(NamedTuple):
@@ -558,6 +628,7 @@ class _Derived(NamedTuple):
     content: Content
     prior: Prior | None
     empty: Annotations
+    events: list[Event]
     now: Annotations
 
 
@@ -578,7 +649,10 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             with contextlib.suppress(InputError):
                 session.save_network()
             raise
-        session.save_network()
+        else:
+            session.save_network()
+        finally:
+            session._held = False
 
 
 def read_session(path: str | os.PathLike) -> Session:

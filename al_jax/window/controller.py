@@ -17,6 +17,7 @@ from napari.utils.key_bindings import KeymapProvider
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
+from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.changes import turned, turned_back
 from al_jax.session.events import CHANGES
@@ -111,6 +112,7 @@ class Controller:
         self._drafts = DraftWriter(session.folder, clock)
         self._touched = self._from_proposal = self._due = False
         self._sure: tuple[str, int, int] | None = None
+        self._lost = ""
         self._behind: Background[Trained] = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         begun = latest_draft(session.folder)
@@ -118,6 +120,7 @@ class Controller:
         if begun is None or not self.do("go", *begun):
             question = session.next_question()
             self._show(question, chosen=False)
+            self._tell_lost()
             self.waiting = wait and _learns_first(session, question)
 
     def do(self, name: str, *arguments: Any) -> bool:
@@ -128,16 +131,25 @@ class Controller:
             getattr(self, name)(*arguments)
         except InputError as error:
             self.message, done = str(error), False
+        self._tell_lost()
         self._changed()
         if self._due:  # not before the next question is there, as both want all cores
             self._due = False
             self._behind.wake()
         return done
 
+    def _tell_lost(self) -> None:
+        """A draft that was moved aside is said after what else there is to say."""
+        self.message = "; ".join(filter(None, (self.message, self._lost)))
+        self._lost = ""
+
     # What a person does. All of it may raise InputError, which `do` says.
 
-    def store(self, widen: bool = False) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows."""
+    def store(self, widen: bool = False, sure: bool = False) -> None:
+        """The layer is the answer: traced, accepted or corrected, as it shows.
+
+        What looks odd is asked about, unless it is `sure`.
+        """
         question = self._asked()
         layer = held(self.layer)
         mask, name = self._free(layer), pair_name(question)
@@ -149,6 +161,11 @@ class Controller:
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
         whole = layer & question.inside  # what lies on others is clipped, and reported
+        odd = "; ".join(what_is_odd(question, whole, self.session.annotations))
+        doubted = (odd, question.section, question.structure)
+        if odd and self._sure != doubted and not (sure or how == "accepted"):
+            self._sure = doubted
+            raise InputError(f"{name}: {odd}. The same key again stores it")
         self._answered(
             self.session.store_answer(
                 question.section,
@@ -319,7 +336,7 @@ class Controller:
         put(self.layer, self._free(truth))
         self._from_proposal = False
         if held(self.layer).any():
-            self.store()
+            self.store(sure=True)
         else:
             self.absent()
 
@@ -414,21 +431,19 @@ class Controller:
 
     def _show(self, question: Question | None, *, chosen: bool, begun: Draft | None = None) -> None:
         """Shows a question, with the draft of its pair."""
+        unsaved, begun = begun is not None, begun or self._begun(question)
         self.question, self.chosen, self.waiting = question, chosen, False
         self._sure, self._touched = None, False
         if question is None:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
             return
-        n, c, folder = question.section, question.structure, self.session.folder
+        n, c = question.section, question.structure
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
-        section, structure, turns = self.session.place_of(n, c)
-        kept = read_draft(folder, section, structure)
-        if kept is not None:
-            kept = kept._replace(mask=turned(kept.mask, turns))
-        start = begun or kept or Draft(answered, False, 0.0)
+        *_, turns = self.session.place_of(n, c)
+        start = begun or Draft(answered, False, 0.0)
         self._from_proposal = start.from_proposal
         self.layer = layers.show(
             self.viewer,
@@ -446,7 +461,16 @@ class Controller:
         for name in layers.LAYERS:  # whichever is active: a layer's own keys come before a viewer's
             self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(nothing if begun else turned_back(held(self.layer), turns))
+        self._drafts.begin(nothing if unsaved else turned_back(held(self.layer), turns))
+
+    def _begun(self, question: Question | None) -> Draft | None:
+        """The draft of a question's pair; `_lost` says what was moved aside."""
+        if question is None:
+            return None
+        n, c, turns = self.session.place_of(question.section, question.structure)
+        draft, lost = read_draft(self.session.folder, n, c, question.inside.shape)
+        self._lost = lost or self._lost
+        return None if draft is None else draft._replace(mask=turned(draft.mask, turns))
 
     def _place(self) -> tuple[int, int] | None:
         """The pair that is shown, by its permanent numbers."""

@@ -3,6 +3,9 @@
 One file for each pair that somebody has begun to trace; it goes when the pair is answered.
 """
 
+import contextlib
+import math
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -11,10 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
 
 FOLDER = "drafts"
+FORM = 1
+"""Number of a draft's form, which stands in it; a later one is not read by this version."""
+
+DAMAGED = ".damaged"
 AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
 
@@ -89,22 +97,43 @@ def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft
     """
     path = _path(folder, section, structure)
     path.parent.mkdir(exist_ok=True)
-    write_npz(path, draft._asdict())
+    write_npz(path, {**draft._asdict(), "pair": (section, structure), "form": FORM})
 
 
-def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | None:
-    """The draft of a pair, or None.
+def read_draft(
+    folder: pathlib.Path, section: int, structure: int, shape: tuple[int, ...]
+) -> tuple[Draft | None, str]:
+    """The draft of a pair, if there is one that can be gone on with.
 
-    Raises:
-      InputError: the file is damaged.
+    One that is damaged, of another pair or not of sections [H, W] of `shape` is moved aside.
+
+    Returns:
+      The draft or None, and what was moved, one line, or ''.
     """
     path = _path(folder, section, structure)
     if not path.exists():
-        return None
+        return None, ""
+    try:
+        return _read(path, (section, structure), shape), ""
+    except InputError as error:
+        aside = path.with_suffix(DAMAGED)
+        with contextlib.suppress(OSError):  # of a disk that only can be read
+            os.replace(path, aside)
+            return None, f"{error}; it is {aside.name} now, trace the pair anew"
+        return None, str(error)
+
+
+def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> Draft:
     with reading(path, "a draft"), np.load(path, allow_pickle=False) as found:
-        return Draft(
-            found["mask"].astype(bool), bool(found["from_proposal"]), float(found["seconds"])
-        )
+        if found.get("form", FORM) > FORM:
+            raise InputError(f"{path}: is of a newer version; use that one")
+        mask, seconds = found["mask"], float(found["seconds"])
+        of = tuple(found["pair"].tolist()) if "pair" in found else pair  # older drafts do not say
+        if of != pair:
+            raise InputError(f"{path}: is the draft of another pair")
+        if mask.shape != shape or mask.dtype != bool or not 0 <= seconds < math.inf:
+            raise InputError(f"{path}: is no draft of this session")
+        return Draft(mask, bool(found["from_proposal"]), seconds)
 
 
 def drop_draft(folder: pathlib.Path, section: int, structure: int) -> None:

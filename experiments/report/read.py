@@ -17,6 +17,7 @@ import pandas as pd
 from al_jax.commands.folders import typed
 from al_jax.core.stack import InputError
 from al_jax.files.reading import reading
+from al_jax.files.spreadsheets import as_name
 from al_jax.learner.config import FORMER, Config, to_json
 from experiments.sweeps import identity
 
@@ -297,7 +298,7 @@ def _read_run(
         asked = list(zip(columns["section"], columns["structure"], strict=True))[1:]
         names = tuple(name.removeprefix("dice_") for name in header[first : first + count])
         by_class = np.array([_floats(row[first:]) for row in rows]).reshape(len(rows), 2, count)
-        structures = [names.index(name) for _, name in asked]
+        structures = [names.index(as_name(name)) for _, name in asked]
         reads = configuration["strategy_reads"]
         return numbers | {
             "folder": run,
