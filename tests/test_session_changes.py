@@ -506,7 +506,7 @@ def _renamed(kind, event, labels):
     return labels
 
 
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(st.lists(MOVES, min_size=4, max_size=16))
 def test_any_changes_leave_outlines_where_they_were(tmp_path_factory, moves):
     place = create(tmp_path_factory.mktemp("any") / "s")

@@ -164,25 +164,35 @@ def translated(stored: Content, events: Sequence[Event], *, whole: bool = False)
         and step.event["section"] in place
     ]
 
-    def columns(then: View) -> list[list[int]]:
-        found = _columns(view, into, place, then)
-        for structure, section in traced:  # what rests is in range, whatever that is meanwhile
-            for c in into.get(structure, ()) if section in then.out else ():
-                found[view.numbers.index(c)].add(place[section])
-        return [sorted(own) for own in found]
+    def column(then: View, c: int) -> list[int]:
+        """Where a class of the view might be at an earlier time."""
+        found = {
+            place[section]
+            for old, own in then.ranges.items()
+            if c in into.get(old, ())
+            for section in own
+            if section in place
+        }
+        for old, section in traced:  # what rests is in range, whatever that is meanwhile
+            if section in then.out and c in into.get(old, ()):
+                found.add(place[section])
+        return sorted(found)
 
-    before = columns(first_view(stored))
-    in_range = np.zeros((len(place), len(view.classes)), bool)
-    for c, own in enumerate(before):
-        in_range[own, c] = True
-    shaped: dict[int, dict[int, list[int]]] = {}
     now = first_view(stored)
+    in_range = np.zeros((len(place), len(view.classes)), bool)
+    for n, c in enumerate(view.numbers):
+        in_range[column(now, c), n] = True
+    shaped: dict[int, dict[int, list[int]]] = {}
     for step in live:
-        now = _advance(now, step)
-        after = columns(now)
-        number = step.event["number"]
-        shaped[number] = {c: own for c, own in enumerate(after) if own != before[c]}
-        before = after
+        before, now = now, _advance(now, step)
+        moved = {
+            old
+            for old in before.ranges.keys() | now.ranges.keys()
+            if before.ranges.get(old) is not now.ranges.get(old)
+        }
+        moved |= {old for old, section in traced if section in before.out ^ now.out}
+        touched = {c for old in moved for c in into.get(old, ())}
+        shaped[step.event["number"]] = {view.numbers.index(c): column(now, c) for c in touched}
     anew: dict[int, Event | None] = {}
     for step in live:
         found = step.event.get("answers", {})
@@ -289,12 +299,20 @@ def written(view: View, event: Event) -> Event:
 # What is shown.
 
 
-def content_of(stored: Content, folder: pathlib.Path, view: View, in_range: np.ndarray) -> Content:
-    """What a session is of now, as if it had begun with it."""
+def content_of(
+    stored: Content,
+    folder: pathlib.Path,
+    found: Translated,
+    known: tuple[View, Images] | None = None,
+) -> Content:
+    """What a session is of now, as if it had begun with it; `known` are a view and its images."""
+    view = found.view
     old, sections = stored.images, view.sections
     turned_any = any(view.turns.get(section) for section in sections)
     images, inside = old.images, old.inside
-    if sections != tuple(range(old.num_sections)) or view.replaced or turned_any:
+    if known is not None and _shows(known[0]) == _shows(view):
+        images, inside = known[1].images, known[1].inside
+    elif sections != tuple(range(old.num_sections)) or view.replaced or turned_any:
         images = np.empty((len(sections), *old.images.shape[1:]), old.images.dtype)
         inside = np.empty((len(sections), *old.inside.shape[1:]), bool)
         for n, section in enumerate(sections):
@@ -315,7 +333,11 @@ def content_of(stored: Content, folder: pathlib.Path, view: View, in_range: np.n
         place=place,
     )
     earlier = None if stored.earlier is None else _known(stored.earlier, view)
-    return stored._replace(images=shown, in_range=in_range, earlier=earlier)
+    return stored._replace(images=shown, in_range=found.in_range, earlier=earlier)
+
+
+def _shows(view: View) -> tuple:
+    return view.sections, view.replaced, view.turns
 
 
 def _colours(view: View) -> tuple[Colour, ...] | None:
@@ -581,17 +603,6 @@ def _descent(view: View, live: Iterable[_Step]) -> dict[int, tuple[int, ...]]:
             found = tuple(dict.fromkeys(last for c in new for last in into.get(c, ())))
             into |= {c: found for c in step.structures}
     return into
-
-
-def _columns(
-    view: View, into: Mapping[int, tuple[int, ...]], place: Mapping[int, int], then: View
-) -> list[set[int]]:
-    """Where each class of the view might be by the ranges of an earlier one, sections of it."""
-    found: dict[int, set[int]] = {c: set() for c in view.numbers}
-    for c, own in then.ranges.items():
-        for last in into.get(c, ()):
-            found[last] |= {place[section] for section in own if section in place}
-    return [found[c] for c in view.numbers]
 
 
 # What changes need to know of the answers.

@@ -43,7 +43,7 @@ from al_jax.session import events as event_model
 from al_jax.session import progress as in_numbers
 from al_jax.session import question as questions
 from al_jax.session.annotations import Annotations
-from al_jax.session.changes import Translated
+from al_jax.session.changes import Translated, View
 from al_jax.session.changing import Changing
 from al_jax.session.conversion import converted
 from al_jax.session.events import (
@@ -96,14 +96,22 @@ class Session(Changing):
         self.notices = [*ledger.notices(path, self._written, self._end), *self._lost(), *notices]
         self.network = self._carried()
 
-    def _derived(self, written: list[Event], *, found_alone: bool = False) -> "_Derived":
-        """All that a ledger says; `found_alone`: without the answers whose masks are missing.
+    def _derived(
+        self,
+        written: list[Event],
+        known: tuple[View, Images] | None = None,
+        *,
+        found_alone: bool = False,
+    ) -> "_Derived":
+        """All that a ledger says.
+
+        `known` are a view and its images; `found_alone`: without answers whose masks are missing.
 
         Raises:
           InputError: its events contradict each other.
         """
         found = changes.translated(self._stored, written)
-        content = changes.content_of(self._stored, self.folder, found.view, found.in_range)
+        content = changes.content_of(self._stored, self.folder, found, known)
         prior = None
         if content.earlier is not None:
             prior = fit_to(content.earlier, content.images.names)
@@ -158,7 +166,7 @@ class Session(Changing):
             if lost := self._lost():
                 raise InputError(f"{lost[0]}; then change classes and sections")
             event = self._numbered(made(), len(self._written) + 1)
-            derived = self._derived([*self._written, event])
+            derived = self._derived([*self._written, event], (self._view, self.images))
             self._append([event])
             self._take(derived)
             self.network = self._carried()
@@ -169,7 +177,7 @@ class Session(Changing):
         found = changes.translated(self._stored, self._written, whole=True)
         if not self._view.out:
             return found, self.images, self.annotations
-        content = changes.content_of(self._stored, self.folder, found.view, found.in_range)
+        content = changes.content_of(self._stored, self.folder, found)
         empty = state_of.begin(jax.random.key(0), content.images, content.in_range)
         now = event_model.replay(empty, content.images, found.events, self._masks)
         return found, content.images, now
