@@ -12,6 +12,9 @@ energy, which adds up how far the T1 intensity is from what the class looks like
 is outside the AAL region of that class, and how many of its neighbours disagree.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.make_colin27")
+
 import pathlib
 
 import numpy as np

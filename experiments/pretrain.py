@@ -9,6 +9,9 @@ Outlines of all stacks but that one are the sums behind B. The same command goes
 stopped; until it ends, its checkpoints are in a folder beside --out.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.pretrain")
+
 import functools
 import pathlib
 import shutil

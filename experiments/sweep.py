@@ -9,6 +9,9 @@ finished is not run again, and what was stopped goes on where it was. --cluster 
 on this machine, as jobs of SLURM, PBS, SGE or LSF, or on any Dask cluster (see CLUSTER.md).
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.sweep")
+
 import pathlib
 import shutil
 import sys

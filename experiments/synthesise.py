@@ -14,6 +14,9 @@ that the deformation moves out of all sections is left out, and the command says
 it only turns any input of `experiments.simulate` into an npz.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.synthesise")
+
 import json
 import os
 import pathlib
@@ -25,7 +28,8 @@ import jax
 from absl import flags
 
 from al_jax.commands import command, stack_flags
-from al_jax.commands.runs import digest_stack, versions
+from al_jax.commands.record import versions
+from al_jax.commands.runs import digest_stack
 from al_jax.core.stack import InputError, Stack
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import write_stack

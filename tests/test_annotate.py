@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import tiny
 import tiny_session as ts
+from absl.testing import flagsaver
 from commands import caller, compiled_in, flags_of
 from PIL import Image
 from samples import TABLE, oblique_volumes, save
 
 from al_jax import session as sessions
-from al_jax.commands import annotate
+from al_jax.commands import annotate, command
 from al_jax.commands.earlier import beginning, known_of
 from al_jax.core.strategies import SDr
 from al_jax.files.slicing import AXES
@@ -178,15 +179,15 @@ def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
     left, shell = (images.names.index(name) for name in ("left", "shell"))
     changed = np.where(template > 0, shell + 1, labels == 3)
     assert "px of 'background' differ" in refused("ingest", answer(changed))
-    # The structure is traced on every slice: that of the section is taken.
-    call("ingest", answer(np.where(labels == 3, left + 1, template)))
+    # The structure is traced on every slice: that of the section is taken. It is noise, no area.
+    call("ingest", answer(np.where(labels == 3, left + 1, template)), "--sure")
 
     ask(3, "shell", "seg.nrrd")
     place = np.diag([-1, -1, 1, 1]) @ nibabel.load("i.nii.gz").affine
     made = slicerio.create_segmentation(labels.shape, place)
     slicerio.add_segment(made, (labels == 7).astype(np.uint8), {"id": "a", "name": "shell"})
     slicerio.write_segmentation("traced.seg.nrrd", made)
-    call("ingest", "--answer=traced.seg.nrrd")
+    call("ingest", "--answer=traced.seg.nrrd", "--sure")
 
     call("export", "--formats=nifti,seg.nrrd")
     found = folder / "s" / "export"
@@ -229,12 +230,197 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     assert "--dice_over has no effect in a session" in refused("init", "--dice_over=stack")
     call("init", "--stack=stack.npz", "--truth", *QUICK)
     assert "--alpha has no effect with train" in refused("train", "--alpha=0.1")
+    assert "--section has no effect with status" in refused("status", "--section=1")
+    assert "--widen has no effect with undo" in refused("undo", "--widen")
+    assert "--axis has no effect with suggest" in refused("suggest", "--axis=axial")
+    assert "--wait has no effect with init" in refused("init", "--wait", "--stack=stack.npz")
+    assert "--out has no effect with the window" in refused("--out=x")
     call("suggest")
     said = refused("ingest", "--truth", "--section=2", "--structure=outer")
     assert "--section has no effect with ingest" in said
     call("ingest", "--truth")
     for words in (("absent",), ("ingest", "--truth"), ("skip",)):  # nothing else was asked
         assert "has been answered; run: annotate suggest --workdir=s, or" in refused(*words)
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Folders that the window was opened on; there is no display here."""
+    found: list[str] = []
+    stand_in = types.SimpleNamespace(
+        check_display=lambda: None,
+        start_computing=lambda: None,
+        run=lambda place, wait: found.append(str(place)),
+    )
+    monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
+    return found
+
+
+def write_sections(name: str, last: int = 0) -> None:
+    """Folders of images and labels; the last image is one brighter by `last`."""
+    for kind, values in (("images", ts.STACK.images[..., 0]), ("labels", ts.STACK.truth.clip(0))):
+        os.makedirs(f"{name}_{kind}")
+        for n, own in enumerate(values.astype(np.uint8)):
+            extra = last if n == 5 and kind == "images" else 0
+            Image.fromarray(own + np.uint8(extra)).save(f"{name}_{kind}/s{n}.png")
+
+
+CLASSES = "id,name\n0,background\n1,outer\n2,middle\n3,inner\n"
+BEGUN = (
+    "--images=a_images",
+    "--names=names.csv",
+    "--ranges=ranges.csv",
+    "--seed=3",
+    "--strategy=HB",
+)
+BEGUN = (*BEGUN, "--alpha=0.25", *QUICK)
+
+
+@pytest.fixture
+def begun(folder):
+    """A session of files, and other files beside them."""
+    write_sections("a")
+    write_sections("b", last=1)
+    pathlib.Path("names.csv").write_text(CLASSES)
+    pathlib.Path("other.csv").write_text(CLASSES.replace("inner", "core"))
+    pathlib.Path("fewer.csv").write_text("id,name\n0,background\n1,outer\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,s1.png,s4.png\n")
+    pathlib.Path("wider.csv").write_text("name,first,last\ninner,,s4.png\n")
+    return folder
+
+
+def test_flags_of_an_old_session_say_what_it_began_with(begun, monkeypatch, capsys, opened):
+    run = caller(annotate, monkeypatch, capsys)
+    assert run("init", "--workdir=s", *BEGUN)[0] == 0
+    before = sorted(path.name for path in (begun / "s").iterdir())
+    alike = [(flag,) for flag in BEGUN if not flag.startswith("--images")]
+    alike += [BEGUN, BEGUN[::-1], (), BEGUN[:1], BEGUN[:2], ("--preset=default", *BEGUN)]
+    for flags_given in alike:
+        status, out, err = run("--workdir=s", *flags_given)
+        assert (status, out, err) == (0, "", ""), flags_given
+    assert len(opened) == len(alike)
+    otherwise = [
+        ("--images=b_images",),
+        ("--names=other.csv",),
+        ("--names=fewer.csv",),
+        ("--ranges=wider.csv",),
+        ("--seed=0",),
+        ("--strategy=SDr",),
+        ("--alpha=0.5",),
+        ("--initial_steps=9",),
+        ("--crop=48",),
+        ("--network=full",),
+        ("--field=paper",),
+        ("--preset=paper",),
+        ("--images=b_images", "--seed=0", "--batch=5"),
+    ]
+    for given in otherwise:
+        for words in ((), ("init",)) if given[0][:3] == "--i" else ((),):
+            rest = [flag for flag in BEGUN if not words or flag.split("=")[0] not in str(given)]
+            more = rest if words else ()
+            status, out, err = run(*words, "--workdir=s", *more, *given)
+            assert (status, out) == (2, ""), (given, err)
+            line = "error: s: its session began with something else than "
+            assert err.startswith(line) and err.count("\n") == 1, err
+            assert all(flag in err for flag in given)
+    missing = [
+        ("--images=none", "none: there is no such file; check the path"),
+        ("--names=none.csv", "none.csv: there is no such file"),
+        ("--ranges=none.csv", "none.csv: there is no such file"),
+        ("--stack=none.npz", "none.npz: there is no such file"),
+        ("--weights=none.npz", "none.npz: there is no such file"),
+        ("--from=none.npz", "none.npz: there is no such file"),
+        ("--stack=stack.npz", "--stack=stack.npz; leave that out"),
+        ("--labels=a_labels", "--labels has no effect without --images"),
+        ("--axis=axial", "--axis has no effect without --images"),
+        ("--simulated_start", "--simulated_start has no effect with a session that exists"),
+        ("--dice_over=stack", "--dice_over has no effect in a session"),
+        ("--section=2", "--section has no effect with the window"),
+        ("--strategy=Best", "--strategy=Best; leave that out"),
+        ("--truth", "something else than --truth=True; leave that out"),
+        ("--network=huge", "network 'huge' is not one of"),
+    ]
+    for flag, says in missing:
+        status, out, err = run("--workdir=s", flag)
+        assert (status, out) == (2, "") and says in err and err.count("\n") == 1, err
+    status, _, err = run("init", "--workdir=s", *BEGUN)
+    assert status == 2 and "is not empty but a session already; go on with: annotate" in err
+    assert len(opened) == len(alike)
+    assert sorted(path.name for path in (begun / "s").iterdir()) == before
+
+
+def test_labels_of_an_old_session_are_those_it_began_with(begun, monkeypatch, capsys, opened):
+    """As answers, or as the truth of a demonstration; and so are stacks and experience."""
+    run = caller(annotate, monkeypatch, capsys)
+    files = ("--images=a_images", "--labels=a_labels", "--names=names.csv")
+    shutil.copytree("a_labels", "c_labels")
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save("c_labels/s2.png")
+    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)
+    for seed, name in ((3, "earlier.npz"), (2, "another.npz")):
+        write_experience(begun / name, carried(seed))
+    turned = np.where(ts.STACK.inside, (ts.STACK.truth + 1) % 4, -1)
+    write_stack("turned.npz", dataclasses.replace(ts.STACK, truth=turned))
+    for number, (first, other) in enumerate(
+        [
+            (files, "--labels=c_labels"),
+            ((*files, "--truth"), "--labels=c_labels"),
+            (("--stack=stack.npz", "--truth"), "--stack=turned.npz"),
+            (("--stack=stack.npz", "--from=earlier.npz"), "--from=another.npz"),
+        ]
+    ):
+        place = f"--workdir=s{number}"
+        assert run("init", place, *first, *QUICK)[0] == 0
+        assert run(place, *first)[::2] == (0, ""), first
+        name = other.split("=")[0]
+        changed = [other if flag.startswith(f"{name}=") else flag for flag in first]
+        status, _, err = run(place, *changed)
+        assert status == 2 and f"something else than {other}; leave" in err, err
+    assert len(opened) == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_the_exit_status_says_whether_it_is_stored(call, monkeypatch, capsys):
+    call("init", "--stack=stack.npz", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    pair = ("--section=1", "--structure=outer")
+    for words, expected in (
+        (("skip", *pair), 0),
+        (("absent", *pair, "--json"), 0),
+        (("status",), 1),
+    ):
+        with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", command._guarded(full))
+            status, _, err = run(*words, "--workdir=s")
+        assert (status, err) == (
+            expected,
+            "note: the output cannot be written (No space left on device)\n",
+        )
+    kinds = [event["event"] for event in sessions.read_session("s").events]
+    assert kinds == ["skip", "absent"]
+
+
+@pytest.mark.parametrize("code", ["ascii", "latin-1"])
+def test_json_of_an_output_without_umlauts_is_json(call, monkeypatch, capsys, code):
+    names = ("background", "\u00e4u\u00dfere", "mittlere \u7b2c", "inner")
+    write_stack("stack.npz", dataclasses.replace(ts.STACK, names=names))
+    call("init", "--stack=stack.npz", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    for words in (("--json",), ()):
+        with open("out", "w", encoding=code) as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", command._guarded(file))
+            pair = ("--section=1", f"--structure={names[2]}")
+            assert run("skip", *pair, *words, "--workdir=s")[0] == 0
+        said = pathlib.Path("out").read_text(code)
+        if words:
+            assert json.loads(said)["structure"] == names[2]
+        else:
+            assert said == "'mittlere \\u7b2c' on section 1: skipped\n"
+
+
+def test_results_may_be_numbers_of_numpy(capsys):
+    with flagsaver.flagsaver(json=True):
+        annotate.print_result("", {"a": np.int64(3), "b": jax.numpy.ones(2), "c": np.float32(0.5)})
+    assert json.loads(capsys.readouterr().out) == {"a": 3, "b": [1.0, 1.0], "c": 0.5}
 
 
 def test_a_question_of_other_images_is_refused(call, refused, folder, monkeypatch):
@@ -283,6 +469,61 @@ def test_labels_from_before_and_ranges_from_a_table(call, folder):
     session = sessions.read_session("s")
     assert {e["how"] for e in session.events} == {"given"}
     assert session.annotations.state.in_range[:, 3].tolist() == [False, *[True] * 4, False]
+
+
+def _pictures(folder: str, arrays, names) -> None:
+    pathlib.Path(folder).mkdir()
+    for array, name in zip(arrays, names, strict=True):
+        Image.fromarray(np.asarray(array, np.uint8)).save(f"{folder}/{name}")
+
+
+def test_a_class_is_added_to_what_was_traced(call, folder):
+    """An export with another row in its table begins a session that knows all that was traced."""
+    names = [f"{n + 1}.png" for n in range(6)]
+    _pictures("images", ts.STACK.images[..., 0], names)
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,2,4\n")
+    files = ("--images=images", "--names=names.csv", "--ranges=ranges.csv", *QUICK)
+    call("init", *files, "--json")
+    for structure, section in (("outer", 3), ("inner", 3), ("background", 3), ("outer", 4)):
+        call("suggest", f"--section={section}", f"--structure={structure}")
+        own = ts.truth(section - 1, ts.STACK.names.index(structure))
+        Image.fromarray(own.astype(np.uint8) * 255).save("mask.png")
+        assert f"on section {section}.png: " in call("ingest", "--answer=mask.png")
+    traced = sessions.read_session("s").labels()
+    call("export", "--formats=png")
+    pathlib.Path("s").rename("before")
+    table = pathlib.Path("before/export/classes.csv").read_text() + "5,nucleus,#ff00ff\n"
+    pathlib.Path("classes.csv").write_text(table)
+    labels = "--labels=before/export/traced_png"
+    made = call("init", "--images=images", "--names=classes.csv", labels, *QUICK, "--json")
+    assert made["answers"] == 4 and made["classes"][4] == "nucleus"
+    session = sessions.read_session("s")
+    np.testing.assert_array_equal(session.labels(), traced)
+    assert session.images.inside.all()
+    assert {e["structure"] for e in session.events} == {"background", "outer", "inner"}
+
+
+def test_what_a_folder_leaves_out_is_said_where_notes_are(folder, monkeypatch, capsys):
+    names = [f"{n + 1}.png" for n in range(6)]
+    _pictures("images", ts.STACK.images[..., 0], names)
+    _pictures("labels", ts.STACK.truth[[1, 4]].clip(0), ["2.png", "5.png"])
+    pathlib.Path("images/7.webp").touch()
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,2,5\n")
+    files = ("--images=images", "--names=names.csv", "--ranges=ranges.csv", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    status, said, _ = run("init", "--workdir=s", "--labels=labels", *files)
+    assert status == 0 and said.startswith(
+        "note: images: 6 files are sections; left out are 1 .webp"
+    )
+    assert said.endswith("ranges: 'inner' 2.png to 5.png\n")
+    assert len(sessions.read_session("s").events) == 6
+    pathlib.Path("images/4.png").unlink()
+    pathlib.Path("images/4.png").symlink_to("../.git/annex/objects/4.png")
+    status, said, error = run("init", "--workdir=t", *files)
+    assert (status, said) == (2, "") and "4.png: is a link" in error and "datalad get" in error
+    assert not (folder / "t").exists()
 
 
 def test_commands_ask_what_a_simulation_asks(call, folder):

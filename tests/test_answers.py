@@ -121,6 +121,18 @@ def test_pixels_of_no_class_are_refused_and_a_wider_range_takes_them():
     answers.check_state(s, IMAGES)
 
 
+def test_absent_leaves_no_pixels_of_no_class():
+    """Where all others are answered, what is left must be of the last."""
+    s = _fresh([[1, 1, 1], [1, 1, 0]])
+    nothing = np.zeros((3, 4), bool)
+    s, _ = answers.answer(s, IMAGES, 1, 1, _true(1, 1))
+    _refused("4 px of the section would be of no class", 1, 0, nothing, s=s)
+    s = answers.set_range(s, IMAGES, 2, (0, 1))
+    s, report = answers.answer(s, IMAGES, 1, 0, nothing)  # they may be of b now
+    assert report.pixels == 0
+    _refused("4 px of the section would be of no class", 1, 2, nothing, s=s)
+
+
 def test_a_range_keeps_what_was_traced_and_every_section_a_class():
     s, _ = answers.answer(_fresh(), IMAGES, 0, 1, _true(0, 1))
     with pytest.raises(InputError, match="'a' was traced on section s7, outside its new range"):

@@ -321,6 +321,34 @@ def test_a_correction_leaves_what_is_near_enough():
     np.testing.assert_array_equal(boundary.corrected(mask, proposal, ~free, 1), mask)
 
 
+EDGE = 9 * ["######...."]
+TONGUE = [*4 * [".........."], "########..", *4 * [".........."]]
+AT_2 = ["######....", "######....", "######....", "####......", "########.."]
+AT_3 = ["####......", "###.......", "###.......", "###.......", "########.."]
+
+
+@pytest.mark.parametrize(
+    "tolerance, kept, expected",
+    [(1, 0, EDGE), (2, 1, [*AT_2, *AT_2[3::-1]]), (3, 5, [*AT_3, *AT_3[3::-1]])],
+)
+def test_a_correction_takes_the_proposal_within_the_tolerance_alone(tolerance, kept, expected):
+    """Cracks on column 5 | 6, and one of a proposal on 7 | 8 of row 4, 2 px from the nearest.
+
+    Within 2 px of that one lie columns 4 to 7 of rows 3 to 5. Within 3 px of the proposal's are the
+    cracks of rows 2 to 6; within 3 px of these columns 3 to 8, on rows 0 and 8 columns 4 to 7.
+    """
+    mask, proposal, right = (
+        np.array([[letter == "#" for letter in row] for row in rows])
+        for rows in (EDGE, TONGUE, expected)
+    )
+    free = np.ones(mask.shape, bool)
+    assert float(boundary.kept_length(mask, proposal, free, tolerance)) == kept
+    np.testing.assert_array_equal(boundary.corrected(mask, proposal, free, tolerance), right)
+    # The same of an outline that runs across.
+    found = boundary.corrected(mask.T, proposal.T, free.T, tolerance)
+    np.testing.assert_array_equal(found, right.T)
+
+
 def test_what_lies_on_the_other_side_of_an_outline_keeps_nothing_of_it():
     """A square, and the ring around it as the proposal: all cracks lie together, none is alike."""
     mask = np.zeros((11, 11), bool)

@@ -1,7 +1,9 @@
 """Checkpoints of a run: bit for bit, whole or not there at all."""
 
+import itertools
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +151,40 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         pytest.raises(InputError, match="damaged"),
     ):
         checkpoints.restore(saved, _numbers(0))
+
+
+def test_whatever_is_damaged_is_one_line(tmp_path):
+    """Each file of a checkpoint, in each way: it is read as it was, or refused."""
+    with checkpoints.open_checkpoints(tmp_path / "whole") as saved:
+        checkpoints.save(saved, 1, _numbers(1))
+    files = [path for path in (tmp_path / "whole" / "1").rglob("*") if path.is_file()]
+    damages = (
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b"{}"),
+        lambda path: path.write_bytes(b"\x00" * path.stat().st_size),
+    )
+    refused = 0
+    for number, (file, damage) in enumerate(itertools.product(files, damages)):
+        copy = shutil.copytree(tmp_path / "whole", tmp_path / str(number))
+        damage(copy / file.relative_to(tmp_path / "whole"))
+        with checkpoints.open_checkpoints(copy) as saved:
+            try:
+                _assert_latest(saved, 1, _numbers(1))
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > len(files)
+
+
+def test_a_checkpoint_says_its_form(tmp_path, monkeypatch):
+    with checkpoints.open_checkpoints(tmp_path) as saved:
+        monkeypatch.setattr(checkpoints, "FORM", 2)
+        checkpoints.save(saved, 1, _numbers(1))
+        monkeypatch.undo()
+        with pytest.raises(InputError, match="written by another version"):
+            checkpoints.restore(saved, _numbers(0))
 
 
 KILLED = """

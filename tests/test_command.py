@@ -1,8 +1,11 @@
 """Bad input at the command line: one line on standard error, exit status 2, nothing left behind."""
 
+import importlib.util
+import io
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -303,7 +306,7 @@ def test_an_output_directory_that_is_not_writable(refused, folder):
 def test_an_output_directory_in_use(refused, begun):
     with folders.hold(begun):
         line = refused("--stack=stack.npz", "--workdir=out", "--strategies=BDa,Rand")
-    assert line == "out: another process is at work in it; wait for it"
+    assert line.startswith(f"out: another process is at work in it (process {os.getpid()} on ")
 
 
 # A run that fails.
@@ -427,6 +430,78 @@ def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
     assert f"{folder}/nope.npz: " in one_line(err)
     done = in_shell("-h", module="experiments.bench.lengths")
     assert done.returncode == 0 and "--seed" in done.stdout
+
+
+# What is printed.
+
+
+@pytest.fixture
+def stream():
+    """Makes a guarded output of a path or a number."""
+    opened: list[io.TextIOWrapper] = []
+
+    def make(file: str | int, encoding: str = "utf-8") -> command.Output:
+        opened.append(open(file, "w", encoding=encoding))  # noqa: SIM115
+        return command._guarded(opened[-1])
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_what_cannot_be_printed_is_escaped(stream, tmp_path):
+    out = stream(tmp_path / "out", "ascii")
+    print("Schnitt_\u00e41 \udcff", file=out, flush=True)
+    assert (tmp_path / "out").read_bytes() == b"Schnitt_\\xe41 \\udcff\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_loses_the_line_alone(stream, monkeypatch, capsys):
+    out = stream("/dev/full")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert command.output_status() == 0
+    for _ in range(3):
+        print("a line", flush=True)
+        print("more" * 9000)
+    line = "note: the output cannot be written (No space left on device)\n"
+    assert capsys.readouterr().err == line
+    assert command.output_status() == 1
+    monkeypatch.setattr(sys, "stderr", stream("/dev/full"))  # 2>&1
+    command.complain("of no use")
+
+
+def test_who_reads_no_more_ends_nothing(stream, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", stream(writer))
+    for _ in range(3):
+        print("a line", flush=True)
+    assert command.output_status() == 0 and capsys.readouterr().err == ""
+
+
+def test_an_output_that_was_closed_is_nowhere(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    command.guard_output()
+    print("nowhere")
+    command.complain("nowhere")
+    for closed in (sys.stdout, sys.stderr):
+        assert closed.name == os.devnull
+        closed.close()
+
+
+SCRIPTS = [
+    path for path in (ROOT / "experiments").rglob("*.py") if "command.run(" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_script_by_its_path_says_what_to_run(path):
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(path), run_name="__main__")
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    assert stop.value.code == f"error: run this instead: python -m {name}"
+    assert importlib.util.find_spec(name) is not None
 
 
 # The program of an installation.

@@ -21,3 +21,12 @@ def test_arrays_that_would_broadcast_are_refused(given):
     for array in (ENTROPY[:1], ENTROPY[:, :1], ENTROPY[0]):
         with pytest.raises(AssertionError):
             evidence.make_evidence(make_state(), jnp.asarray(DICE), **{given: array})
+
+
+def test_possible_is_what_is_there_or_may_be():
+    """In range and not answered yet, or seen; an answer of "absent" is neither."""
+    state = make_state(annotated=((1, 1, 0), (0, 1, 0)), in_range=((1, 1, 1), (1, 1, 0)))
+    state = state.replace(seen=jnp.asarray([[True, False, False], [False, False, False]]))
+    found = evidence.make_evidence(state, jnp.asarray(DICE))
+    np.testing.assert_array_equal(found.possible, [[1, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(found.seen, [[1, 0, 0], [0, 0, 0]])

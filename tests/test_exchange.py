@@ -34,6 +34,8 @@ class Asking(NamedTuple):
     inside: np.ndarray
     labels: np.ndarray
     proposal: np.ndarray | None
+    network: int = 0
+    asked: float = 0.0
 
 
 TABLE = make_classes(NAMES)
@@ -104,6 +106,23 @@ def test_the_proposal_comes_back_as_the_answer(name, tmp_path):
         else:
             assert "answer 'absent'" in refusal(path, manifest)
         np.testing.assert_array_equal(read_traced(manifest), question.labels)
+
+
+@pytest.mark.parametrize("name", ["geojson", "seg.nrrd"])
+@pytest.mark.parametrize(
+    "spelt", ["Pu\u0308tamen, left", "P\u00fctamen,\u00a0left", "p\u00dcTAMEN, Left "]
+)
+def test_a_class_in_an_answer_is_called_as_people_write_it(name, spelt, tmp_path):
+    needs(name)
+    question, mask = ask(2)
+    write_question(tmp_path / "q", question, TABLE, [name])
+    manifest = read_manifest(tmp_path / "q")
+    names = ("background", "O\u200bUTER", spelt, *NAMES[3:])
+    ids = ids_of(np.where(mask, question.structure, question.labels), CLASSES)
+    path = tmp_path / f"answer.{name}"
+    grid = manifest.grid
+    path.write_bytes(FORMATS[name].labels(ids[None], make_classes(names), grid, ()))
+    np.testing.assert_array_equal(read_answer(path, manifest), mask)
 
 
 def test_files_are_as_the_manifest_says(tmp_path):
@@ -299,8 +318,8 @@ def test_unknown_formats_are_refused(tmp_path):
         with pytest.raises(InputError, match="choose from nifti, "):
             write_question(tmp_path / "none", question, TABLE, formats)
     assert not (tmp_path / "none").exists()
-    (tmp_path / "answer.txt").write_text("x")
     write_question(tmp_path, question, TABLE, ["png"])
+    (tmp_path / "answer.txt").write_text("x")
     assert "is not of a format that is read" in refusal(
         tmp_path / "answer.txt", read_manifest(tmp_path)
     )

@@ -1,6 +1,7 @@
 """An export read back, by other libraries, gives the same arrays."""
 
 import csv
+import hashlib
 import io
 
 import nibabel
@@ -14,11 +15,13 @@ from samples import TABLE, oblique_volumes, save
 from test_exchange import needs
 
 from al_jax.core.stack import InputError
+from al_jax.exchange import export as exporting
 from al_jax.exchange.classes import labels_of, make_classes, tables
 from al_jax.exchange.export import export_stack, section_files
 from al_jax.exchange.formats import tiff
 from al_jax.exchange.placement import LPS, Grid, affine_on, own_place
 from al_jax.exchange.polygons import read_geojson
+from al_jax.files.atomic import write_atomic
 from al_jax.files.inputs import read_labelled
 from al_jax.files.slicing import AXES, Cut
 from al_jax.files.table_rows import read_rows
@@ -27,6 +30,7 @@ from al_jax.session.results import Answered, Export
 AFFINE = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.0]])
 pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")
 SECTIONS = ("a/one 1.png", "two.png", "three.png")
+FILES = ("0_one_1", "1_two", "2_three")
 
 
 def stack(**changes) -> Export:
@@ -55,7 +59,7 @@ def stack(**changes) -> Export:
 @pytest.fixture
 def exported(tmp_path):
     export = stack()
-    paths = export_stack(tmp_path / "out", export, ("nifti", "tiff", "png"))
+    paths = export_stack(tmp_path / "out", export, ("nifti", "tiff", "png")).files
     assert set(paths) == {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
     return export, tmp_path / "out"
 
@@ -86,7 +90,7 @@ def test_tiff(exported):
 def test_png(exported):
     export, folder = exported
     files = section_files(SECTIONS)
-    assert files == ["0_one_1", "1_two", "2_three"]
+    assert files == list(FILES)
     for n, stem in enumerate(files):
         for role, labels in both(export):
             ids = np.array(Image.open(folder / f"{role}_png" / f"{stem}.png"))
@@ -253,7 +257,7 @@ def test_tables(exported):
 
 
 def test_without_a_network_there_is_what_was_traced(tmp_path):
-    paths = export_stack(tmp_path, stack(segmentation=None, confidence=None), ["tiff"])
+    paths = export_stack(tmp_path, stack(segmentation=None, confidence=None), ["tiff"]).files
     assert {path.name for path in paths if path.suffix == ".tif"} == {"traced.tif"}
 
 
@@ -264,6 +268,90 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     with pytest.raises(InputError, match="unknown format 'dicom'"):
         export_stack(tmp_path / "new", stack(), ["dicom"])
     assert not (tmp_path / "new").exists()
+
+
+def tree(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name", ["classes.csv", "answers.csv", "own.txt", "traced_png/1_two.png", "traced_png"]
+)
+def test_nothing_is_replaced_that_no_export_wrote(name, tmp_path):
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("mine")
+    with pytest.raises(InputError, match=rf"{name}: is not of an export .* choose another --out"):
+        export_stack(tmp_path, stack(), ["png"], {"own.txt": lambda: b"ours"})
+    assert tree(tmp_path) == {name: b"mine"}
+    own.unlink()
+    own.symlink_to(tmp_path / "elsewhere")  # a link is a person's, too
+    with pytest.raises(InputError, match="is not of an export"):
+        export_stack(tmp_path, stack(), ["png"], {"own.txt": lambda: b"ours"})
+
+
+def test_what_was_changed_since_an_export_is_not_replaced(tmp_path):
+    export_stack(tmp_path, stack(), ["tiff"])
+    (tmp_path / "classes.csv").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=r"classes.csv: was changed since it was exported"):
+        export_stack(tmp_path, stack(traced=stack().segmentation), ["tiff"])
+    assert tree(tmp_path) == before
+    (tmp_path / "classes.csv").unlink()  # moved away
+    made = export_stack(tmp_path, stack(traced=stack().segmentation), ["tiff"])
+    assert not made.removed and not made.kept
+    assert tree(tmp_path)["traced.tif"] != before["traced.tif"]
+
+
+def test_formats_of_an_earlier_export_do_not_stay_beside_others(tmp_path):
+    export_stack(tmp_path, stack(), ["tiff", "png", "nifti"], {"more.npz": lambda: b"x"})
+    (tmp_path / "traced.nii.gz").write_bytes(b"corrected by hand")
+    (tmp_path / "traced_png" / "mine.txt").write_text("mine")
+    made = export_stack(tmp_path, stack(confidence=None), ["tiff"])
+    assert made.kept == [tmp_path / "traced.nii.gz"]
+    assert {str(p.relative_to(tmp_path)) for p in made.removed} == {
+        *("confidence.tif", "confidence.nii.gz", "labels.nii.gz", "more.npz"),
+        *(f"{role}_png/{s}.png" for role in ("traced", "labels", "confidence") for s in FILES),
+    }
+    left = {str(path.relative_to(tmp_path)) for path in made.files}
+    assert set(tree(tmp_path)) == left | {"traced.nii.gz", "traced_png/mine.txt"}
+    assert not (tmp_path / "labels_png").exists()
+    again = export_stack(tmp_path, stack(confidence=None), ["tiff"])
+    assert not again.removed and not again.kept  # what was named once is a person's from then on
+    with pytest.raises(InputError, match=r"traced.nii.gz: is not of an export"):
+        export_stack(tmp_path, stack(), ["nifti"])
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_an_export_that_was_killed_is_done_again(after, tmp_path, monkeypatch):
+    export_stack(tmp_path, stack(), ["tiff", "png"])
+    written = []
+
+    def killed(path, data):
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_atomic(path, data)
+
+    changed = stack(traced=stack().segmentation)
+    monkeypatch.setattr(exporting, "write_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_stack(tmp_path, changed, ["tiff"])
+    monkeypatch.undo()
+    export_stack(tmp_path, changed, ["tiff"])
+    export_stack(tmp_path / "new", changed, ["tiff"])
+    new = {f"new/{name}" for name in tree(tmp_path / "new")}
+    found = tree(tmp_path)
+    assert {name: found[name] for name in found if name not in new} == tree(tmp_path / "new")
+
+
+def test_the_list_of_an_export_is_that_of_sha256sum(tmp_path):
+    made = export_stack(tmp_path, stack(), ["png"])
+    lines = (tmp_path / "exported.sha256").read_text().splitlines()
+    assert len(lines) == len(made.files) - 1
+    for line in lines:
+        digest, name = line.split("  ", 1)
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("name", tables(make_classes(NAMES)))

@@ -9,7 +9,7 @@ from test_exchange import needs
 
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import ids_of, labels_of, make_classes
-from al_jax.exchange.formats import FORMATS, nifti, nrrd_image, read_saved, tiff
+from al_jax.exchange.formats import FORMATS, Wanted, nifti, nrrd_image, read_saved, tiff
 from al_jax.exchange.placement import Grid, section_affine, stack_affine
 
 CLASS_TABLE = make_classes(NAMES)
@@ -17,7 +17,7 @@ TURNED = np.array([[0, 0, -2, 7], [0.3, 0, 0, -5], [0, -0.3, 0, 9], [0, 0, 0, 1.
 
 
 def read_back(path, grid, shape):
-    saved = read_saved(path, CLASS_TABLE, grid, shape, asked=1)
+    saved = read_saved(path, Wanted(CLASS_TABLE, grid, shape, asked=1))
     labels = np.full(shape, -1, np.int16)
     for name, mask in saved.layers:
         assert (labels[mask] == -1).all()  # neither doubles
@@ -52,7 +52,7 @@ def test_many_classes_need_wider_ids(tmp_path):
     for name in ("nifti", "tiff", "png"):
         path = tmp_path / f"many{FORMATS[name].suffix}"
         path.write_bytes(FORMATS[name].labels(ids_of(labels, 299)[None], classes, grid, ()))
-        found = dict(read_saved(path, classes, grid, labels.shape, asked=1).layers)
+        found = dict(read_saved(path, Wanted(classes, grid, labels.shape, asked=1)).layers)
         assert len(found) == 299 and found["class 254"].sum() == 1
 
 

@@ -23,7 +23,16 @@ from al_jax.files.stacks import write_stack
 
 ROOT = pathlib.Path(__file__).parents[1]
 TYPES = (".py", ".pyi", ".typed", ".md", ".npz", ".yaml", ".jinja")
-EXTRAS = ("napari", "qtpy", "PySide6", "rasterio", "slicerio", "distributed", "cryptography")
+EXTRAS = (
+    "napari",
+    "qtpy",
+    "PySide6",
+    "rasterio",
+    "slicerio",
+    "roifile",
+    "distributed",
+    "cryptography",
+)
 QUICK = ("--initial_steps=4", "--query_steps=1", "--crop=32", "--batch=2")
 
 

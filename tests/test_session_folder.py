@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ from al_jax.session.storage import Settings
 
 
 def test_what_was_created_is_read(tmp_path):
-    config = changed(ts.CONFIG, {"alpha": 0.25, "crop": 64, "field": "paper"})
-    settings = Settings(7, config, STRATEGIES["HB"])
+    config = changed(ts.CONFIG, {"alpha": np.float32(0.25), "crop": np.int16(64), "field": "paper"})
+    settings = Settings(np.int64(7), config, STRATEGIES["HB"])
     weights = {"a": np.arange(3.0)}
     place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)
     found = storage.read(place)
@@ -81,10 +83,71 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "_to_disk", full)
+    monkeypatch.setattr(storage, "to_disk", full)
     with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
         ts.create(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=["folder", "link", "link to nothing", "mount point", "parent of others"])
+def empty(request, tmp_path, monkeypatch):
+    """An empty place of every kind, which stays what it is."""
+    place = tmp_path / "s"
+    if request.param.startswith("link"):
+        place.symlink_to("real")
+        if request.param == "link":
+            (tmp_path / "real").mkdir()
+    else:
+        place.mkdir()
+    replace, mkdir = os.replace, pathlib.Path.mkdir
+
+    def busy(old, new):
+        if pathlib.Path(new) == place:
+            raise OSError(16, "Device or resource busy")
+        replace(old, new)
+
+    def denied(path, *args, **options):
+        if path.parent == tmp_path and path != place:
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *args, **options)
+
+    if request.param == "mount point":
+        (place / "lost+found").mkdir()
+        monkeypatch.setattr(os, "replace", busy)
+    if request.param == "parent of others":
+        monkeypatch.setattr(pathlib.Path, "mkdir", denied)
+    yield place
+    assert place.is_symlink() == request.param.startswith("link")
+
+
+def test_an_empty_folder_of_any_kind_becomes_a_session(empty, tmp_path_factory):
+    ts.create(empty)
+    assert storage.read(empty).images.names == ts.IMAGES.names
+    made = {path.name for path in empty.iterdir()} - {"lost+found"}
+    plain = ts.create(tmp_path_factory.mktemp("plain") / "s")
+    assert made == {path.name for path in plain.iterdir()}
+    with pytest.raises(InputError, match="is not empty but a session already"):
+        ts.create(empty)
+
+
+def test_what_fails_leaves_an_empty_folder_of_any_kind_empty(empty, monkeypatch):
+    before = [path.name for path in empty.iterdir()] if empty.exists() else None
+    replace = os.replace
+
+    def full(old, new):
+        if pathlib.Path(new) in (
+            empty / "session.json",
+            empty.resolve() / "session.json",
+            empty.resolve(),
+        ):
+            raise OSError(28, "No space left on device")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"cannot be made \(No space left on device\)"):
+        ts.create(empty)
+    assert ([path.name for path in empty.iterdir()] if empty.exists() else None) == before
+    assert not list(empty.parent.glob(".*.tmp"))
 
 
 def test_what_is_no_session(tmp_path):
@@ -146,12 +209,54 @@ def test_ranges_by_name_and_number_with_open_ends(tmp_path, between):
     np.testing.assert_array_equal(ranges.in_range_of(ranges.read_ranges(again), NAMED), found)
 
 
+ALIKE = make_images(
+    np.zeros((3, 8, 8), np.uint8),
+    ("background", "noyau caud\u00e9", "Left disc", "left DISC", "box"),
+    sections=("Schnitt_\u00e41", "b", "c"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["noyau caude\u0301", "noyau\u00a0caud\u00e9\u200b", " NOYAU  CAUD\u00c9"]
+)
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["name,first,last\n{}\n", "sep=;\r\nLast;Name;First\r\n{}\r\n"])
+def test_ranges_name_classes_and_sections_as_people_write_them(tmp_path, name, code, form):
+    path = tmp_path / "ranges.csv"
+    cells = {",": (name, "schnitt_A\u03081", "B"), ";": ("B", name, "schnitt_A\u03081")}
+    mark = ";" if ";" in form else ","
+    path.write_bytes(form.format(mark.join(cells[mark])).encode(code))
+    found = ranges.in_range_of(ranges.read_ranges(path), ALIKE)
+    assert found.astype(int).T.tolist() == [[1, 1, 1], [1, 1, 0], *[[1, 1, 1]] * 3]
+
+
+@pytest.mark.parametrize("name, number", [("left DISC", 3), ("Left\u2009disc", 2), ("BOX", 4)])
+def test_a_structure_by_a_name_that_is_one_only(name, number):
+    assert ranges.structure_number(name, ALIKE) == number
+
+
+@pytest.mark.parametrize("name", ["LEFT DISC", "left", "", "bo"])
+def test_a_name_that_could_be_two_is_none(name):
+    with pytest.raises(InputError, match=f"there is no structure '{name}'; the classes are"):
+        ranges.structure_number(name, ALIKE)
+
+
+def test_ranges_of_another_encoding_say_how_to_save_them(tmp_path):
+    path = tmp_path / "ranges.csv"
+    path.write_bytes("name,first,last\nnoyau caud\u00e9,b,c\n".encode("cp1252"))
+    with pytest.raises(InputError, match="line 2 has the byte 0xe9, which is not UTF-8; save it"):
+        ranges.read_ranges(path)
+
+
 @pytest.mark.parametrize(
     "text, says",
     [
         ("name,first\na,1\n", "has the columns name, first; give name,first,last"),
         ("name,first,last\na,1,2\na,1,2\n", "line 3 repeats 'a'; keep one"),
         ("name,first,last\nc,1,2\n", "'c' is no class"),
+        ("name,first,last\na,1,2\nA,1,2\n", "'A' is 'a' once more; give one range of it"),
+        ("", "has the columns none; give name,first,last"),
+        ('name,first,last\n"a,1,2\n', "cannot be read as a table of ranges"),
         ("name,first,last\na,1,9\n", "there is no section '9'; they go from a to d"),
         ("name,first,last\na,d,b\n", "the last section b comes before the first, d"),
     ],
@@ -173,6 +278,51 @@ def test_ranges_that_are_wrong_are_named_by_file_and_row(tmp_path):
     path.write_text("name,first,last\na,a,b\nb,a,c\nbackground,a,a\n")
     with pytest.raises(InputError, match=r"ranges\.csv: section d is in the range of no class"):
         ranges.read_in_range(path, NAMED)
+
+
+def _sections(*names: str):
+    pixels = np.zeros((len(names), 8, 8), np.uint8)
+    return make_images(pixels, ("background", "a"), sections=names)
+
+
+@pytest.mark.parametrize(
+    "names, text, expected",
+    [
+        (("1.png", "2.png", "3.png"), "2", 1),  # not the third
+        (("1.png", "2.png", "3.png"), "2.png", 1),
+        (("01.tif", "02.tif", "10.tif"), "2", 1),
+        (("1.ome.tif", "2.ome.tif"), "2", 1),
+        (("151507.png", "151508.png"), "151508", 1),
+        (("s1.png", "s2.png"), "s2", 1),
+        (("s1.png", "s2.png"), " 1 ", 1),  # nothing is called by a number
+        (("a\u0308.png", "b.png"), "\u00e4", 0),
+        (("5", "7", "9"), "7", 1),
+        (("1.png", "2.png", "map.png"), "map", 2),
+    ],
+)
+def test_a_number_that_is_a_file_is_that_file(names, text, expected):
+    assert ranges.section_number(text, _sections(*names)) == expected
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [(("1.png", "2.png"), "0"), (("1.png", "01.png"), "001"), (("s1.png", "s2.png"), "2")],
+)
+def test_numbers_of_no_file(names, text):
+    with pytest.raises(InputError, match=f"there is no section '{text}'; they go from {names[0]}"):
+        ranges.section_number(text, _sections(*names))
+
+
+def test_ranges_are_said_by_name():
+    images = make_images(
+        np.zeros((3, 8, 8), np.uint8),
+        ("background", "a", "b"),
+        sections=("1.png", "2.png", "3.png"),
+    )
+    found = ranges.in_range_of({"a": ("2", "3"), "b": ("", "")}, images)
+    assert ranges.described(found, images) == "'a' 2.png to 3.png"
+    found[:, 2] = False
+    assert ranges.described(found, images) == "'a' 2.png to 3.png, 'b' nowhere"
 
 
 def test_numbers_are_names_where_sections_are_numbered():

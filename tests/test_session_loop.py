@@ -157,6 +157,51 @@ def test_bad_answers_have_a_line_each_and_store_nothing(session, change, says):
     assert not session.annotations.labels
 
 
+def test_numbers_of_numpy_and_lists_are_numbers(session):
+    """What is stored is what plain numbers store, to the last byte."""
+    two, one, four = np.int64(2), np.uint8(1), np.array(4)
+    question = session.next_question(section=two, structure=one)
+    assert (type(question.section), type(question.structure)) == (int, int)
+    session.store_answer(two, jnp.int32(1), ts.truth(2, 1).tolist(), seconds=np.float32(1.5))
+    session.store_absent(four, np.int16(3), seconds=np.int64(7))
+    session.skip(np.int8(0), np.int64(2), np.str_("torn"))
+    session.set_range(np.int64(3), [np.int64(1), None])
+    session.set_range(np.uint16(3), np.array([0, 5]))
+    session.withdraw(np.int64(3))
+    told = sessions.read_session(session.folder).events
+    assert told == session.events and [event.get("seconds") for event in told[:2]] == [1.5, 7]
+    spans = [event["span"] for event in told if event["event"] == "range"]
+    assert spans[-2:] == [[1, None], [0, 5]]
+
+
+@pytest.mark.parametrize(
+    "act, says",
+    [
+        (lambda s: s.next_question(section="2", structure=1), "the section is '2'; give a whole"),
+        (lambda s: s.next_question(section=2, structure=1.0), r"the structure is 1\.0; give a"),
+        (lambda s: s.store_absent(np.float64(2), 1), "the section is .*2.0.*; give a whole number"),
+        (lambda s: s.store_absent([2], 1), r"the section is \[2\]; give a whole number"),
+        (lambda s: s.store_absent(2, 1, seconds="soon"), "the seconds are 'soon'; give a number"),
+        (lambda s: s.store_absent(2, 1, seconds=float("nan")), "are nan; give a finite number"),
+        (lambda s: s.store_absent(2, 1, seconds=-1), r"are -1\.0; give a finite number, 0 or more"),
+        (lambda s: s.store_answer(2, 1, [[True], [True, False]]), "the mask is no array"),
+        (lambda s: s.store_answer(2, 1, np.ones((40, 48))), "float64 of .40, 48.; give booleans"),
+        (lambda s: s.store_answer(2, 1, [[1, 0]]), r"int64 of \[1, 2\]; give booleans of .40, 48"),
+        (lambda s: s.set_range(1, [1, 2, 3]), "give its first and last section"),
+        (lambda s: s.set_range(1, 3), "the range is 3; give its first and last section"),
+        (lambda s: s.set_range(1, ["a", None]), "the section is 'a'; give a whole number"),
+        (lambda s: s.skip(None, 1), "the section is None; give a whole number"),
+        (lambda s: s.withdraw(1.5), "the number of an event is 1.5; give a whole number"),
+        (lambda s: s.segment_section(-1), "there is no section -1"),
+        (lambda s: s.take_over([[1]]), r"int64 of \[1, 1\]; give whole numbers of \[6, 40, 48\]"),
+    ],
+)
+def test_what_is_no_number_or_array_is_refused(session, act, says):
+    with pytest.raises(InputError, match=says):
+        act(session)
+    assert session.events == [] and lines(session) == 0
+
+
 def test_overlap_is_clipped_and_said(session):
     ts.answer(session, 2, 2)
     both = ts.truth(2, 1) | ts.truth(2, 2)
@@ -399,14 +444,6 @@ def test_a_damaged_or_missing_checkpoint_costs_training_alone(place):
     with sessions.open_session(place) as session:
         assert session.notices == [] and learn(session) == 1
     assert (place / ledger.LEDGER).read_bytes() == answers
-
-
-def test_a_mask_that_is_missing_or_changed_is_one_line(place):
-    with sessions.open_session(place) as session:
-        name = ts.answer(session, 2, 1).event["mask"]
-    (place / ledger.MASKS / f"{name}.png").unlink()
-    with pytest.raises(InputError, match=f"{name}.png: there is no such file"):
-        sessions.read_session(place)
 
 
 def test_a_ledger_cut_in_a_line_loses_that_line_alone(place):
@@ -695,7 +732,7 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
     session.note("Größe")
     written = (session.folder / ledger.LEDGER).read_text().splitlines()
     answer = ["event", "section", "structure", "how", "predicted", "length", "mask"]
-    assert [list(json.loads(line))[2:] for line in written] == [
+    assert [list(json.loads(line))[3:] for line in written] == [
         ["event", "section", "structure", "how", "mask", "length"],
         [*answer, "seconds"],
         [*answer, "seconds", "kept", "proposal_dice", "network"],
@@ -706,7 +743,7 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
         ["event", "withdrawn"],
         ["event", "text"],
     ]
-    assert all(list(json.loads(line))[:2] == ["number", "time"] for line in written)
+    assert all(list(json.loads(line))[:3] == ["form", "number", "time"] for line in written)
     assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]
 
 

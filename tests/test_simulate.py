@@ -127,7 +127,12 @@ def numbers(rows: list[dict[str, str]], column: str) -> np.ndarray:
 
 
 def results(workdir: pathlib.Path) -> dict[str, bytes]:
-    return {name: (workdir / name).read_bytes() for name in RESULTS}
+    """All that a run leaves, but for when, where and how it ran."""
+    found = {name: (workdir / name).read_bytes() for name in RESULTS}
+    result = json.loads(found["result.json"])
+    record = result.pop("record")
+    assert {"started", "seconds", "machine", "command"} <= record.keys()
+    return found | {"result.json": json.dumps(result).encode()}
 
 
 def stamps(workdir: pathlib.Path) -> dict[str, int]:

@@ -72,6 +72,25 @@ def test_an_answer_by_hand(wrap):
     np.testing.assert_array_equal(s.unlabelled, [0, 12, 12])
 
 
+@pytest.mark.parametrize(
+    ("drawn", "unique", "whole"), [(None, 4, 4), (4.0, 4, 4), (1.0, 1, 1), (0.0, 0, 0), (8.0, 8, 4)]
+)
+def test_of_a_proposal_what_had_to_be_drawn_counts(drawn, unique, whole):
+    """Of the whole outline the same share, of which there is no more than all."""
+    s, effort = annotate(_start(), 0, 1, TRUTH[0] == 1, INSIDE[0], drawn=drawn)
+    assert effort == 4
+    np.testing.assert_allclose(s.drawn_unique, [unique, 0, 0])
+    np.testing.assert_allclose(s.drawn_whole, [whole, 0, 0])
+
+
+def test_where_nothing_was_left_to_draw_the_whole_outline_counts():
+    s = _answers(_start(), [(0, 1), (0, 2)])
+    after, effort = annotate(s, 0, 0, TRUTH[0] == 0, INSIDE[0], drawn=0.0)
+    assert effort == 0  # its three cracks are shared
+    np.testing.assert_allclose(after.drawn_unique - s.drawn_unique, [0, 0, 0])
+    np.testing.assert_allclose(after.drawn_whole - s.drawn_whole, [3, 0, 0])
+
+
 def test_boundary_matrix_by_hand():
     s = _answers(_start(), [(0, 1)])
     np.testing.assert_array_equal(state.boundary_matrix(s), np.diag([0, 4, 0]))

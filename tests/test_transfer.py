@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import shlex
+import types
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,29 @@ def test_a_network_of_prior_stacks_is_trained_at_first_if_all_classes_have_examp
     assert found == (steps, rate, start)
 
 
+def test_classes_of_an_earlier_stack_are_known_however_they_are_spelt():
+    earlier = EARLIER._replace(names=("background", "noyau caude\u0301", "b"))
+    names = ("background", "Noyau\u00a0caud\u00e9", "c")
+    np.testing.assert_allclose(transfer.fit_to(earlier, names).dice, [0.9, 0.5, np.nan], rtol=1e-6)
+    said = transfer.describe_experience(earlier, names)
+    assert said.endswith(f"classes background, {names[1]}; new: c")
+
+
+def test_of_a_class_without_an_outline_no_dice_is_carried_over():
+    """D of it says nothing, and would stand for its first proposals on the next stack."""
+    counts = np.float32([[3, 1, 0], [1, 1, 0], [0, 0, 0]])
+    known = types.SimpleNamespace(
+        length_sum=4 * counts, length_count=counts, offered=np.ones((2, 3))
+    )
+    params = {"score": {"bias": jnp.ones(3)}}
+    learner = types.SimpleNamespace(
+        train=types.SimpleNamespace(params=params), dice=jnp.float32([[0.9, 0.0, 0.7], [1, 1, 1]])
+    )
+    found = transfer.experience_of(known, learner, NAMES, CONFIG, 2)
+    np.testing.assert_array_equal(found.dice, np.float32([0.9, 0.0, np.nan]))
+    assert found.downsampling == 2 and found.names == NAMES
+
+
 def test_a_file_holds_it_all(tmp_path):
     path = tmp_path / "start.npz"
     transfer.write_experience(path, EARLIER)
@@ -129,6 +153,17 @@ def test_a_file_holds_it_all(tmp_path):
     first = path.read_bytes()
     transfer.write_experience(path, found)
     assert path.read_bytes() == first
+
+
+def test_a_file_says_its_form(tmp_path, monkeypatch):
+    path = tmp_path / "start.npz"
+    monkeypatch.setattr(transfer, "FORM", 2)
+    transfer.write_experience(path, EARLIER)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"start\.npz: is of a newer version"):
+        transfer.read_experience(path)
+    np.savez(path, **{k: v for k, v in np.load(path).items() if k != "form"})  # of before
+    assert transfer.read_experience(path).names == NAMES
 
 
 def test_bad_files_are_refused_by_name(tmp_path):

@@ -415,7 +415,7 @@ def test_the_window_closes_at_once_whatever_runs(opened, folder, monkeypatch):
     widget.open(folder)  # nobody holds it any more
     late = controller._pending.result
     go_on.set()
-    with pytest.raises(InputError, match="was closed before"):
+    with pytest.raises(InputError, match="was closed; nothing is stored"):
         late.result(20)
     assert not _ledger(folder)
     hand.until(lambda: not widget.controller.doing)
@@ -435,7 +435,9 @@ def test_a_stroke_survives_a_kill(folder):
         saved = latest_draft(folder)
         if saved is not None and int(line) > 60:
             break
-    before = read_draft(folder, *saved).mask
+    draft, lost = read_draft(folder, *saved, (40, 48))
+    assert draft is not None and not lost
+    before = draft.mask
     person.send_signal(signal.SIGKILL)
     person.wait()
     with controllers.at_controller(folder) as controller:
@@ -552,6 +554,7 @@ def test_run_opens_a_window_and_ends_when_it_is_closed(windows, folder):
     timer.start(200)
     window.run(folder)
     assert str(folder) in done[0]
-    assert read_draft(folder, *latest_draft(folder)).mask.any()
+    draft, _ = read_draft(folder, *latest_draft(folder), (40, 48))
+    assert draft is not None and draft.mask.any()
     with controllers.at_controller(folder) as controller:  # nobody holds the session any more
         assert held(controller.layer).any()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from al_jax.core.stack import InputError
+from al_jax.window import drafts
 from al_jax.window.background import Background, Outcome, beside, step_back
 from al_jax.window.compiling import Compiler
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
@@ -169,26 +170,40 @@ def test_training_is_compiled_by_a_process_that_ends_with_the_window(tmp_path, m
 
 def test_a_draft_comes_back(tmp_path):
     mask = np.eye(5, dtype=bool)
-    assert read_draft(tmp_path, 3, 1) is None and latest_draft(tmp_path) is None
+    place = (tmp_path, 3, 1)
+    assert read_draft(*place, (5, 5)) == (None, "") and latest_draft(tmp_path) is None
     write_draft(tmp_path, 3, 1, Draft(mask, True, 2.5))
-    found = read_draft(tmp_path, 3, 1)
+    found, lost = read_draft(*place, (5, 5))
+    assert found is not None and not lost
     np.testing.assert_array_equal(found.mask, mask)
-    assert found[1:3] == (True, 2.5) and read_draft(tmp_path, 1, 3) is None
+    assert found[1:3] == (True, 2.5) and read_draft(tmp_path, 1, 3, (5, 5)) == (None, "")
     assert not len(found.corners)
     corners = np.array([[1.5, 2.5], [3.5, 0.5]])
     write_draft(tmp_path, 3, 1, Draft(mask & False, True, 2.5, corners))
-    assert read_draft(tmp_path, 3, 1).any()
-    np.testing.assert_array_equal(read_draft(tmp_path, 3, 1).corners, corners)
+    found, _ = read_draft(*place, (5, 5))
+    assert found.any()
+    np.testing.assert_array_equal(found.corners, corners)
     drop_draft(tmp_path, 3, 1)
     drop_draft(tmp_path, 3, 1)
-    assert read_draft(tmp_path, 3, 1) is None
+    assert read_draft(*place, (5, 5)) == (None, "")
 
 
-def test_a_draft_of_an_older_version_has_no_polygon(tmp_path):
+def test_a_draft_of_before_its_pair_was_in_it_comes_back(tmp_path):
     (tmp_path / "drafts").mkdir()
-    old = {"mask": np.eye(3, dtype=bool), "from_proposal": False, "seconds": 1.0}
-    np.savez(tmp_path / "drafts" / "3_1.npz", **old)
-    assert read_draft(tmp_path, 3, 1).corners.shape == (0, 2)
+    mask = np.eye(5, dtype=bool)
+    np.savez(tmp_path / "drafts" / "3_1.npz", mask=mask, from_proposal=False, seconds=1.5)
+    assert read_draft(tmp_path, 3, 1, (5, 5))[0].seconds == 1.5
+
+
+def test_a_draft_says_its_form(tmp_path, monkeypatch):
+    draft, path = Draft(np.eye(5, dtype=bool), True, 2.5), tmp_path / "drafts" / "3_1.npz"
+    monkeypatch.setattr(drafts, "FORM", 2)
+    write_draft(tmp_path, 3, 1, draft)
+    monkeypatch.undo()
+    found, said = read_draft(tmp_path, 3, 1, (5, 5))
+    assert found is None and "3_1.npz: is of a newer version" in said
+    np.savez(path, **draft._asdict())  # of before
+    assert read_draft(tmp_path, 3, 1, (5, 5))[0].seconds == 2.5
 
 
 def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):
@@ -200,8 +215,34 @@ def test_the_draft_that_was_written_last_is_gone_on_with(tmp_path):
     assert latest_draft(tmp_path) == (1, 2)
 
 
-def test_a_damaged_draft_is_said(tmp_path):
-    (tmp_path / "drafts").mkdir()
-    (tmp_path / "drafts" / "3_1.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"3_1\.npz"):
-        read_draft(tmp_path, 3, 1)
+def _written(folder, mask, **more):
+    write_draft(folder, 3, 1, Draft(mask, False, more.pop("seconds", 0.0)))
+
+
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (lambda path: path.write_bytes(b"nothing"), "cannot be read as a draft"),
+        (lambda path: path.write_bytes(b""), "cannot be read as a draft"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "cannot be read as a draft"),
+        (lambda path: path.rename(path.with_name("2_0.npz")), "is the draft of another pair"),
+        (lambda path: _written(path.parent.parent, np.eye(6, dtype=bool)), "is no draft of this"),
+        (lambda path: _written(path.parent.parent, np.eye(5)), "is no draft of this"),
+        (
+            lambda path: _written(path.parent.parent, np.eye(5, dtype=bool), seconds=np.nan),
+            "is no draft of this",
+        ),
+    ],
+    ids=["noise", "empty", "torn", "renamed", "another size", "another type", "no time"],
+)
+def test_a_damaged_draft_is_moved_aside_and_said(tmp_path, damage, says):
+    write_draft(tmp_path, 3, 1, Draft(np.eye(5, dtype=bool), False, 0.0))
+    damage(tmp_path / "drafts" / "3_1.npz")
+    (path,) = (tmp_path / "drafts").glob("*.npz")
+    section, structure = map(int, path.stem.split("_"))
+    content = path.read_bytes()
+    draft, lost = read_draft(tmp_path, section, structure, (5, 5))
+    assert draft is None and says in lost and lost.count("\n") == 0
+    aside = path.with_suffix(".damaged")
+    assert aside.name in lost and aside.read_bytes() == content
+    assert not path.exists() and latest_draft(tmp_path) is None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -91,7 +92,8 @@ def test_what_lies_on_other_answers_is_clipped_and_said(controller):
     other = next(k for k in range(1, 4) if k != c)
     controller.do("go", n, other)
     trace(controller, controller.question.inside)
-    controller.do("store")
+    assert not controller.do("store")  # as odd as it is
+    assert controller.do("store")
     assert f"clipped: {(tiny.stack().truth[n] == c).sum()} px of" in controller.message
 
 
@@ -177,6 +179,29 @@ def test_absent_over_strokes_is_asked_twice(controller):
     assert not controller.do("absent")
     assert _pair(controller) == first and not _ledger(controller)
     assert controller.do("absent") and _ledger(controller)[0]["event"] == "absent"
+
+
+def test_what_looks_odd_is_stored_by_the_same_key_again(controller):
+    first = _pair(controller)
+    trace(controller, ~true_mask(controller))
+    _press(controller, "s")
+    assert "it fills" in controller.message and "The same key again" in controller.message
+    assert _pair(controller) == first and not _ledger(controller)
+    controller.layer.data_setitem(tuple(np.mgrid[10:20, 10:20].reshape(2, -1)), 0)
+    _press(controller, "s")  # another answer, another question
+    assert "it fills" in controller.message and not _ledger(controller)
+    _press(controller, "s")
+    assert [event["event"] for event in _ledger(controller)] == ["answer"]
+    assert _pair(controller) != first
+
+
+def test_what_looks_odd_once_is_asked_again_after_another_pair(controller):
+    n, c = _pair(controller)
+    for _ in range(2):
+        controller.do("go", n, c)
+        trace(controller, controller.question.inside)
+        assert not controller.do("store") and not _ledger(controller)
+        controller.do("go", n, 1 + c % 3)
 
 
 def test_skip_asks_another_pair(controller):
@@ -350,6 +375,41 @@ def test_a_draft_outlives_the_window(folder, untrained):
         controller.do("store")
         assert _ledger(controller)[0]["seconds"] == 7.0
         assert not list((folder / "drafts").iterdir())
+
+
+def _damage(controller, pair) -> pathlib.Path:
+    path = controller.session.folder / "drafts" / "{}_{}.npz".format(*pair)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"torn")
+    return path
+
+
+def test_a_damaged_draft_is_moved_aside_before_anything_is_shown(controller):
+    trace(controller, true_mask(controller))  # of the first pair
+    section, structure = _pair(controller)
+    damaged = _damage(controller, (section + 1, structure))
+    assert controller.do("following") and _pair(controller) == (section + 1, structure)
+    assert not held(controller.layer).any()
+    assert f"{damaged.stem}.damaged" in controller.message and not damaged.exists()
+    assert not controller.do("store")  # nothing is traced of this pair
+    assert not _ledger(controller)
+    assert controller.do("previous") and held(controller.layer).any()
+    trace(controller, true_mask(controller))
+    assert controller.do("store")
+    following = _pair(controller)
+    controller.do("undo")
+    _damage(controller, following)
+    assert controller.do("store") and _pair(controller) == following
+    assert "px of outline" in controller.message and ".damaged" in controller.message
+
+
+def test_a_window_opens_on_a_damaged_draft(folder, untrained):
+    with at_controller(folder) as controller:
+        pair = _pair(controller)
+        _damage(controller, pair)
+    with at_controller(folder) as controller:
+        assert _pair(controller) == pair and not held(controller.layer).any()
+        assert ".damaged" in controller.message
 
 
 def test_each_pair_keeps_its_own_draft(controller):

@@ -130,7 +130,7 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     stack, config = al_jax.load_default(), Settings().config
     folder = tmp_path / "session"
     rehearse.begin(folder, rehearse.Judge(stack, config), 0)
-    begun = len(ledger.read_ledger(folder))
+    begun = len(ledger.read_ledger(folder)[0])
     viewer = napari.Viewer(show=False)
     widget = in_window(viewer)
     widget.open(folder, wait=True)
@@ -144,7 +144,7 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
         assert widget.controller.question is not asked, widget.controller.message
     widget.close_session()
     viewer.close()
-    events = ledger.read_ledger(folder)[begun:]
+    events = ledger.read_ledger(folder)[0][begun:]
     asked = [(event["section"], stack.names.index(event["structure"])) for event in events]
 
     prepared = prepare(jax.random.key(0), stack, config)

@@ -10,8 +10,9 @@ is of the shipped stack, whose truth can answer. The same without a window, a co
     al-jax annotate ingest --workdir=my_stack --answer=traced.png
     al-jax annotate train --workdir=my_stack
 
-and `status`, `absent`, `skip`, `undo`, `range`, `export`. al_jax/session/README.md has an example
-of each.
+and `status`, `absent`, `skip`, `undo`, `range`, `export`; `classes` adds, renames, merges and
+splits classes, `sections` leaves sections out, replaces, mirrors, turns and orders them.
+al_jax/session/README.md has an example of each.
 """
 
 import contextlib
@@ -27,7 +28,15 @@ from typing import Any
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import command, session_questions, session_results, session_start, stack_flags
+from al_jax.commands import (
+    begun,
+    command,
+    session_changes,
+    session_questions,
+    session_results,
+    session_start,
+    stack_flags,
+)
 from al_jax.commands import config_flags as configuration
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
@@ -47,7 +56,25 @@ COMMANDS = (
     "absent",
     "range",
     "export",
+    "classes",
+    "sections",
 )
+TAKEN: dict[str | None, set[str]] = {
+    None: {"ranges", "truth", "simulated_start", "wait"},
+    "init": {"ranges", "truth", "simulated_start"},
+    "suggest": {"section", "structure", "formats", "wait"},
+    "ingest": {"question", "answer", "accept", "truth", "corrected", "seconds", "widen", "wait"},
+    "train": set(),
+    "status": set(),
+    "undo": set(),
+    "skip": {"section", "structure", "question", "reason"},
+    "absent": {"section", "structure", "question", "seconds"},
+    "range": {"structure", "first", "last"},
+    "export": {"formats", "out"},
+    "classes": {*session_changes.CLASS_ACTIONS, "to", "first", "last"},
+    "sections": {*session_changes.SECTION_ACTIONS, "degrees"},
+}
+"""Which of these flags a command takes; None is the window."""
 
 
 def config_flags() -> tuple[str, ...]:
@@ -60,7 +87,8 @@ def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
     configuration.define_flags()
-    for module in (stack_flags, configuration):
+    session_changes.define_flags()
+    for module in (stack_flags, configuration, session_changes):
         flags.adopt_module_key_flags(module)
     flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_string("workdir", None, "The folder of the session.")
@@ -78,6 +106,13 @@ def define_flags() -> None:
     flags.DEFINE_string("answer", None, "ingest: the file that a tool saved.")
     flags.DEFINE_bool("accept", False, "ingest: the proposal is the answer.")
     flags.DEFINE_bool("corrected", False, "ingest: the answer was made from the proposal.")
+    flags.DEFINE_bool("sure", False, "ingest: the answer is right, though it looks odd.")
+    flags.DEFINE_float(
+        "downsample",
+        None,
+        "suggest, ingest: pixels of the slide along a pixel of the section, for outlines (GeoJSON, "
+        "regions of ImageJ) that are drawn on the slide; default: 1, and that of the question.",
+    )
     flags.DEFINE_float("seconds", None, "ingest: time that the answer took.", 0)
     flags.DEFINE_bool("widen", False, "ingest: widen the structure's range, if need be.")
     flags.DEFINE_string("reason", "", "skip: why.")
@@ -88,19 +123,32 @@ def define_flags() -> None:
     flags.DEFINE_bool("json", False, "The result as one line of JSON, for scripts.")
 
 
-def main(word: str | None) -> None:
-    """Does one command, and prints its result as one line."""
+def main(word: str | None) -> int | None:
+    """Does one command, and prints its result as one line.
+
+    The exit status says whether what was to be stored is stored, whatever became of the line.
+    """
     if FLAGS.workdir is None:
         raise InputError("--workdir is missing; name the folder of the session")
     load_plugins(FLAGS.plugin)
     folder = pathlib.Path(FLAGS.workdir)
+    if word in TAKEN:
+        others = set().union(*TAKEN.values()) - TAKEN[word]
+        command.refuse(tuple(sorted(others)), f"with {word or 'the window'}")
     if word == "init":
+        if os.path.exists(folder / SETTINGS):
+            begun.check_begun(folder)
+            line = f"a session already; go on with: {command.program()} --workdir={FLAGS.workdir}"
+            raise InputError(f"{folder}: is not empty but {line}, or choose another --workdir")
         with contextlib.redirect_stdout(sys.stderr if FLAGS.json else sys.stdout):
             made = session_start.init(folder)
-        return print_result(*made)
+        print_result(*made)
+        return None
     if word is None:
-        return window(folder)
-    command.refuse(("images", "labels", "names", "stack", "ranges"), f"with {word}")
+        window(folder)
+        return None
+    begun_with = [name for name in ("stack", *stack_flags.FILE_FLAGS) if name != "images"]
+    command.refuse((*begun_with, *(() if word == "sections" else ("images",))), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
         "status": session_results.status,
@@ -112,6 +160,8 @@ def main(word: str | None) -> None:
         "skip": session_questions.skip,
         "absent": session_questions.absent,
         "range": session_results.change_range,
+        "classes": session_changes.classes,
+        "sections": session_changes.sections,
     }
     try:
         (folder / SETTINGS).stat()
@@ -128,12 +178,22 @@ def main(word: str | None) -> None:
             result = actions[word](session)
     for line in session.notices:
         print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
-    return print_result(*result)
+    print_result(*result)
+    return command.output_status() if word == "status" else None
 
 
 def print_result(line: str, result: dict[str, Any]) -> None:
     """The result for a person, or for a script."""
-    print(json.dumps(result, ensure_ascii=False) if FLAGS.json else line, flush=True)
+    if FLAGS.json:
+        # What an output that is not UTF-8 makes of a letter, \xe4, is no JSON.
+        letters = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        line = json.dumps(result, ensure_ascii=not letters, default=_plain)
+    print(line, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """A number or an array of NumPy or JAX, for JSON."""
+    return value.tolist()
 
 
 def window(folder: pathlib.Path) -> None:
@@ -143,10 +203,12 @@ def window(folder: pathlib.Path) -> None:
             f"the window needs napari; run: {command.how_to_install('window')}, or answer without "
             f"one: {command.program()} init, suggest, ingest (see --help)"
         )
+    if exists := os.path.exists(folder / SETTINGS):
+        begun.check_begun(folder)
     module = importlib.import_module("al_jax.window")
     module.check_display()
     module.start_computing()  # before a new session computes anything
-    if not os.path.exists(folder / SETTINGS):
+    if not exists:
         print_result(*session_start.init(folder))
     module.run(folder, wait=FLAGS.wait)
     module.leave()

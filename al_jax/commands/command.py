@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import math
 import os
 import pathlib
@@ -29,7 +30,7 @@ def refuse(names: tuple[str, ...], where: str) -> None:
 def program() -> str:
     """The command that the user typed, with which messages begin the command to type next.
 
-    `al-jax annotate`, `python -m experiments.annotate` or `python experiments/annotate.py`.
+    `al-jax annotate`, `python -m experiments.annotate` or `python al_jax/__main__.py annotate`.
     """
     spec = sys.modules["__main__"].__spec__
     if not sys.argv[0].endswith(".py"):
@@ -47,12 +48,70 @@ def how_to_install(extra: str) -> str:
     return f"python -m pip install {'-e ' if clone else ''}'{'.' if clone else 'al_jax'}[{extra}]'"
 
 
+class Output(io.TextIOWrapper):
+    """Standard output or error that never ends the work: what cannot be written is lost.
+
+    Attributes:
+      lost: what came between, or None; a reader who has had enough (`| head`) is nothing lost.
+    """
+
+    lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing of it and of what follows."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """What was written, or nothing of it."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError) or self.lost is not None:
+            return
+        self.lost = error
+        if self is not sys.stderr:
+            print(f"note: the output cannot be written ({error.strerror})", file=sys.stderr)
+
+
+def guard_output() -> None:
+    """Nothing that is printed ends the work: no odd character, no full disk, no closed pipe."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed: else the next file would get its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif type(stream) is io.TextIOWrapper:  # not what a test or a notebook put there
+            setattr(sys, name, _guarded(stream))
+
+
+def _guarded(stream: io.TextIOWrapper) -> Output:
+    return Output(
+        stream.buffer,
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def output_status() -> int:
+    """The exit status of a command that does nothing but print: 1 if that was lost."""
+    return int(getattr(sys.stdout, "lost", None) is not None)
+
+
 def show(page: str) -> None:
-    """Prints a page; a pipe (`| head`) need not read all of it."""
-    try:
-        print(page, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Prints a page."""
+    guard_output()
+    print(page, flush=True)
 
 
 def _help(main: Callable[..., int | None]) -> str:
@@ -69,7 +128,7 @@ def _parse(
 ) -> list[str]:
     if {"-h", "--help"} & set(arguments[1:]):
         show(_help(main))
-        raise SystemExit(0)
+        raise SystemExit(output_status())
     try:
         rest = FLAGS([home(argument) for argument in arguments])
         check_finite(FLAGS)
@@ -112,7 +171,8 @@ def complain(message: str) -> int:
 
 
 def prepare() -> None:
-    """Silences libraries and chooses the compilation cache: the first thing a process does."""
+    """Guards the output, silences libraries, chooses the compilation cache: before all else."""
+    guard_output()
     logging.set_verbosity(logging.ERROR)
     use_compilation_cache()
 

@@ -50,6 +50,12 @@ def define_flags() -> None:
             flags.DEFINE_float(field.name, None, text, low, high)
 
 
+def given(values: flags.FlagValues = FLAGS) -> dict[str, Any]:
+    """The settings that flags give a value, by name."""
+    names = ("network", "augmentation", *(field.name for field, _ in _fields()))
+    return {n: values[n].value for n in names if n in values and values[n].value is not None}
+
+
 def read_config(
     convention: str,
     num_sections: int,
@@ -69,16 +75,14 @@ def read_config(
     Raises:
       InputError: the values do not go together.
     """
-    config = preset(values.preset, num_sections)
-    names = {"network", "augmentation", *(field.name for field, _ in _fields())}
+    config, found = preset(values.preset, num_sections), given(values)
     if values["from"].value and not warm:
-        names -= set(OF_WARM_START)
-    given = {n: values[n].value for n in names if n in values and values[n].value is not None}
+        found = {name: value for name, value in found.items() if name not in OF_WARM_START}
     try:
         if warm and values.start != "central":
-            optimiser = {k: v for k, v in given.items() if k == "optimiser"}
+            optimiser = {k: v for k, v in found.items() if k == "optimiser"}
             config = warm_start(changed(config, optimiser))
-        config = changed(config, given | {"convention": convention})
+        config = changed(config, found | {"convention": convention})
     except ValueError as error:
         raise InputError(str(error)) from error
     if warm and config.query.length != "crack":

@@ -11,6 +11,7 @@ from typing import Any
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import TEMPORARY, write_atomic
 from al_jax.files.leases import LEASE, hold
+from al_jax.learner.config import flatten
 
 OURS = (LEASE, ".lock", TEMPORARY)  # hidden files that a killed run may leave
 
@@ -53,12 +54,12 @@ def _check(folder: pathlib.Path, configuration: dict, counts: Callable[[dict], d
             )
         return False
     try:
-        was = flatten(counts(json.loads((folder / "config.json").read_text())))
+        was = typed(counts(json.loads((folder / "config.json").read_text())))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: its config.json is unreadable; choose another --workdir"
         ) from error
-    now = flatten(counts(configuration))
+    now = typed(counts(configuration))
     differing = [key for key in sorted(was | now) if was.get(key) != now.get(key)]
     if differing:
         lines = [f"{k} was {was.get(k, 'unset')}, is {now.get(k, 'unset')}" for k in differing[:6]]
@@ -84,12 +85,7 @@ def foreign(folder: pathlib.Path) -> list[str]:
     return [name for name in held if not any(fnmatch.fnmatchcase(name, own) for own in OURS)]
 
 
-def flatten(configuration: dict) -> dict[str, Any]:
-    """Nested settings under their own names, lists as on the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in configuration.items():
-        if isinstance(value, dict):
-            flat |= flatten(value)
-        else:
-            flat[key] = ",".join(map(str, value)) if isinstance(value, list) else value
-    return flat
+def typed(configuration: dict) -> dict[str, Any]:
+    """Settings under their own names, lists as on the command line."""
+    flat = flatten(configuration)
+    return {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in flat.items()}

@@ -1,22 +1,17 @@
 """The results and the configuration of a run, for single runs and for sweeps."""
 
-import csv
 import hashlib
-import io as text_io
 import json
-import os
-import platform
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
-import al_jax
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, Stack
 from al_jax.core.statistics import effort_at
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
+from al_jax.files.spreadsheets import table
 from al_jax.learner.config import Config, to_json
 from al_jax.learner.transfer import Experience
 from al_jax.simulation.loop import Record
@@ -44,9 +39,10 @@ def digest_weights(weights: dict[str, np.ndarray] | None) -> str | None:
 
 def digest_experience(earlier: Experience) -> str:
     """Names the experience of prior stacks by its content."""
-    weights = [value for _, value in sorted(earlier.weights.items())]
-    numbers = (earlier.lengths, earlier.offered, earlier.dice)
-    return digest(np.array(earlier.names), *weights, *numbers)
+    layers, weights = zip(*sorted(earlier.weights.items()), strict=True)
+    words = (earlier.names, layers, (earlier.network, earlier.convention), earlier.class_layers)
+    numbers = (earlier.lengths, earlier.offered, earlier.dice, np.array(earlier.downsampling))
+    return digest(*map(np.array, words), *weights, *numbers)
 
 
 def contents(stack: Images) -> dict[str, list[str]]:
@@ -91,11 +87,7 @@ def table_of_queries(records_of: dict[str, Record], stack: Images) -> bytes:
         for strategy, records in records_of.items()
         for step, px in enumerate(np.cumsum(records.drawn, dtype=np.float64))
     ]
-    file = text_io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column for column, _ in rows[0]])
-    writer.writerows([cell for _, cell in row] for row in rows)
-    return file.getvalue().encode()
+    return table([[column for column, _ in rows[0]], *([cell for _, cell in row] for row in rows)])
 
 
 def _row(
@@ -147,20 +139,3 @@ def summarise(records: Record) -> dict[str, float | int | None]:
         "final_dice": round(100 * float(records.dice[-1]), 3),
         "final_dice_unclamped": round(100 * float(records.dice_unclamped[-1]), 3),
     }
-
-
-def versions() -> dict[str, str]:
-    """What results depend on apart from the configuration."""
-    return {
-        "al_jax": al_jax.__version__,
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def machine() -> dict[str, str | int]:
-    """What a time was measured on."""
-    return {"cores": len(os.sched_getaffinity(0)), "device": jax.devices()[0].device_kind}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,30 @@ from absl import flags
 from al_jax import session as sessions
 from al_jax.commands import command, session_results, session_start
 from al_jax.core.stack import InputError
+from al_jax.exchange import questions
 from al_jax.exchange.answers import read_answer
 from al_jax.exchange.classes import make_classes
+from al_jax.exchange.doubts import what_is_odd
+from al_jax.exchange.formats import is_drawn
 from al_jax.exchange.placement import affine_on
-from al_jax.exchange.questions import MANIFEST, array_digest, read_manifest, write_question
-from al_jax.files.atomic import write_npz
-from al_jax.files.reading import reading
+from al_jax.exchange.questions import (
+    Manifest,
+    Origin,
+    array_digest,
+    digest_of_events,
+    read_manifest,
+    read_shown,
+    write_question,
+)
 from al_jax.session import Question, Session
+from al_jax.session.events import effective_answers
 from al_jax.session.ranges import (
     section_number,
     structure_number,
 )
 
 FLAGS = flags.FLAGS
-QUESTIONS, SHOWN = "questions", "shown.npz"
+QUESTIONS = "questions"
 
 
 def suggest(session: Session) -> tuple[str, dict[str, Any]]:
@@ -40,18 +49,30 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         question = session.next_question(section=section, structure=structure)
     if question is None:
         return "nothing is left to ask", {"found": False}
-    name = re.sub(r"[^\w.-]+", "_", f"{question.section:04}_{question.name}")
-    folder = session.folder / QUESTIONS / name
-    classes = make_classes(session.images.names, session.images.colours)
-    affine = affine_on(session.images.place, question.section)
-    written = write_question(folder, question, classes, FLAGS.formats, affine=affine)
-    shown: dict[str, Any] = {} if question.proposal is None else {"proposal": question.proposal}
-    shown |= {
-        "network": question.network,
-        "asked": question.asked,
-        "events": len(session.events),
-    }
-    write_npz(folder / SHOWN, shown)
+    place = session.folder / QUESTIONS
+    own = place / questions.question_name(question.section, question.structure, question.name)
+    written = write_question(
+        own,
+        question,
+        make_classes(session.images.names, session.images.colours),
+        FLAGS.formats,
+        affine=affine_on(session.images.place, question.section),
+        downsample=_factor() or 1.0,
+        origin=Origin(
+            questions.next_number(place),
+            len(session.events),
+            digest_of_events(session.events),
+            session.images.num_sections,
+        ),
+    )
+    folder = written[0].parent
+    line = f"{question.why}; files in {folder}"
+    changed = [] if folder == own else questions.not_ours(own)
+    if changed:
+        line += (
+            f"; {own} stays, as it holds what you changed or added ({', '.join(changed[:3])}): "
+            "what you traced there is ingested by its --answer"
+        )
     result = {
         "found": True,
         "section": question.section,
@@ -64,8 +85,9 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         "network": question.network,
         "behind": session.behind(),
         "files": [str(path) for path in written],
+        "kept": [str(own / name) for name in changed],
     }
-    return f"{question.why}; files in {folder}", result
+    return line, result
 
 
 def ingest(session: Session) -> tuple[str, dict[str, Any]]:
@@ -74,25 +96,51 @@ def ingest(session: Session) -> tuple[str, dict[str, Any]]:
     if len(given) != 1:
         raise InputError("give one of --answer=FILE, --accept and --truth")
     command.refuse(("section", "structure"), "with ingest, which answers what was asked (suggest)")
-    folder, question = latest_question(session)
+    factor = _factor()
+    if factor is not None and not (FLAGS.answer and is_drawn(FLAGS.answer)):
+        raise InputError(
+            "--downsample has no effect but with an --answer of outlines (GeoJSON, ImageJ); leave "
+            "it out"
+        )
+    asked, question = latest_question(session)
     section, structure = question.section, question.structure
     if FLAGS.truth:
         stored = session_start.answer_truly(
             session, section, structure, question, seconds=FLAGS.seconds, widen=FLAGS.widen
         )
     elif FLAGS.accept:
+        folder = asked.path.parent
         if question.proposal is None:
             raise InputError(f"{folder}: has no proposal to accept; trace it")
         if not question.proposal.any():
             raise InputError(f"{folder}: the proposal is empty; say absent, or trace it")
         stored = _stored(session, question, question.proposal, "accepted")
     else:
-        mask = read_answer(FLAGS.answer, read_manifest(folder))
+        if factor is not None:
+            asked = dataclasses.replace(asked, downsample=factor)
+        mask = read_answer(FLAGS.answer, asked)
+        scaled = not is_drawn(FLAGS.answer) or factor is not None or asked.downsample != 1
+        odd = what_is_odd(question, mask, session.annotations, scaled=scaled)
+        if odd and not FLAGS.sure:
+            raise InputError(
+                f"{FLAGS.answer}: {asked.pair}: {'; '.join(odd)}. Look at it; if it is right, "
+                "--sure stores it as it is"
+            )
         how = "corrected" if FLAGS.corrected else "traced"
         stored = _stored(session, question, mask, how)
     if FLAGS.wait:
         session_results.learn(session)
     return stored.message, dict(stored.event)
+
+
+def _factor() -> float | None:
+    """Pixels of the image that was drawn on along a pixel of the section, where it was given."""
+    factor = FLAGS.downsample
+    if factor is not None and factor <= 0:
+        raise InputError(
+            f"--downsample={factor:g}: give pixels of the slide a pixel of the section"
+        )
+    return factor
 
 
 def _stored(session: Session, question: Question, mask: np.ndarray, how: str) -> sessions.Stored:
@@ -107,47 +155,77 @@ def _stored(session: Session, question: Question, mask: np.ndarray, how: str) ->
     )
 
 
-def latest_question(session: Session) -> tuple[pathlib.Path, Question]:
-    """The folder of the question that the flags name, or of the latest, and what was shown."""
+def latest_question(session: Session) -> tuple[Manifest, Question]:
+    """The question that the flags name, or the latest, and what was shown.
+
+    An answer that lies in the folder of a question is of that one.
+    """
     again = command.typed("suggest", session.folder)
+    place = session.folder / QUESTIONS
+    own = questions.folder_of(FLAGS.answer) if FLAGS.answer else None
     if FLAGS.question is not None:
-        folder = pathlib.Path(FLAGS.question)
+        asked = read_manifest(FLAGS.question)
+        if own is not None and _pair(read_manifest(own)) != _pair(asked):
+            raise InputError(
+                f"{FLAGS.answer}: lies in the folder of another question than --question="
+                f"{FLAGS.question}; leave that out, or name the answer of that one"
+            )
+    elif own is not None:
+        asked = read_manifest(own)
+        if not _within(own, place):
+            raise InputError(
+                f"{FLAGS.answer}: lies in the folder of a question of another session than "
+                f"{session.folder}; give that --workdir, or copy the file out of there"
+            )
     else:
-        asked = list((session.folder / QUESTIONS).glob(f"*/{MANIFEST}"))
-        if not asked:
+        found = questions.latest(place)
+        if found is None:
             raise InputError(f"{session.folder}: nothing was asked yet; run: {again}")
-        folder = max(asked, key=lambda path: path.stat().st_mtime_ns).parent
-    asked_of = read_manifest(folder)
-    with reading(folder / SHOWN, "what was shown"), np.load(folder / SHOWN) as archive:
-        shown = dict(archive)
-    if asked_of.names != session.images.names:
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
+        asked = found
+    folder, origin, images = asked.path.parent, asked.origin, session.images
+    known = digest_of_events(session.events[: origin.events])
+    elsewhere = not _within(folder, place) and origin.history not in ("", known)
+    other = (
+        f"{folder}: is a question of another session, or of before its classes or sections "
+        f"changed; run: {again}"
+    )
+    if (
+        elsewhere
+        or asked.names != images.names
+        or images.sections[asked.section : asked.section + 1] != (asked.section_name,)
+    ):
+        raise InputError(other)
     question = session.next_question(
-        section=asked_of.section, structure=asked_of.structure, propose=False
+        section=asked.section, structure=asked.structure, propose=False
     )
     assert question is not None  # a pair that was named is always asked
-    if array_digest(question.image) != asked_of.image_digest:
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
-    before = int(shown.get("events", len(session.events)))
-    if FLAGS.question is None and _answered_since(session, question, before):
+    if array_digest(question.image) != asked.image_digest:
+        raise InputError(other)
+    if FLAGS.question is None and _answered_since(session, question, origin.events):
         raise InputError(
             f"{folder}: has been answered; run: {again}, or name it by "
             "--question to correct its answer"
         )
-    return folder, dataclasses.replace(
-        question,
-        proposal=shown.get("proposal"),
-        network=int(shown["network"]),
-        asked=float(shown["asked"]),
+    proposal, network = read_shown(asked)
+    return asked, dataclasses.replace(
+        question, proposal=proposal, network=network, asked=asked.asked
     )
 
 
+def _pair(asked: Manifest) -> tuple[str, str]:
+    return asked.section_name, asked.names[asked.structure]
+
+
+def _within(folder: pathlib.Path, place: pathlib.Path) -> bool:
+    return folder.resolve().is_relative_to(place.resolve())
+
+
 def _answered_since(session: Session, question: Question, events: int) -> bool:
-    """Whether its pair was answered after so many events."""
+    """Whether its pair was answered after so many events, and that was not taken back."""
     return any(
-        event["event"] in ("answer", "absent")
+        event["number"] > events
         and (event["section"], event["structure"]) == (question.section, question.name)
-        for event in session.events[events:]
+        for event in effective_answers(session.events)
     )
 
 

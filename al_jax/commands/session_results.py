@@ -1,15 +1,17 @@
 """What becomes of the answers: training, numbers, undo, ranges, export."""
 
 import pathlib
+import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from absl import flags
 
 from al_jax.core.stack import InputError
-from al_jax.exchange.export import export_stack
-from al_jax.files.atomic import write_atomic
+from al_jax.exchange.export import Content, export_stack
+from al_jax.files.reading import full_path, listed
 from al_jax.learner.transfer import EXPERIENCE, write_experience
 from al_jax.plotting.session_report import write_report
 from al_jax.session import Session
@@ -78,6 +80,8 @@ def undo(session: Session) -> tuple[str, dict[str, Any]]:
     event = session.undo()
     if event is None:
         return "there is nothing to take back", {"undone": None}
+    if "text" in event:
+        return f"took back: {event['text']}", {"undone": event}
     where = f" of '{event['structure']}'"
     if "section" in event:
         where += f" on section {session.images.sections[event['section']]}"
@@ -101,13 +105,14 @@ def change_range(session: Session) -> tuple[str, dict[str, Any]]:
         session.images.sections[open_end if end is None else end]
         for end, open_end in zip(ends, (0, -1), strict=True)
     ]
-    return f"'{FLAGS.structure}': from section {shown[0]} to {shown[1]}", dict(event)
+    name = session.images.names[structure]
+    return f"'{name}': from section {shown[0]} to {shown[1]}", dict(event)
 
 
 def export(session: Session) -> tuple[str, dict[str, Any]]:
     """Writes the annotations, what the network adds, and tables."""
     images = session.images
-    out = session.folder / "export" if FLAGS.out is None else pathlib.Path(FLAGS.out)
+    out = session.folder / "export" if FLAGS.out is None else full_path(FLAGS.out)
     segmentation = confidence = None
     if session.network.proposes:
         segmentation = np.empty(images.inside.shape, np.int16)
@@ -126,17 +131,37 @@ def export(session: Session) -> tuple[str, dict[str, Any]]:
         place=images.place,
         answers=session.answered(),
     )
-    written = export_stack(out, content, FLAGS.formats)
-    write_report(out / "report.html", images, content, left=session.progress().left)
-    write_atomic(
-        out / "ranges.csv", table_of_ranges(np.asarray(session.annotations.state.in_range), images)
-    )
-    what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
-    written += [out / "ranges.csv", out / "report.html"]
+    more: dict[str, Content] = {
+        "ranges.csv": lambda: table_of_ranges(
+            np.asarray(session.annotations.state.in_range), images
+        ),
+        "report.html": lambda: _bytes_of(
+            lambda path: write_report(path, images, content, left=session.progress().left)
+        ),
+    }
     if segmentation is not None:
-        write_experience(out / EXPERIENCE, session.experience())
-        written.append(out / EXPERIENCE)
-    return f"{out}: {len(written)} files, {what}; report.html tells how it went", {
-        "files": [str(path) for path in written],
+        more[EXPERIENCE] = lambda: _bytes_of(
+            lambda path: write_experience(path, session.experience())
+        )
+    made = export_stack(out, content, FLAGS.formats, more)
+    what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
+    line = f"{out}: {len(made.files)} files, {what}"
+    if made.removed:
+        line += f"; {len(made.removed)} of an earlier export removed"
+    if made.kept:
+        kept = listed([str(path.relative_to(out)) for path in made.kept], 4)
+        line += f"; {kept} of an earlier export stay, as they were changed since"
+    return f"{line}; report.html tells how it went", {
+        "files": [str(path) for path in made.files],
+        "removed": [str(path) for path in made.removed],
+        "kept": [str(path) for path in made.kept],
         "segmented": segmentation is not None,
     }
+
+
+def _bytes_of(write: Callable[[pathlib.Path], None]) -> bytes:
+    """What a writer writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "file")
+        write(path)
+        return path.read_bytes()

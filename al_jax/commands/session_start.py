@@ -1,6 +1,6 @@
 """A new session of what the flags name, and the truth that answers in a demonstration."""
 
-import dataclasses
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -15,15 +15,15 @@ from al_jax.commands import command, simulate, stack_flags
 from al_jax.commands import config_flags as configuration
 from al_jax.commands.earlier import true_ranges
 from al_jax.core.metrics import presence
-from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images
+from al_jax.core.stack import Images, InputError, Stack, make_images
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.inputs import read_images
 from al_jax.files.stacks import load_default, read_stack
-from al_jax.files.tables import read_table
 from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Question, Session, Settings
-from al_jax.session.ranges import read_in_range
+from al_jax.session.ranges import described, read_in_range
+from al_jax.session.storage import LOST_AND_FOUND
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -46,11 +46,11 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.query.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
-    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
-    command.refuse(("dice_over", "count_background"), "in a session")
+    refuse_annotators()
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
+    existed = os.path.lexists(folder)
     sessions.create(
         folder,
         images,
@@ -64,14 +64,16 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     try:
         if labels is not None and truth is None:
             with sessions.open_session(folder) as session:
-                given = session.take_over(labels)
+                given = session.take_over(labels, background=True)
         elif truth is not None and FLAGS.simulated_start:
             given = simulated_start(folder, truth)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder, existed)
         raise
     size = "x".join(map(str, images.inside.shape[1:]))
-    begun = "" if earlier is None else f"; {describe_experience(earlier, images.names)}"
+    limits = described(in_range, images) if FLAGS.ranges is not None else ""
+    begun = f"; ranges: {limits}" if limits else ""
+    begun += "" if earlier is None else f"; {describe_experience(earlier, images.names)}"
     line = (
         f"{folder}: a new {'demonstration' if _is_demonstration() else 'session'}, "
         f"{images.num_sections} sections of {size}, {images.num_classes} classes, "
@@ -87,8 +89,28 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     return line, result
 
 
+def refuse_annotators() -> None:
+    """Refuses flags of how the truth answers a simulation."""
+    command.refuse((*configuration.ANNOTATOR, "start"), "in a session, where a person answers")
+    command.refuse(("dice_over", "count_background"), "in a session")
+
+
+def _empty(folder: pathlib.Path, stays: bool) -> None:
+    """Takes back a session that was just made; a folder that was there before stays, empty."""
+    for path in folder.iterdir() if stays else [folder]:
+        if path.name == LOST_AND_FOUND:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def load() -> tuple[Images, np.ndarray | None]:
-    """The images that the flags name, and their labels [N, H, W], if any."""
+    """The images that the flags name, and their labels [N, H, W], if any.
+
+    Without --truth these are `UNLABELLED` where nothing is known.
+    """
     if _is_demonstration():
         command.refuse(("labels", "names"), "without --images")
         stack = load_default()
@@ -104,14 +126,10 @@ def load() -> tuple[Images, np.ndarray | None]:
         if FLAGS.truth:
             raise InputError("--truth needs --labels; give them, or leave it out")
         return stack_flags.read_unlabelled(FLAGS.images, FLAGS.names), None
-    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names, partial=not FLAGS.truth)
-    if FLAGS.truth:
-        return without_truth(stack), stack.truth
-    # The labels show a part of the classes, of which the table has all.
-    table = read_table(FLAGS.names, FLAGS.grouping, FLAGS.outside_id)
-    number = np.array([table.names.index(name) for name in stack.names] + [UNLABELLED])
-    whole = dataclasses.replace(stack, names=table.names, colours=table.colours)
-    return without_truth(whole), number[stack.truth].astype(np.int16)
+    if not FLAGS.truth:
+        return stack_flags.read_begun_files(FLAGS.images, FLAGS.labels, FLAGS.names)
+    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names)
+    return without_truth(stack), stack.truth
 
 
 def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
@@ -137,7 +155,7 @@ def answer_truly(
     widen: bool = False,
 ) -> sessions.Stored:
     """The truth answers a pair; see `Session.store_answer` for the arguments."""
-    mask = sessions.true_mask(session.folder, section, structure)
+    mask = session.true_mask(section, structure)
     mask &= np.asarray(session.images.inside[section])
     if not mask.any():
         return session.store_absent(section, structure, question=question, seconds=seconds)

@@ -6,8 +6,8 @@ On the shipped stack: BDa and Rand from one start and one initial network. It wr
 `result.json`, `curve.png` and `annotations.png` into --workdir, and resumes where it was stopped.
 """
 
+import datetime
 import functools
-import json
 import pathlib
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from al_jax.commands import config_flags, processes, runs, stack_flags
+from al_jax.commands import config_flags, processes, record, runs, stack_flags
 from al_jax.commands.config_flags import read_config
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
 from al_jax.commands.plugins import load_plugins
@@ -164,6 +164,7 @@ def simulate_into(
     configuration: dict,
 ) -> None:
     """The runs of all strategies; everything they write goes into `workdir`."""
+    began = datetime.datetime.now(datetime.UTC)
     state, total = prepared.state, float(prepared.task.total)
     # Of several processes all read the checkpoints.
     folder = pathlib.Path(FLAGS.workdir, "checkpoints")
@@ -245,10 +246,11 @@ def simulate_into(
     result = {
         "input": stack_flags.describe(stack),
         "configuration": configuration,
-        "versions": runs.versions(),
+        "versions": record.versions(),
         "ceiling": round(100 * ceiling, 3),
         "summary": summary,
     }
-    write_atomic(workdir / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    path, made = workdir / "result.json", record.record(began, command=record.command())
+    write_atomic(path, record.recorded(path, result, made))
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")

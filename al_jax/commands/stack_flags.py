@@ -5,11 +5,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from al_jax.commands import command, runs
 from al_jax.core.stack import Images, InputError, Stack
-from al_jax.files.inputs import is_volume, read_images, read_labelled
+from al_jax.files.inputs import is_volume, read_begun, read_images, read_labelled
 from al_jax.files.reading import InputNote
 from al_jax.files.slicing import AXES, Cut
 from al_jax.files.stacks import load_default, read_stack
@@ -109,29 +110,34 @@ def read_unlabelled(images: str, names: str) -> Images:
     return found
 
 
-def read_files(
-    images: str, labels: str, names: str, within: Sequence[str] = (), *, partial: bool = False
-) -> Stack:
-    """Files with labels, read by the flags; see `load_stack` and `slicing.Cut`."""
+def read_files(images: str, labels: str, names: str, within: Sequence[str] = ()) -> Stack:
+    """Files with labels, read by the flags; see `load_stack`."""
+    stack = _noted(lambda: read_labelled(images, labels, names, **_options(images, names, within)))
+    _print_order(images, stack)
+    return stack
+
+
+def read_begun_files(images: str, labels: str, names: str) -> tuple[Images, np.ndarray]:
+    """Files with labels of some sections or structures, by the flags; see `inputs.read_begun`."""
+    found, known = _noted(lambda: read_begun(images, labels, names, **_options(images, names)))
+    _print_order(images, found)
+    return found, known
+
+
+def _options(images: str, names: str, within: Sequence[str] = ()) -> dict[str, Any]:
+    """What the flags say of files with labels."""
     volume = is_volume(images)
     if volume:
         command.refuse(SECTION_FLAGS, "with a volume")
     else:
         command.refuse(VOLUME_FLAGS, "with pictures of sections")
-    stack = _noted(
-        lambda: read_labelled(
-            images,
-            labels,
-            names,
-            grouping=FLAGS.grouping,
-            cut=_cut(names, within)._replace(partial=partial) if volume else None,
-            outside_id=FLAGS.outside_id,
-            channels=_channels(),
-            label_suffix=FLAGS.label_suffix,
-        )
-    )
-    _print_order(images, stack)
-    return stack
+    return {
+        "grouping": FLAGS.grouping,
+        "cut": _cut(names, within) if volume else None,
+        "outside_id": FLAGS.outside_id,
+        "channels": _channels(),
+        "label_suffix": FLAGS.label_suffix,
+    }
 
 
 def _print_order(images: str, stack: Images) -> None:

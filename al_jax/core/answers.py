@@ -5,14 +5,16 @@ themselves are `state.annotate` and `set_range`. Messages name sections and clas
 and correction are in `session.events`.
 """
 
+import operator
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
 from al_jax.core.boundary import DIRECTIONS
+from al_jax.core.names import called
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, annotate, contradictions
 from al_jax.core.strategies import Suggestion
@@ -82,7 +84,7 @@ def answer(
         raise InputError(f"{where} has been answered; withdraw that answer first")
     if not state.in_range[section, structure]:
         raise InputError(f"{where} is outside the range of '{name}'; widen its range first")
-    mask, domain = np.asarray(mask), np.asarray(images.inside[section])
+    mask, domain = check_mask(mask, images, where), np.asarray(images.inside[section])
     free, clipped, outside = clip(
         images, section, structure, mask, np.asarray(state.labels[section])
     )
@@ -115,11 +117,7 @@ def clip(
       InputError: the mask has another shape or dtype, or it has pixels but none of them is free.
     """
     where, domain = check_pair(images, section, structure), np.asarray(images.inside[section])
-    if mask.shape != domain.shape or mask.dtype != bool:
-        raise InputError(
-            f"{where}: the mask is {mask.dtype} of {list(mask.shape)}; give booleans of "
-            f"{list(domain.shape)}"
-        )
+    mask = check_mask(mask, images, where)
     others = labels[mask & domain & (labels != UNLABELLED)]
     counts = np.bincount(others, minlength=len(images.names))
     clipped = {images.names[c]: int(counts[c]) for c in np.flatnonzero(counts)}
@@ -192,8 +190,8 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
     """The weak supervision (paper, section 2.1) as a person gives it.
 
     Args:
-      spans: first and last section of each class, by its name. A class that is left out may be on
-        any section.
+      spans: first and last section of each class, by its name (`names.number_of`). A class that is
+        left out may be on any section.
       images: what is annotated.
       margin: sections added on both sides.
 
@@ -209,10 +207,15 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
       >>> given_ranges({"a": (1, 2), "b": (2, None)}, images).astype(int).tolist()
       [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 1]]
     """
-    for name in spans:
-        if name not in images.names:
+    known: dict[str, Span] = {}
+    for name, span in spans.items():
+        own = called(name, images.names)
+        if own not in images.names:
             raise InputError(f"'{name}' is no class; use {', '.join(images.names)}")
-    columns = [_span_column(spans.get(n, (None, None)), images, n, margin) for n in images.names]
+        if own in known:
+            raise InputError(f"'{name}' is '{own}' once more; give one range of it")
+        known[own] = span
+    columns = [_span_column(known.get(n, (None, None)), images, n, margin) for n in images.names]
     found = np.stack(columns, 1)
     empty = np.flatnonzero(~found.any(1))
     if len(empty):
@@ -222,8 +225,32 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
     return found
 
 
+def whole(value: Any, what: str) -> int:
+    """A whole number, of NumPy or JAX too; InputError if it is none."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise InputError(f"the {what} is {value!r}; give a whole number") from error
+
+
+def check_mask(mask: npt.ArrayLike, images: Images, where: str) -> np.ndarray:
+    """A mask as an array; InputError if it is not [H, W] bool."""
+    try:
+        found = np.asarray(mask)
+    except ValueError as error:  # ragged lists
+        raise InputError(f"{where}: the mask is no array ({error}); give booleans") from error
+    shape = images.inside.shape[1:]
+    if found.shape != shape or found.dtype != bool:
+        raise InputError(
+            f"{where}: the mask is {found.dtype} of {list(found.shape)}; give booleans of "
+            f"{list(shape)}"
+        )
+    return found
+
+
 def check_pair(images: Images, section: int, structure: int) -> str:
     """Names a pair; InputError if there is no such section or structure."""
+    section, structure = whole(section, "section"), whole(structure, "structure")
     if not 0 <= section < images.num_sections:
         raise InputError(
             f"there is no section {section}; the {images.num_sections} sections count from 0"

@@ -6,7 +6,7 @@ import numpy as np
 
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import ids_of, labels_of
-from al_jax.exchange.formats import Saved, read_saved
+from al_jax.exchange.formats import Saved, Wanted, read_saved
 from al_jax.exchange.questions import TRACED, Manifest, array_digest
 from al_jax.files.pictures import ids_of as picture_ids
 from al_jax.files.reading import listed
@@ -20,9 +20,9 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
     those, and its report says how many of which class.
 
     Args:
-      path: a label map (NIfTI or another volume, TIFF, PNG), a `.seg.nrrd`, or GeoJSON of QuPath. A
-        label map that shows the structure alone is taken as well as a filled template, and so is a
-        mask of black and white.
+      path: a label map (NIfTI or another volume, TIFF, PNG), a `.seg.nrrd`, GeoJSON of QuPath, or
+        regions of ImageJ. A label map that shows the structure alone is taken as well as a filled
+        template, and so is a mask of one value. Of a stack, the section's own part is.
       manifest: of the question, from `read_manifest`.
 
     Returns:
@@ -36,10 +36,17 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
     traced = read_traced(manifest)
     asked = manifest.names[manifest.structure]
     where = f"{path}: {manifest.pair}"
+    wanted = Wanted(
+        manifest.classes,
+        manifest.grid,
+        manifest.shape,
+        manifest.structure,
+        traced,
+        manifest.section,
+        manifest.origin.sections,
+    )
     try:
-        saved = read_saved(
-            path, manifest.classes, manifest.grid, manifest.shape, asked=manifest.structure
-        )
+        saved = read_saved(path, wanted)
     except InputError as error:
         raise InputError(f"{where}: {str(error).removeprefix(f'{path}: ')}") from error
     own = [mask for name, mask in saved.layers if name == asked]
@@ -98,5 +105,6 @@ def _check_others(
         if changed:
             raise InputError(
                 f"{where}: {changed} px of '{name}' differ from what had been labelled; only "
-                f"'{asked}' (id {manifest.id}) may change: undo that, or save '{asked}' alone"
+                f"'{asked}' (id {manifest.id}) may change: undo that, or save '{asked}' alone, as "
+                "a mask of 0 and 255"
             )

@@ -4,8 +4,6 @@ In every file that is exchanged, 0 says that nobody has labelled the pixel; clas
 c + 1. So 0 never stands for the background, which is a class like the others.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour
+from al_jax.files.spreadsheets import table
 
 
 class Classes(NamedTuple):
@@ -51,15 +50,12 @@ def labels_of(ids: np.ndarray) -> np.ndarray:
 def tables(classes: Classes) -> dict[str, bytes]:
     """A table of the classes as each tool reads it, by the name of its file.
 
-    `classes.csv` is for al_jax (a reader wants `--outside_id=0`) and spreadsheets. FreeSurfer
+    `classes.csv` is for al_jax (a simulation wants `--outside_id=0`) and spreadsheets. FreeSurfer
     counts transparency, 3D Slicer opacity; neither takes spaces in names, so they are underscores
     there.
     """
     numbered = list(zip(range(1, 1 + len(classes.names)), *classes, strict=True))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("id", "name", "color"))
-    writer.writerows((n, name, "#{:02x}{:02x}{:02x}".format(*rgb)) for n, name, rgb in numbered)
+    rows = [(n, name, "#{:02x}{:02x}{:02x}".format(*rgb)) for n, name, rgb in numbered]
     snap = [
         "# ITK-SNAP label descriptions: id, red, green, blue, opacity, visible, in 3D, name",
         '    0     0    0    0        0  0  0    "Clear Label"',
@@ -73,7 +69,7 @@ def tables(classes: Classes) -> dict[str, bytes]:
         freesurfer.append(f"{n} {joined} {red} {green} {blue} 0")
         slicer.append(f"{n} {joined} {red} {green} {blue} 255")
     return {
-        "classes.csv": file.getvalue().encode(),
+        "classes.csv": table([("id", "name", "color"), *rows]),
         "classes_itksnap.txt": _text(snap),
         "classes_freesurfer.txt": _text(freesurfer),
         "classes_slicer.ctbl": _text(slicer),

@@ -17,15 +17,19 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from al_jax.core.names import called
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
 from al_jax.exchange.placement import LPS, Grid, onto_section, reach
 from al_jax.exchange.polygons import read_geojson, to_geojson
+from al_jax.exchange.rois import read_rois
 from al_jax.exchange.segments import read_seg_nrrd, to_seg_nrrd
 from al_jax.files.masks import to_ids
+from al_jax.files.pictures import Picture
 from al_jax.files.pictures import ids_of as picture_ids
 from al_jax.files.reading import by, full_path
 from al_jax.files.registry import PICTURES, VOLUMES, Key, find
+from al_jax.files.tiffs import is_tiff, open_pages
 from al_jax.files.volumes import load_volume
 
 Layers = list[tuple[str, np.ndarray]]
@@ -51,6 +55,33 @@ class Format(NamedTuple):
     pixels: Callable[[np.ndarray, Grid], bytes]
     single: bool = False
     volume: bool = False
+
+
+class Wanted(NamedTuple):
+    """What a file is read for: one structure on one section.
+
+    Attributes:
+      classes: names of the ids.
+      grid: where the section is.
+      shape: (H, W).
+      asked: the class that is asked for.
+      traced: [H, W] int16, what had been labelled when it was asked; None: nothing.
+      section: its number in the stack, from 0.
+      sections: how many there are; 0: nobody knows.
+    """
+
+    classes: Classes
+    grid: Grid
+    shape: tuple[int, int]
+    asked: int
+    traced: np.ndarray | None = None
+    section: int = 0
+    sections: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the class that is asked for."""
+        return self.classes.names[self.asked]
 
 
 class Saved(NamedTuple):
@@ -138,12 +169,24 @@ def _polygons(ids: np.ndarray, classes: Classes, grid: Grid, some: Sequence[int]
     return to_geojson(ids[0], classes, grid.downsample, some)
 
 
-def _read_segments(path: pathlib.Path, grid: Grid, shape: tuple[int, int]) -> Layers:
-    return read_seg_nrrd(path, grid.affine, shape)
+def _read_segments(path: pathlib.Path, wanted: Wanted) -> Layers:
+    found = read_seg_nrrd(path, wanted.grid.affine, wanted.shape)
+    return [(called(name, wanted.classes.names), mask) for name, mask in found]
 
 
-def _read_polygons(path: pathlib.Path, grid: Grid, shape: tuple[int, int]) -> Layers:
-    return list(read_geojson(path, shape, grid.downsample).items())
+def _drawn(read: Callable[..., dict[str, np.ndarray]]) -> Callable[[pathlib.Path, Wanted], Layers]:
+    def read_drawn(path: pathlib.Path, wanted: Wanted) -> Layers:
+        found = read(
+            path,
+            wanted.shape,
+            wanted.grid.downsample,
+            names=wanted.classes.names,
+            asked=wanted.name,
+            plane=wanted.section,
+        )
+        return list(found.items())
+
+    return read_drawn
 
 
 FORMATS: dict[str, Format] = {
@@ -155,15 +198,17 @@ FORMATS: dict[str, Format] = {
 }
 """What is written, by the names that commands know."""
 
-MASKS: dict[Key, Callable[[pathlib.Path, Grid, tuple[int, int]], Layers]] = {
-    ".seg.nrrd": _read_segments,
-    ".geojson": _read_polygons,
-    ".json": _read_polygons,
+DRAWN: dict[Key, Callable[[pathlib.Path, Wanted], Layers]] = {
+    **dict.fromkeys((".geojson", ".json", ".geojson.gz", ".json.gz"), _drawn(read_geojson)),
+    **dict.fromkeys((".roi", ".zip"), _drawn(read_rois)),
 }
+"""What is read as outlines, in pixels of the image that was drawn on: nothing says its size."""
+
+MASKS: dict[Key, Callable[[pathlib.Path, Wanted], Layers]] = {".seg.nrrd": _read_segments, **DRAWN}
 """What is read as a mask a class. Label maps are read as `registry` says: volumes and pictures."""
 
-WHITE = 255
-"""What masks of 8 bits have, in Fiji for one, where the structure is."""
+MARKS = (1, 255)
+"""What masks have where the structure is, whatever class has that id: of one bit, and of eight."""
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -175,46 +220,78 @@ def check_formats(formats: Sequence[str]) -> None:
         raise InputError(f"no format was named; choose from {', '.join(FORMATS)}")
 
 
-def read_saved(
-    path: str | os.PathLike, classes: Classes, grid: Grid, shape: tuple[int, int], asked: int
-) -> Saved:
+def is_drawn(path: str | os.PathLike) -> bool:
+    """Whether a file holds outlines, whose scale it does not tell."""
+    return find(DRAWN, full_path(path)) is not None
+
+
+def read_saved(path: str | os.PathLike, wanted: Wanted) -> Saved:
     """What a file shows of one section, whatever tool saved it.
+
+    A label map of one id alone is a mask of the structure that is asked for, unless it shows
+    another class: as it had been labelled, or by an id that no mask has.
 
     Args:
       path: of the file.
-      classes: names of the ids.
-      grid: where the section is.
-      shape: (H, W).
-      asked: the class that a mask of black and white, which has no ids, is of.
+      wanted: what it is read for.
 
     Raises:
       InputError: one line: the file is not of such a format, damaged, of another size or place, or
         has an id that is not a class.
     """
-    file = full_path(path)
+    file, shape = full_path(path), wanted.shape
     if (read_masks := find(MASKS, file)) is not None:
-        return Saved(read_masks(file, grid, shape), known=None)
-    known = np.ones(shape, bool)
+        return Saved(read_masks(file, wanted), known=None)
+    known, mask = np.ones(shape, bool), False
     if find(VOLUMES, file) is not None:
-        ids, known = _read_volume(path, grid, shape)
+        ids, known = _read_volume(path, wanted.grid, shape)
     elif (open_one := find(PICTURES, file)) is not None:
-        picture = open_one(file)
-        ids = picture_ids(picture, picture.orientation)
+        ids, mask = _read_picture(path, file, open_one, wanted)
         if ids.shape != shape:
             raise InputError(
                 f"{path}: has {by(ids.shape)} px (height by width) but the section has {by(shape)};"
                 " save it in the size of the question's image"
             )
-        if picture.bits == 1:
-            ids = WHITE * ids.clip(0, 1)
     else:
         raise InputError(
-            f"{path}: is not of a format that is read; save it as .nii.gz, .seg.nrrd, .geojson, "
-            ".tif or .png"
+            f"{path}: is not of a format that is read; save it as .nii.gz, .nrrd, .seg.nrrd, "
+            ".geojson, ImageJ's .zip or .roi, .tif or .png"
         )
-    if len(classes.names) < WHITE and not np.isin(ids, (0, WHITE), invert=True).any():
-        ids = np.where(ids == WHITE, asked + 1, 0)
-    return Saved(_layers(path, ids, classes), known)
+    return Saved(_layers(path, _unmasked(ids, wanted, mask), wanted.classes), known)
+
+
+def _unmasked(ids: np.ndarray, wanted: Wanted, mask: bool) -> np.ndarray:
+    """Ids of a file; those of a mask, which shows one value, become that of the class asked for."""
+    values = np.unique(ids[ids != 0]).tolist()
+    if len(values) != 1:
+        return ids
+    (value,), shown = values, ids != 0
+    if 0 < value <= len(wanted.classes.names) and not mask:
+        traced = np.zeros_like(shown) if wanted.traced is None else wanted.traced == value - 1
+        if value not in MARKS or np.array_equal(shown, traced):
+            return ids
+    return np.where(shown, wanted.asked + 1, 0)
+
+
+def _read_picture(
+    path: str | os.PathLike,
+    file: pathlib.Path,
+    open_one: Callable[[pathlib.Path], Picture],
+    wanted: Wanted,
+) -> tuple[np.ndarray, bool]:
+    """Ids of a section, and whether they have one bit: of its picture, or its page in a stack."""
+    if find({".tif": True, ".tiff": True}, file) and is_tiff(file):
+        with open_pages(file) as pages:
+            if 1 < len(pages) == wanted.sections:
+                page = pages[wanted.section]
+                return picture_ids(page, page.orientation), page.bits == 1
+            if len(pages) > 1:
+                stack = f", or all {wanted.sections} of the stack" if wanted.sections else ""
+                raise InputError(
+                    f"{path}: has {len(pages)} pages; save that of the section alone{stack}"
+                )
+    picture = open_one(file)
+    return picture_ids(picture, picture.orientation), picture.bits == 1
 
 
 def _read_volume(
@@ -246,6 +323,7 @@ def _layers(path: str | os.PathLike, ids: np.ndarray, classes: Classes) -> Layer
         if not 0 < number <= len(classes.names):
             raise InputError(
                 f"{path}: {(ids == number).sum()} px have the id {number}, which is not a class; "
-                f"the ids of the {len(classes.names)} classes are in classes.csv, 0 is not labelled"
+                f"the ids of the {len(classes.names)} classes are in classes.csv, 0 is not "
+                "labelled; a mask has 0 and 255"
             )
     return [(classes.names[number - 1], ids == number) for number in found]

@@ -10,6 +10,7 @@ rows to the back, sections upwards.
 import os
 from typing import NamedTuple
 
+import nibabel
 import numpy as np
 
 from al_jax.core.stack import InputError, Place
@@ -154,10 +155,33 @@ def reach(
     return found
 
 
+def without_shear(affine: np.ndarray) -> np.ndarray:
+    """The nearest place [4, 4] whose axes are at right angles, as the qform of a NIfTI has it.
+
+    ITK knows no others: of a volume with shear it saves this one.
+    """
+    header = nibabel.Nifti1Header()
+    header.set_qform(affine, code="scanner")
+    return np.asarray(header.get_qform(), float)
+
+
 def _turned(
     voxels: tuple[int, ...], affine: np.ndarray, section: np.ndarray, path: str | os.PathLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """[3, 3] and [3] whole numbers: voxel v lies at (column, row, slice) turn @ v + shift."""
+    try:
+        return _fitted(voxels, affine, section, path)
+    except InputError:
+        upright = without_shear(section)
+        if np.allclose(upright[:3, :3], section[:3, :3], atol=1e-5 * abs(section[:3, :3]).max()):
+            raise
+        return _fitted(voxels, affine, upright, path)
+
+
+def _fitted(
+    voxels: tuple[int, ...], affine: np.ndarray, section: np.ndarray, path: str | os.PathLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_turned` for a section at that very place."""
     moved = np.linalg.inv(section) @ affine
     turn, shift = np.rint(moved[:3, :3]).astype(int), np.rint(moved[:3, 3]).astype(int)
     permutes = (abs(turn).sum(0) == 1).all() and (abs(turn).sum(1) == 1).all()

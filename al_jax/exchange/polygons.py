@@ -6,6 +6,7 @@ which the section is smaller. That is how QuPath counts. A pixel belongs to a po
 does, so neighbours that share an outline have neither gaps nor pixels in common.
 """
 
+import gzip
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from al_jax.core.names import called, clean
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
 from al_jax.exchange.extras import needed
-from al_jax.files.reading import full_path, reading
+from al_jax.files.reading import full_path, listed, note, reading
 
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
@@ -61,31 +63,51 @@ def to_geojson(
 
 
 def read_geojson(
-    path: str | os.PathLike, shape: tuple[int, int], downsample: float = 1.0
+    path: str | os.PathLike,
+    shape: tuple[int, int],
+    downsample: float = 1.0,
+    *,
+    names: Sequence[str] = (),
+    asked: str | None = None,
+    plane: int = 0,
 ) -> dict[str, np.ndarray]:
     """The masks [H, W] bool of the classes in a file of QuPath, by their names.
 
-    A file may be a feature collection, one feature, or a list of features; annotations of one class
-    are joined.
+    A file may be a feature collection, one feature, or a list of features, compressed by gzip or
+    not; annotations of one class are joined. Of a file of a whole stack, those on the plane of the
+    section are taken. Classes that QuPath ignores, whose names end with an asterisk, are left out,
+    and so are annotations without a class where one of the class that is asked for is there.
 
     Args:
       path: of the file.
       shape: (H, W) of the section.
       downsample: pixels of the full-resolution image along a pixel of the section.
+      names: of all classes, see `names.called`.
+      asked: the class that is asked for; None: any will do.
+      plane: of the section in the stack, from 0.
 
     Raises:
       InputError: the file is not GeoJSON; an annotation has no class, no area, or reaches more than
-        a pixel beyond the section.
+        a pixel beyond the section; all are on planes of other sections.
     """
     with reading(path, "GeoJSON"):
-        content = json.loads(full_path(path).read_bytes())
+        data = full_path(path).read_bytes()
+        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
     masks: dict[str, np.ndarray] = {}
-    for number, feature in enumerate(_features(content, path), 1):
+    nameless: list[str] = []
+    numbered = _on_plane(list(enumerate(_features(content, path), 1)), plane, path)
+    for number, feature in numbered:
         where = f"{path}: annotation {number}"
-        name = _class_name(feature, where)
+        name = _class_name(feature)
+        if name is None:
+            nameless.append(where)
+            continue
+        name = called(name, names)
+        if name.endswith("*") and name not in names:
+            continue
         try:
             polygons = list(_polygons(feature.get("geometry"), where))
-            _check_place(polygons, shape, downsample, f"{where} ('{name}')")
+            check_place(polygons, shape, downsample, f"{where} ('{name}')")
             mask = rasterise(polygons, shape, downsample)
         except (TypeError, ValueError, KeyError, IndexError) as error:
             if isinstance(error, InputError):
@@ -94,7 +116,30 @@ def read_geojson(
                 error
             )
         masks[name] = masks[name] | mask if name in masks else mask
+    if nameless and not (masks if asked is None else asked in masks):
+        raise InputError(f"{nameless[0]} has no class; set its class in QuPath and export it again")
+    if nameless:
+        note(f"{path}: {len(nameless)} annotations have no class; they are left out")
     return masks
+
+
+def take_plane(planes: Sequence[int], section: int, path: str | os.PathLike) -> int:
+    """The plane, of those of a file's objects, that shows a section: its own one.
+
+    0 is that of pictures which have one plane alone.
+
+    Raises:
+      InputError: the objects are on planes of other sections.
+    """
+    if section in planes:
+        return section
+    if set(planes) <= {0}:
+        return 0
+    shown = listed(sorted(map(str, set(planes)), key=int))
+    raise InputError(
+        f"{path}: is drawn on planes {shown} (counted from 0) but the section asked for is plane "
+        f"{section}; draw on that plane, or on the image of the question"
+    )
 
 
 def rasterise(polygons: list[list], shape: tuple[int, int], downsample: float = 1.0) -> np.ndarray:
@@ -130,15 +175,35 @@ def _features(content: Any, path: str | os.PathLike) -> list[dict]:
     return content
 
 
-def _class_name(feature: dict, where: str) -> str:
+def _on_plane(
+    numbered: list[tuple[int, dict]], section: int, path: str | os.PathLike
+) -> list[tuple[int, dict]]:
+    """The features that are on the plane of the section; slices of a stack are z or time."""
+    places = [_plane(feature) for _, feature in numbered]
+    axis = 0 if any(z for z, _ in places) else 1
+    planes = [place[axis] for place in places]
+    own = take_plane(planes, section, path) if planes else 0
+    return [one for one, plane in zip(numbered, planes, strict=True) if plane == own]
+
+
+def _plane(feature: dict) -> tuple[int, int]:
+    """The plane of a feature along z and time, counted from 0."""
+    geometry = feature.get("geometry")
+    plane = geometry.get("plane") if isinstance(geometry, dict) else None
+    if not isinstance(plane, dict):
+        return 0, 0
+    z, t = (plane.get(axis, 0) for axis in "zt")
+    return (z if isinstance(z, int) else 0), (t if isinstance(t, int) else 0)
+
+
+def _class_name(feature: dict) -> str | None:
+    """The name of a feature's class, or None where it has none."""
     properties = feature.get("properties")
     given = properties.get("classification") if isinstance(properties, dict) else None
     name = given.get("name") if isinstance(given, dict) else given
     if isinstance(given, dict) and isinstance(given.get("names"), list):
         name = ": ".join(map(str, given["names"]))  # QuPath takes a colon for a class within one
-    if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where} has no class; set its class in QuPath and export it again")
-    return name.strip()
+    return clean(name) or None if isinstance(name, str) else None
 
 
 def _polygons(geometry: Any, where: str) -> Iterator[list]:
@@ -156,9 +221,10 @@ def _polygons(geometry: Any, where: str) -> Iterator[list]:
         yield from coordinates if kind == "MultiPolygon" else [coordinates]
 
 
-def _check_place(
+def check_place(
     polygons: list[list], shape: tuple[int, int], downsample: float, where: str
 ) -> None:
+    """Raises InputError for polygons that reach more than a pixel beyond the section."""
     for polygon in polygons:
         for ring in polygon:
             points = np.array([point[:2] for point in ring], float)
@@ -169,8 +235,9 @@ def _check_place(
             if (low < -downsample).any() or (high > size + downsample).any():
                 raise InputError(
                     f"{where} reaches from {_point(low)} to {_point(high)}, but the section is "
-                    f"{_point(size)} px wide and high at the question's factor {downsample:g}; "
-                    "export it from the image that the factor belongs to"
+                    f"{_point(size)} px wide and high at the factor {downsample:g}; export it "
+                    "from the image that the factor belongs to, or give the factor of the image "
+                    "that it was drawn on (--downsample)"
                 )
 
 

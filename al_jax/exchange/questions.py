@@ -3,15 +3,21 @@
 A question has a folder of its own. Beside image, template (what had been labelled), proposal and
 outline in each format, it holds `question.json`, which says what was asked and of which image, and
 `traced.png`, what had been labelled by then. Whoever reads an answer needs these two.
+
+A person works in these folders too, and copies them: nothing that was changed or added there is
+written over, and what was asked last is told by numbers, as the times of files are not kept.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import io
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,13 +26,32 @@ from al_jax.exchange.classes import Classes, ids_of, tables
 from al_jax.exchange.formats import FORMATS, check_formats, png
 from al_jax.exchange.placement import Grid, affine_on
 from al_jax.files.atomic import write_atomic
+from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path, reading
 
 if TYPE_CHECKING:
     from al_jax.session.session import Question
 
-MANIFEST, TRACED = "question.json", "traced.png"
+MANIFEST, TRACED, SHOWN = "question.json", "traced.png", "shown.npz"
 VERSION = 1
+ALL = 1 << 62
+"""Of a question that does not say how many events there were: all that there are."""
+
+
+class Origin(NamedTuple):
+    """The session that asks, as far as an answer needs to know.
+
+    Attributes:
+      number: of the question, from 1; 0 for those that were written without one.
+      events: how many the session had.
+      history: `digest_of_events` of these.
+      sections: how many the stack has; 0 where that was not written.
+    """
+
+    number: int = 1
+    events: int = 0
+    history: str = ""
+    sections: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +68,9 @@ class Manifest:
       affine: four rows of four numbers: from (column, row, 0) to mm (RAS).
       image_digest: `array_digest` of the section's image.
       traced_digest: `array_digest` of what had been labelled on it, its ids.
+      asked: when, in seconds of `time.time`.
+      origin: the session that asked.
+      written: name -> SHA-256 of every other file of the question, as it was written.
       files: format -> 'image', 'template', 'proposal' or 'outline' -> name of a file beside it.
     """
 
@@ -60,6 +88,9 @@ class Manifest:
     traced_digest: str
     why: str
     files: dict[str, dict[str, str]]
+    asked: float
+    origin: Origin
+    written: dict[str, str]
 
     @property
     def classes(self) -> Classes:
@@ -84,6 +115,21 @@ def array_digest(array: np.ndarray) -> str:
     return hashlib.sha256(known + array.tobytes()).hexdigest()
 
 
+def digest_of_events(events: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the events of a ledger, which tells sessions apart; those of a copy are equal."""
+    return hashlib.sha256(json.dumps(events, sort_keys=True).encode()).hexdigest()
+
+
+def question_name(section: int, structure: int, name: str) -> str:
+    """The name of a pair's folder: the numbers tell pairs apart, whatever the name is.
+
+    Example:
+      >>> question_name(3, 12, "layer 2/3")
+      '0003_012_layer_2_3'
+    """
+    return f"{section:04}_{structure:03}_{plain_name(name)}"
+
+
 def write_question(
     folder: str | os.PathLike,
     question: "Question",
@@ -92,20 +138,26 @@ def write_question(
     *,
     affine: np.ndarray | None = None,
     downsample: float = 1.0,
+    origin: Origin | None = None,
 ) -> list[pathlib.Path]:
     """Writes a question as files; the manifest is the last to be written.
+
+    Where the folder holds anything but files of an earlier question that are as they were written
+    and that are written anew, it stays as it is: a folder beside it, `folder_2` and so on, is
+    taken.
 
     In each format: the image; a template with what has been labelled, to be filled; the proposal,
     which is the template with the proposal filled in; and the pixels along the outline that is
     still to draw. The last two are left out where there is no proposal.
 
     Args:
-      folder: of this question alone; made if it is missing.
+      folder: of this pair alone; made if it is missing.
       question: the pair.
       classes: of the stack, from `make_classes`.
       formats: some of `formats.FORMATS`.
       affine: [4, 4], from (column, row, 0) of this section to mm (RAS); None: it has no place.
       downsample: pixels of a full-resolution image along a pixel of the section, for GeoJSON.
+      origin: the session that asks; None: nothing is known of it.
 
     Returns:
       Paths of the files, the manifest first.
@@ -115,7 +167,7 @@ def write_question(
         written.
     """
     check_formats(formats)
-    folder = full_path(folder)
+    origin = Origin() if origin is None else origin
     if affine is None:
         affine = affine_on(None, question.section)
     grid = Grid(np.asarray(affine, float), downsample)
@@ -141,6 +193,7 @@ def write_question(
                 ids[None], classes, grid, (question.structure,)
             )
     written[TRACED] = png(traced[None], grid)
+    written[SHOWN] = _shown(question, origin)
     manifest = {
         "al_jax_question": VERSION,
         "section": question.section,
@@ -156,9 +209,13 @@ def write_question(
         "traced_digest": array_digest(traced),
         "names": classes.names,
         "colours": classes.colours,
+        "asked": question.asked,
+        **origin._asdict(),
         "files": files,
+        "written": {name: _digest(data) for name, data in written.items()},
     }
     written[MANIFEST] = (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
+    folder = next(place for place in _places(full_path(folder)) if not not_ours(place, written))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -168,6 +225,88 @@ def write_question(
     for name, data in written.items():
         write_atomic(folder / name, data)
     return [folder / MANIFEST, *(folder / name for name in written if name != MANIFEST)]
+
+
+def not_ours(folder: pathlib.Path, names: Mapping[str, Any] | None = None) -> list[str]:
+    """What a folder holds beside files of a question that are as they were written.
+
+    Hidden files, which systems leave everywhere, do not count.
+
+    Args:
+      folder: need not exist.
+      names: of files; of a question's own files, those that have other names count too.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        held = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        written: dict[str, str] = {}
+        if folder / MANIFEST in held:
+            with contextlib.suppress(InputError):
+                written = read_manifest(folder).written
+        return [
+            path.name
+            for path in held
+            if (names is not None and path.name not in names)
+            or (path.name not in written if path.name != MANIFEST else not written)
+            or (path.name != MANIFEST and _digest(path.read_bytes()) != written[path.name])
+        ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); move it away") from error
+
+
+def next_number(questions: pathlib.Path) -> int:
+    """The number of the next question, by those whose folders are in a folder."""
+    found, numbers = _manifests(questions), [0]
+    for path in found:
+        with contextlib.suppress(InputError):  # a damaged one counts, whatever its number was
+            numbers.append(read_manifest(path).origin.number)
+    return 1 + max(len(found), *numbers)
+
+
+def latest(questions: pathlib.Path) -> Manifest | None:
+    """The question that was asked last, of those whose folders are in a folder, or None.
+
+    That is the one with the highest number; of those without one, by when they were asked.
+
+    Raises:
+      InputError: one is damaged, so that nobody knows whether it is the latest.
+    """
+    found = []
+    for path in _manifests(questions):
+        try:
+            found.append(read_manifest(path))
+        except InputError as error:
+            raise InputError(
+                f"{error}; or name the question that is answered by --question, or move "
+                f"{path.parent} away"
+            ) from error
+    return max(found, key=lambda one: (one.origin.number, one.asked), default=None)
+
+
+def folder_of(path: str | os.PathLike) -> pathlib.Path | None:
+    """The folder of the question that a file lies in, however deep, or None."""
+    file = full_path(path)
+    for place in (pathlib.Path(os.path.abspath(file)), file.resolve()):
+        for folder in place.parents:
+            if os.path.isfile(folder / MANIFEST):
+                return folder
+    return None
+
+
+def read_shown(manifest: Manifest) -> tuple[np.ndarray | None, int]:
+    """The proposal that was shown [H, W] bool, if any, and what the network had seen by then.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    path = manifest.path.with_name(SHOWN)
+    with reading(path, "what was shown"), np.load(path) as shown:
+        proposal = shown.get("proposal")
+        return proposal, int(shown["network"])
 
 
 def read_manifest(path: str | os.PathLike) -> Manifest:
@@ -186,6 +325,8 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
         found = json.loads(file.read_text("utf-8"))
         if not isinstance(found, dict) or found.get("al_jax_question") != VERSION:
             raise InputError(f"{file}: is not a question of this version; write the question again")
+        if "number" not in found:
+            found |= _before_numbers(file)
         return Manifest(
             path=file,
             section=int(found["section"]),
@@ -201,6 +342,14 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
             traced_digest=str(found["traced_digest"]),
             why=str(found["why"]),
             files=found["files"],
+            asked=float(found["asked"]),
+            origin=Origin(
+                int(found["number"]),
+                int(found["events"]),
+                str(found["history"]),
+                int(found["sections"]),
+            ),
+            written=dict(found["written"]),
         )
 
 
@@ -224,3 +373,44 @@ def outline_to_trace(proposal: np.ndarray, labels: np.ndarray, inside: np.ndarra
     free = np.pad(~own & inside & (labels == UNLABELLED), 1)
     beside = free[:-2, 1:-1] | free[2:, 1:-1] | free[1:-1, :-2] | free[1:-1, 2:]
     return own & beside
+
+
+def _before_numbers(manifest: pathlib.Path) -> dict[str, Any]:
+    """What a manifest has now, of a question that was written before; `SHOWN` has a part of it."""
+    shown: dict[str, Any] = {}
+    path = manifest.with_name(SHOWN)
+    if path.exists():
+        with reading(path, "what was shown"), np.load(path) as archive:
+            shown = {name: archive[name] for name in ("asked", "events") if name in archive}
+    return {
+        "asked": shown.get("asked", 0.0),
+        "events": shown.get("events", ALL),
+        "number": 0,
+        "history": "",
+        "sections": 0,
+        "written": {},
+    }
+
+
+def _shown(question: "Question", origin: Origin) -> bytes:
+    """What was shown and known, of which an answer's effort depends."""
+    shown: dict[str, Any] = {} if question.proposal is None else {"proposal": question.proposal}
+    shown |= {"network": question.network, "asked": question.asked, "events": origin.events}
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **shown)
+    return file.getvalue()
+
+
+def _places(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The folder, and others beside it."""
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}_{number}")
+
+
+def _manifests(questions: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(questions.glob(f"*/{MANIFEST}"))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

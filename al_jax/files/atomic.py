@@ -1,5 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
+import contextlib
+import errno
 import io
 import os
 import pathlib
@@ -24,6 +26,8 @@ def temporary_beside(path: pathlib.Path) -> pathlib.Path:
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` under a temporary name in the same folder, then renames it to `path`.
 
+    Both the bytes and the name are on the disk when this returns.
+
     Raises:
       InputError: the folder is missing or cannot be written; nothing is left behind.
     """
@@ -36,13 +40,36 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            to_disk(path.parent)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
+
+
+def to_disk(path: str | os.PathLike) -> None:
+    """Brings a file, or the names in a folder, from memory to the disk.
+
+    Folders that may not be read, or are of a file system that cannot do this, are left to it.
+
+    Raises:
+      OSError: the disk refused it.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(number)
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, npt.ArrayLike]) -> None:

@@ -11,6 +11,9 @@ import orbax.checkpoint as ocp
 
 from al_jax.core.stack import InputError
 
+FORM = 1
+"""Number of a checkpoint's form, which stands in it; a later one is not read by this version."""
+
 
 def open_checkpoints(
     folder: str | os.PathLike, *, read_only: bool = False
@@ -30,7 +33,10 @@ def open_checkpoints(
     try:
         return ocp.CheckpointManager(pathlib.Path(folder).resolve(), options=options)
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}; make room or mend it") from error
+        raise InputError(f"{folder}: {error.strerror or error}; make room or repair it") from error
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder}: is damaged ({reason}); move it away") from error
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
@@ -43,7 +49,8 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
         return
     try:
         # NumPy arrays, as others are read back onto as many devices as they were on.
-        checkpoints.save(step, args=ocp.args.StandardSave(jax.device_get(_plain(tree))))
+        arrays = jax.device_get(_plain(tree)) | {"form": np.array(FORM)}
+        checkpoints.save(step, args=ocp.args.StandardSave(arrays))
         checkpoints.wait_until_finished()
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         full = os.strerror(errno.ENOSPC)  # which is at the end of a long line
@@ -65,7 +72,7 @@ def restore(
       step: which; None: the latest.
 
     Raises:
-      InputError: the checkpoint is damaged, or of another structure.
+      InputError: the checkpoint is damaged, of another structure, or of a newer version.
     """
     step = checkpoints.latest_step() if step is None else step
     if step is None:
@@ -73,12 +80,13 @@ def restore(
     place = f"{checkpoints.directory}/{step}"
     try:
         stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
-    except (OSError, ValueError, KeyError) as error:
+        form = int(stored.pop("form", 0))  # older ones have none
+        layout = _layout(stored)
+    except Exception as error:  # Orbax raises nearly anything where a file of it is damaged
         raise InputError(
             f"{place}: this checkpoint is damaged; remove it, and the one before is used"
         ) from error
-    expected = _plain(like)
-    if _layout(stored) != _layout(expected):
+    if form > FORM or layout != _layout(_plain(like)):
         raise InputError(
             f"{place}: was written by another version; remove it, and the run begins again"
         )

@@ -3,13 +3,18 @@
 import os
 from collections.abc import Sequence
 
-from al_jax.core.stack import Images, InputError, Stack
-from al_jax.files.reading import full_path
+import numpy as np
+
+from al_jax.core.stack import Images, InputError, Stack, make_images, make_stack
+from al_jax.files.begun import begin_with
+from al_jax.files.masks import Labelled, drop_unused
+from al_jax.files.placeholders import check_here
+from al_jax.files.reading import full_path, naming
 from al_jax.files.registry import STACKS, VOLUMES, find
 from al_jax.files.sections import read_section_images, read_sections
 from al_jax.files.slicing import Cut, read_volume, read_volume_images
 from al_jax.files.stacks import read_stack_images
-from al_jax.files.tables import read_table
+from al_jax.files.tables import LabelTable, read_table
 
 
 def is_volume(images: str | os.PathLike) -> bool:
@@ -66,13 +71,100 @@ def read_labelled(
     Raises:
       InputError: one line that names the file and how to fix it.
     """
+    _check_here(images, labels, names)
     table = read_table(names, grouping, outside_id)
+    found = _labelled(images, labels, table, cut, channels, label_suffix)
+    truth, left, colours = drop_unused(found.truth, table, labels)
+    with naming(images):
+        return make_stack(
+            found.images,
+            truth,
+            left,
+            found.inside,
+            sections=found.sections,
+            colours=colours,
+            place=found.place,
+        )
+
+
+def read_begun(
+    images: str | os.PathLike,
+    labels: str | os.PathLike,
+    names: str | os.PathLike,
+    *,
+    grouping: str | None = None,
+    cut: Cut | None = None,
+    outside_id: int | None = None,
+    channels: Sequence[int] | None = None,
+    label_suffix: str | None = None,
+) -> tuple[Images, np.ndarray]:
+    """Reads sections and what was labelled of some of them, for a person to go on.
+
+    Labels are those of `read_labelled`, or the `traced` of an export, in any of its formats that
+    are label maps; see `begun.begin_with` for which ids say nothing.
+
+    Args:
+      images, labels, names, grouping, cut, outside_id, channels, label_suffix: see `read_labelled`.
+
+    Returns:
+      The images, with all classes of the table, and their labels [N, H, W] int16, `UNLABELLED`
+      where nothing is known.
+
+    Raises:
+      InputError: one line that names the file and how to fix it.
+    """
+    _check_here(images, labels, names)
+    table = read_table(names, grouping, outside_id)
+    begun = begin_with(table, labels)
+    cut = cut._replace(partial=True) if cut is not None else None
+    found = _labelled(
+        images,
+        labels,
+        begun.table,
+        cut,
+        channels,
+        label_suffix,
+        begun=True,
+        exported=begun.exported,
+    )
+    known = begun.classes(found.truth)
+    if (known < 0).all():
+        raise InputError(f"{labels}: shows no structure; give labels of at least one, or none")
+    with naming(images):
+        made = make_images(
+            found.images,
+            table.names,
+            found.inside,
+            sections=found.sections,
+            colours=table.colours,
+            place=found.place,
+        )
+    return made, known
+
+
+def _labelled(
+    images: str | os.PathLike,
+    labels: str | os.PathLike,
+    table: LabelTable,
+    cut: Cut | None,
+    channels: Sequence[int] | None,
+    label_suffix: str | None,
+    **begun: bool,
+) -> Labelled:
     if not is_volume(images):
         _refuse_cut(images, cut)
-        return read_sections(images, labels, table, channels, label_suffix)
+        return read_sections(images, labels, table, channels, label_suffix, **begun)
     if label_suffix is not None:
         raise InputError(f"{images}: is a volume, whose labels have no suffix; leave it out")
-    return read_volume(images, labels, table, cut or Cut(), channels)
+    path = full_path(labels)
+    if path.is_dir() and find(VOLUMES, path) is None:
+        raise InputError(
+            f"{labels}: is a folder, not a volume; give labels on the grid of {images} (of a "
+            "session: export --formats=nifti)"
+        )
+    background = len(table.names) - 1 if begun else 0  # see `begun.begin_with`
+    cut = cut or Cut(partial=bool(begun))
+    return read_volume(images, labels, table, cut, channels, background=background)
 
 
 def read_images(
@@ -94,6 +186,7 @@ def read_images(
     Raises:
       InputError: one line that names the file and how to fix it.
     """
+    _check_here(images, *([] if names is None else [names]))
     if _is_npz(images):
         _refuse_cut(images, cut)
         if names is not None:
@@ -106,6 +199,11 @@ def read_images(
         return read_volume_images(images, table, cut or Cut(), channels)
     _refuse_cut(images, cut)
     return read_section_images(images, table, channels)
+
+
+def _check_here(*paths: str | os.PathLike) -> None:
+    for path in paths:
+        check_here(full_path(path))
 
 
 def _is_npz(images: str | os.PathLike) -> bool:

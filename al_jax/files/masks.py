@@ -1,16 +1,36 @@
 """Label maps: from the numbers of a file to ids, and from ids to classes."""
 
 import os
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from skimage.util import map_array
 
-from al_jax.core.stack import UNLABELLED, Colour, InputError, drop_absent
+from al_jax.core.stack import UNLABELLED, Colour, InputError, Place, drop_absent
 from al_jax.files.reading import listed, note
 from al_jax.files.tables import LabelTable
 
 NOISE = 1e-3
 """Farthest that a float label may be from a whole number; resampled ones are farther."""
+
+
+class Labelled(NamedTuple):
+    """Sections as a reader finds them, before classes that none shows are left out.
+
+    Attributes:
+      images: [N, H, W, K] uint8.
+      truth: [N, H, W] classes of the table, `UNLABELLED` where not `inside`.
+      inside: [N, H, W] bool.
+      sections: N names.
+      place: where they lie, or None.
+    """
+
+    images: np.ndarray
+    truth: np.ndarray
+    inside: np.ndarray
+    sections: Sequence[str]
+    place: Place | None = None
 
 
 def to_ids(labels: np.ndarray, path: str | os.PathLike) -> np.ndarray:

@@ -36,6 +36,7 @@ class Picture:
       bits: that a sample uses; `dtype` may have room for more.
       orientation: of TIFF and EXIF, 1 to 8: how the stored rows and columns are to be turned.
       lossy: whether the compression may have changed numbers.
+      spacing: height and width of a pixel in mm, or None; only compared, never used.
     """
 
     path: str | os.PathLike
@@ -51,6 +52,7 @@ class Picture:
     white_is_zero: bool = False
     orientation: int = 1
     lossy: bool = False
+    spacing: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what is too large to be decoded."""
@@ -198,7 +200,8 @@ def ids_of(picture: Picture, orientation: int) -> np.ndarray:
     """Decodes labels [h, w] int64: the numbers as they are stored.
 
     Of a palette that is the index, or the grey value where all its entries are greys: programs
-    that make small files store a grey mask so.
+    that make small files store a grey mask so. An inverting table of ImageJ, which shows masks
+    black on white, is one of colours: its index is the number.
 
     Raises:
       InputError: the numbers are of colours, lossy or not whole.
@@ -221,7 +224,7 @@ def ids_of(picture: Picture, orientation: int) -> np.ndarray:
                 f"{path}: is a picture of {picture.samples} channels; labels are one channel of "
                 "ids, not colours"
             )
-        if picture.palette is not None and _is_grey(picture):
+        if picture.palette is not None and _is_grey(picture) and not _inverts(picture.palette):
             numbers = picture.palette[_indices(picture, numbers)][..., :1]
         ids = to_ids(numbers[..., 0], path)
     return turn(ids, orientation)
@@ -235,6 +238,11 @@ def palette_of(picture: Picture) -> np.ndarray | None:
 def _is_grey(picture: Picture) -> bool:
     palette = picture.palette
     return palette is not None and bool((palette == palette[:, :1]).all())
+
+
+def _inverts(palette: np.ndarray) -> bool:
+    """Whether a palette is all greys, from white to black."""
+    return len(palette) == 256 and bool((palette == np.arange(256)[::-1, None]).all())
 
 
 def _indices(picture: Picture, pixels: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from al_jax.core.stack import InputError
+from al_jax.files.claims import PACKED, check_claim
 from al_jax.files.pictures import MOST_PIXELS, Picture
 from al_jax.files.reading import reading
 
@@ -68,6 +69,7 @@ def open_raster(path: pathlib.Path) -> Picture:
         else:
             orientation = file.getexif().get(ORIENTATION, 1)
         deep = depth == 16
+        check_claim(path, file.height * file.width * (samples + opacity) * depth // 8, None, PACKED)
         return Picture(
             path=path,
             height=file.height,
@@ -81,7 +83,15 @@ def open_raster(path: pathlib.Path) -> Picture:
             bits=depth,
             orientation=orientation if orientation in range(1, 9) else 1,
             lossy=file.format in ("JPEG", "MPO"),
+            spacing=_spacing(file.info.get("dpi")),
         )
+
+
+def _spacing(dots: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Height and width of a pixel in mm, of the dots per inch along x and y."""
+    if dots is None or not (dots[0] > 0 and dots[1] > 0):
+        return None
+    return 25.4 / float(dots[1]), 25.4 / float(dots[0])
 
 
 def _open(path: pathlib.Path) -> ImageFile.ImageFile:
@@ -94,7 +104,8 @@ def _open(path: pathlib.Path) -> ImageFile.ImageFile:
     except Image.UnidentifiedImageError as error:
         head = path.read_bytes()[:8]
         if not head:
-            raise InputError(f"{path}: is empty; write or copy it again") from error
+            line = "is empty, as a file is that a cloud has not fetched; download or copy it again"
+            raise InputError(f"{path}: {line}") from error
         if head.startswith(MAGIC):
             raise  # damaged
         raise InputError(

@@ -44,7 +44,8 @@ VOLUMES: dict[Key, Callable[[pathlib.Path], tuple[ArrayLike, np.ndarray]]] = {
     **dict.fromkeys((".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".mnc"), load_nibabel),
     **dict.fromkeys((".nrrd", ".nhdr"), load_nrrd),
 }
-"""Voxels [I, J, K] or [I, J, K, ...], and [4, 4], from a voxel to mm in RAS order."""
+"""Voxels [I, J, K], [I, J, K, times] or [I, J, K, times, colours], and [4, 4], from a voxel to mm
+in RAS order."""
 
 
 def find(readers: Mapping[Key, Found], path: pathlib.Path) -> Found | None:

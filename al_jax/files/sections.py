@@ -6,15 +6,17 @@ Sections are decoded one at a time, into arrays that are made once.
 import contextlib
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.core.stack import UNLABELLED, Images, InputError, Stack, make_images, make_stack
-from al_jax.files.folders import list_pictures, pair_pictures
+from al_jax.core.stack import UNLABELLED, Images, InputError, make_images
+from al_jax.files.claims import check_claim
+from al_jax.files.folders import label_files, list_pictures, pair_pictures
 from al_jax.files.intensities import Scale, check_finite, find_scale, to_uint8
-from al_jax.files.masks import drop_unused, empty_truth, to_classes
+from al_jax.files.masks import Labelled, empty_truth, to_classes
 from al_jax.files.pictures import (
     Picture,
     ids_of,
@@ -24,7 +26,7 @@ from al_jax.files.pictures import (
     palette_of,
     turned_shape,
 )
-from al_jax.files.reading import full_path, naming
+from al_jax.files.reading import by, full_path, listed, naming, note
 from al_jax.files.registry import PICTURES, STACKS, find, open_picture
 from al_jax.files.tables import LabelTable
 
@@ -47,14 +49,26 @@ def read_sections(
     table: LabelTable,
     channels: Sequence[int] | None = None,
     label_suffix: str | None = None,
-) -> Stack:
-    """Reads pictures and their labels; arguments: see `inputs.read_labelled`."""
-    with _opened(images, labels, label_suffix) as sections:
+    *,
+    begun: bool = False,
+    exported: bool = False,
+) -> Labelled:
+    """Reads pictures and their labels.
+
+    Args:
+      images, labels, channels, label_suffix: see `inputs.read_labelled`.
+      table: of all ids.
+      begun: labels of some sections are enough, others are of class 0; see `inputs.read_begun`.
+      exported: labels lie as an export writes them.
+    """
+    with _opened(images, labels, label_suffix, begun=begun, exported=exported) as sections:
         pixels, inside = _images(sections, channels, images)
         truth = empty_truth(inside.shape, table)
         seen: dict[int, tuple[tuple, Picture]] = {}
         for n, section in enumerate(sections):
-            assert section.label is not None
+            if section.label is None:
+                truth[n][inside[n]] = 0
+                continue
             ids = ids_of(section.label, section.turns[1])
             _check_palette(section.label, ids, seen)
             path = _named(section.label, section.name)
@@ -64,12 +78,16 @@ def read_sections(
                     f"{section.label.path}: every pixel has the outside id {table.outside_id}; "
                     "leave the section out"
                 )
-            corner = (n, slice(ids.shape[0]), slice(ids.shape[1]))
-            truth[corner], inside[corner] = classes, classes != UNLABELLED
+            height, width = turned_shape(section.image, section.turns[0])
+            if (classes[height:] > 0).any() or (classes[:, width:] > 0).any():
+                raise InputError(
+                    f"{path}: labels what is beyond {section.image.path}; make them equal in size"
+                )
+            corner = (n, slice(height), slice(width))
+            truth[corner] = classes[:height, :width]
+            inside[corner] = truth[corner] != UNLABELLED
         called = [section.name for section in sections]
-    truth, left, colours = drop_unused(truth, table, labels)
-    with naming(images):
-        return make_stack(pixels, truth, left, inside, sections=called, colours=colours)
+    return Labelled(pixels, truth, inside, called)
 
 
 def read_section_images(
@@ -85,7 +103,12 @@ def read_section_images(
 
 @contextlib.contextmanager
 def _opened(
-    images: str | os.PathLike, labels: str | os.PathLike | None, suffix: str | None
+    images: str | os.PathLike,
+    labels: str | os.PathLike | None,
+    suffix: str | None,
+    *,
+    begun: bool = False,
+    exported: bool = False,
 ) -> Iterator[list[Section]]:
     """The sections of a folder or of one file, which can be decoded while the context is open."""
     path, label_path = full_path(images), None if labels is None else full_path(labels)
@@ -97,36 +120,57 @@ def _opened(
             found = [None] * len(pictures)
             if label_path is not None:
                 open_labels = find(STACKS, label_path)
-                if open_labels is None:
+                if open_labels is not None:
+                    found = stack.enter_context(open_labels(label_path))
+                elif begun and label_path.is_dir():
+                    of = label_files(label_path, names)
+                    found = [_open(of[name]) if name in of else None for name in names]
+                else:
                     raise InputError(
                         f"{labels}: is not a stack of pages but {images} is; give both as TIFF"
                     )
-                found = stack.enter_context(open_labels(label_path))
-                if len(found) != len(pictures):
-                    raise InputError(
-                        f"{labels}: has {len(found)} pages but {images} has {len(pictures)}; give "
-                        "one page for each section"
-                    )
         else:
             pairs: Sequence[tuple[pathlib.Path, pathlib.Path | None]]
+            pages: Sequence[Picture] | None = None
             if label_path is None:
                 pairs = [(file, None) for file in list_pictures(path)]
             elif label_path.is_file():
-                raise InputError(f"{labels}: is not a folder but {images} is; give both as folders")
+                open_labels = find(STACKS, label_path) if begun else None
+                if open_labels is None:
+                    raise InputError(
+                        f"{labels}: is not a folder but {images} is; give both as folders"
+                    )
+                pairs = [(file, None) for file in list_pictures(path)]
+                pages = stack.enter_context(open_labels(label_path))
             else:
-                pairs = pair_pictures(path, label_path, suffix)
+                pairs = pair_pictures(path, label_path, suffix, begun=begun)
             names = [image.name for image, _ in pairs]
             pictures = [_open(image) for image, _ in pairs]
             found = [None if label is None else _open(label) for _, label in pairs]
-        yield [
-            Section(
-                name,
-                image,
-                label,
-                (image.orientation, 1) if label is None else orientations(image, label),
+            found = found if pages is None else pages
+        if len(found) != len(pictures):
+            raise InputError(
+                f"{labels}: has {len(found)} pages but {images} has {len(pictures)}; give "
+                "one page for each section"
             )
+        largest = [max(lengths) for lengths in zip(*map(_upright, pictures), strict=True)]
+        yield [
+            Section(name, image, label, _turns(image, label, largest if exported else None))
             for name, image, label in zip(names, pictures, found, strict=True)
         ]
+
+
+def _upright(picture: Picture) -> tuple[int, int]:
+    return turned_shape(picture, picture.orientation)
+
+
+def _turns(image: Picture, label: Picture | None, canvas: list[int] | None) -> tuple[int, int]:
+    """How both are turned; labels as an export writes them lie upright on the whole canvas."""
+    if label is None:
+        return image.orientation, 1
+    if canvas is not None and [label.height, label.width] == canvas and label.orientation == 1:
+        return image.orientation, 1
+    return orientations(image, label)
 
 
 def _open(path: pathlib.Path) -> Picture:
@@ -150,6 +194,7 @@ def _images(
     def decode(section: Section) -> np.ndarray:
         return image_of(section.image, section.turns[0], channels)
 
+    _note_unlike(sections, shapes, depths, source)
     scale: Scale | None = None
     if first.dtype != np.uint8 and first.kind != "palette":
 
@@ -163,12 +208,51 @@ def _images(
         scale = find_scale(finite(), count, source)
 
     height, width = (max(lengths) for lengths in zip(*shapes, strict=True))
+    room = len(sections) * height * width * (max(depths) + 1)
+    check_claim(source, room, room)
     images = np.zeros((len(sections), height, width, max(depths)), np.uint8)
     inside = np.zeros(images.shape[:3], bool)
     for n, (section, (h, w)) in enumerate(zip(sections, shapes, strict=True)):
         images[n, :h, :w] = to_uint8(decode(section), scale)  # grey becomes RGB by broadcasting
         inside[n, :h, :w] = True
     return images, inside
+
+
+def _note_unlike(
+    sections: Sequence[Section],
+    shapes: Sequence[tuple[int, int]],
+    depths: Sequence[int],
+    source: str | os.PathLike,
+) -> None:
+    """Notes of sections whose size, colour or size of a pixel is not that of most."""
+    sizes = [f"{by(shape)} pixels" for shape in shapes]
+    _note_others(source, sections, sizes, "size", "smaller ones are placed at the top left")
+    colours = ["grey" if depth == 1 else "RGB" for depth in depths]
+    _note_others(source, sections, colours, "colour", "grey ones become RGB")
+    apart = [section.image.spacing for section in sections]
+    pixels = ["" if mm is None else f"{mm[0]:.3g} by {mm[1]:.3g} mm" for mm in apart]
+    _note_others(
+        source, sections, pixels, "the size of a pixel", "they are not scaled to each other"
+    )
+
+
+def _note_others(
+    source: str | os.PathLike,
+    sections: Sequence[Section],
+    values: Sequence[str],
+    what: str,
+    then: str,
+) -> None:
+    """A note of the sections whose value is known and not the usual one."""
+    usual = [value for value, _ in Counter(filter(None, values)).most_common()]
+    if len(usual) < 2:
+        return
+    others = [
+        f"{section.name} ({value})"
+        for section, value in zip(sections, values, strict=True)
+        if value and value != usual[0]
+    ]
+    note(f"{source}: sections differ in {what}: {usual[0]}, but {listed(others, 6)}; {then}")
 
 
 def _named(picture: Picture, section: str) -> str:

@@ -1,15 +1,15 @@
 """Stacks of parallel sections cut out of a volume, with its labels or without."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.core.stack import UNLABELLED, Images, InputError, Place, Stack, make_images, make_stack
+from al_jax.core.names import called
+from al_jax.core.stack import UNLABELLED, Images, InputError, Place, make_images
 from al_jax.files.intensities import find_scale, to_uint8
-from al_jax.files.masks import drop_unused, empty_truth, to_classes, to_ids
+from al_jax.files.masks import Labelled, empty_truth, to_classes, to_ids
 from al_jax.files.pictures import check_channels
 from al_jax.files.reading import by, listed, naming, note
 from al_jax.files.tables import LabelTable, table_entries
@@ -20,6 +20,9 @@ AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 MARGIN = 8
 """Pixels of empty border that are kept around what the sections show."""
+
+AROUND = UNLABELLED - 1
+"""What padding is until it is known what it is of."""
 
 MULTIPLE = 16
 """Height and width are padded up to a multiple of this: few shapes, few compilations."""
@@ -52,8 +55,17 @@ def read_volume(
     table: LabelTable,
     cut: Cut,
     channels: Sequence[int] | None = None,
-) -> Stack:
-    """Cuts sections out of a labelled volume; arguments: see `inputs.read_labelled`."""
+    *,
+    background: int = 0,
+) -> Labelled:
+    """Cuts sections out of a labelled volume.
+
+    Args:
+      image, labels, channels: see `inputs.read_labelled`.
+      table: of all ids.
+      cut: which sections.
+      background: the class of it, see `trim`.
+    """
     _check_axis(cut)
     wanted = _wanted_ids(table, cut)
     volume = _image(load_volume(image), channels)
@@ -71,14 +83,12 @@ def read_volume(
     for row, n in zip(truth, chosen, strict=True):
         row[...] = _classes(slices, n, table, labels)[1]
     images = _cut(volume, cut, chosen)
-    images, truth, corner = trim(images, truth, 0 if table.outside_id is None else UNLABELLED)
-    inside = truth != UNLABELLED
-    truth, left, colours = drop_unused(truth, table, labels)
+    air = 0 if table.outside_id is None else UNLABELLED
+    images, truth, corner = trim(images, truth, AROUND if background else air, background)
+    for own in truth if background else ():  # air is background where somebody labelled that
+        own[own == AROUND] = background if air == 0 and (own == background).any() else air
     called, place = _named(chosen), _place(volume, cut.axis, chosen, corner)
-    with naming(labels):
-        return make_stack(
-            images, truth, left, inside, sections=called, colours=colours, place=place
-        )
+    return Labelled(images, truth, truth != UNLABELLED, called, place)
 
 
 def read_volume_images(
@@ -96,11 +106,12 @@ def read_volume_images(
 
 
 def trim(
-    images: np.ndarray, truth: np.ndarray, air: int = 0
+    images: np.ndarray, truth: np.ndarray, air: int = 0, background: int = 0
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Cuts empty border of [N, H, W, ...] down to `MARGIN`, pads to multiples of `MULTIPLE`.
 
-    Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty.
+    Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty, as are
+    those of class 0 and of `background` where the image is black.
 
     Returns:
       Both trimmed, and which row and column the first ones were; below 0 if these are padding.
@@ -108,7 +119,8 @@ def trim(
     full = np.zeros(truth.shape[1:], bool)
     for image, classes in zip(images, truth, strict=True):
         seen = (image != 0).reshape(*classes.shape, -1).any(-1)
-        full |= ((classes != 0) | seen) & (classes != UNLABELLED)
+        shown = (classes != 0) & (classes != background)
+        full |= (shown | seen) & (classes != UNLABELLED)
     window, pad, corner = [slice(None)], [(0, 0)], []
     for axis in (0, 1):
         used = np.flatnonzero(full.any(1 - axis))
@@ -136,7 +148,7 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
     known = table_entries(table.path) if cut.within else {}
     wanted: list[int] = []
     for name in cut.within:
-        entry = unicodedata.normalize("NFC", name)
+        entry = called(name, tuple(known))
         if entry not in known:
             raise InputError(
                 f"{table.path}: there is no class '{name}' to choose sections within; the "
@@ -149,6 +161,13 @@ def _wanted_ids(table: LabelTable, cut: Cut) -> list[int]:
 def _image(volume: Volume, channels: Sequence[int] | None) -> Volume:
     """One or three numbers a voxel."""
     voxels = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[..., None]
+    if volume.times and channels is None:
+        count, channels = voxels.shape[-1], (0,)
+        colours = ", or --channels=0,1,2 three of them as colours" if count > 2 else ""
+        note(
+            f"{volume.path}: holds {count} volumes along time, of which the first is taken; "
+            f"--channels=1 takes the next{colours}"
+        )
     check_channels(voxels.shape[-1], channels, volume.path)
     return volume._replace(voxels=voxels if channels is None else voxels[..., list(channels)])
 

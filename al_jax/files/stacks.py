@@ -8,6 +8,7 @@ import numpy as np
 
 from al_jax.core.stack import Images, InputError, Stack, make_images, make_stack
 from al_jax.files.atomic import write_npz
+from al_jax.files.claims import check_archive
 from al_jax.files.reading import full_path, naming, reading
 
 ARRAYS = ("images", "inside", "truth", "names", "sections", "colours")
@@ -59,6 +60,7 @@ def _read(
     path: str | os.PathLike, needed: tuple[str, ...]
 ) -> tuple[np.ndarray, list[str], dict[str, Any]]:
     """Images, names, and what else there is."""
+    check_archive(path)
     with reading(path, "an npz file"), np.load(full_path(path), allow_pickle=False) as archive:
         found = {name: archive[name] for name in ARRAYS if name in archive}
     for key in needed:

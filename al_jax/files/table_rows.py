@@ -5,16 +5,15 @@ BrainGlobe's `structures.csv`), FreeSurfer's and 3D Slicer's colour tables, ITK-
 descriptions, and BrainGlobe's `structures.json`.
 """
 
-import csv
-import io
 import json
 import os
 import re
-import unicodedata
 from typing import NamedTuple
 
+from al_jax.core.names import clean
 from al_jax.core.stack import Colour, InputError
-from al_jax.files.reading import full_path, listed, reading
+from al_jax.files.reading import listed, reading
+from al_jax.files.texts import delimited, read_text
 
 _FREESURFER = re.compile(r"(?P<id>[+-]?\d+)\s+(?P<name>\S.*?)((?:\s+\d{1,3}){4})")
 _ITKSNAP = re.compile(
@@ -45,10 +44,10 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     composed (NFC), so that names that look alike are alike.
 
     Raises:
-      InputError: the file is missing or no text in UTF-8, its form is none of those that are read,
-        an id is not a whole number, or there twice.
+      InputError: see `read_text`; the form is none of those that are read, an id is not a whole
+        number, or there twice.
     """
-    text = _read_text(path)
+    text = read_text(path, "a table of labels")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     filled = [(number, line) for number, line in lines if line and not line.startswith("#")]
     first = filled[0][1] if filled else ""
@@ -69,27 +68,6 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
     return rows
 
 
-def _read_text(path: str | os.PathLike) -> str:
-    with reading(path, "a table of labels"):
-        data = full_path(path).read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:100]:
-        raise InputError(f"{path}: is UTF-16, or no text; save it as UTF-8 (in Excel: 'CSV UTF-8')")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}: line {line} has the byte {data[error.start]:#04x}, which is not UTF-8; save "
-            "it as UTF-8 (in Excel: 'CSV UTF-8')"
-        ) from error
-
-
-def _clean(cell: str) -> str:
-    """Spaces of any kind as plain ones, none at the ends; no invisible marks; accents composed."""
-    cell = re.sub("[\u200b\u200e\u200f\u2060\ufeff]", "", cell)
-    return unicodedata.normalize("NFC", re.sub(r"\s", " ", cell)).strip()
-
-
 def _matched(
     path: str | os.PathLike, lines: list[tuple[int, str]], pattern: re.Pattern, kind: str
 ) -> list[Row]:
@@ -102,7 +80,7 @@ def _matched(
         red, green, blue = (int(value) for value in numbers.split()[:3])
         colour = _colour(path, number, (red, green, blue))
         label = _whole(path, number, match["id"])
-        rows.append(Row(number, label, {"name": _clean(match["name"])}, colour))
+        rows.append(Row(number, label, {"name": clean(match["name"])}, colour))
     return rows
 
 
@@ -111,7 +89,7 @@ def _json_rows(path: str | os.PathLike, text: str) -> list[Row]:
     for number, entry in enumerate(json.loads(text), 1):
         if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys():
             raise InputError(f"{path}: entry {number} has no 'id' and 'name'; give both")
-        cells = {k.lower(): _clean(v) for k, v in entry.items() if isinstance(v, str)}
+        cells = {k.lower(): clean(v) for k, v in entry.items() if isinstance(v, str)}
         triplet = entry.get("rgb_triplet")
         colour = None if triplet is None else _colour(path, number, tuple(map(int, triplet)))
         rows.append(Row(number, _whole(path, number, str(entry["id"])), cells, colour))
@@ -119,22 +97,13 @@ def _json_rows(path: str | os.PathLike, text: str) -> list[Row]:
 
 
 def _delimited_rows(path: str | os.PathLike, text: str) -> list[Row]:
-    skipped = 0
-    if re.match(r"sep=.\r?\n", text):  # Excel's own first line
-        text, skipped = text.split("\n", 1)[1], 1
-    head = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows = []
-    for fields in reader:
-        line = reader.line_num + skipped
-        cells = [_clean(field) for field in fields]
-        if not any(cells):
-            continue
+    for line, cells in delimited(text):
         if not header:
+            comment = "#" in cells[0]
             cells[0] = cells[0].removeprefix("#").strip()
-            if "#" not in fields[0] or "name" in map(str.lower, cells):  # else a comment
+            if not comment or "name" in map(str.lower, cells):
                 header = _header(path, cells)
             continue
         while len(cells) > len(header) and not cells[-1]:  # trailing delimiters of spreadsheets

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.names import clean
 from al_jax.core.stack import Colour, InputError
 from al_jax.files.reading import note
 from al_jax.files.table_rows import Row, read_rows
@@ -71,7 +72,7 @@ def read_table(
       InputError: see `read_rows`; the column is missing or has empty cells, id 0 has a name and
         there is no background, or there is no class but background.
     """
-    column = "name" if grouping is None else grouping.lower()
+    column = "name" if grouping is None else clean(grouping).lower()
     class_of: dict[int, str] = {}
     colour_of: dict[str, Colour | None] = {}
     for row in read_rows(path):

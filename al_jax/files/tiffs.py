@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,8 @@ import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TIFF, TiffFile, TiffPage, TiffPageSeries
 
 from al_jax.core.stack import InputError
+from al_jax.files.claims import PACKED, check_claim
+from al_jax.files.ome import own_channels, physical_size
 from al_jax.files.pictures import Picture
 from al_jax.files.reading import by, listed, reading
 
@@ -18,6 +21,17 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """What TIFF and BigTIFF begin with."""
 
 ORIENTATION = 274
+MILLIMETRES = {
+    "2": 25.4,
+    "3": 10.0,
+    "inch": 25.4,
+    "cm": 10.0,
+    "mm": 1.0,
+    **dict.fromkeys(("micron", "um", "µm", "μm", "\\u00B5m", "microns", "micrometer"), 1e-3),
+    "nm": 1e-6,
+}
+"""Units of a pixel's size: numbers of the tag, and names as ImageJ and OME write them."""
+
 _OPACITY = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY)
 _KINDS: dict[int, str] = {
@@ -74,10 +88,37 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
     with contextlib.ExitStack() as stack:
         with reading(path, "a TIFF"):
             file = stack.enter_context(TiffFile(path))
-            if file.is_ome and len(file.pages) == 1:  # OME may describe files beside this one, too
+            channels, description = None, file.ome_metadata or ""
+            if file.is_ome and not stacked:  # OME may describe files beside this one, too
+                channels = own_channels(path, description, len(file.pages))
+            if file.is_ome and (channels is not None or len(file.pages) == 1):
                 file = stack.enter_context(TiffFile(path, is_ome=False))
-            pages = _sections(path, _whole_series(path, file), stacked)
+            series = _whole_series(path, file)
+            page = series.keyframe
+            plain = page.compression == COMPRESSION.NONE and 0 not in page.databytecounts
+            held = sum(os.path.getsize(name) for name in _files(path, series, file.is_ome))
+            check_claim(path, series.size * page.bitspersample // 8, held, 2 if plain else PACKED)
+            spacing = physical_size(description, MILLIMETRES) or _spacing(file, page)
+            pages = _sections(path, series, stacked, channels)
+            pages = [dataclasses.replace(page, spacing=spacing) for page in pages]
         yield pages
+
+
+def _spacing(file: TiffFile, page: TiffPage) -> tuple[float, float] | None:
+    """Height and width of a pixel in mm, where the file says it."""
+    unit = (file.imagej_metadata or {}).get("unit", page.tags.valueof("ResolutionUnit", 2))
+    size = MILLIMETRES.get(str(getattr(unit, "value", unit)))
+    along = [page.tags.valueof(f"{axis}Resolution") for axis in "YX"]
+    if size is None or not all(isinstance(one, tuple) and all(one) for one in along):
+        return None
+    return size * along[0][1] / along[0][0], size * along[1][1] / along[1][0]
+
+
+def _files(path: pathlib.Path, series: TiffPageSeries, ome: bool) -> set[pathlib.Path]:
+    """The file, and those beside it that hold pages of the same series, as OME's may."""
+    pages = series.pages if ome else ()
+    others = {page.parent.filename for page in pages if page is not None}
+    return {path, *(path.with_name(name) for name in others)}
 
 
 def _whole_series(path: pathlib.Path, file: TiffFile) -> TiffPageSeries:
@@ -94,8 +135,13 @@ def _whole_series(path: pathlib.Path, file: TiffFile) -> TiffPageSeries:
     return series[0].levels[0]
 
 
-def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list[Picture]:
-    """One picture for each place along the axis that is not height, width or channel."""
+def _sections(
+    path: pathlib.Path, series: TiffPageSeries, stacked: bool, channels: list[int] | None
+) -> list[Picture]:
+    """One picture for each place along the axis that is not height, width or channel.
+
+    `channels` are those of the pages, if these are nothing else.
+    """
     page = series.keyframe
     if page.imagedepth > 1 or page.imagelength * page.imagewidth * page.samplesperpixel == 0:
         raise InputError(f"{path}: holds no plain pages of pixels; save it as plain TIFF")
@@ -104,12 +150,15 @@ def _sections(path: pathlib.Path, series: TiffPageSeries, stacked: bool) -> list
         for axis, length in zip(series.axes, series.shape, strict=True)
         if axis not in "YXS"
     }
+    if channels is not None:
+        pages = {"C": len(channels)}
     # Fiji calls the only axis of a stack channels where nobody has said better.
     along = [axis for axis in pages if axis != "C" or (stacked and len(pages) == 1)]
     if len(along) > 1:
         shown = " and ".join(f"{pages[axis]} along {axis}" for axis in along)
         raise InputError(f"{path}: holds {shown}; sections differ along one axis: save one part")
     order = np.arange(math.prod(pages.values())).reshape(tuple(pages.values()))
+    order = order if channels is None else np.argsort(channels)
     if "C" in pages and along != ["C"]:
         order = np.moveaxis(order, list(pages).index("C"), -1).reshape(-1, pages["C"])
     else:
@@ -125,6 +174,11 @@ def _samples(path: pathlib.Path, series: TiffPageSeries, index: int) -> np.ndarr
     """One page as [h, w, S]."""
     page = series.keyframe
     own = series.pages[index] if index < len(series.pages) else None
+    if own is None and index < len(series.pages):
+        raise InputError(
+            f"{path}: its description (OME) names a file that is not beside it; put all of them in "
+            "one folder"
+        )
     if own is not None:
         pixels = own.asarray()
     else:  # large stacks of ImageJ have one header for all pages

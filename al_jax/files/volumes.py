@@ -25,6 +25,7 @@ class Volume(NamedTuple):
       stored: shape of the array in the file, its first three axes.
       stored_affine: [4, 4], from a voxel of that array to mm.
       axes: which way these run, such as LPS.
+      times: K numbers a voxel follow each other in time: none is a colour.
     """
 
     path: str | os.PathLike
@@ -34,13 +35,14 @@ class Volume(NamedTuple):
     stored: tuple[int, int, int]
     stored_affine: np.ndarray
     axes: str
+    times: bool = False
 
 
 def load_volume(path: str | os.PathLike) -> Volume:
     """Reads a volume, and turns it to the closest RAS order.
 
     A structured type (R, G, B) and axes after the third become the last axis; a fourth number,
-    opacity, is dropped.
+    opacity, is dropped. As in NIfTI, the fourth axis is time, and only a fifth one of colours.
 
     Raises:
       InputError: the file is missing, damaged or of another kind, holds no volume, or its header
@@ -61,7 +63,7 @@ def load_volume(path: str | os.PathLike) -> Volume:
             raise InputError(f"{path}: the header gives no valid orientation; correct it")
         axes = "".join(nibabel.aff2axcodes(stored_affine))
         turned = nibabel.as_closest_canonical(loaded)
-        voxels = _numbers(path, np.asanyarray(turned.dataobj))
+        voxels, times = _numbers(path, np.asanyarray(turned.dataobj))
         affine = np.asarray(turned.affine, np.float64)
         zooms = tuple(float(size) for size in voxel_sizes(affine))
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
@@ -72,12 +74,13 @@ def load_volume(path: str | os.PathLike) -> Volume:
         )
     i, j, k = (int(length) for length in loaded.shape[:3])
     return Volume(
-        path, voxels, affine, (zooms[0], zooms[1], zooms[2]), (i, j, k), stored_affine, axes
+        path, voxels, affine, (zooms[0], zooms[1], zooms[2]), (i, j, k), stored_affine, axes, times
     )
 
 
-def _numbers(path: str | os.PathLike, voxels: np.ndarray) -> np.ndarray:
-    """[X, Y, Z] or [X, Y, Z, K] numbers; a record of numbers becomes the last axis."""
+def _numbers(path: str | os.PathLike, voxels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """[X, Y, Z] or [X, Y, Z, K] numbers, and whether K are times; records are the last axis."""
+    times = voxels.ndim > 3 and voxels.shape[3] > 1
     if voxels.dtype.names:
         names = voxels.dtype.names[:3]
         voxels = np.stack([voxels[name] for name in names], -1)
@@ -87,4 +90,4 @@ def _numbers(path: str | os.PathLike, voxels: np.ndarray) -> np.ndarray:
     rest = [length for length in voxels.shape[3:] if length != 1]
     if len(rest) > 1:
         raise InputError(f"{path}: has {by(voxels.shape)} voxels; give one volume of three axes")
-    return voxels.reshape(*voxels.shape[:3], *rest)
+    return voxels.reshape(*voxels.shape[:3], *rest), times

@@ -7,6 +7,7 @@ import numpy as np
 import safetensors
 
 from al_jax.core.stack import InputError
+from al_jax.files.claims import check_archive
 from al_jax.files.reading import full_path, reading
 
 TORCHVISION = {
@@ -44,6 +45,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
     if path.suffix == ".safetensors":
         weights = Weights(_read_torchvision(path), "torchvision")
     else:
+        check_archive(path)
         with reading(path, "an npz file"), np.load(path, allow_pickle=False) as archive:
             weights = Weights({key: archive[key] for key in archive}, "caffe")
     for key, value in weights.arrays.items():

@@ -16,9 +16,11 @@ import numpy as np
 from flax import struct, traverse_util
 
 from al_jax.core.boundary import shared_lengths
+from al_jax.core.names import number_of
 from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
+from al_jax.files.claims import check_archive
 from al_jax.files.reading import full_path, reading
 from al_jax.learner.config import Config, network_label
 from al_jax.learner.learner import Learner
@@ -39,6 +41,9 @@ JUDGED = 24
 
 AGREES = 0.4
 """With less `agreement` a stack begins from scratch, which then costs less than the transfer."""
+
+FORM = 1
+"""Number of an experience's form, which stands in its file; a later one is not read."""
 
 EXPERIENCE = "experience.npz"
 """The name of its file in the folder of a run or a session."""
@@ -149,8 +154,8 @@ def outlined(experience: Experience) -> tuple[str, ...]:
 def describe_experience(experience: Experience, names: Sequence[str]) -> str:
     """What is transferred to a stack of the classes `names`, one line."""
     known = outlined(experience)
-    old = [name for name in names if name in known]
-    new = [name for name in names if name not in known]
+    old = [name for name in names if number_of(name, known) is not None]
+    new = [name for name in names if name not in old]
     sections = int(np.diagonal(experience.lengths[1]).max(initial=0))
     line = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
     return f"{line}; new: {_listed(new)}"
@@ -271,7 +276,7 @@ def write_experience(path: str | os.PathLike, experience: Experience) -> None:
     arrays: dict[str, Any] = {f"weights/{k}": v for k, v in experience.weights.items()}
     fields = experience._asdict()
     del fields["weights"]
-    write_npz(path, arrays | fields)
+    write_npz(path, arrays | fields | {"form": FORM})
 
 
 def read_experience(path: str | os.PathLike) -> Experience:
@@ -280,8 +285,12 @@ def read_experience(path: str | os.PathLike) -> Experience:
     Raises:
       InputError: the file is missing, damaged, or holds something else.
     """
+    check_archive(path)
     with reading(path, "an experience"), np.load(full_path(path), allow_pickle=False) as archive:
         arrays = dict(archive)
+        newer = int(arrays.get("form", 0)) > FORM  # older ones have none
+    if newer:
+        raise InputError(f"{path}: is of a newer version; use that one")
     prefix = "weights/"
     weights = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     # As they were in older files.
@@ -323,4 +332,5 @@ def _listed(names: Sequence[str]) -> str:
 
 def _places(earlier: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """Where each of `names` is among the earlier ones, -1 if it is not; [C]."""
-    return np.array([earlier.index(name) if name in earlier else -1 for name in names])
+    found = (number_of(name, earlier) for name in names)
+    return np.array([-1 if number is None else number for number in found])

@@ -28,8 +28,22 @@ from al_jax.session import annotations as state_of
 from al_jax.session.annotations import Annotations
 from al_jax.session.ranges import structure_number
 
-KINDS = ("answer", "absent", "skip", "withdraw", "range", "note")
-TEACHING = ("answer", "absent", "withdraw", "range")
+CHANGES = (
+    "add",
+    "rename",
+    "merge",
+    "split",
+    "leave_out",
+    "take_in",
+    "replace",
+    "mirror",
+    "turn",
+    "order",
+)
+"""Kinds that change what there is: classes and sections, see `changes`."""
+
+KINDS = ("answer", "absent", "skip", "withdraw", "range", "note", *CHANGES)
+TEACHING = ("answer", "absent", "withdraw", "range", "merge", "split", "replace")
 """Kinds that a network learns from."""
 
 Masks = Callable[[str], np.ndarray]
@@ -39,7 +53,8 @@ Masks = Callable[[str], np.ndarray]
 class Event(TypedDict, total=False):
     """An event, with the keys of its line in the ledger: README.md says what each means.
 
-    Numbers count from 1, sections from 0; lengths are pixels of outline; `mask` is a name.
+    Numbers count from 1, sections from 0; lengths are pixels of outline; `mask` is a name. `lost`
+    is no key of the ledger: why an answer does not count at present (`replay_found`).
     """
 
     number: int
@@ -60,10 +75,20 @@ class Event(TypedDict, total=False):
     span: list[int | None]
     withdrawn: int
     text: str
+    structures: list[str]
+    names: list[str]
+    colour: list[int]
+    answers: "dict[str, Event | None]"
+    sections: list[int]
+    degrees: int
+    image: str
+    reopened: int
+    columns: dict[int, list[int]]  # in no ledger: where classes may be, as `changes` tells
+    lost: str
 
 
 def effective(events: Iterable[Event]) -> list[Event]:
-    """The events that count: not withdrawn, nor corrected by a later answer.
+    """The events that count: not withdrawn, nor corrected by a later answer, nor lost.
 
     What corrects an outline takes its place: outlines that were drawn around it later keep
     clear of it, and get what it gives back. What a withdrawn answer had corrected counts again.
@@ -84,7 +109,7 @@ def effective(events: Iterable[Event]) -> list[Event]:
     for event in left:
         old = event.get("corrects", 0)
         place[event["number"]] = place[old] if old in answered else event["number"]
-    counting = [event for event in left if event["number"] not in corrected]
+    counting = [e for e in left if e["number"] not in corrected and "lost" not in e]
     return sorted(counting, key=lambda event: place[event["number"]])
 
 
@@ -118,8 +143,10 @@ def apply(
       InputError: what `annotations.answer` and `annotations.set_range` refuse; a mask is missing;
         the event is of no known kind.
     """
-    if event["event"] == "note":
+    if event["event"] in ("note", "rest"):
         return annotations, None
+    if "columns" in event:
+        return state_of.set_columns(annotations, images, event["columns"]), None
     structure = structure_number(event["structure"], images)
     match event["event"]:
         case "answer" | "absent" as kind:
@@ -156,3 +183,43 @@ def replay(
     for event in effective(events):
         now = apply(now, images, event, masks)[0]
     return now
+
+
+def replay_found(
+    empty: Annotations, images: Images, events: Sequence[Event], masks: Masks
+) -> tuple[list[Event], Annotations]:
+    """As `replay`, of what can be read: a missing mask costs its own answer and no other.
+
+    Returns:
+      The events, those answers of them `lost`, and the annotations that the others make. They
+      count again once their masks are back.
+
+    Raises:
+      InputError: what `effective` refuses, and `apply` of what is no answer.
+    """
+    now, lost = empty, dict[int, str]()
+    for event in effective(events):
+        try:
+            now = apply(now, images, event, masks)[0]
+        except InputError as error:
+            if event["event"] not in ("answer", "absent"):
+                raise
+            lost[event["number"]] = str(error)
+    return [Event(**e, lost=lost[e["number"]]) if e["number"] in lost else e for e in events], now
+
+
+def given_up(events: Sequence[Event], concerned: Callable[[Event], bool]) -> list[Event]:
+    """What takes back the lost answers that are concerned, before others are made without them.
+
+    What they had corrected is taken back with them, so that it does not count again.
+    """
+    of = {event["number"]: event for event in events if event["event"] != "withdraw"}
+    for event in events:
+        of.pop(event.get("withdrawn", 0), None)
+    gone: list[Event] = []
+    for event in events:
+        number = event["number"] if "lost" in event and concerned(event) else 0
+        while number in of:
+            gone.append(Event(event="withdraw", withdrawn=number))
+            number = of.pop(number).get("corrects", 0)
+    return gone

@@ -1,32 +1,53 @@
 """The events of a session on disk: one line an event, appended and never rewritten.
 
-The ledger is the truth of a session; all else is derived from it. A line counts once it ends: what
-a killed or failed writer left behind the last end of a line is no event, and the next one is
-written over it. Masks are files of their own, named by their pixels, and there before the line that
-names them.
+The ledger is the truth of a session; all else is derived from it. Who appends to it says where it
+ended when it was read: if another writer was there since, or a write failed and could not be taken
+back, nothing more is stored until the session is opened again. Masks are files of their own, named
+by their pixels, and on the disk before the line that names them.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import write_atomic
+from al_jax.files.atomic import to_disk, write_atomic
 from al_jax.files.reading import reading
 from al_jax.session.events import KINDS, Event
 
 LEDGER = "ledger.jsonl"
 MASKS = "masks"
 
+FORM = 1
+"""Number of a line's form, which stands in it; a later one is not read by this version."""
 
-def read_ledger(folder: pathlib.Path) -> list[Event]:
-    """All events, in their order.
+
+class End(NamedTuple):
+    """Where a ledger ends, for who appends to it.
+
+    Attributes:
+      size: bytes of its events.
+      last: the line of the last event, as it is in the file.
+      half: what is behind it: of a writer that was stopped in the middle of a line.
+    """
+
+    size: int = 0
+    last: bytes = b""
+    half: bytes = b""
+
+
+def read_ledger(folder: pathlib.Path) -> tuple[list[Event], End]:
+    """All events, in their order, and where the ledger ends.
+
+    A last line that lacks its end but is whole is an event; blank lines are none.
 
     Raises:
       InputError: a line is no event, or not the one that must come next.
@@ -35,46 +56,125 @@ def read_ledger(folder: pathlib.Path) -> list[Event]:
     with reading(path, "the ledger of a session"):
         data = path.read_bytes()
     events: list[Event] = []
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            event = json.loads(line)
-            good = event["number"] == number and event["event"] in KINDS
-        except (ValueError, TypeError, KeyError):
-            good = False
-        if not good:
+    end, size = End(), 0
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        size += len(line)
+        if not line.strip():
+            continue
+        event = _parsed(line)
+        if event is None and size == len(data) and not line.endswith(b"\n"):
+            return events, end._replace(half=data[end.size :])
+        expected, event = len(events) + 1, event or {}
+        form = event.pop("form", FORM)
+        if isinstance(form, int) and form > FORM:
+            raise InputError(f"{path}: line {number} is of a newer version; use that one")
+        if event.get("number") != expected or event.get("event") not in KINDS:
             raise InputError(
-                f"{path}: line {number} is not event {number}; the ledger was changed, take it "
+                f"{path}: line {number} is not event {expected}; the ledger was changed, take it "
                 "from a copy"
             )
-        events.append(event)
-    return events
+        events.append(cast(Event, event))
+        end = End(size, line)
+    return events, End(len(data), data[end.size - len(end.last) :])
 
 
-def append(folder: pathlib.Path, events: Sequence[Event]) -> None:
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is half of one, an empty event if it is of something else."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else {}
+
+
+def append(folder: pathlib.Path, events: Sequence[Event], end: End) -> End:
     """Adds events: on the disk when this returns, and none of them if it fails.
 
+    Args:
+      folder: of the session.
+      events: numbered; what is still half a line is written over.
+      end: of the ledger, as it was read or as the last call left it.
+
+    Returns:
+      Where it ends now.
+
     Raises:
-      InputError: there is no room, or the ledger cannot be written.
+      InputError: there is no room, the ledger cannot be written, or it does not end there.
     """
     path = folder / LEDGER
-    lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events).encode()
+    lines = [_line(event) for event in events]
+    data = b"".join(lines)
+    if end.last and not end.last.endswith(b"\n"):
+        data = b"\n" + data
+    as_before = True
     try:
         with open(path, "r+b", buffering=0) as file:
-            end = file.read().rfind(b"\n") + 1
+            file.seek(end.size - len(end.last))
+            if file.read() not in (end.last + end.half, end.last):
+                raise InputError(
+                    f"{path}: has changed since this session was opened: another program wrote to "
+                    "it, or a write could not be taken back; nothing was stored, open the session "
+                    "again"
+                )
             try:
-                file.truncate(end)
-                file.seek(end)
-                while lines:
-                    lines = lines[file.write(lines) :]
+                file.truncate(end.size)
+                file.seek(end.size)
+                left = data
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
+            except BaseException:  # an interrupt, too
+                as_before = False
+                with contextlib.suppress(OSError):
+                    file.truncate(end.size)
+                    as_before = True
                 raise
     except OSError as error:
+        what = "nothing was stored; make room or repair it, and answer again"
+        if not as_before:
+            what = "what was stored shows when the session is opened again; repair it first"
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}), nothing was stored; make room "
-            "or repair it, and answer again"
+            f"{path}: cannot be written ({error.strerror or error}), {what}"
         ) from error
+    return End(end.size + len(data), lines[-1] if lines else end.last)
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps({"form": FORM, **event}, ensure_ascii=False).encode() + b"\n"
+
+
+def notices(folder: pathlib.Path, events: Sequence[Event], end: End) -> list[str]:
+    """What a person should know of a ledger, one line each: half a line, copies beside it."""
+    found = []
+    if end.half:
+        found.append(
+            f"{folder / LEDGER}: {len(end.half)} bytes of a line that was not finished are left "
+            f"out; the last event is {len(events)}, give again what came after it"
+        )
+    for path in sorted(folder.iterdir()):
+        name = path.name.casefold()
+        if name == LEDGER or name.startswith(".") or not path.is_file():
+            continue
+        if "ledger" in name and "jsonl" in name:
+            found.append(_about_copy(path, events))
+    return found
+
+
+def _about_copy(path: pathlib.Path, events: Sequence[Event]) -> str:
+    """What a copy of the ledger beside it has that the ledger has not."""
+    try:
+        parsed = [_parsed(line) for line in path.read_bytes().splitlines()]
+    except OSError as error:
+        return f"{path}: another ledger, which cannot be read ({error.strerror}); move it away"
+    own = {json.dumps({"form": FORM, **event}, sort_keys=True) for event in events}
+    others = (json.dumps({"form": FORM, **line}, sort_keys=True) for line in parsed if line)
+    more = sum(line not in own for line in others)
+    if more:
+        return (
+            f"{path}: another ledger, a copy in conflict with this one, with {more} events that "
+            f"{LEDGER} lacks; decide which of both goes on, and move the other one away"
+        )
+    return f"{path}: another ledger, without any event that {LEDGER} lacks; move it away"
 
 
 def store_mask(folder: pathlib.Path, mask: np.ndarray) -> str:
@@ -85,10 +185,17 @@ def store_mask(folder: pathlib.Path, mask: np.ndarray) -> str:
     """
     name = digest(mask)
     path = _mask_path(folder, name)
-    if not path.exists():
+    try:
+        read_mask(folder, name)
+        to_disk(path.parent)  # its writer may have been stopped before that
+    except InputError:  # there is none, or it is damaged
         buffer = io.BytesIO()
         Image.fromarray(mask).save(buffer, "PNG")
         write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); repair the disk"
+        ) from error
     return name
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import numpy as np
 from orbax.checkpoint import CheckpointManager
@@ -15,7 +14,7 @@ from orbax.checkpoint import CheckpointManager
 from al_jax.core.stack import Images, InputError
 from al_jax.files import checkpoints
 from al_jax.learner.learner import Learner
-from al_jax.session.events import Event, pair_of
+from al_jax.session.events import CHANGES, Event, pair_of
 from al_jax.session.trials import Trials, from_array, start_from, to_array
 
 SECONDS = 10.0  # least time between two checkpoints of the long training
@@ -69,7 +68,7 @@ class Checkpoints:
         self._saved, self._when = (-1, -1), time.monotonic()
 
     def latest(
-        self, nothing: Network, like: Learner, events: Sequence[Event], *, held: bool
+        self, nothing: Network, likes: Sequence[Learner], events: Sequence[Event], *, held: bool
     ) -> tuple[Network, list[str]]:
         """The newest network that can be read, and what was wrong with newer ones.
 
@@ -77,22 +76,26 @@ class Checkpoints:
 
         Args:
           nothing: the network where none can be read.
-          like: shapes of its learner.
+          likes: shapes of its learner, for each number of classes that there has been.
           events: of the ledger.
           held: nobody else has the session open.
         """
         notices = list[str]()
         if not self._folder.exists():
             return nothing, notices
-        form = (like, _counts(nothing), to_array(nothing.trials))
+        # A number of each class is in the second axis, whose length a checkpoint must have.
+        forms = [(like, _counts(nothing), to_array(nothing.trials)) for like in likes]
         reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
-        saved = reopen()
+        try:
+            saved = reopen()
+        except InputError as error:
+            return nothing, [f"{error}; the network learns again"]
         steps = sorted(saved.all_steps(), reverse=True)
         saved.close()
         for step in steps:
             saved = reopen()  # as Orbax takes all for what the first one was
             try:
-                found = _restore(saved, form, step)
+                found = self._read(saved, step, nothing, forms, events)
             except InputError as error:
                 notices.append(f"{error}; the network learns again what it misses")
                 if held:
@@ -100,22 +103,53 @@ class Checkpoints:
                 continue
             finally:
                 saved.close()
-            assert found is not None
-            learner, counts, *rows = found[1]
-            done, trained, through, downsampling = (int(number) for number in counts)
-            # A ledger taken from an older copy has fewer events.
-            through = min(through, len(events))
-            if rows:
-                trials = from_array(rows[0], self._images.num_classes)
-            else:  # of a version that did not tell trials apart
-                answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
-                trials = start_from(learner, [pair_of(e, self._images) for e in answers])
-            network = Network(
-                learner, done, bool(trained), through, nothing.warm_start, downsampling, trials
-            )
-            self._saved = _mark(network)
-            return network, notices
+            self._saved = _mark(found)
+            return found, notices
         return nothing, notices
+
+    def _read(
+        self,
+        saved: CheckpointManager,
+        step: int,
+        nothing: Network,
+        forms: Sequence[tuple],
+        events: Sequence[Event],
+    ) -> Network:
+        """A checkpoint, of older versions too.
+
+        Raises:
+          InputError: it is damaged, or does not fit this session.
+        """
+        refused: InputError | None = None
+        for form in [*forms, *(form[:2] for form in forms)]:  # the latter: of before trials
+            try:
+                restored = checkpoints.restore(saved, form, step)
+                assert restored is not None
+                learner, counts, *rows = restored[1]
+                # Before sections were downsampled as suits what is traced there were three counts,
+                # and those with a longer side than this were seen otherwise.
+                if len(counts) == 3 and max(self._images.inside.shape[1:]) <= 400:
+                    counts = [*counts, 1]
+                _check_fits(self._folder / str(step), form[0], learner, counts, rows)
+                break
+            except InputError as error:
+                refused = refused or error
+        else:
+            assert refused is not None
+            raise refused
+        done, trained, through, downsampling = (int(number) for number in counts)
+        # A ledger taken from an older copy has fewer events.
+        through = min(through, len(events))
+        if rows:
+            trials = from_array(rows[0], np.shape(learner.dice)[1])
+        elif any(e["event"] in CHANGES for e in events):
+            trials = start_from(learner)
+        else:  # of a version that did not tell trials apart
+            answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
+            trials = start_from(learner, [pair_of(e, self._images) for e in answers])
+        return Network(
+            learner, done, bool(trained), through, nothing.warm_start, downsampling, trials
+        )
 
     def save(self, network: Network, *, always: bool = False) -> None:
         """Writes a checkpoint, if it is time for one.
@@ -137,16 +171,14 @@ class Checkpoints:
         self._saved, self._when = _mark(network), time.monotonic()
 
 
-def _restore(saved: CheckpointManager, form: tuple, step: int) -> tuple[int, chex.ArrayTree] | None:
-    """A checkpoint; of a version without trials, as it is."""
-    try:
-        return checkpoints.restore(saved, form, step)
-    except InputError:
-        try:
-            return checkpoints.restore(saved, form[:2], step)
-        except InputError:
-            pass
-        raise
+def _check_fits(
+    place: pathlib.Path, like: Learner, learner: Learner, counts: Sequence, rows: Sequence
+) -> None:
+    """Refuses a checkpoint of another number of classes, or with what cannot be."""
+    shapes, own = ([np.shape(x) for x in jax.tree.leaves(one)] for one in (like, learner))
+    short = bool(rows) and len(rows[0]) < np.shape(learner.dice)[1]
+    if shapes != own or len(counts) != 4 or counts[3] < 1 or short:
+        raise InputError(f"{place}: this checkpoint is of another session")
 
 
 def _counts(network: Network) -> np.ndarray:

@@ -1,16 +1,17 @@
 """Ranges as a person gives them: a table, sections and classes by their names."""
 
-import csv
-import io
 import os
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from al_jax.core.answers import Span, given_ranges
+from al_jax.core.names import number_of
 from al_jax.core.stack import Images, InputError
-from al_jax.files.reading import reading
+from al_jax.files.folders import without_ending
+from al_jax.files.reading import listed, reading
+from al_jax.files.spreadsheets import table
+from al_jax.files.texts import delimited, read_text
 
 
 def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
@@ -22,23 +23,24 @@ def read_ranges(path: str | os.PathLike) -> dict[str, tuple[str, str]]:
       First and last, by the name of the class; sections by name or number, see `in_range_of`.
 
     Raises:
-      InputError: the file is missing, has other columns, or a name twice.
+      InputError: see `read_text`; the file has other columns, or a name twice.
     """
+    text = read_text(path, "a table of ranges")
     with reading(path, "a table of ranges"):
-        text = pathlib.Path(path).expanduser().read_text("utf-8-sig")
-    head = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    columns = [str(name).strip().lower() for name in rows.fieldnames or ()]
-    rows.fieldnames = columns
+        lines = list(delimited(text))
+    columns = [cell.lower() for cell in lines[0][1]] if lines else []
     if not {"name", "first", "last"} <= set(columns):
-        raise InputError(f"{path}: has the columns {', '.join(columns)}; give name,first,last")
+        raise InputError(
+            f"{path}: has the columns {listed(columns) or 'none'}; give name,first,last"
+        )
     found: dict[str, tuple[str, str]] = {}
-    for row in rows:
-        name, first, last = ((row[c] or "").strip() for c in ("name", "first", "last"))
+    for line, cells in lines[1:]:
+        row = dict(zip(columns, cells, strict=False))
+        name, first, last = (row.get(column, "") for column in ("name", "first", "last"))
         if not (name or first or last):
             continue
         if name in found:
-            raise InputError(f"{path}: line {rows.line_num} repeats '{name}'; keep one")
+            raise InputError(f"{path}: line {line} repeats '{name}'; keep one")
         found[name] = (first, last)
     return found
 
@@ -76,41 +78,60 @@ def span_of(span: tuple[str, str], images: Images) -> Span:
 
 
 def section_number(text: str, images: Images) -> int:
-    """The section of that name; where names are no numbers, also of that number from 0.
+    """The section of that name, with the ending of its file or without.
+
+    A number is that of a file (5.png, 05.png) where any file is called by one; where none is, it is
+    the number of the section from 0.
 
     Raises:
       InputError: there is none.
     """
-    if text in images.sections:
-        return images.sections.index(text)
-    numbered = any(name.isdecimal() for name in images.sections)
-    if text.isascii() and text.isdecimal() and not numbered and int(text) < images.num_sections:
-        return int(text)
+    text = text.strip()
+    stems = [without_ending(name) for name in images.sections]
+    for names in (images.sections, stems):
+        if names.count(text) < 2 and (named := number_of(text, names)) is not None:
+            return named
+    number = int(text) if text.isascii() and text.isdecimal() else None
+    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else None for stem in stems]
+    if number is not None and numbers.count(number) == 1:
+        return numbers.index(number)
+    numbered = any(other is not None for other in numbers)
+    if number is not None and not numbered and number < images.num_sections:
+        return number
     raise InputError(
         f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
     )
 
 
 def structure_number(text: str, images: Images) -> int:
-    """The class of that name.
+    """The class of that name (`number_of`).
 
     Raises:
       InputError: there is none.
     """
-    if text in images.names:
-        return images.names.index(text)
+    if (named := number_of(text, images.names)) is not None:
+        return named
     raise InputError(f"there is no structure '{text}'; the classes are {', '.join(images.names)}")
 
 
 def table_of_ranges(in_range: np.ndarray, images: Images) -> bytes:
     """A table that `read_ranges` takes, of [N, C] bool: sections by name, both ends given."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("name", "first", "last"))
+    rows = [("name", "first", "last")]
     for name, both in zip(images.names, ends(in_range), strict=True):
         if both is not None:
-            writer.writerow((name, *(images.sections[end] for end in both)))
-    return file.getvalue().encode()
+            rows.append((name, images.sections[both[0]], images.sections[both[1]]))
+    return table(rows)
+
+
+def described(in_range: np.ndarray, images: Images) -> str:
+    """Ranges [N, C] bool by name, of the classes that are not everywhere; '' if all are."""
+    last, found = images.num_sections - 1, []
+    for name, both in zip(images.names, ends(in_range), strict=True):
+        if both is None:
+            found.append(f"'{name}' nowhere")
+        elif both != (0, last):
+            found.append(f"'{name}' {images.sections[both[0]]} to {images.sections[both[1]]}")
+    return listed(found)
 
 
 def ends(in_range: np.ndarray) -> list[tuple[int, int] | None]:

@@ -4,9 +4,7 @@ Sections are kept as `.npy`, which is mapped into memory: of a large stack only 
 read (an npz would have to be unpacked), and a network's training uses the file's own pages.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import mmap
 import os
@@ -20,8 +18,9 @@ import numpy as np
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, InputError, Place
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
-from al_jax.files.atomic import temporary_beside
+from al_jax.files.atomic import temporary_beside, to_disk
 from al_jax.files.reading import reading
+from al_jax.files.spreadsheets import table
 from al_jax.learner.config import DEFAULT, Config, check_registered, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
 from al_jax.session import ledger
@@ -32,6 +31,7 @@ FORM = 1
 
 SETTINGS, CLASSES = "session.json", "classes.csv"
 EARLIER = "earlier.npz"
+LOST_AND_FOUND = "lost+found"  # in an empty file system
 IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
 
 
@@ -90,7 +90,7 @@ def create(
     """Makes the folder of a new session, atomically.
 
     Args:
-      folder: is made; may exist if it is empty.
+      folder: is made; may exist if it is empty, as a link or a mount point, too.
       images: what is annotated.
       in_range: [N, C] bool, of `al_jax.given_ranges`.
       settings: None takes the defaults.
@@ -102,11 +102,13 @@ def create(
     Raises:
       InputError: the folder holds something, or cannot be written.
     """
-    settings, place = settings or Settings(), pathlib.Path(folder).expanduser()
-    aside = temporary_beside(place.absolute())
+    settings, place = settings or Settings(), pathlib.Path(folder).expanduser().resolve()
     try:
-        if place.exists() and any(place.iterdir()):
-            raise InputError(f"{folder}: is not empty; choose another folder for a new session")
+        if exists := place.exists():
+            _check_empty(folder, place)
+        # What exists may be a mount point, or lie where nothing may be written: it is filled then.
+        aside = temporary_beside(place / SETTINGS if exists else place)
+        new = [path for path in aside.parents if not path.exists()]
         aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             aside.mkdir()
@@ -131,10 +133,18 @@ def create(
                 "begins_with": [name for name in (WEIGHTS, EARLIER) if (aside / name).exists()],
                 **_to_json(settings),
             }
-            (aside / SETTINGS).write_text(json.dumps(about, indent=2) + "\n")
-            for path in aside.iterdir():
-                _to_disk(path)
-            os.replace(aside, place)
+            # Seeds, places and settings may be numbers of NumPy.
+            text = json.dumps(about, indent=2, default=lambda value: value.tolist())
+            (aside / SETTINGS).write_text(text + "\n")
+            for path in (*aside.iterdir(), aside):
+                to_disk(path)
+            if exists:
+                _fill(place, aside)
+                to_disk(place)
+            else:
+                os.replace(aside, place)
+            for path in (place, *new):
+                to_disk(path.parent)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -142,6 +152,32 @@ def create(
         raise InputError(
             f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
         ) from error
+
+
+def _check_empty(folder: str | os.PathLike, place: pathlib.Path) -> None:
+    """Refuses a folder that holds something."""
+    held = [path.name for path in place.iterdir() if path.name != LOST_AND_FOUND]
+    if SETTINGS in held:
+        raise InputError(
+            f"{folder}: is not empty but a session already; go on with it without init, or choose "
+            "another folder"
+        )
+    if held:
+        raise InputError(f"{folder}: is not empty; choose another folder for a new session")
+
+
+def _fill(place: pathlib.Path, aside: pathlib.Path) -> None:
+    """Moves a session into an empty folder, its settings last: until then it is none."""
+    moved: list[pathlib.Path] = []
+    try:
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == SETTINGS):
+            os.replace(path, place / path.name)
+            moved.append(place / path.name)
+    except BaseException:
+        for path in moved:
+            os.replace(path, aside / path.name)
+        raise
+    aside.rmdir()
 
 
 def check(folder: pathlib.Path) -> None:
@@ -202,14 +238,12 @@ def read(folder: pathlib.Path) -> Content:
 
 def table_of_classes(images: Images) -> bytes:
     """A table of the classes that `files.tables` reads: id (the class), name and colour."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     colours = images.colours
-    writer.writerow(("id", "name") if colours is None else ("id", "name", "color"))
+    rows: list[tuple] = [("id", "name") if colours is None else ("id", "name", "color")]
     for number, name in enumerate(images.names):
         own = () if colours is None else ("#{:02x}{:02x}{:02x}".format(*colours[number]),)
-        writer.writerow((number, name, *own))
-    return file.getvalue().encode()
+        rows.append((number, name, *own))
+    return table(rows)
 
 
 def true_mask(folder: pathlib.Path, section: int, structure: int) -> np.ndarray:
@@ -238,14 +272,6 @@ def forget_pages(images: Images) -> None:
         mapped = getattr(array, "base", None)
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _to_disk(path: pathlib.Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _tuples(value: Any) -> Any:

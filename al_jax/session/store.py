@@ -1,6 +1,7 @@
 """What a person's answer adds to the events: checked, measured, compared with what was proposed."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from al_jax.core import answers
-from al_jax.core.answers import Report, Span
+from al_jax.core.answers import Report, Span, whole
 from al_jax.core.boundary import kept_length, total_length
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.session import annotations as state_of
@@ -98,7 +99,7 @@ def addition(before: Before, answer: Answer) -> Addition:
       InputError: what `answers.answer` refuses, and what later answers on the section do not fit.
     """
     images, section, structure = before.images, answer.section, answer.structure
-    question, seconds = answer.question, answer.seconds
+    question, seconds = answer.question, _checked(answer.seconds)
     if seconds is None and question is not None:
         seconds = max(time.time() - question.asked, 0.0)
     now, events, later = before.now, list[Event](), list[Event]()
@@ -156,6 +157,28 @@ def pair_event(images: Images, kind: str, section: int, structure: int) -> Event
 def range_event(images: Images, structure: int, span: Span) -> Event:
     """Another range of a structure, still without a number."""
     return Event(event="range", structure=images.names[structure], span=list(span))
+
+
+def span_of(given: Sequence[int | None]) -> Span:
+    """First and last section as plain numbers; InputError if they are none."""
+    try:
+        first, last = (None if end is None else whole(end, "section") for end in given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the range is {given!r}; give its first and last section") from error
+    return first, last
+
+
+def _checked(seconds: float | None) -> float | None:
+    """Seconds as a plain number."""
+    try:
+        found = None if seconds is None else float(seconds)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the seconds are {seconds!r}; give a number") from error
+    if found is not None and not 0 <= found < math.inf:
+        raise InputError(f"the seconds are {found}; give a finite number, 0 or more")
+    return found
 
 
 def message(images: Images, event: Event, report: Report) -> str:

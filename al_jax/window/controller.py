@@ -16,12 +16,13 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.utils.key_bindings import KeymapProvider
 
-from al_jax import session as core
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
+from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Progress, Question, Session, Stored, Trained
-from al_jax.session.events import Event, effective_answers
+from al_jax.session.changes import turned, turned_back
+from al_jax.session.events import CHANGES, Event, effective_answers
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
 from al_jax.window.background import Background, beside
@@ -77,6 +78,23 @@ class Pending(NamedTuple):
     words: str
     result: Future
     then: Callable[[Any], None]
+
+
+class Known(NamedTuple):
+    """What came of a call, and what is known of the session then; see `Controller`."""
+
+    result: Any
+    progress: Progress
+    missing: list[str]
+
+
+class Then(NamedTuple):
+    """After an event: the question, of the `same` pair or not, and what was traced of it."""
+
+    event: Event
+    question: Question | None
+    same: bool
+    begun: Draft | None = None
 
 
 def nothing() -> None:
@@ -139,8 +157,7 @@ class Controller:
         self.message, self.offer = opening(session), ""
         self.failure: str | None = None
         self.learnt: Trained | None = None
-        drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
-        self.colours: list[Colour] = [GREY, *map(tuple, drawn[1:])]
+        self.colours = _colours(session)
         self.layer: Tracing
         has_truth = (session.folder / TRUTH).exists()
         self.actions = (*ACTIONS, DEMONSTRATION) if has_truth else ACTIONS
@@ -151,6 +168,7 @@ class Controller:
         self._drafts = DraftWriter(session.folder, clock)
         self._from_proposal = self._due = self._dragging = False
         self._sure: tuple[str, int, int] | None = None
+        self._lost = ""
         self._offered: Future[Question | None] | None = None
         self._brush = 0  # that was chosen for the person
         if compile_first is not None:
@@ -164,8 +182,9 @@ class Controller:
         self.do("_begin")
 
     def _begin(self) -> None:
-        begun, images = latest_draft(self.session.folder), self.session.images
-        if begun is not None and begun[0] < images.num_sections and begun[1] < images.num_classes:
+        begun = latest_draft(self.session.folder)
+        begun = None if begun is None else self.session.pair_at(*begun)
+        if begun is not None:
             return self.go(*begun)
         self._next(lambda question: _learns_first(self.session, question))
 
@@ -187,6 +206,8 @@ class Controller:
         return done
 
     def _after(self) -> None:
+        # A draft that was moved aside is said after what else there is to say.
+        self.message, self._lost = "; ".join(filter(None, (self.message, self._lost))), ""
         self._changed()
         if self._due and not self.doing:  # the next question comes first: both want all cores
             self._due = False
@@ -229,12 +250,19 @@ class Controller:
             )
             self.layer.close_polygon()
         layer = held(self.layer)
-        if is_line(layer & question.inside, self.layer.widest) and not self._from_proposal:
+        whole, seen = layer & question.inside, question.proposal
+        if not self._free(whole).any() or (
+            seen is not None and np.array_equal(self._free(whole), self._free(seen))
+        ):
+            return layer
+        if is_line(whole, self.layer.widest) and not self._from_proposal:
             self._ask_twice(
                 "store",
                 "That is a line, not an area: go on to its start, and it is filled (o fills what "
                 "is closed); the same key again stores the line itself",
             )
+        if odd := "; ".join(what_is_odd(question, whole, self.session.annotations)):
+            self._ask_twice("store", f"{pair_name(question)}: {odd}. The same key again stores it")
         return layer
 
     def _store(self, *, widen: bool = False, sure: bool = False) -> None:
@@ -336,33 +364,37 @@ class Controller:
 
     def undo(self) -> None:
         """Takes the last answer back, and puts what was traced into the layer."""
-        self._work("taking the last answer back", self._undone, self._show_undone)
+        place = self._place()
+        self._leave()
+        self._work("taking that back", lambda: self._undone(place), self._show_undone)
 
-    def _undone(self) -> tuple[Event, Draft | None, Question | None]:
-        """What was taken back, what was traced of it, and the question that it answered."""
+    def _undone(self, place: tuple[int, int] | None) -> Then:
         session = self.session
         before, event = session.annotations, session.undo()
         if event is None:
             raise InputError("There is nothing to undo")
+        if event["event"] in CHANGES:
+            return self._then(event, place)
         if "section" not in event:
-            return event, None, None
+            return Then(event, None, True)
         section = event["section"]
         structure = session.images.names.index(event["structure"])
         traced = before.labels_of(section, session.images) == structure
         by_proposal = event.get("how") in ("accepted", "corrected")
         draft = Draft(traced, by_proposal, event.get("seconds", 0.0))
-        # What was put off may have a draft.
-        return event, draft if traced.any() else None, self._ask(section, structure)
+        begun = draft if traced.any() else None  # what was put off may have a draft
+        return Then(event, self._ask(section, structure), False, begun)
 
-    def _show_undone(self, undone: tuple[Event, Draft | None, Question | None]) -> None:
-        event, begun, question = undone
+    def _show_undone(self, then: Then) -> None:
         self._due = True
-        if question is None:
+        if then.event["event"] in CHANGES:
+            self._show_changed(then)
+        elif then.question is None:
             self._again()
         else:
             self._leave()
-            self._show(question, chosen=True, begun=begun)
-        self.message = f"Taken back: {event_message(event, self.session.images.sections)}"
+            self._show(then.question, chosen=True, begun=then.begun)
+        self.message = f"Taken back: {event_message(then.event, self.session.images.sections)}"
 
     def go(self, section: int, structure: int) -> None:
         """Shows any pair, to answer it, or to correct its answer."""
@@ -419,6 +451,32 @@ class Controller:
 
         self._work("changing the range", lambda: self.session.set_range(structure, span), shown)
 
+    def change(self, name: str, *arguments: Any) -> None:
+        """Changes classes or sections by a method of the session; strokes stay with their pair."""
+        place = self._place()
+        self._leave()
+
+        def changed() -> Then:
+            return self._then(getattr(self.session, name)(*arguments), place)
+
+        def show(then: Then) -> None:
+            self._due = True
+            self._show_changed(then)
+            self.message = then.event["text"][:1].upper() + then.event["text"][1:]
+
+        self._work("changing that", changed, show)
+
+    def _then(self, event: Event, place: tuple[int, int] | None) -> Then:
+        """The pair of permanent numbers after a change of classes or sections, if it still is."""
+        pair = None if place is None else self.session.pair_at(*place)
+        if pair is None:
+            return Then(event, self.session.next_question(), False)
+        return Then(event, self._ask(*pair), True)
+
+    def _show_changed(self, then: Then) -> None:
+        self.colours = _colours(self.session)
+        self._show(then.question, chosen=self.chosen and then.same)
+
     def begins_here(self) -> None:
         """The section shown is the structure's first."""
         question = self._asked()
@@ -434,7 +492,7 @@ class Controller:
     def let_truth_answer(self) -> None:
         """In a demonstration: the truth is the answer."""
         question = self._asked()
-        truth = core.true_mask(self.session.folder, question.section, question.structure)
+        truth = self.session.true_mask(question.section, question.structure)
         self.layer.close_polygon()
         put(self.layer, self._free(truth))
         self._from_proposal = False
@@ -625,7 +683,7 @@ class Controller:
         n, c = question.section, question.structure
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
-        start = begun or read_draft(self.session.folder, n, c) or Draft(answered, False, 0.0)
+        start = begun or self._begun(question) or Draft(answered, False, 0.0)
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         self._from_proposal = start.from_proposal
         first = layers.TRACE not in self.viewer.layers
@@ -647,7 +705,26 @@ class Controller:
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._draft())
+        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._draft_of(question))
+
+    def _begun(self, question: Question) -> Draft | None:
+        """The draft of a question's pair; `_lost` says what was moved aside."""
+        n, c, turns = self.session.place_of(question.section, question.structure)
+        draft, lost = read_draft(self.session.folder, n, c, question.inside.shape)
+        self._lost = lost or self._lost
+        return None if draft is None else draft.moved(turned, turned_back, turns)
+
+    def _draft_of(self, question: Question) -> Draft:
+        """What is traced of a question, as its section was before it was turned."""
+        *_, turns = self.session.place_of(question.section, question.structure)
+        return self._draft().moved(turned_back, turned, turns)
+
+    def _place(self) -> tuple[int, int] | None:
+        """The pair that is shown, by its permanent numbers."""
+        question = self.question
+        if question is None:
+            return None
+        return self.session.place_of(question.section, question.structure)[:2]
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
@@ -672,7 +749,9 @@ class Controller:
 
     def _answered(self, stored: Stored) -> None:
         """What follows an answer: its draft goes, the network learns, the next question comes."""
-        self._say(self._drafts.drop(*self._pair, self._draft()))
+        question = self._asked()
+        place = self.session.place_of(question.section, question.structure)[:2]
+        self._say(self._drafts.drop(*place, self._draft_of(question)))
         self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
@@ -691,16 +770,16 @@ class Controller:
           then: may call this again.
         """
 
-        def measured() -> tuple[Any, Progress, list[str]]:
+        def measured() -> Known:
             before = len(self.session.events)
             result = call()
             if len(self.session.events) == before:
-                return result, self.progress, self.missing
-            return result, self.session.progress(), without_outline(self.session)
+                return Known(result, self.progress, self.missing)
+            return Known(result, self.session.progress(), without_outline(self.session))
 
-        def known(found: tuple[Any, Progress, list[str]]) -> None:
-            result, self.progress, self.missing = found
-            then(result)
+        def known(found: Known) -> None:
+            self.progress, self.missing = found.progress, found.missing
+            then(found.result)
 
         self._pending = Pending(words, self._beside(measured), known)
         if not self._poll(self._patience) and self.question is not None and self.layer.editable:
@@ -799,11 +878,18 @@ class Controller:
     def _keep_draft(self, at_once: bool = False) -> None:
         question = self.question
         if question is not None and not self.waiting:
-            self._say(self._drafts.keep(*self._pair, self._draft(), at_once=at_once))
+            place = self.session.place_of(question.section, question.structure)[:2]
+            draft = self._draft_of(question)
+            self._say(self._drafts.keep(*place, draft, at_once=at_once))
 
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""
         self.message = failure or self.message
+
+
+def _colours(session: Session) -> list[Colour]:
+    drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
+    return [GREY, *map(tuple, drawn[1:])]
 
 
 def _learns_first(session: Session, question: Question | None) -> bool:

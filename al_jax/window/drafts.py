@@ -3,6 +3,9 @@
 One file for each pair that somebody has begun to trace; it goes when the pair is answered.
 """
 
+import contextlib
+import math
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -11,12 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_npz
 from al_jax.files.reading import reading
 
 FOLDER = "drafts"
+FORM = 1
+"""Number of a draft's form, which stands in it; a later one is not read by this version."""
+
+DAMAGED = ".damaged"
 AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
+
+
+Move = Callable[[np.ndarray, str], np.ndarray]
 
 
 class Draft(NamedTuple):
@@ -37,6 +48,16 @@ class Draft(NamedTuple):
     def any(self) -> bool:
         """Whether anything is traced."""
         return bool(self.mask.any()) or len(self.corners) > 0
+
+    def moved(self, move: Move, back: Move, turns: str) -> "Draft":
+        """After `move`, which `back` undoes: `changes.turned` and `turned_back`, by `turns`."""
+        if not turns:
+            return self
+        grid = np.moveaxis(np.indices(self.mask.shape), 0, -1)
+        rows, columns = np.floor(self.corners).astype(int).T
+        return self._replace(
+            mask=move(self.mask, turns), corners=back(grid, turns)[rows, columns] + 0.5
+        )
 
     def same(self, other: "Draft") -> bool:
         """Whether the same is traced."""
@@ -102,26 +123,45 @@ def write_draft(folder: pathlib.Path, section: int, structure: int, draft: Draft
     """
     path = _path(folder, section, structure)
     path.parent.mkdir(exist_ok=True)
-    write_npz(path, draft._asdict())
+    write_npz(path, {**draft._asdict(), "pair": (section, structure), "form": FORM})
 
 
-def read_draft(folder: pathlib.Path, section: int, structure: int) -> Draft | None:
-    """The draft of a pair, or None.
+def read_draft(
+    folder: pathlib.Path, section: int, structure: int, shape: tuple[int, ...]
+) -> tuple[Draft | None, str]:
+    """The draft of a pair, if there is one that can be gone on with.
 
-    Raises:
-      InputError: the file is damaged.
+    One that is damaged, of another pair or not of sections [H, W] of `shape` is moved aside.
+
+    Returns:
+      The draft or None, and what was moved, one line, or ''.
     """
     path = _path(folder, section, structure)
     if not path.exists():
-        return None
+        return None, ""
+    try:
+        return _read(path, (section, structure), shape), ""
+    except InputError as error:
+        aside = path.with_suffix(DAMAGED)
+        with contextlib.suppress(OSError):  # of a disk that only can be read
+            os.replace(path, aside)
+            return None, f"{error}; it is {aside.name} now, trace the pair anew"
+        return None, str(error)
+
+
+def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> Draft:
     with reading(path, "a draft"), np.load(path, allow_pickle=False) as found:
-        return Draft(
-            found["mask"].astype(bool),
-            bool(found["from_proposal"]),
-            float(found["seconds"]),
-            # An older version kept none.
-            found["corners"].astype(float) if "corners" in found else np.zeros((0, 2)),
-        )
+        if found.get("form", FORM) > FORM:
+            raise InputError(f"{path}: is of a newer version; use that one")
+        mask, seconds = found["mask"], float(found["seconds"])
+        of = tuple(found["pair"].tolist()) if "pair" in found else pair  # older drafts do not say
+        if of != pair:
+            raise InputError(f"{path}: is the draft of another pair")
+        corners = found.get("corners", np.zeros((0, 2)))  # nor have they polygons
+        good = mask.shape == shape and mask.dtype == bool and 0 <= seconds < math.inf
+        if not (good and corners.shape[1:] == (2,) and np.isfinite(corners).all()):
+            raise InputError(f"{path}: is no draft of this session")
+        return Draft(mask, bool(found["from_proposal"]), seconds, corners)
 
 
 def drop_draft(folder: pathlib.Path, section: int, structure: int) -> None:

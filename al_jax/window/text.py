@@ -136,6 +136,8 @@ def held_by(question: Question, mask: np.ndarray, names: Sequence[str]) -> str:
 
 def event_message(event: Event, sections: tuple[str, ...]) -> str:
     """An event of the ledger, one line."""
+    if "text" in event:
+        return event["text"]
     if event["event"] == "range":
         first, last = event["span"]
         begins = sections[0 if first is None else first]

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from al_jax.core.stack import InputError
+from al_jax.core.stack import Images, InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers, text
 from al_jax.window.background import start_computing
@@ -88,6 +88,7 @@ class Annotate(QWidget):
     _structure: QComboBox
     _first: QComboBox
     _last: QComboBox
+    _images: Images
     _events: int
     _shown: Question | None
 
@@ -154,17 +155,24 @@ class Annotate(QWidget):
     def _clear(self) -> None:
         """Takes what belongs to a session out of the window, if there still is one."""
         if isalive(self):
-            self._layout.removeWidget(self._body)
-            self._body.setParent(None)  # now, as the next session may open before it is deleted
-            self._body.deleteLater()
+            self._take_away()
             layers.clear(self._viewer)
             self._start.show()
+
+    def _take_away(self) -> None:
+        """Takes the parts of a session away, now: others may come before they are deleted."""
+        self._layout.removeWidget(self._body)
+        self._body.setParent(None)
+        self._body.deleteLater()
 
     def refresh(self) -> None:
         """Shows the present messages of the controller."""
         controller = self.controller
         if controller is None:
             return
+        if controller.session.images is not self._images and not controller.doing:
+            self._take_away()  # other classes or sections
+            self._build(controller)
         self._headline.setText(text.headline(controller))
         self._offer.setText(controller.offer)
         self._reasons.setText(text.reasons(controller))
@@ -194,7 +202,7 @@ class Annotate(QWidget):
 
     def _build(self, controller: Controller) -> None:
         """The parts that need a session."""
-        images = controller.session.images
+        images = self._images = controller.session.images
         self._events, self._shown = -1, None
         self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
         self._offer = _label()

@@ -11,6 +11,9 @@ of `small` 29.1 ms, a section predicted 6.3 ms, a query 686 ms, PyTorch over our
 1.76; of `full` without fc 516, 127 and 5700 ms, 1.42, 1.68 and 1.66 (`benchmark_full.json`).
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.benchmark")
+
 import functools
 import json
 import pathlib

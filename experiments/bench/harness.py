@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.stages import Compiled
 
-from al_jax.commands.runs import machine, versions
+from al_jax.commands.record import machine, source, versions
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_atomic
 from al_jax.xla import compiler_options
@@ -159,6 +159,7 @@ def record(found: Mapping[str, Any]) -> dict[str, Any]:
     question = pathlib.Path(sys.argv[0]).stem
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **source(),
         "machine": machine(),
         "versions": versions(),
         "command": shlex.join(["python", "-m", f"experiments.bench.{question}", *sys.argv[1:]]),

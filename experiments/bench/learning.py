@@ -13,6 +13,9 @@ Found after 810 steps on one core of an AMD EPYC (2026-11-27), start and third: 
 0.694 in 30 and 23 s, the mean of three scans 0.482 and 0.692, the shipped stack 0.689 and 0.815.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.learning")
+
 import functools
 from collections.abc import Callable
 

@@ -9,6 +9,9 @@ Found on 2 cores of an AMD EPYC (commit 3d47e7d, 2026-11-25): 1,000 units of a s
 workers 505.4 s, 1.1% more than the waiting alone, in 251 MiB.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.overhead")
+
 import pathlib
 import tempfile
 import time

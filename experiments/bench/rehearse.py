@@ -11,6 +11,9 @@ Found on the shipped stack, seeds 0, 1 and 2 (one core of an AMD EPYC, 2026-11-2
 outlines for 80 / 90 / 95% Dice: waiting 5.2 / 6.7 / 9.7, one behind 5.1 / 6.6 / 9.5.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.rehearse")
+
 import dataclasses
 import pathlib
 import shutil

@@ -12,6 +12,9 @@ a start 1.8 s, the prediction 759 s, a suggestion 15 ms (linear in the sections)
 ms however many there are, 5,471 MiB, of which the stack alone is 2,289.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.scale")
+
 import functools
 import json
 from collections.abc import Callable

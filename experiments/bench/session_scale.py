@@ -10,6 +10,9 @@ Found on two cores of an AMD EPYC (2026-11-28, one run): answer to next question
 39; the longest 0.35 s), opening 2.6 s, memory 3,338 MiB, an update 26 s, compilation included.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.session_scale")
+
 import functools
 import json
 import pathlib

@@ -13,6 +13,9 @@ network trains, 24.4 ms while a brush draws too, 20.6 ms for the brush alone; fr
 next question 0.09 s (median), an update 0.49 s.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.window_latency")
+
 import os
 import pathlib
 import statistics

@@ -17,6 +17,7 @@ from al_jax.commands.command import extra
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_atomic
+from al_jax.files.spreadsheets import as_text
 from al_jax.plotting import plots
 from al_jax.plotting.page import render
 
@@ -110,7 +111,8 @@ def report(
             settings[key]["table"] = cells.setting_table(table, key, shown)
     for name, table in found.items():
         if len(table):
-            text = table.to_csv(index=False, lineterminator="\n")
+            words = {key: table[key].map(as_text) for key in table.select_dtypes("object")}
+            text = table.assign(**words).to_csv(index=False, lineterminator="\n")
             write_atomic(out / f"{name}.csv", text.encode())
     numbers = {"mri": (" (Table 2)", " (Table 4)"), "histology": (" (Table 3)", " (Table 5)")}
     page = partial(

@@ -1,5 +1,8 @@
 """The command: see `experiments.report`."""
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.report")
+
 import sys
 
 from absl import flags

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from al_jax.commands.folders import flatten
+from al_jax.commands.folders import typed
 from al_jax.core.stack import InputError
 from al_jax.files.reading import reading
+from al_jax.files.spreadsheets import as_name
 from al_jax.learner.config import FORMER, Config, to_json
 from experiments.sweeps import identity
 
@@ -125,7 +126,7 @@ def main_setting(runs: pd.DataFrame) -> str:
     """
     unread = dict(zip(runs.method, runs.unread, strict=True))
     counts = Counter((r.method, _without(r.setting, unread[r.method])) for r in runs.itertuples())
-    default = {k: json.dumps(v) for k, v in flatten(to_json(Config())).items()}
+    default = {k: json.dumps(v) for k, v in typed(to_json(Config())).items()}
 
     def rank(setting: str) -> tuple[int, int, str]:
         count = sum(counts[name, _without(setting, without)] for name, without in unread.items())
@@ -201,7 +202,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 def _configuration(path: pathlib.Path) -> dict[str, Any]:
     content = _json(path)
-    configuration = {FORMER.get(k, k): value for k, value in flatten(content).items()}
+    configuration = {FORMER.get(k, k): value for k, value in typed(content).items()}
     configuration["strategy_reads"] = content.get("strategy_reads")
     for key in REQUIRED:
         if key not in configuration:
@@ -297,7 +298,7 @@ def _read_run(
         asked = list(zip(columns["section"], columns["structure"], strict=True))[1:]
         names = tuple(name.removeprefix("dice_") for name in header[first : first + count])
         by_class = np.array([_floats(row[first:]) for row in rows]).reshape(len(rows), 2, count)
-        structures = [names.index(name) for _, name in asked]
+        structures = [names.index(as_name(name)) for _, name in asked]
         reads = configuration["strategy_reads"]
         return numbers | {
             "folder": run,

@@ -14,6 +14,7 @@ from al_jax.commands import command, processes, simulate, stack_flags
 from al_jax.commands.plugins import absolute
 from al_jax.core.stack import InputError
 from al_jax.files.reading import full_path
+from al_jax.files.texts import read_text
 from al_jax.learner.config import DEFAULT, changed
 
 FLAGS = flags.FLAGS
@@ -49,10 +50,9 @@ def read_grids(path: str | None, given: dict[str, list[str]]) -> list[dict[str, 
     content: dict[str, Any] = {}
     if path is not None:
         try:
-            content = tomllib.loads(pathlib.Path(path).read_text())
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: cannot be read ({reason}); correct it") from error
+            content = tomllib.loads(read_text(path, "a TOML file"))
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path}: cannot be read ({error}); correct it") from error
     tables = content.pop("grid", [{}])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InputError(f"{path}: 'grid' is no table; begin each grid with [[grid]]")

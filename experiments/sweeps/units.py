@@ -7,6 +7,7 @@ a folder; a finished unit is not repeated, a stopped one resumes from its checkp
 import contextlib
 import ctypes
 import dataclasses
+import datetime
 import errno
 import filecmp
 import functools
@@ -26,7 +27,7 @@ import jax
 import numpy as np
 from distributed import Reschedule, Status, Worker, get_worker
 
-from al_jax.commands import command, folders, runs
+from al_jax.commands import command, folders, record, runs
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.identity import source_digest
@@ -35,7 +36,7 @@ from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import read_stack
 from al_jax.files.weights import read_weights
-from al_jax.learner.config import Config, from_json
+from al_jax.learner.config import Config, flatten, from_json
 from al_jax.learner.transfer import Experience
 from al_jax.model.training import TrainState
 from al_jax.simulation import runner
@@ -83,13 +84,13 @@ class NetworkUnit:
     @property
     def work(self) -> float:
         """Its duration in training steps."""
-        return float(folders.flatten(self.configuration)["initial_steps"])
+        return float(flatten(self.configuration)["initial_steps"])
 
     @property
     def done(self) -> bool:
         """Whether its last checkpoint is there."""
         either = (self.configuration, self.otherwise)
-        ends = [str(folders.flatten(one)["initial_steps"]) for one in either if one]
+        ends = [str(flatten(one)["initial_steps"]) for one in either if one]
         return any((self.checkpoints / steps).is_dir() for steps in ends)
 
     @property
@@ -124,7 +125,7 @@ class RunUnit:
     @property
     def work(self) -> float:
         """Its duration in training steps, if it needs `QUERIES` queries."""
-        return float(QUERIES * folders.flatten(self.configuration)["query_steps"])
+        return float(QUERIES * flatten(self.configuration)["query_steps"])
 
     @property
     def done(self) -> bool:
@@ -249,6 +250,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
     with own(run) as folder:
         if run.done:
             return
+        began = datetime.datetime.now(datetime.UTC)
         place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
         earlier, config, line = beginning_of(run)
@@ -276,7 +278,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         result: dict[str, Any] = {
             "input": {"stack": run.name, **runs.contents(stack)},
             "configuration": setting,
-            "versions": runs.versions() | {"cores": len(os.sched_getaffinity(0))},
+            "versions": record.versions(),
             "ceiling": round(100 * runner.ceiling(prepared, config), 3),
             "summary": runs.summarise(records),
             "start": [[int(section), stack.names[c]] for c, section in answered],
@@ -284,7 +286,8 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         }
         if line is not None:
             result["misfit"] = line
-        write_atomic(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        path = folder / "result.json"
+        write_atomic(path, record.recorded(path, result, record.record(began)))
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 

@@ -1,0 +1,154 @@
+"""The folders of questions: what a person changed stays, and none is taken for another."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from test_exchange import TABLE, ask
+
+from al_jax.core.names import called
+from al_jax.core.stack import InputError
+from al_jax.exchange.export import section_files
+from al_jax.exchange.questions import (
+    Origin,
+    digest_of_events,
+    folder_of,
+    latest,
+    next_number,
+    not_ours,
+    question_name,
+    read_manifest,
+    read_shown,
+    write_question,
+)
+
+
+def write(folder, formats=("png",), number=1, **changes):
+    """The folder that a question is written into."""
+    question, _ = ask(3)
+    origin = Origin(number, events=5, history="a", sections=6)
+    return write_question(folder, question._replace(**changes), TABLE, formats, origin=origin)[
+        0
+    ].parent
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("template.png", ["template.png"]),
+        ("traced.png", ["traced.png"]),
+        ("notes.txt", ["notes.txt"]),
+        ("shown.npz", ["shown.npz"]),
+        ("deep", ["deep"]),
+        ("question.json", None),
+        (".DS_Store", []),
+        (None, []),
+    ],
+)
+def test_what_a_person_changed_or_added_stays(change, kept, tmp_path):
+    first = write(tmp_path / "q")
+    if change == "deep":
+        (first / "deep").mkdir()
+    elif change is not None:
+        (first / change).write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in first.iterdir() if path.is_file()}
+    for number in (2, 3):
+        again = write(tmp_path / "q", number=number)
+        assert (again == first) == (kept == [])
+        assert again.name == ("q" if kept == [] else "q_2")  # which is ours: it is written again
+    if kept is None:  # what the others were is not known any more
+        assert set(not_ours(first)) == {path.name for path in before}
+    else:
+        assert not_ours(first) == kept
+    if kept != []:
+        assert {path: path.read_bytes() for path in before} == before
+    assert read_manifest(again).origin == Origin(3, 5, "a", 6)
+
+
+def test_a_folder_is_written_anew_as_a_whole_or_not_at_all(tmp_path):
+    both = write(tmp_path / "q", ("png", "tiff"))
+    assert write(tmp_path / "q", ("png",)).name == "q_2"
+    assert write(tmp_path / "q", ("png", "tiff")) == both
+    (both / "template.tif").unlink()  # taken away, not changed
+    assert write(tmp_path / "q", ("png", "tiff")) == both
+
+
+def test_digests_are_of_every_file(tmp_path):
+    folder = write(tmp_path / "q", ("png", "nifti"))
+    written = read_manifest(folder).written
+    assert set(written) == {path.name for path in folder.iterdir()} - {"question.json"}
+
+
+@pytest.mark.parametrize("times", [(1, 2, 3), (3, 2, 1), (1, 1, 1)])
+def test_the_latest_is_the_one_with_the_highest_number(times, tmp_path):
+    """Names, times of files and a clock that was set back say nothing."""
+    assert latest(tmp_path) is None and next_number(tmp_path) == 1
+    for name, when, asked in zip("bca", times, (9.0, 8.0, 7.0), strict=True):
+        folder = write(tmp_path / name, number=next_number(tmp_path), asked=asked)
+        os.utime(folder / "question.json", (when, when))
+    assert latest(tmp_path).path.parent.name == "a" and next_number(tmp_path) == 4
+    shutil.rmtree(tmp_path / "b")
+    assert latest(tmp_path).path.parent.name == "a" and next_number(tmp_path) == 4
+
+
+def test_a_damaged_question_is_named_with_ways_out(tmp_path):
+    for name in "ab":
+        write(tmp_path / name, number=next_number(tmp_path))
+    (tmp_path / "a" / "question.json").write_text("{")
+    with pytest.raises(InputError, match=r"a/question.json: .* by --question, or move \S+/a away"):
+        latest(tmp_path)
+    assert next_number(tmp_path) == 3
+    shutil.move(tmp_path / "a", tmp_path.parent / "away")
+    assert latest(tmp_path).path.parent.name == "b"
+
+
+def test_a_file_lies_in_the_folder_of_a_question_however_deep(tmp_path):
+    folder = write(tmp_path / "q")
+    assert folder_of(folder / "a.png") == folder_of(folder / "x" / "y" / "a.png") == folder
+    assert folder_of(tmp_path / "a.png") is None
+    (tmp_path / "link").symlink_to(folder)
+    assert folder_of(tmp_path / "link" / "a.png") in (folder, tmp_path / "link")
+    (tmp_path / "answer.png").symlink_to(folder / "template.png")
+    assert folder_of(tmp_path / "answer.png") == folder
+
+
+def test_what_was_shown_comes_back(tmp_path):
+    question, _ = ask(3)
+    proposal, network = read_shown(read_manifest(write(tmp_path / "a", network=7)))
+    np.testing.assert_array_equal(proposal, question.proposal)
+    assert network == 7
+    assert read_shown(read_manifest(write(tmp_path / "b", proposal=None))) == (None, 0)
+
+
+def test_names_of_folders_tell_pairs_apart_and_fit():
+    names = [
+        "layer 2/3",
+        "layer 2+3",
+        "layer 2:3",
+        "皮" * 90,
+        "皮" * 90 + "a",
+        "x" * 251,
+        "..",
+        "é",
+    ]
+    folders = [question_name(4999, number, name) for number, name in enumerate(names)]
+    assert len({name.casefold() for name in folders}) == len(names)
+    assert all(len(name.encode()) < 80 and "/" not in name for name in folders)
+    assert question_name(3, 7, "e\N{COMBINING ACUTE ACCENT}") == question_name(3, 7, "é")
+    files = section_files(["皮" * 80 + ".png", "x" * 240 + ".tif", "s 1.png"])
+    assert all(len(name.encode()) < 80 for name in files) and files[2] == "2_s_1"
+
+
+def test_sessions_are_told_apart_by_their_events():
+    events = [{"number": 1, "event": "skip", "time": "x"}, {"number": 2, "event": "note"}]
+    assert digest_of_events(events[:1]) != digest_of_events(events)
+    assert digest_of_events(events) == digest_of_events([dict(sorted(e.items())) for e in events])
+
+
+def test_names_of_classes_are_alike_but_for_form_spaces_and_case():
+    names = ("background", "Noyau caudé", "Ca", "CA", "a b")
+    for given in ("Noyau caude\N{COMBINING ACUTE ACCENT}", "noyau\N{NO-BREAK SPACE}caudé"):
+        assert called(given, names) == "Noyau caudé"
+    assert called(" a  b", names) == "a b" and called("CA", names) == "CA"
+    assert called("ca", names) == "ca" and called("nose", names) == "nose"
