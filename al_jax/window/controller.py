@@ -244,7 +244,6 @@ class Controller:
         question = self._asked()
         if len(self.layer.corners):
             self._ask_twice(
-                "store",
                 "The polygon is not finished: a double click ends it, Backspace takes a corner "
                 "back; the same key again closes and stores it",
             )
@@ -257,12 +256,11 @@ class Controller:
             return layer
         if is_line(whole, self.layer.widest) and not self._from_proposal:
             self._ask_twice(
-                "store",
                 "That is a line, not an area: go on to its start, and it is filled (o fills what "
                 "is closed); the same key again stores the line itself",
             )
-        if odd := "; ".join(what_is_odd(question, whole, self.session.annotations)):
-            self._ask_twice("store", f"{pair_name(question)}: {odd}. The same key again stores it")
+        elif odd := "; ".join(what_is_odd(question, whole, self.session.annotations)):
+            self._ask_twice(f"{pair_name(question)}: {odd}. The same key again stores it")
         return layer
 
     def _store(self, *, widen: bool = False, sure: bool = False) -> None:
@@ -304,7 +302,7 @@ class Controller:
         own, seen = self._free(held(self.layer)), question.proposal
         by_hand = self._drawn and not self._from_proposal
         if by_hand and seen is not None and not np.array_equal(own, self._free(seen)):
-            self._ask_twice("accept", "You have traced something; a again takes the proposal")
+            self._ask_twice("You have traced something; a again takes the proposal")
         self.take()
         self._store(sure=True)
 
@@ -338,7 +336,7 @@ class Controller:
         question = self._asked()
         if self._drawn and not self.correcting:
             name = pair_name(question)
-            self._ask_twice("absent", f"You have traced {name}; n again if it is not there")
+            self._ask_twice(f"You have traced {name}; n again if it is not there")
         seconds = self._clock.seconds
         self._work(
             "storing the answer",
@@ -830,9 +828,9 @@ class Controller:
         """Whether anything is traced, if only the corner of a polygon."""
         return self._draft().any()
 
-    def _ask_twice(self, what: str, words: str) -> None:
+    def _ask_twice(self, words: str) -> None:
         """Refuses what is hardly meant, the first time."""
-        sure = (what, *self._pair)
+        sure = (words, *self._pair)
         if self._sure != sure:
             self._sure = sure
             raise InputError(words)
