@@ -415,7 +415,7 @@ def test_the_window_closes_at_once_whatever_runs(opened, folder, monkeypatch):
     widget.open(folder)  # nobody holds it any more
     late = controller._pending.result
     go_on.set()
-    with pytest.raises(InputError, match="was closed before"):
+    with pytest.raises(InputError, match="was closed; nothing is stored"):
         late.result(20)
     assert not _ledger(folder)
     hand.until(lambda: not widget.controller.doing)

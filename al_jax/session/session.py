@@ -87,8 +87,8 @@ class Session(Changing):
         self._masks = functools.partial(changes.read_mask, path)
         self._lock = threading.RLock()  # of events, annotations and network
         self._training = threading.Lock()  # of the trainer
+        self._compile_first: Callable[[], None] = lambda: None
         self._storing, self._saving = threading.Lock(), threading.Lock()  # of ledger, checkpoints
-        self._ended = False
         self._written, self._end = ledger.read_ledger(path)
         self._take(self._derived(self._written, found_alone=True))
         counts = changes.class_counts(content, self._written)
@@ -137,6 +137,7 @@ class Session(Changing):
         # How many events made them, and the annotations.
         self._past: deque[tuple[int, Annotations]] = deque(maxlen=REMEMBERED)
         self._trainer = Trainer(self.folder, content, self._keys, self._empty.state, derived.prior)
+        self._trainer.before_compiling = self._compile_first
         priority = None
         if strategy.draw is not None:
             priority = strategy.draw(self._keys.priority, *content.in_range.shape)
@@ -494,7 +495,7 @@ class Session(Changing):
             with self._lock:
                 self.network = self._learnt = newer
             with self._saving:
-                if self._ended:
+                if not self._held:
                     return None
                 self._trainer.checkpoints.save(newer)
             return trained
@@ -527,7 +528,7 @@ class Session(Changing):
 
         It may compile the same in another process, by its `warm_up`, into JAX's cache on the disk.
         """
-        self._trainer.before_compiling = compile_first
+        self._compile_first = self._trainer.before_compiling = compile_first
 
     def save_network(self) -> None:
         """Writes the newest network as a checkpoint, unless it is there."""
@@ -541,8 +542,8 @@ class Session(Changing):
         The newest network is saved. Nothing waits for a training.
         """
         with self._storing, self._saving:
-            self._ended = True
-        self.save_network()
+            self._held = False
+            self._trainer.checkpoints.save(self._learnt, always=True)
 
     def _newest(self) -> tuple[Annotations, Network]:
         with self._lock:
@@ -652,8 +653,7 @@ class Session(Changing):
 
     def _append(self, events: Sequence[Event]) -> None:
         with self._storing:
-            if self._ended:
-                raise InputError(f"{self.folder}: was closed before that could be stored")
+            self._check_held()  # it may have been closed meanwhile
             self._end = ledger.append(self.folder, events, self._end)
 
     def _numbered(self, event: Event, number: int) -> Event:
@@ -705,10 +705,7 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
             with contextlib.suppress(InputError):
                 session.end()
             raise
-        else:
-            session.end()
-        finally:
-            session._held = False
+        session.end()
 
 
 def read_session(path: str | os.PathLike) -> Session:

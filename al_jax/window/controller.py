@@ -80,6 +80,23 @@ class Pending(NamedTuple):
     then: Callable[[Any], None]
 
 
+class Known(NamedTuple):
+    """What came of a call, and what is known of the session then; see `Controller`."""
+
+    result: Any
+    progress: Progress
+    missing: list[str]
+
+
+class Then(NamedTuple):
+    """After an event: the question, of the `same` pair or not, and what was traced of it."""
+
+    event: Event
+    question: Question | None
+    same: bool
+    begun: Draft | None = None
+
+
 def nothing() -> None:
     """Does nothing."""
 
@@ -151,9 +168,8 @@ class Controller:
         self._drafts = DraftWriter(session.folder, clock)
         self._from_proposal = self._due = self._dragging = False
         self._sure: tuple[str, int, int] | None = None
+        self._lost = ""
         self._offered: Future[Question | None] | None = None
-        self._place: tuple[int, int, str] | None = None  # see `Session.place_of`
-        self._lost = ""  # the draft that was moved aside
         self._brush = 0  # that was chosen for the person
         if compile_first is not None:
             session.compile_by(compile_first)
@@ -167,9 +183,9 @@ class Controller:
 
     def _begin(self) -> None:
         begun = latest_draft(self.session.folder)
-        pair = None if begun is None else self.session.pair_at(*begun)
-        if pair is not None:
-            return self.go(*pair)
+        begun = None if begun is None else self.session.pair_at(*begun)
+        if begun is not None:
+            return self.go(*begun)
         self._next(lambda question: _learns_first(self.session, question))
 
     def do(self, name: str, *arguments: Any) -> bool:
@@ -190,8 +206,8 @@ class Controller:
         return done
 
     def _after(self) -> None:
-        self.message = "; ".join(filter(None, (self.message, self._lost)))
-        self._lost = ""
+        # A draft that was moved aside is said after what else there is to say.
+        self.message, self._lost = "; ".join(filter(None, (self.message, self._lost))), ""
         self._changed()
         if self._due and not self.doing:  # the next question comes first: both want all cores
             self._due = False
@@ -200,10 +216,7 @@ class Controller:
     # What a person does. All of it may raise InputError, which `do` says.
 
     def store(self) -> None:
-        """The layer is the answer: traced, accepted or corrected, as it shows.
-
-        What looks odd is asked about first.
-        """
+        """The layer is the answer: traced, accepted or corrected, as it shows."""
         self._store()
 
     def widen(self) -> None:
@@ -231,24 +244,28 @@ class Controller:
         question = self._asked()
         if len(self.layer.corners):
             self._ask_twice(
-                "store",
                 "The polygon is not finished: a double click ends it, Backspace takes a corner "
                 "back; the same key again closes and stores it",
             )
             self.layer.close_polygon()
         layer = held(self.layer)
-        if is_line(layer & question.inside, self.layer.widest) and not self._from_proposal:
+        whole, seen = layer & question.inside, question.proposal
+        if not self._free(whole).any() or (
+            seen is not None and np.array_equal(self._free(whole), self._free(seen))
+        ):
+            return layer
+        if is_line(whole, self.layer.widest) and not self._from_proposal:
             self._ask_twice(
-                "store",
                 "That is a line, not an area: go on to its start, and it is filled (o fills what "
                 "is closed); the same key again stores the line itself",
             )
+        elif odd := "; ".join(what_is_odd(question, whole, self.session.annotations)):
+            self._ask_twice(f"{pair_name(question)}: {odd}. The same key again stores it")
         return layer
 
     def _store(self, *, widen: bool = False, sure: bool = False) -> None:
         question = self._asked()
-        sure = sure or self._sure == ("store", *self._pair)
-        layer = held(self.layer) if sure and not len(self.layer.corners) else self._checked()
+        layer = held(self.layer) if sure else self._checked()
         mask, name = self._free(layer), pair_name(question)
         if not mask.any():
             there = layer & question.inside
@@ -264,9 +281,6 @@ class Controller:
         if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
             how = "accepted"
         whole = layer & question.inside  # what lies on others is clipped, and reported
-        odd = "; ".join(what_is_odd(question, whole, self.session.annotations))
-        if odd and not (sure or how == "accepted"):
-            self._ask_twice("store", f"{name}: {odd}. The same key again stores it")
         seconds = self._clock.seconds
         self._work(
             "storing the answer",
@@ -288,7 +302,7 @@ class Controller:
         own, seen = self._free(held(self.layer)), question.proposal
         by_hand = self._drawn and not self._from_proposal
         if by_hand and seen is not None and not np.array_equal(own, self._free(seen)):
-            self._ask_twice("accept", "You have traced something; a again takes the proposal")
+            self._ask_twice("You have traced something; a again takes the proposal")
         self.take()
         self._store(sure=True)
 
@@ -322,7 +336,7 @@ class Controller:
         question = self._asked()
         if self._drawn and not self.correcting:
             name = pair_name(question)
-            self._ask_twice("absent", f"You have traced {name}; n again if it is not there")
+            self._ask_twice(f"You have traced {name}; n again if it is not there")
         seconds = self._clock.seconds
         self._work(
             "storing the answer",
@@ -348,38 +362,37 @@ class Controller:
 
     def undo(self) -> None:
         """Takes the last answer back, and puts what was traced into the layer."""
+        place = self._place()
         self._leave()
-        self._work("taking the last answer back", self._undone, self._show_undone)
+        self._work("taking that back", lambda: self._undone(place), self._show_undone)
 
-    def _undone(self) -> tuple[Event, Draft | None, Question | None]:
-        """What was taken back, what was traced of it, and the question that it answered."""
+    def _undone(self, place: tuple[int, int] | None) -> Then:
         session = self.session
         before, event = session.annotations, session.undo()
         if event is None:
             raise InputError("There is nothing to undo")
-        if event["event"] in CHANGES or "section" not in event:
-            return event, None, None
+        if event["event"] in CHANGES:
+            return self._then(event, place)
+        if "section" not in event:
+            return Then(event, None, True)
         section = event["section"]
         structure = session.images.names.index(event["structure"])
         traced = before.labels_of(section, session.images) == structure
         by_proposal = event.get("how") in ("accepted", "corrected")
         draft = Draft(traced, by_proposal, event.get("seconds", 0.0))
-        # What was put off may have a draft.
-        return event, draft if traced.any() else None, self._ask(section, structure)
+        begun = draft if traced.any() else None  # what was put off may have a draft
+        return Then(event, self._ask(section, structure), False, begun)
 
-    def _show_undone(self, undone: tuple[Event, Draft | None, Question | None]) -> None:
-        event, begun, question = undone
+    def _show_undone(self, then: Then) -> None:
         self._due = True
-        if event["event"] in CHANGES:
-            self._show_changed()
-            self.message = f"Taken back: {event['text']}"
-            return
-        if question is None:
+        if then.event["event"] in CHANGES:
+            self._show_changed(then)
+        elif then.question is None:
             self._again()
         else:
             self._leave()
-            self._show(question, chosen=True, begun=begun)
-        self.message = f"Taken back: {event_message(event, self.session.images.sections)}"
+            self._show(then.question, chosen=True, begun=then.begun)
+        self.message = f"Taken back: {event_message(then.event, self.session.images.sections)}"
 
     def go(self, section: int, structure: int) -> None:
         """Shows any pair, to answer it, or to correct its answer."""
@@ -438,17 +451,29 @@ class Controller:
 
     def change(self, name: str, *arguments: Any) -> None:
         """Changes classes or sections by a method of the session; strokes stay with their pair."""
-        if self.question is not None:
-            self.layer.close_polygon()  # its corners would not be turned
+        place = self._place()
         self._leave()
 
-        def shown(event: Event) -> None:
-            self._due = True
-            self._show_changed()
-            self.message = event["text"][:1].upper() + event["text"][1:]
+        def changed() -> Then:
+            return self._then(getattr(self.session, name)(*arguments), place)
 
-        work = getattr(self.session, name)
-        self._work("changing classes or sections", lambda: work(*arguments), shown)
+        def show(then: Then) -> None:
+            self._due = True
+            self._show_changed(then)
+            self.message = then.event["text"][:1].upper() + then.event["text"][1:]
+
+        self._work("changing that", changed, show)
+
+    def _then(self, event: Event, place: tuple[int, int] | None) -> Then:
+        """The pair of permanent numbers after a change of classes or sections, if it still is."""
+        pair = None if place is None else self.session.pair_at(*place)
+        if pair is None:
+            return Then(event, self.session.next_question(), False)
+        return Then(event, self._ask(*pair), True)
+
+    def _show_changed(self, then: Then) -> None:
+        self.colours = _colours(self.session)
+        self._show(then.question, chosen=self.chosen and then.same)
 
     def begins_here(self) -> None:
         """The section shown is the structure's first."""
@@ -646,7 +671,6 @@ class Controller:
         if question is None:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
-            self._place = None
         else:
             self._trace(question, begun)
         self.question, self.chosen, self.waiting = question, chosen, False
@@ -657,7 +681,6 @@ class Controller:
         n, c = question.section, question.structure
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
-        self._place = self.session.place_of(n, c)
         start = begun or self._begun(question) or Draft(answered, False, 0.0)
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         self._from_proposal = start.from_proposal
@@ -680,28 +703,26 @@ class Controller:
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._turned_draft())
+        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._draft_of(question))
 
     def _begun(self, question: Question) -> Draft | None:
-        """The draft of the pair that is shown; `_lost` says what was moved aside."""
-        assert self._place is not None
-        section, structure, turns = self._place
-        draft, lost = read_draft(self.session.folder, section, structure, question.inside.shape)
+        """The draft of a question's pair; `_lost` says what was moved aside."""
+        n, c, turns = self.session.place_of(question.section, question.structure)
+        draft, lost = read_draft(self.session.folder, n, c, question.inside.shape)
         self._lost = lost or self._lost
-        return None if draft is None else draft._replace(mask=turned(draft.mask, turns))
+        return None if draft is None else draft.moved(turned, turned_back, turns)
 
-    def _show_changed(self) -> None:
-        """Shows the same pair, if there still is one, of other classes or sections."""
-        self.colours = _colours(self.session)
-        pair = None if self._place is None else self.session.pair_at(*self._place[:2])
-        if pair is None:
-            return self._next()
-        chosen = self.chosen
-        self._work(
-            "looking at that pair",
-            lambda: self._ask(*pair),
-            lambda question: self._show(question, chosen=chosen),
-        )
+    def _draft_of(self, question: Question) -> Draft:
+        """What is traced of a question, as its section was before it was turned."""
+        *_, turns = self.session.place_of(question.section, question.structure)
+        return self._draft().moved(turned_back, turned, turns)
+
+    def _place(self) -> tuple[int, int] | None:
+        """The pair that is shown, by its permanent numbers."""
+        question = self.question
+        if question is None:
+            return None
+        return self.session.place_of(question.section, question.structure)[:2]
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
@@ -726,8 +747,9 @@ class Controller:
 
     def _answered(self, stored: Stored) -> None:
         """What follows an answer: its draft goes, the network learns, the next question comes."""
-        assert self._place is not None
-        self._say(self._drafts.drop(*self._place[:2], self._turned_draft()))
+        question = self._asked()
+        place = self.session.place_of(question.section, question.structure)[:2]
+        self._say(self._drafts.drop(*place, self._draft_of(question)))
         self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
@@ -746,16 +768,16 @@ class Controller:
           then: may call this again.
         """
 
-        def measured() -> tuple[Any, Progress, list[str]]:
+        def measured() -> Known:
             before = len(self.session.events)
             result = call()
             if len(self.session.events) == before:
-                return result, self.progress, self.missing
-            return result, self.session.progress(), without_outline(self.session)
+                return Known(result, self.progress, self.missing)
+            return Known(result, self.session.progress(), without_outline(self.session))
 
-        def known(found: tuple[Any, Progress, list[str]]) -> None:
-            result, self.progress, self.missing = found
-            then(result)
+        def known(found: Known) -> None:
+            self.progress, self.missing = found.progress, found.missing
+            then(found.result)
 
         self._pending = Pending(words, self._beside(measured), known)
         if not self._poll(self._patience) and self.question is not None and self.layer.editable:
@@ -806,9 +828,9 @@ class Controller:
         """Whether anything is traced, if only the corner of a polygon."""
         return self._draft().any()
 
-    def _ask_twice(self, what: str, words: str) -> None:
+    def _ask_twice(self, words: str) -> None:
         """Refuses what is hardly meant, the first time."""
-        sure = (what, *self._pair)
+        sure = (words, *self._pair)
         if self._sure != sure:
             self._sure = sure
             raise InputError(words)
@@ -851,16 +873,12 @@ class Controller:
         """What is traced now."""
         return Draft(held(self.layer), self._from_proposal, self._clock.seconds, self.layer.corners)
 
-    def _turned_draft(self) -> Draft:
-        """What is traced now, as it is without the section's turns: so drafts are kept."""
-        draft = self._draft()
-        turns = "" if self._place is None else self._place[2]
-        return draft._replace(mask=turned_back(draft.mask, turns))
-
     def _keep_draft(self, at_once: bool = False) -> None:
-        if self._place is not None and not self.waiting:
-            draft = self._turned_draft()
-            self._say(self._drafts.keep(*self._place[:2], draft, at_once=at_once))
+        question = self.question
+        if question is not None and not self.waiting:
+            place = self.session.place_of(question.section, question.structure)[:2]
+            draft = self._draft_of(question)
+            self._say(self._drafts.keep(*place, draft, at_once=at_once))
 
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""

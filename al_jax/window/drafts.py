@@ -27,6 +27,9 @@ AUTOSAVE = 0.5  # seconds between two drafts of the stroke under way
 _NAME = re.compile(r"(\d+)_(\d+)\.npz")
 
 
+Move = Callable[[np.ndarray, str], np.ndarray]
+
+
 class Draft(NamedTuple):
     """What has been traced of a pair.
 
@@ -45,6 +48,16 @@ class Draft(NamedTuple):
     def any(self) -> bool:
         """Whether anything is traced."""
         return bool(self.mask.any()) or len(self.corners) > 0
+
+    def moved(self, move: Move, back: Move, turns: str) -> "Draft":
+        """After `move`, which `back` undoes: `changes.turned` and `turned_back`, by `turns`."""
+        if not turns:
+            return self
+        grid = np.moveaxis(np.indices(self.mask.shape), 0, -1)
+        rows, columns = np.floor(self.corners).astype(int).T
+        return self._replace(
+            mask=move(self.mask, turns), corners=back(grid, turns)[rows, columns] + 0.5
+        )
 
     def same(self, other: "Draft") -> bool:
         """Whether the same is traced."""
@@ -144,10 +157,9 @@ def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> 
         of = tuple(found["pair"].tolist()) if "pair" in found else pair  # older drafts do not say
         if of != pair:
             raise InputError(f"{path}: is the draft of another pair")
-        # An older version kept no polygon.
-        corners = found["corners"].astype(float) if "corners" in found else np.zeros((0, 2))
-        good = mask.shape == shape and mask.dtype == bool and corners.shape[1:] == (2,)
-        if not (good and np.isfinite(corners).all() and 0 <= seconds < math.inf):
+        corners = found.get("corners", np.zeros((0, 2)))  # nor have they polygons
+        good = mask.shape == shape and mask.dtype == bool and 0 <= seconds < math.inf
+        if not (good and corners.shape[1:] == (2,) and np.isfinite(corners).all()):
             raise InputError(f"{path}: is no draft of this session")
         return Draft(mask, bool(found["from_proposal"]), seconds, corners)
 

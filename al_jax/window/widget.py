@@ -155,19 +155,23 @@ class Annotate(QWidget):
     def _clear(self) -> None:
         """Takes what belongs to a session out of the window, if there still is one."""
         if isalive(self):
-            self._layout.removeWidget(self._body)
-            self._body.setParent(None)  # now, as the next session may open before it is deleted
-            self._body.deleteLater()
+            self._take_away()
             layers.clear(self._viewer)
             self._start.show()
+
+    def _take_away(self) -> None:
+        """Takes the parts of a session away, now: others may come before they are deleted."""
+        self._layout.removeWidget(self._body)
+        self._body.setParent(None)
+        self._body.deleteLater()
 
     def refresh(self) -> None:
         """Shows the present messages of the controller."""
         controller = self.controller
         if controller is None:
             return
-        if controller.session.images is not self._images:  # other classes or sections
-            self._body.deleteLater()
+        if controller.session.images is not self._images and not controller.doing:
+            self._take_away()  # other classes or sections
             self._build(controller)
         self._headline.setText(text.headline(controller))
         self._offer.setText(controller.offer)
