@@ -49,9 +49,9 @@ def failing(
         if seen:
             seen(name, given, False)
         if number == at or (number > at >= 0 and how.endswith("for good")):
-            short = how == "short"
+            short = how == "short" and name == "write"
             if not (short or after):
-                raise _failure(how)
+                raise _failure("ENOSPC" if how == "short" else how)
             if short:
                 given = (given[0], given[1][: len(given[1]) // 2])
         found = real(*given, **more)
