@@ -153,6 +153,7 @@ class Controller:
         """
         self.session, self.viewer = session, viewer
         self.question: Question | None = None
+        self._at: tuple[int, int, str] = (0, 0, "")  # of it, see `Session.place_of`
         self.chosen = self.correcting = self.waiting = False
         self.message, self.offer = opening(session), ""
         self.failure: str | None = None
@@ -672,6 +673,8 @@ class Controller:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
         else:
+            # Where its draft is, whatever becomes of classes and sections while it is shown.
+            self._at = self.session.place_of(question.section, question.structure)
             self._trace(question, begun)
         self.question, self.chosen, self.waiting = question, chosen, False
         self._sure, self._offered, self.offer = None, None, ""
@@ -703,26 +706,22 @@ class Controller:
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._draft_of(question))
+        self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._unturned_draft())
 
     def _begun(self, question: Question) -> Draft | None:
         """The draft of a question's pair; `_lost` says what was moved aside."""
-        n, c, turns = self.session.place_of(question.section, question.structure)
+        n, c, turns = self._at
         draft, lost = read_draft(self.session.folder, n, c, question.inside.shape)
         self._lost = lost or self._lost
         return None if draft is None else draft.moved(turned, turned_back, turns)
 
-    def _draft_of(self, question: Question) -> Draft:
-        """What is traced of a question, as its section was before it was turned."""
-        *_, turns = self.session.place_of(question.section, question.structure)
-        return self._draft().moved(turned_back, turned, turns)
+    def _unturned_draft(self) -> Draft:
+        """What is traced now, as its section was before it was turned."""
+        return self._draft().moved(turned_back, turned, self._at[2])
 
     def _place(self) -> tuple[int, int] | None:
         """The pair that is shown, by its permanent numbers."""
-        question = self.question
-        if question is None:
-            return None
-        return self.session.place_of(question.section, question.structure)[:2]
+        return None if self.question is None else self._at[:2]
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
@@ -747,9 +746,7 @@ class Controller:
 
     def _answered(self, stored: Stored) -> None:
         """What follows an answer: its draft goes, the network learns, the next question comes."""
-        question = self._asked()
-        place = self.session.place_of(question.section, question.structure)[:2]
-        self._say(self._drafts.drop(*place, self._draft_of(question)))
+        self._say(self._drafts.drop(*self._at[:2], self._unturned_draft()))
         self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
@@ -874,11 +871,9 @@ class Controller:
         return Draft(held(self.layer), self._from_proposal, self._clock.seconds, self.layer.corners)
 
     def _keep_draft(self, at_once: bool = False) -> None:
-        question = self.question
-        if question is not None and not self.waiting:
-            place = self.session.place_of(question.section, question.structure)[:2]
-            draft = self._draft_of(question)
-            self._say(self._drafts.keep(*place, draft, at_once=at_once))
+        if self.question is not None and not self.waiting:
+            draft = self._unturned_draft()
+            self._say(self._drafts.keep(*self._at[:2], draft, at_once=at_once))
 
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""
