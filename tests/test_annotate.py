@@ -179,15 +179,15 @@ def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
     left, shell = (images.names.index(name) for name in ("left", "shell"))
     changed = np.where(template > 0, shell + 1, labels == 3)
     assert "px of 'background' differ" in refused("ingest", answer(changed))
-    # The structure is traced on every slice: that of the section is taken.
-    call("ingest", answer(np.where(labels == 3, left + 1, template)))
+    # The structure is traced on every slice: that of the section is taken. It is noise, no area.
+    call("ingest", answer(np.where(labels == 3, left + 1, template)), "--sure")
 
     ask(3, "shell", "seg.nrrd")
     place = np.diag([-1, -1, 1, 1]) @ nibabel.load("i.nii.gz").affine
     made = slicerio.create_segmentation(labels.shape, place)
     slicerio.add_segment(made, (labels == 7).astype(np.uint8), {"id": "a", "name": "shell"})
     slicerio.write_segmentation("traced.seg.nrrd", made)
-    call("ingest", "--answer=traced.seg.nrrd")
+    call("ingest", "--answer=traced.seg.nrrd", "--sure")
 
     call("export", "--formats=nifti,seg.nrrd")
     found = folder / "s" / "export"
@@ -230,6 +230,11 @@ def test_what_would_have_no_effect_is_refused(call, refused):
     assert "--dice_over has no effect in a session" in refused("init", "--dice_over=stack")
     call("init", "--stack=stack.npz", "--truth", *QUICK)
     assert "--alpha has no effect with train" in refused("train", "--alpha=0.1")
+    assert "--section has no effect with status" in refused("status", "--section=1")
+    assert "--widen has no effect with undo" in refused("undo", "--widen")
+    assert "--axis has no effect with suggest" in refused("suggest", "--axis=axial")
+    assert "--wait has no effect with init" in refused("init", "--wait", "--stack=stack.npz")
+    assert "--out has no effect with the window" in refused("--out=x")
     call("suggest")
     said = refused("ingest", "--truth", "--section=2", "--structure=outer")
     assert "--section has no effect with ingest" in said
@@ -464,6 +469,61 @@ def test_labels_from_before_and_ranges_from_a_table(call, folder):
     session = sessions.read_session("s")
     assert {e["how"] for e in session.events} == {"given"}
     assert session.annotations.state.in_range[:, 3].tolist() == [False, *[True] * 4, False]
+
+
+def _pictures(folder: str, arrays, names) -> None:
+    pathlib.Path(folder).mkdir()
+    for array, name in zip(arrays, names, strict=True):
+        Image.fromarray(np.asarray(array, np.uint8)).save(f"{folder}/{name}")
+
+
+def test_a_class_is_added_to_what_was_traced(call, folder):
+    """An export with another row in its table begins a session that knows all that was traced."""
+    names = [f"{n + 1}.png" for n in range(6)]
+    _pictures("images", ts.STACK.images[..., 0], names)
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,2,4\n")
+    files = ("--images=images", "--names=names.csv", "--ranges=ranges.csv", *QUICK)
+    call("init", *files, "--json")
+    for structure, section in (("outer", 3), ("inner", 3), ("background", 3), ("outer", 4)):
+        call("suggest", f"--section={section}", f"--structure={structure}")
+        own = ts.truth(section - 1, ts.STACK.names.index(structure))
+        Image.fromarray(own.astype(np.uint8) * 255).save("mask.png")
+        assert f"on section {section}.png: " in call("ingest", "--answer=mask.png")
+    traced = sessions.read_session("s").labels()
+    call("export", "--formats=png")
+    pathlib.Path("s").rename("before")
+    table = pathlib.Path("before/export/classes.csv").read_text() + "5,nucleus,#ff00ff\n"
+    pathlib.Path("classes.csv").write_text(table)
+    labels = "--labels=before/export/traced_png"
+    made = call("init", "--images=images", "--names=classes.csv", labels, *QUICK, "--json")
+    assert made["answers"] == 4 and made["classes"][4] == "nucleus"
+    session = sessions.read_session("s")
+    np.testing.assert_array_equal(session.labels(), traced)
+    assert session.images.inside.all()
+    assert {e["structure"] for e in session.events} == {"background", "outer", "inner"}
+
+
+def test_what_a_folder_leaves_out_is_said_where_notes_are(folder, monkeypatch, capsys):
+    names = [f"{n + 1}.png" for n in range(6)]
+    _pictures("images", ts.STACK.images[..., 0], names)
+    _pictures("labels", ts.STACK.truth[[1, 4]].clip(0), ["2.png", "5.png"])
+    pathlib.Path("images/7.webp").touch()
+    pathlib.Path("names.csv").write_text("id,name\n0,background\n1,outer\n2,middle\n3,inner\n")
+    pathlib.Path("ranges.csv").write_text("name,first,last\ninner,2,5\n")
+    files = ("--images=images", "--names=names.csv", "--ranges=ranges.csv", *QUICK)
+    run = caller(annotate, monkeypatch, capsys)
+    status, said, _ = run("init", "--workdir=s", "--labels=labels", *files)
+    assert status == 0 and said.startswith(
+        "note: images: 6 files are sections; left out are 1 .webp"
+    )
+    assert said.endswith("ranges: 'inner' 2.png to 5.png\n")
+    assert len(sessions.read_session("s").events) == 6
+    pathlib.Path("images/4.png").unlink()
+    pathlib.Path("images/4.png").symlink_to("../.git/annex/objects/4.png")
+    status, said, error = run("init", "--workdir=t", *files)
+    assert (status, said) == (2, "") and "4.png: is a link" in error and "datalad get" in error
+    assert not (folder / "t").exists()
 
 
 def test_commands_ask_what_a_simulation_asks(call, folder):

@@ -90,6 +90,7 @@ def test_a_line_in_place_of_an_area():
     assert odd(ring, known={2: ring}) == ""  # a structure that is a line
     assert "a line" in odd(box(5, 7, 6, 14), known={2: DISC})  # two pixels wide
     assert odd(box(5, 7, 6, 14)) == ""
+    assert odd(box(4, 16, 0, 30) & (np.indices(SHAPE) % 2 == 0).all(0)) == ""  # dots
     assert odd(box(0, 2, 6, 14), known={2: box(0, 4, 6, 14)}) == ""  # the edge cuts it
 
 

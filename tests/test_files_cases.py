@@ -34,6 +34,7 @@ READ = {
             "113c_nbsp_inside",
             "117c_freesurfer_lut",
             "118c_itksnap",
+            "103c_utf16",
             "119c_brainglobe",
             "122c_extra_classes",
             "125c_mathtext_2",
@@ -85,7 +86,6 @@ READ = {
 
 # What is refused, by which line.
 REFUSED = {
-    "103c_utf16": "names.csv: is UTF-16.*save it as UTF-8",
     "150t_fluo5_contig16": "images/s_1.tif: has 5 channels.*--channels",
     "152t_fluo5_contig8": "images/s_1.tif: has 5 channels.*--channels",
     "179_label_png_1bit_255": "labels/s_1.png: has the id 1, .*a pixel has 1 bit: white is",
@@ -106,6 +106,7 @@ NOTED = {
     "122c_extra_classes": "no section shows 'not there', 'nor this'; left out",
     "203n_label_flipped_header_centred": "its axes run LPS .* RAS; .* mirrored",
     "74n_sform_zero": "its sform is all zeros; placed by its qform",
+    "81n_rgb_last_axis": "holds 3 volumes along time, .* first is taken; .*--channels=0,1,2",
     "90n_gz_trailing_junk": "bytes follow the end",
     "95n_default_sections": "24 sections were asked for but 14 show",
 }

@@ -159,13 +159,13 @@ def test_outside_ids_are_not_inside_the_image(volumes, tmp_path):
 
 def test_colours(volumes, tmp_path):
     image, _ = small_volumes()
-    colours = np.stack([image, image // 2, 255 - image], -1)
+    colours = np.stack([image, image // 2, 255 - image], -1)[..., None, :]
     grey = read_labelled(*volumes, cut=SIX)
     stack = read_labelled(save(tmp_path / "c.nii", colours), *volumes[1:], cut=SIX)
     np.testing.assert_array_equal(stack.images[..., 0], grey.images[..., 0])
     shown = stack.images[..., 2] > 0  # not the padding
     np.testing.assert_array_equal(stack.images[shown][:, 2], 255 - grey.images[shown][:, 0])
-    five = np.stack([image] * 4 + [image // 2], -1)
+    five = np.stack([image] * 4 + [image // 2], -1)[..., None, :]
     path = save(tmp_path / "five.nii", five)
     refused(
         "five.nii: has 5 channels, not one or three; choose",
@@ -178,6 +178,28 @@ def test_colours(volumes, tmp_path):
     np.testing.assert_array_equal(chosen.images, grey.images // 2)
     message = "five.nii: has 5 channels, numbered from 0; --channels=5 asks"
     refused(message, read_labelled, path, *volumes[1:], cut=SIX, channels=[5])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+@pytest.mark.parametrize("name", ["t.nii", "t.nii.gz", "t.mgz", "t.nrrd"])
+def test_volumes_along_time_are_no_colours(volumes, tmp_path, count, name):
+    image, _ = small_volumes()
+    times = np.stack([image // (n + 1) for n in range(count)], -1)
+    path, grey = tmp_path / name, read_labelled(*volumes, cut=SIX)
+    if name == "t.nrrd":
+        kinds = {"kinds": ["list", "domain", "domain", "domain"]}
+        nrrd.write(str(path), np.moveaxis(times, -1, 0), kinds)
+    else:
+        kind = nibabel.MGHImage if name == "t.mgz" else nibabel.Nifti1Image
+        nibabel.save(kind(times, np.eye(4)), path)
+    said = f"{name}: holds {count} volumes along time, of which the first is taken; --channels=1"
+    first = noted(said, read_labelled, path, *volumes[1:], cut=SIX)
+    np.testing.assert_array_equal(first.images, grey.images)
+    second = read_labelled(path, *volumes[1:], cut=SIX, channels=[1])
+    np.testing.assert_array_equal(second.images, grey.images // 2)
+    if count > 2:  # the way that the note proposes
+        colours = read_labelled(path, *volumes[1:], cut=SIX, channels=[0, 1, 2])
+        np.testing.assert_array_equal(colours.images[..., 2], grey.images[..., 0] // 3)
 
 
 def test_pixels_that_are_not_square_are_noted(volumes, tmp_path):

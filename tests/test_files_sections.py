@@ -1,6 +1,7 @@
 """Stacks of pictures: places, depths, ids, and stacks in one TIFF."""
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from samples import TABLE, noted, picture_bytes, refused
 
 from al_jax.core.stack import UNLABELLED
 from al_jax.files.inputs import read_images, read_labelled
+from al_jax.files.reading import InputNote
 
 pytestmark = pytest.mark.filterwarnings("ignore::al_jax.files.reading.InputNote")
 SHAPES = {"s1": (5, 5), "s2": (6, 3), "s10": (4, 5)}
@@ -50,6 +52,64 @@ def test_order_padding_and_outside(folders):
     folders[2].write_text(TABLE)
     grouped = read_labelled(*folders, grouping="group")
     assert grouped.names == ("background", "nucleus", "shell")
+
+
+def _notes(reader, *arguments) -> list[str]:
+    with pytest.warns(InputNote) as caught:
+        reader(*arguments)
+    return [str(warning.message) for warning in caught]
+
+
+def test_sections_that_are_unlike_are_named(folders):
+    images = folders[0]
+    says = "images: sections differ in size: 5 by 5 pixels, but s2.png .6 by 3 pixels., s10.png .4"
+    noted(says, read_labelled, *folders)
+    for name in ("s1", "s2", "s10", "s11"):
+        Image.fromarray(np.full((4, 4), 9, np.uint8)).save(images / f"{name}.png", dpi=(300, 300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_images(images, folders[2])
+    (images / "s11.png").unlink()
+    Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(images / "s2.png", dpi=(150, 150))
+    assert _notes(read_images, images, folders[2]) == [
+        f"{images}: sections differ in colour: grey, but s2.png (RGB); grey ones become RGB",
+        (
+            f"{images}: sections differ in the size of a pixel: 0.0847 by 0.0847 mm, but s2.png "
+            "(0.169 by 0.169 mm); they are not scaled to each other"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["inch", "cm", "imagej", "ome", "none"])
+def test_pixels_of_another_size_are_named(folders, kind):
+    images = folders[0]
+    for path in images.glob("*.png"):
+        path.unlink()
+    for n, micrometres in enumerate((0.5, 0.5, 0.5, 1.25)):
+        data, more = np.full((4, 4), n + 1, np.uint8), {}
+        ending = "ome.tif" if kind == "ome" else "tif"
+        if kind in ("inch", "cm", "none"):
+            number = {"inch": 25_400, "cm": 10_000, "none": 1}[kind] / micrometres
+            unit = {"inch": "INCH", "cm": "CENTIMETER", "none": "NONE"}[kind]
+            more = {"resolution": (number, number), "resolutionunit": unit}
+        elif kind == "imagej":
+            more = {
+                "resolution": (1 / micrometres,) * 2,
+                "metadata": {"unit": "um"},
+                "imagej": True,
+            }
+        else:
+            size = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY"), micrometres)
+            more = {"metadata": {"axes": "YX", **size}}
+        tifffile.imwrite(images / f"s{n}.{ending}", data, **more)
+    if kind == "none":  # and no unit that another program would know
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_images(images, folders[2])
+        return
+    (line,) = _notes(read_images, images, folders[2])
+    said = "sections differ in the size of a pixel: 0.0005 by 0.0005 mm, but s3."
+    assert said in line and "(0.00125 by 0.00125 mm); they are not scaled" in line
 
 
 def test_images_without_labels(folders):

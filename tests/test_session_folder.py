@@ -268,6 +268,51 @@ def test_ranges_that_are_wrong(tmp_path, text, says):
         ranges.in_range_of(ranges.read_ranges(path), NAMED)
 
 
+def _sections(*names: str):
+    pixels = np.zeros((len(names), 8, 8), np.uint8)
+    return make_images(pixels, ("background", "a"), sections=names)
+
+
+@pytest.mark.parametrize(
+    "names, text, expected",
+    [
+        (("1.png", "2.png", "3.png"), "2", 1),  # not the third
+        (("1.png", "2.png", "3.png"), "2.png", 1),
+        (("01.tif", "02.tif", "10.tif"), "2", 1),
+        (("1.ome.tif", "2.ome.tif"), "2", 1),
+        (("151507.png", "151508.png"), "151508", 1),
+        (("s1.png", "s2.png"), "s2", 1),
+        (("s1.png", "s2.png"), " 1 ", 1),  # nothing is called by a number
+        (("a\u0308.png", "b.png"), "\u00e4", 0),
+        (("5", "7", "9"), "7", 1),
+        (("1.png", "2.png", "map.png"), "map", 2),
+    ],
+)
+def test_a_number_that_is_a_file_is_that_file(names, text, expected):
+    assert ranges.section_number(text, _sections(*names)) == expected
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [(("1.png", "2.png"), "0"), (("1.png", "01.png"), "001"), (("s1.png", "s2.png"), "2")],
+)
+def test_numbers_of_no_file(names, text):
+    with pytest.raises(InputError, match=f"there is no section '{text}'; they go from {names[0]}"):
+        ranges.section_number(text, _sections(*names))
+
+
+def test_ranges_are_said_by_name():
+    images = make_images(
+        np.zeros((3, 8, 8), np.uint8),
+        ("background", "a", "b"),
+        sections=("1.png", "2.png", "3.png"),
+    )
+    found = ranges.in_range_of({"a": ("2", "3"), "b": ("", "")}, images)
+    assert ranges.described(found, images) == "'a' 2.png to 3.png"
+    found[:, 2] = False
+    assert ranges.described(found, images) == "'a' 2.png to 3.png, 'b' nowhere"
+
+
 def test_numbers_are_names_where_sections_are_numbered():
     numbered = make_images(np.zeros((3, 8, 8), np.uint8), ("background", "a"), sections="579")
     assert ranges.section_number("7", numbered) == 1

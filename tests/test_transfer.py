@@ -122,6 +122,14 @@ def test_a_network_of_prior_stacks_is_trained_at_first_if_all_classes_have_examp
     assert found == (steps, rate, start)
 
 
+def test_classes_of_an_earlier_stack_are_known_however_they_are_spelt():
+    earlier = EARLIER._replace(names=("background", "noyau caude\u0301", "b"))
+    names = ("background", "Noyau\u00a0caud\u00e9", "c")
+    np.testing.assert_allclose(transfer.fit_to(earlier, names).dice, [0.9, 0.5, np.nan], rtol=1e-6)
+    said = transfer.describe_experience(earlier, names)
+    assert said.endswith(f"classes background, {names[1]}; new: c")
+
+
 def test_of_a_class_without_an_outline_no_dice_is_carried_over():
     """D of it says nothing, and would stand for its first proposals on the next stack."""
     counts = np.float32([[3, 1, 0], [1, 1, 0], [0, 0, 0]])

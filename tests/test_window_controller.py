@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -351,42 +352,39 @@ def test_a_draft_outlives_the_window(folder, untrained):
         assert not list((folder / "drafts").iterdir())
 
 
-@pytest.mark.parametrize("opened", ["at the start", "by a key"])
-def test_a_damaged_draft_is_moved_aside_before_anything_is_shown(folder, untrained, opened):
-    with at_controller(folder) as controller:
-        first, mask = _pair(controller), true_mask(controller)
-        controller.do("following")
-        other = _pair(controller)
-    damaged = (
-        folder / "drafts" / "{}_{}.npz".format(*(first if opened == "at the start" else other))
-    )
-    damaged.parent.mkdir(exist_ok=True)
-    damaged.write_bytes(b"torn")
-    with at_controller(folder) as controller:
-        if opened == "by a key":
-            trace(controller, mask)  # of the first pair
-            controller.do("following")
-            assert _pair(controller) == other
-        assert not held(controller.layer).any()
-        assert f"{damaged.stem}.damaged" in controller.message
-        assert not damaged.exists()
-        assert controller.do("store") is False  # nothing is traced of this pair
-        assert not _ledger(controller)
+def _damage(controller, pair) -> pathlib.Path:
+    path = controller.session.folder / "drafts" / "{}_{}.npz".format(*pair)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"torn")
+    return path
 
 
-def test_a_damaged_draft_of_the_next_pair_does_not_hide_what_was_stored(folder, untrained):
+def test_a_damaged_draft_is_moved_aside_before_anything_is_shown(controller):
+    trace(controller, true_mask(controller))  # of the first pair
+    section, structure = _pair(controller)
+    damaged = _damage(controller, (section + 1, structure))
+    assert controller.do("following") and _pair(controller) == (section + 1, structure)
+    assert not held(controller.layer).any()
+    assert f"{damaged.stem}.damaged" in controller.message and not damaged.exists()
+    assert not controller.do("store")  # nothing is traced of this pair
+    assert not _ledger(controller)
+    assert controller.do("previous") and held(controller.layer).any()
+    trace(controller, true_mask(controller))
+    assert controller.do("store")
+    following = _pair(controller)
+    controller.do("undo")
+    _damage(controller, following)
+    assert controller.do("store") and _pair(controller) == following
+    assert "px of outline" in controller.message and ".damaged" in controller.message
+
+
+def test_a_window_opens_on_a_damaged_draft(folder, untrained):
     with at_controller(folder) as controller:
-        controller.do("skip")
-        following = _pair(controller)
+        pair = _pair(controller)
+        _damage(controller, pair)
     with at_controller(folder) as controller:
-        controller.do("undo")  # the skip
-    damaged = folder / "drafts" / "{}_{}.npz".format(*following)
-    damaged.parent.mkdir(exist_ok=True)
-    damaged.write_bytes(b"torn")
-    with at_controller(folder) as controller:
-        trace(controller, true_mask(controller))
-        assert controller.do("store") and _pair(controller) == following
-        assert "px of outline" in controller.message and ".damaged" in controller.message
+        assert _pair(controller) == pair and not held(controller.layer).any()
+        assert ".damaged" in controller.message
 
 
 def test_each_pair_keeps_its_own_draft(controller):

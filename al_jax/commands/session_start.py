@@ -1,5 +1,6 @@
 """A new session of what the flags name, and the truth that answers in a demonstration."""
 
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -49,7 +50,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
-    existed = folder.exists()
+    existed = os.path.lexists(folder)
     sessions.create(
         folder,
         images,
@@ -154,7 +155,7 @@ def answer_truly(
     widen: bool = False,
 ) -> sessions.Stored:
     """The truth answers a pair; see `Session.store_answer` for the arguments."""
-    mask = sessions.true_mask(session.folder, section, structure)
+    mask = session.true_mask(section, structure)
     mask &= np.asarray(session.images.inside[section])
     if not mask.any():
         return session.store_absent(section, structure, question=question, seconds=seconds)

@@ -50,7 +50,7 @@ def labels_of(ids: np.ndarray) -> np.ndarray:
 def tables(classes: Classes) -> dict[str, bytes]:
     """A table of the classes as each tool reads it, by the name of its file.
 
-    `classes.csv` is for al_jax (a reader wants `--outside_id=0`) and spreadsheets. FreeSurfer
+    `classes.csv` is for al_jax (a simulation wants `--outside_id=0`) and spreadsheets. FreeSurfer
     counts transparency, 3D Slicer opacity; neither takes spaces in names, so they are underscores
     there.
     """

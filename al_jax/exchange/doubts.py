@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion, minimum_filter
+from scipy.ndimage import binary_dilation, binary_erosion, label, minimum_filter
 
 from al_jax.core.stack import UNLABELLED
 from al_jax.session.annotations import Annotations
@@ -13,7 +13,7 @@ MOST = 0.5
 """Share of a section that few structures fill."""
 
 SHORT = 8
-"""Pixels of a mask that is as thin as a line and small enough for a structure all the same."""
+"""Pixels of what is as thin as a line and small enough for a structure all the same."""
 
 
 def what_is_odd(
@@ -95,8 +95,10 @@ def _is_line(mask: np.ndarray, known: Sequence[np.ndarray]) -> bool:
     """No pixel has all its neighbours; where the structure is not known, no four are a square."""
     if known:
         return _thin(mask) and not any(map(_thin, known))
-    squares = minimum_filter(mask, 2, mode="constant", cval=0)
-    return mask.sum() > SHORT and not squares.any()
+    if minimum_filter(mask, 2, mode="constant", cval=0).any():
+        return False
+    parts = label(mask, np.ones((3, 3)))[0]
+    return int(np.bincount(parts[mask], minlength=1).max()) > SHORT
 
 
 def _thin(mask: np.ndarray) -> bool:

@@ -162,7 +162,9 @@ def _labelled(
             f"{labels}: is a folder, not a volume; give labels on the grid of {images} (of a "
             "session: export --formats=nifti)"
         )
-    return read_volume(images, labels, table, cut or Cut(partial=bool(begun)), channels)
+    background = len(table.names) - 1 if begun else 0  # see `begun.begin_with`
+    cut = cut or Cut(partial=bool(begun))
+    return read_volume(images, labels, table, cut, channels, background=background)
 
 
 def read_images(

@@ -21,6 +21,9 @@ AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 MARGIN = 8
 """Pixels of empty border that are kept around what the sections show."""
 
+AROUND = UNLABELLED - 1
+"""What padding is until it is known what it is of."""
+
 MULTIPLE = 16
 """Height and width are padded up to a multiple of this: few shapes, few compilations."""
 
@@ -52,8 +55,17 @@ def read_volume(
     table: LabelTable,
     cut: Cut,
     channels: Sequence[int] | None = None,
+    *,
+    background: int = 0,
 ) -> Labelled:
-    """Cuts sections out of a labelled volume; arguments: see `inputs.read_labelled`."""
+    """Cuts sections out of a labelled volume.
+
+    Args:
+      image, labels, channels: see `inputs.read_labelled`.
+      table: of all ids.
+      cut: which sections.
+      background: the class of it, see `trim`.
+    """
     _check_axis(cut)
     wanted = _wanted_ids(table, cut)
     volume = _image(load_volume(image), channels)
@@ -71,7 +83,10 @@ def read_volume(
     for row, n in zip(truth, chosen, strict=True):
         row[...] = _classes(slices, n, table, labels)[1]
     images = _cut(volume, cut, chosen)
-    images, truth, corner = trim(images, truth, 0 if table.outside_id is None else UNLABELLED)
+    air = 0 if table.outside_id is None else UNLABELLED
+    images, truth, corner = trim(images, truth, AROUND if background else air, background)
+    for own in truth if background else ():  # air is background where somebody labelled that
+        own[own == AROUND] = background if air == 0 and (own == background).any() else air
     called, place = _named(chosen), _place(volume, cut.axis, chosen, corner)
     return Labelled(images, truth, truth != UNLABELLED, called, place)
 
@@ -91,11 +106,12 @@ def read_volume_images(
 
 
 def trim(
-    images: np.ndarray, truth: np.ndarray, air: int = 0
+    images: np.ndarray, truth: np.ndarray, air: int = 0, background: int = 0
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Cuts empty border of [N, H, W, ...] down to `MARGIN`, pads to multiples of `MULTIPLE`.
 
-    Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty.
+    Padding has the class `air`. Pixels that are `UNLABELLED`, outside the image, are empty, as are
+    those of class 0 and of `background` where the image is black.
 
     Returns:
       Both trimmed, and which row and column the first ones were; below 0 if these are padding.
@@ -103,7 +119,8 @@ def trim(
     full = np.zeros(truth.shape[1:], bool)
     for image, classes in zip(images, truth, strict=True):
         seen = (image != 0).reshape(*classes.shape, -1).any(-1)
-        full |= ((classes != 0) | seen) & (classes != UNLABELLED)
+        shown = (classes != 0) & (classes != background)
+        full |= (shown | seen) & (classes != UNLABELLED)
     window, pad, corner = [slice(None)], [(0, 0)], []
     for axis in (0, 1):
         used = np.flatnonzero(full.any(1 - axis))

@@ -88,9 +88,9 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
     with contextlib.ExitStack() as stack:
         with reading(path, "a TIFF"):
             file = stack.enter_context(TiffFile(path))
-            channels = None
+            channels, description = None, file.ome_metadata or ""
             if file.is_ome and not stacked:  # OME may describe files beside this one, too
-                channels = own_channels(path, file.ome_metadata or "", len(file.pages))
+                channels = own_channels(path, description, len(file.pages))
             if file.is_ome and (channels is not None or len(file.pages) == 1):
                 file = stack.enter_context(TiffFile(path, is_ome=False))
             series = _whole_series(path, file)
@@ -98,7 +98,7 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
             plain = page.compression == COMPRESSION.NONE and 0 not in page.databytecounts
             held = sum(os.path.getsize(name) for name in _files(path, series, file.is_ome))
             check_claim(path, series.size * page.bitspersample // 8, held, 2 if plain else PACKED)
-            spacing = _spacing(file, page)
+            spacing = physical_size(description, MILLIMETRES) or _spacing(file, page)
             pages = _sections(path, series, stacked, channels)
             pages = [dataclasses.replace(page, spacing=spacing) for page in pages]
         yield pages
@@ -106,8 +106,6 @@ def _opened(path: pathlib.Path, stacked: bool) -> Iterator[list[Picture]]:
 
 def _spacing(file: TiffFile, page: TiffPage) -> tuple[float, float] | None:
     """Height and width of a pixel in mm, where the file says it."""
-    if file.ome_metadata and (found := physical_size(file.ome_metadata, MILLIMETRES)) is not None:
-        return found
     unit = (file.imagej_metadata or {}).get("unit", page.tags.valueof("ResolutionUnit", 2))
     size = MILLIMETRES.get(str(getattr(unit, "value", unit)))
     along = [page.tags.valueof(f"{axis}Resolution") for axis in "YX"]

@@ -16,6 +16,7 @@ import numpy as np
 from flax import struct, traverse_util
 
 from al_jax.core.boundary import shared_lengths
+from al_jax.core.names import number_of
 from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
@@ -153,8 +154,8 @@ def outlined(experience: Experience) -> tuple[str, ...]:
 def describe_experience(experience: Experience, names: Sequence[str]) -> str:
     """What is transferred to a stack of the classes `names`, one line."""
     known = outlined(experience)
-    old = [name for name in names if name in known]
-    new = [name for name in names if name not in known]
+    old = [name for name in names if number_of(name, known) is not None]
+    new = [name for name in names if name not in old]
     sections = int(np.diagonal(experience.lengths[1]).max(initial=0))
     line = f"begun from earlier stacks (outlines on {sections} sections): classes {_listed(old)}"
     return f"{line}; new: {_listed(new)}"
@@ -331,4 +332,5 @@ def _listed(names: Sequence[str]) -> str:
 
 def _places(earlier: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """Where each of `names` is among the earlier ones, -1 if it is not; [C]."""
-    return np.array([earlier.index(name) if name in earlier else -1 for name in names])
+    found = (number_of(name, earlier) for name in names)
+    return np.array([-1 if number is None else number for number in found])

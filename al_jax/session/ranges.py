@@ -72,6 +72,7 @@ def section_number(text: str, images: Images) -> int:
     Raises:
       InputError: there is none.
     """
+    text = text.strip()
     stems = [without_ending(name) for name in images.sections]
     for names in (images.sections, stems):
         if names.count(text) < 2 and (named := number_of(text, names)) is not None:
