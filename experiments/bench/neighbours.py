@@ -115,7 +115,7 @@ def main() -> None:
     if adapt is not None:
         untrained = untrained.replace(params=adapt(untrained.params))
     numbers = {name: ">8.3f" for name in ("carried", "network", "both")}
-    gaps = {f"gap {name}": ">+9.3f" for name in GAPS}
+    gaps = {f"gap {name}": ">9" for name in GAPS}
     seconds = {"alone": ">6.2f", "with": ">6.2f"}
     row = harness.table({"state": ">6", "pairs": ">6", **numbers, **gaps, **seconds})
     rows: list[tuple[str, np.ndarray, None]] = []
@@ -147,7 +147,7 @@ def main() -> None:
             name,
             f"{untraced.sum()}",
             *(float(one[untraced].mean()) for one in found.values()),
-            *(float(gained[pairs].mean()) if pairs.any() else None for pairs in by_gap),
+            *(f"{gained[pairs].mean():+.3f}" if pairs.any() else None for pairs in by_gap),
             *taken,
         )
         rows = [
