@@ -10,8 +10,9 @@ is of the shipped stack, whose truth can answer. The same without a window, a co
     al-jax annotate ingest --workdir=my_stack --answer=traced.png
     al-jax annotate train --workdir=my_stack
 
-and `status`, `absent`, `skip`, `undo`, `range`, `export`. al_jax/session/README.md has an example
-of each.
+and `status`, `absent`, `skip`, `undo`, `range`, `export`; `classes` adds, renames, merges and
+splits classes, `sections` leaves sections out, replaces, mirrors, turns and orders them.
+al_jax/session/README.md has an example of each.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from al_jax import session as sessions
 from al_jax.commands import (
     begun,
     command,
+    session_changes,
     session_questions,
     session_results,
     session_start,
@@ -54,6 +56,8 @@ COMMANDS = (
     "absent",
     "range",
     "export",
+    "classes",
+    "sections",
 )
 TAKEN: dict[str | None, set[str]] = {
     None: {"ranges", "truth", "simulated_start", "wait"},
@@ -67,6 +71,8 @@ TAKEN: dict[str | None, set[str]] = {
     "absent": {"section", "structure", "question", "seconds"},
     "range": {"structure", "first", "last"},
     "export": {"formats", "out"},
+    "classes": {*session_changes.CLASS_ACTIONS, "to", "first", "last"},
+    "sections": {*session_changes.SECTION_ACTIONS, "degrees"},
 }
 """Which of these flags a command takes; None is the window."""
 
@@ -81,7 +87,8 @@ def define_flags() -> None:
     """All flags of the command."""
     stack_flags.define_flags()
     configuration.define_flags()
-    for module in (stack_flags, configuration):
+    session_changes.define_flags()
+    for module in (stack_flags, configuration, session_changes):
         flags.adopt_module_key_flags(module)
     flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_string("workdir", None, "The folder of the session.")
@@ -140,7 +147,8 @@ def main(word: str | None) -> int | None:
     if word is None:
         window(folder)
         return None
-    command.refuse(("stack", *stack_flags.FILE_FLAGS), f"with {word}")
+    begun_with = [name for name in ("stack", *stack_flags.FILE_FLAGS) if name != "images"]
+    command.refuse((*begun_with, *(() if word == "sections" else ("images",))), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
     actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
         "status": session_results.status,
@@ -152,6 +160,8 @@ def main(word: str | None) -> int | None:
         "skip": session_questions.skip,
         "absent": session_questions.absent,
         "range": session_results.change_range,
+        "classes": session_changes.classes,
+        "sections": session_changes.sections,
     }
     try:
         (folder / SETTINGS).stat()

@@ -185,20 +185,22 @@ def latest_question(session: Session) -> tuple[Manifest, Question]:
     folder, origin, images = asked.path.parent, asked.origin, session.images
     known = digest_of_events(session.events[: origin.events])
     elsewhere = not _within(folder, place) and origin.history not in ("", known)
+    other = (
+        f"{folder}: is a question of another session, or of before its classes or sections "
+        f"changed; run: {again}"
+    )
     if (
         elsewhere
         or asked.names != images.names
         or images.sections[asked.section : asked.section + 1] != (asked.section_name,)
     ):
-        raise InputError(
-            f"{folder}: is a question of another session, or of other classes; run: {again}"
-        )
+        raise InputError(other)
     question = session.next_question(
         section=asked.section, structure=asked.structure, propose=False
     )
     assert question is not None  # a pair that was named is always asked
     if array_digest(question.image) != asked.image_digest:
-        raise InputError(f"{folder}: is a question of another session; run: {again}")
+        raise InputError(other)
     if FLAGS.question is None and _answered_since(session, question, origin.events):
         raise InputError(
             f"{folder}: has been answered; run: {again}, or name it by "

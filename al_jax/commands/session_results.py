@@ -80,6 +80,8 @@ def undo(session: Session) -> tuple[str, dict[str, Any]]:
     event = session.undo()
     if event is None:
         return "there is nothing to take back", {"undone": None}
+    if "text" in event:
+        return f"took back: {event['text']}", {"undone": event}
     where = f" of '{event['structure']}'"
     if "section" in event:
         where += f" on section {session.images.sections[event['section']]}"

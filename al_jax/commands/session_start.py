@@ -155,7 +155,7 @@ def answer_truly(
     widen: bool = False,
 ) -> sessions.Stored:
     """The truth answers a pair; see `Session.store_answer` for the arguments."""
-    mask = sessions.true_mask(session.folder, section, structure)
+    mask = session.true_mask(section, structure)
     mask &= np.asarray(session.images.inside[section])
     if not mask.any():
         return session.store_absent(section, structure, question=question, seconds=seconds)

@@ -8,7 +8,7 @@ place: another thread may train on it while answers arrive.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -128,6 +128,23 @@ def set_range(annotations: Annotations, images: Images, structure: int, span: Sp
     state = state.replace(in_range=jnp.asarray(state.in_range))
     state = answers.set_range(state, _without_pixels(images), structure, span)
     return annotations._replace(state=_on_host(state))
+
+
+def set_columns(
+    annotations: Annotations, images: Images, columns: Mapping[int, Sequence[int]]
+) -> Annotations:
+    """With other sections where classes may be, by class; not all between two need be there.
+
+    Raises:
+      InputError: a structure is annotated elsewhere, or pixels of a section can be of no class.
+    """
+    in_range = np.array(annotations.state.in_range)
+    for structure, own in columns.items():
+        in_range[:, structure] = False
+        in_range[list(own), structure] = True
+    state = annotations.state.replace(in_range=in_range)
+    answers.check_state(state, _without_pixels(images))
+    return annotations._replace(state=state)
 
 
 def skip(annotations: Annotations, images: Images, section: int, structure: int) -> Annotations:

@@ -28,8 +28,22 @@ from al_jax.session import annotations as state_of
 from al_jax.session.annotations import Annotations
 from al_jax.session.ranges import structure_number
 
-KINDS = ("answer", "absent", "skip", "withdraw", "range", "note")
-TEACHING = ("answer", "absent", "withdraw", "range")
+CHANGES = (
+    "add",
+    "rename",
+    "merge",
+    "split",
+    "leave_out",
+    "take_in",
+    "replace",
+    "mirror",
+    "turn",
+    "order",
+)
+"""Kinds that change what there is: classes and sections, see `changes`."""
+
+KINDS = ("answer", "absent", "skip", "withdraw", "range", "note", *CHANGES)
+TEACHING = ("answer", "absent", "withdraw", "range", "merge", "split", "replace")
 """Kinds that a network learns from."""
 
 Masks = Callable[[str], np.ndarray]
@@ -61,6 +75,15 @@ class Event(TypedDict, total=False):
     span: list[int | None]
     withdrawn: int
     text: str
+    structures: list[str]
+    names: list[str]
+    colour: list[int]
+    answers: "dict[str, Event | None]"
+    sections: list[int]
+    degrees: int
+    image: str
+    reopened: int
+    columns: dict[int, list[int]]  # in no ledger: where classes may be, as `changes` tells
     lost: str
 
 
@@ -120,8 +143,10 @@ def apply(
       InputError: what `annotations.answer` and `annotations.set_range` refuse; a mask is missing;
         the event is of no known kind.
     """
-    if event["event"] == "note":
+    if event["event"] in ("note", "rest"):
         return annotations, None
+    if "columns" in event:
+        return state_of.set_columns(annotations, images, event["columns"]), None
     structure = structure_number(event["structure"], images)
     match event["event"]:
         case "answer" | "absent" as kind:

@@ -14,7 +14,7 @@ from orbax.checkpoint import CheckpointManager
 from al_jax.core.stack import Images, InputError
 from al_jax.files import checkpoints
 from al_jax.learner.learner import Learner
-from al_jax.session.events import Event, pair_of
+from al_jax.session.events import CHANGES, Event, pair_of
 from al_jax.session.trials import Trials, from_array, start_from, to_array
 
 SECONDS = 10.0  # least time between two checkpoints of the long training
@@ -68,7 +68,7 @@ class Checkpoints:
         self._saved, self._when = (-1, -1), time.monotonic()
 
     def latest(
-        self, nothing: Network, like: Learner, events: Sequence[Event], *, held: bool
+        self, nothing: Network, likes: Sequence[Learner], events: Sequence[Event], *, held: bool
     ) -> tuple[Network, list[str]]:
         """The newest network that can be read, and what was wrong with newer ones.
 
@@ -76,13 +76,15 @@ class Checkpoints:
 
         Args:
           nothing: the network where none can be read.
-          like: shapes of its learner.
+          likes: shapes of its learner, for each number of classes that there has been.
           events: of the ledger.
           held: nobody else has the session open.
         """
         notices = list[str]()
         if not self._folder.exists():
             return nothing, notices
+        # A number of each class is in the second axis, whose length a checkpoint must have.
+        forms = [(like, _counts(nothing), to_array(nothing.trials)) for like in likes]
         reopen = functools.partial(checkpoints.open_checkpoints, self._folder, read_only=not held)
         try:
             saved = reopen()
@@ -93,7 +95,7 @@ class Checkpoints:
         for step in steps:
             saved = reopen()  # as Orbax takes all for what the first one was
             try:
-                found = self._read(saved, step, nothing, like, events)
+                found = self._read(saved, step, nothing, forms, events)
             except InputError as error:
                 notices.append(f"{error}; the network learns again what it misses")
                 if held:
@@ -110,7 +112,7 @@ class Checkpoints:
         saved: CheckpointManager,
         step: int,
         nothing: Network,
-        like: Learner,
+        forms: Sequence[tuple],
         events: Sequence[Event],
     ) -> Network:
         """A checkpoint, of older versions too.
@@ -118,30 +120,30 @@ class Checkpoints:
         Raises:
           InputError: it is damaged, or does not fit this session.
         """
-        expected = (like, _counts(nothing), to_array(nothing.trials))
-        try:
-            found = checkpoints.restore(saved, expected, step)
-        except InputError as error:
+        refused: InputError | None = None
+        for form in [*forms, *(form[:2] for form in forms)]:  # the latter: of before trials
             try:
-                found = checkpoints.restore(saved, expected[:2], step)  # of before trials
-            except InputError:
-                raise error from None
-        assert found is not None
-        learner, counts, *rows = found[1]
-        # Before sections were downsampled as suits what is traced there were three counts, and
-        # those with a longer side than this were seen otherwise.
-        if len(counts) == 3 and max(self._images.inside.shape[1:]) <= 400:
-            counts = [*counts, 1]
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(learner)]
-        fits = len(counts) == 4 and shapes == [np.shape(leaf) for leaf in jax.tree.leaves(like)]
-        classes = self._images.num_classes
-        if not fits or counts[3] < 1 or (rows and len(rows[0]) < classes):
-            raise InputError(f"{self._folder / str(step)}: this checkpoint is of another session")
+                restored = checkpoints.restore(saved, form, step)
+                assert restored is not None
+                learner, counts, *rows = restored[1]
+                # Before sections were downsampled as suits what is traced there were three counts,
+                # and those with a longer side than this were seen otherwise.
+                if len(counts) == 3 and max(self._images.inside.shape[1:]) <= 400:
+                    counts = [*counts, 1]
+                _check_fits(self._folder / str(step), form[0], learner, counts, rows)
+                break
+            except InputError as error:
+                refused = refused or error
+        else:
+            assert refused is not None
+            raise refused
         done, trained, through, downsampling = (int(number) for number in counts)
         # A ledger taken from an older copy has fewer events.
         through = min(through, len(events))
         if rows:
-            trials = from_array(rows[0], classes)
+            trials = from_array(rows[0], np.shape(learner.dice)[1])
+        elif any(e["event"] in CHANGES for e in events):
+            trials = start_from(learner)
         else:  # of a version that did not tell trials apart
             answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
             trials = start_from(learner, [pair_of(e, self._images) for e in answers])
@@ -167,6 +169,16 @@ class Checkpoints:
         finally:
             saved.close()
         self._saved, self._when = _mark(network), time.monotonic()
+
+
+def _check_fits(
+    place: pathlib.Path, like: Learner, learner: Learner, counts: Sequence, rows: Sequence
+) -> None:
+    """Refuses a checkpoint of another number of classes, or with what cannot be."""
+    shapes, own = ([np.shape(x) for x in jax.tree.leaves(one)] for one in (like, learner))
+    short = bool(rows) and len(rows[0]) < np.shape(learner.dice)[1]
+    if shapes != own or len(counts) != 4 or counts[3] < 1 or short:
+        raise InputError(f"{place}: this checkpoint is of another session")
 
 
 def _counts(network: Network) -> np.ndarray:

@@ -18,28 +18,40 @@ import functools
 import os
 import pathlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from al_jax.core import answers
 from al_jax.core.answers import Span, whole
-from al_jax.core.stack import UNLABELLED, InputError
+from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import compatible
 from al_jax.files.leases import hold
 from al_jax.learner import config as settings
 from al_jax.learner import neighbours
 from al_jax.learner.config import model_of
-from al_jax.learner.transfer import Experience, experience_of, fit_to
+from al_jax.learner.transfer import Experience, Prior, experience_of, fit_to
 from al_jax.model.prediction import Prediction
+from al_jax.model.protocol import class_layers
 from al_jax.session import annotations as state_of
+from al_jax.session import changes, ledger, storage, store
 from al_jax.session import events as event_model
-from al_jax.session import ledger, storage, store
 from al_jax.session import progress as in_numbers
 from al_jax.session import question as questions
 from al_jax.session.annotations import Annotations
-from al_jax.session.events import TEACHING, Event, effective, effective_answers, pair_of
+from al_jax.session.changes import Translated
+from al_jax.session.changing import Changing
+from al_jax.session.conversion import converted
+from al_jax.session.events import (
+    CHANGES,
+    TEACHING,
+    Event,
+    effective,
+    effective_answers,
+    pair_of,
+)
 from al_jax.session.network import Network
 from al_jax.session.progress import Progress
 from al_jax.session.question import Question, Rule
@@ -49,7 +61,7 @@ from al_jax.session.store import HOW, Answer, Stored
 from al_jax.session.trainer import Trained, Trainer
 
 
-class Session:
+class Session(Changing):
     """An open session; `open_session` and `read_session` make it.
 
     Attributes (read them, change them only through the methods):
@@ -65,31 +77,94 @@ class Session:
 
     def __init__(self, path: pathlib.Path, content: Content, *, held: bool):
         """Reads the ledger and the newest checkpoint; `held`: nobody else may store in it."""
-        self.folder, self.images, self.settings = path, content.images, content.settings
-        self.earlier = content.earlier
-        keys = settings.make_keys(jax.random.key(content.settings.seed))
-        # The key of the state is the one that the simulator's annotator gives it.
-        key = jax.random.split(keys.start)[1]
+        self.folder, self.settings = path, content.settings
+        self._stored, self._held = content, held  # what it began with
+        self._keys = settings.make_keys(jax.random.key(content.settings.seed))
+        self._masks = functools.partial(changes.read_mask, path)
+        self._lock = threading.RLock()  # of events, annotations and network
+        self._training = threading.Lock()  # of the trainer
+        self._written, self._end = ledger.read_ledger(path)
+        self._take(self._derived(self._written, found_alone=True))
+        counts = changes.class_counts(content, self._written)
+        self._learnt, notices = self._trainer.latest(self.events, counts, held=held)
+        self.notices = [*ledger.notices(path, self._written, self._end), *self._lost(), *notices]
+        self.network = self._carried()
+
+    def _derived(self, written: list[Event], *, found_alone: bool = False) -> "_Derived":
+        """All that a ledger says; `found_alone`: without the answers whose masks are missing.
+
+        Raises:
+          InputError: its events contradict each other.
+        """
+        found = changes.translated(self._stored, written)
+        content = changes.content_of(self._stored, self.folder, found.view, found.in_range)
         prior = None
         if content.earlier is not None:
             prior = fit_to(content.earlier, content.images.names)
-        self._empty = state_of.begin(key, content.images, content.in_range, prior=prior)
-        self._masks = functools.partial(ledger.read_mask, path)
-        self._held = held
-        events, self._end = ledger.read_ledger(path)
-        self.events, self.annotations = event_model.replay_found(
-            self._empty, self.images, events, self._masks
-        )
-        self._trainer = Trainer(path, content, keys, self._empty.state, prior)
-        strategy, present = content.settings.strategy, content.in_range
+        # The key of the state is the one that the simulator's annotator gives it.
+        key = jax.random.split(self._keys.start)[1]
+        empty = state_of.begin(key, content.images, content.in_range, prior=prior)
+        events, images = found.events, content.images
+        if found_alone:
+            events, now = event_model.replay_found(empty, images, events, self._masks)
+        else:
+            now = event_model.replay(empty, images, events, self._masks)
+        return _Derived(written, found, content, prior, empty, events, now)
+
+    def _take(self, derived: "_Derived") -> None:
+        """Takes what a ledger says for the present."""
+        content, strategy = derived.content, derived.content.settings.strategy
+        self.images, self.earlier = content.images, content.earlier
+        self._written, self._view = derived.written, derived.found.view
+        self._restated = derived.found.restated
+        self._changed = any(event["event"] in CHANGES for event in self._written)
+        self._empty, self.annotations = derived.empty, derived.now
+        self.events = derived.events
+        self._trainer = Trainer(self.folder, content, self._keys, self._empty.state, derived.prior)
         priority = None
         if strategy.draw is not None:
-            priority = strategy.draw(keys.priority, *present.shape)
+            priority = strategy.draw(self._keys.priority, *content.in_range.shape)
         self._rule = Rule(strategy, content.settings.config.query, priority)
-        self.network, notices = self._trainer.latest(self.events, held=held)
-        self.notices = [*ledger.notices(path, events, self._end), *self._lost(), *notices]
-        self._lock = threading.RLock()  # of events, annotations and network
-        self._training = threading.Lock()  # of the trainer
+
+    def _carried(self) -> Network:
+        """The network that has learnt last, for the classes and sections that there are now."""
+        if not self._changed:
+            return self._learnt
+        if self._learnt.through == 0 and not self._learnt.begun:
+            return self._trainer.nothing()
+        through = self._learnt.through
+        old = changes.view_after(self._stored, self._written[:through])
+        answered = [e for e in effective_answers(self.events) if e["number"] <= through]
+        pairs = [pair_of(event, self.images) for event in answered]
+        layers = class_layers(self.settings.config.network(self.images.num_classes))
+        found = converted(self._learnt, old, self._view, layers, pairs)
+        if found is None:
+            self.notices.append("the network does not fit its classes any more; it learns again")
+            return self._trainer.nothing()
+        return found
+
+    def _change(self, made: Callable[[], Event]) -> Event:
+        """Stores a change, once all events agree with it; it waits for a piece of training."""
+        self._check_held()
+        with self._training, self._lock:
+            if lost := self._lost():
+                raise InputError(f"{lost[0]}; then change classes and sections")
+            event = self._numbered(made(), len(self._written) + 1)
+            derived = self._derived([*self._written, event])
+            self._end = ledger.append(self.folder, [event], self._end)
+            self._take(derived)
+            self.network = self._carried()
+            return self.events[-1]
+
+    def _whole(self) -> tuple[Translated, Images, Annotations]:
+        """The ledger with the sections that are left out, the stack of it, and what it says."""
+        found = changes.translated(self._stored, self._written, whole=True)
+        if not self._view.out:
+            return found, self.images, self.annotations
+        content = changes.content_of(self._stored, self.folder, found.view, found.in_range)
+        empty = state_of.begin(jax.random.key(0), content.images, content.in_range)
+        now = event_model.replay(empty, content.images, found.events, self._masks)
+        return found, content.images, now
 
     # What to ask.
 
@@ -222,7 +297,7 @@ class Session:
             shown = np.unique(own[np.asarray(self.images.inside[section])])
             for structure in shown[shown >= (0 if background else 1)].tolist():
                 event = store.pair_event(self.images, "answer", section, structure)
-                mask = ledger.store_mask(self.folder, np.asarray(own == structure))
+                mask = self._keep(section, np.asarray(own == structure))
                 events.append(Event(**event, how="given", mask=mask))
         with self._lock:
             sections = {event["section"] for event in events}
@@ -257,12 +332,12 @@ class Session:
           InputError: what came after it would contradict what is left.
         """
         with self._lock:
-            left = [event for event in effective(self.events) if event["event"] != "note"]
+            left = [e for e in effective(self.events) if e["event"] not in ("note", "rest")]
             if not left:
                 return None
             newest = max(left, key=lambda event: event["number"])
-            self.withdraw(newest["number"])
-            return newest
+        self.withdraw(newest["number"])
+        return newest
 
     def withdraw(self, number: int) -> Event:
         """Takes back any event by its number; answers after it get the pixels that it had taken.
@@ -272,11 +347,20 @@ class Session:
             contradicts.
         """
         number = whole(number, "number of an event")
+        withdrawal = Event(event="withdraw", withdrawn=number)
         with self._lock:
             lost = [event for event in self.events if "lost" in event]
-            if number not in {event["number"] for event in [*effective(self.events), *lost]}:
+            found = [e for e in (*effective(self.events), *lost) if e["number"] == number]
+            if not found:
                 raise InputError(f"there is no event {number} to take back")
-            return self._add([Event(event="withdraw", withdrawn=number)])[0]
+            if found[0]["event"] == "rest" or number in self._restated:
+                raise InputError(
+                    f"event {number} belongs to what was changed since; take that change back "
+                    "first, or correct the answer"
+                )
+            if found[0]["event"] not in CHANGES:
+                return self._add([withdrawal])[0]
+        return self._change(lambda: withdrawal)
 
     def set_range(self, structure: int, span: Span) -> Event:
         """Another first and last section of a structure; None is an open end.
@@ -392,7 +476,7 @@ class Session:
                     return None
             newer, trained = self._trainer.step(network, now, through, pairs)
             with self._lock:
-                self.network = newer
+                self.network = self._learnt = newer
             self._trainer.checkpoints.save(newer)
             return trained
 
@@ -422,7 +506,7 @@ class Session:
         """Writes the newest network as a checkpoint, unless it is there."""
         self._check_held()
         with self._training:
-            self._trainer.checkpoints.save(self.network, always=True)
+            self._trainer.checkpoints.save(self._learnt, always=True)
 
     def _newest(self) -> tuple[Annotations, Network]:
         with self._lock:
@@ -440,6 +524,7 @@ class Session:
     def _unseen(self, kinds: tuple[str, ...]) -> list[Event]:
         """Events that the network has not seen, but for those that were withdrawn meanwhile."""
         later = [e for e in self.events[self.network.through :] if e["event"] in kinds]
+        later = [e for e in later if not self._takes_back_a_name(e)]
         left = {event["number"] for event in effective(self.events)}
         return [e for e in later if e["event"] == "withdraw" or e["number"] in left]
 
@@ -460,6 +545,18 @@ class Session:
                 "by open_session, inside its block"
             )
 
+    def _takes_back_a_name(self, event: Event) -> bool:
+        """Whether it takes back a change that the network did not learn from."""
+        if event["event"] != "withdraw":
+            return False
+        kind = self._written[event["withdrawn"] - 1]["event"]
+        return kind in CHANGES and kind not in TEACHING
+
+    def _keep(self, section: int, mask: np.ndarray) -> str:
+        """Stores a mask [H, W] bool as it is without the section's turns; its name."""
+        turns = self._view.turns.get(self._view.sections[section], "")
+        return ledger.store_mask(self.folder, np.asarray(changes.turned_back(mask, turns)))
+
     def _store(self, answer: Answer) -> Stored:
         self._check_held()
         with self._lock:
@@ -477,7 +574,7 @@ class Session:
             )
             made = store.addition(before, answer)
             if answer.mask is not None:
-                ledger.store_mask(self.folder, np.asarray(made.mask))
+                made.events[-1]["mask"] = self._keep(answer.section, np.asarray(made.mask))
             event = self._add([*gone, *made.events], made.after)[-1]
         return Stored(event, made.report, store.message(self.images, event, made.report))
 
@@ -487,23 +584,55 @@ class Session:
         `after` are the annotations then, where they are known.
         """
         self._check_held()
-        numbered: list[Event] = []
-        for event in events:
-            number = len(self.events) + len(numbered) + 1
-            when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            numbered.append(Event(number=number, time=when, **event))
-        if after is None and any(event["event"] == "withdraw" for event in numbered):
-            after = self.replay([*self.events, *numbered])
+        first = len(self._written) + 1
+        new = [changes.written(self._view, event) for event in events]
+        new = [self._numbered(event, number) for number, event in enumerate(new, first)]
+        view, shown = self._view, list(self.events)
+        taken_back = any(event["event"] == "withdraw" for event in new)
+        if self._changed and taken_back:
+            found = changes.translated(self._stored, [*self._written, *new])
+            lost = {e["number"]: e["lost"] for e in self.events if "lost" in e}
+            view, shown = found.view, [_marked(event, lost) for event in found.events]
+        elif self._changed:
+            for event in new:
+                view, seen = changes.followed(view, event, self._stored.images.sections)
+                shown.append(seen)
+        else:
+            shown += new
+        if after is None and taken_back:
+            after = self.replay(shown)
         elif after is None:
             after = self.annotations
-            for event in numbered:
+            for own, event in zip(new, shown[first - 1 :], strict=True):
                 after, report = event_model.apply(after, self.images, event, self._masks)
                 if report is not None:
                     event.setdefault("length", round(report.effort, 2))
-        self._end = ledger.append(self.folder, numbered, self._end)
-        self.events.extend(numbered)
-        self.annotations = after
-        return numbered
+                    own["length"] = event["length"]
+        self._end = ledger.append(self.folder, new, self._end)
+        self._written.extend(new)
+        self.events, self.annotations, self._view = shown, after, view
+        return shown[first - 1 :]
+
+    def _numbered(self, event: Event, number: int) -> Event:
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return Event(number=number, time=when, **event)
+
+
+def _marked(event: Event, lost: dict[int, str]) -> Event:
+    """An event with why it does not count at present, if it does not."""
+    return Event(**event, lost=lost[event["number"]]) if event["number"] in lost else event
+
+
+class _Derived(NamedTuple):
+    """What a ledger says of a session's folder."""
+
+    written: list[Event]
+    found: Translated
+    content: Content
+    prior: Prior | None
+    empty: Annotations
+    events: list[Event]
+    now: Annotations
 
 
 @contextlib.contextmanager

@@ -91,11 +91,27 @@ class Trainer:
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
 
-    def latest(self, events: Sequence[Event], *, held: bool) -> tuple[Network, list[str]]:
-        """The newest network of the folder, else one that has learnt nothing; see `Checkpoints`."""
+    def latest(
+        self, events: Sequence[Event], classes: Sequence[int] = (), *, held: bool
+    ) -> tuple[Network, list[str]]:
+        """The newest network of the folder, else one that has learnt nothing; see `Checkpoints`.
+
+        Args:
+          events: of the ledger.
+          classes: how many there were before, where there were others than now.
+          held: see `Checkpoints`.
+        """
+        likes = [jax.eval_shape(self._new_learner)]
+        for count in classes:
+            bare = self._empty.replace(annotated=np.zeros((1, count), bool))
+            likes.append(jax.eval_shape(init_learner, self._keys.weights, bare, self._config))
+        return self.checkpoints.latest(self.nothing(), likes, events, held=held)
+
+    def nothing(self) -> Network:
+        """A network that has learnt nothing, but for what earlier stacks taught."""
         warm_start = self._earlier is not None
         learner = self._new_learner() if warm_start else None
-        nothing = Network(
+        return Network(
             learner=learner,
             steps=0,
             trained=not self._begins,
@@ -104,8 +120,6 @@ class Trainer:
             downsampling=self._given or 1,
             trials=start_from(learner) if learner else untried(self._images.num_classes),
         )
-        like = jax.eval_shape(self._new_learner)
-        return self.checkpoints.latest(nothing, like, events, held=held)
 
     def fields(self) -> Fields | None:
         """Between neighbouring sections, found when first needed; None: nothing asks for them."""

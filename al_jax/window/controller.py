@@ -14,12 +14,13 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.utils.key_bindings import KeymapProvider
 
-from al_jax import session as core
 from al_jax.core.answers import Span
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
 from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Question, Session, Stored, Trained
+from al_jax.session.changes import turned, turned_back
+from al_jax.session.events import CHANGES
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
 from al_jax.window.background import Background
@@ -102,8 +103,7 @@ class Controller:
         self.message = opening(session)
         self.failure: str | None = None
         self.learnt: Trained | None = None
-        drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
-        self.colours: list[Colour] = [GREY, *map(tuple, drawn[1:])]
+        self.colours = _colours(session)
         self.layer: Tracing
         has_truth = (session.folder / TRUTH).exists()
         self.actions = (*ACTIONS, DEMONSTRATION) if has_truth else ACTIONS
@@ -116,6 +116,7 @@ class Controller:
         self._behind: Background[Trained] = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         begun = latest_draft(session.folder)
+        begun = None if begun is None else session.pair_at(*begun)
         if begun is None or not self.do("go", *begun):
             question = session.next_question()
             self._show(question, chosen=False)
@@ -234,11 +235,16 @@ class Controller:
 
     def undo(self) -> None:
         """Takes the last answer back, and puts what was traced into the layer."""
-        before = self.session.annotations
+        before, place = self.session.annotations, self._place()
+        self._leave()
         event = self.session.undo()
         if event is None:
             raise InputError("There is nothing to undo")
         self._due = True
+        if event["event"] in CHANGES:
+            self._show_changed(place)
+            self.message = f"Taken back: {event['text']}"
+            return
         message = f"Taken back: {event_message(event, self.session.images.sections)}"
         if "section" in event:
             section = event["section"]
@@ -302,6 +308,15 @@ class Controller:
             self._again()
         self.message = f"Changed: {event_message(event, self.session.images.sections)}"
 
+    def change(self, name: str, *arguments: Any) -> None:
+        """Changes classes or sections by a method of the session; strokes stay with their pair."""
+        place = self._place()
+        self._leave()
+        event = getattr(self.session, name)(*arguments)
+        self._due = True
+        self._show_changed(place)
+        self.message = event["text"][:1].upper() + event["text"][1:]
+
     def begins_here(self) -> None:
         """The section shown is the structure's first."""
         question = self._asked()
@@ -317,7 +332,7 @@ class Controller:
     def let_truth_answer(self) -> None:
         """In a demonstration: the truth is the answer."""
         question = self._asked()
-        truth = core.true_mask(self.session.folder, question.section, question.structure)
+        truth = self.session.true_mask(question.section, question.structure)
         put(self.layer, self._free(truth))
         self._from_proposal = False
         if held(self.layer).any():
@@ -427,6 +442,7 @@ class Controller:
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         nothing = np.zeros(question.inside.shape, bool)
         answered = self.session.annotations.labels_of(n, self.session.images) == c
+        *_, turns = self.session.place_of(n, c)
         start = begun or Draft(answered, False, 0.0)
         self._from_proposal = start.from_proposal
         self.layer = layers.show(
@@ -445,16 +461,30 @@ class Controller:
         for name in layers.LAYERS:  # whichever is active: a layer's own keys come before a viewer's
             self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
-        self._drafts.begin(nothing if unsaved else held(self.layer))
+        self._drafts.begin(nothing if unsaved else turned_back(held(self.layer), turns))
 
     def _begun(self, question: Question | None) -> Draft | None:
         """The draft of a question's pair; `_lost` says what was moved aside."""
         if question is None:
             return None
-        place = (self.session.folder, question.section, question.structure)
-        draft, lost = read_draft(*place, question.inside.shape)
+        n, c, turns = self.session.place_of(question.section, question.structure)
+        draft, lost = read_draft(self.session.folder, n, c, question.inside.shape)
         self._lost = lost or self._lost
-        return draft
+        return None if draft is None else draft._replace(mask=turned(draft.mask, turns))
+
+    def _place(self) -> tuple[int, int] | None:
+        """The pair that is shown, by its permanent numbers."""
+        question = self.question
+        if question is None:
+            return None
+        return self.session.place_of(question.section, question.structure)[:2]
+
+    def _show_changed(self, place: tuple[int, int] | None) -> None:
+        """Shows the same pair, if there still is one, of other classes or sections."""
+        self.colours = _colours(self.session)
+        pair = None if place is None else self.session.pair_at(*place)
+        question = self.session.next_question() if pair is None else self._ask(*pair)
+        self._show(question, chosen=self.chosen and pair is not None)
 
     def _again(self) -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
@@ -468,7 +498,8 @@ class Controller:
     def _answered(self, stored: Stored) -> None:
         """What follows an answer: its draft goes, the network learns, the next question comes."""
         question = self._asked()
-        self._say(self._drafts.drop(question.section, question.structure, held(self.layer)))
+        place = self.session.place_of(question.section, question.structure)[:2]
+        self._say(self._drafts.drop(*place, held(self.layer)))
         self.failure, self._due = None, True
         if self._wait:
             self.waiting = True
@@ -503,12 +534,19 @@ class Controller:
     def _keep_draft(self, at_once: bool = False) -> None:
         question = self.question
         if question is not None and not self.waiting:
-            section, structure = question.section, question.structure
-            self._say(self._drafts.keep(section, structure, self._draft(), at_once=at_once))
+            section, structure, turns = self.session.place_of(question.section, question.structure)
+            draft = self._draft()
+            draft = draft._replace(mask=turned_back(draft.mask, turns))
+            self._say(self._drafts.keep(section, structure, draft, at_once=at_once))
 
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""
         self.message = failure or self.message
+
+
+def _colours(session: Session) -> list[Colour]:
+    drawn = session.images.colours or class_colours(session.images.num_classes).tolist()
+    return [GREY, *map(tuple, drawn[1:])]
 
 
 def _learns_first(session: Session, question: Question | None) -> bool:

@@ -117,6 +117,8 @@ def pair_name(question: Question) -> str:
 
 def event_message(event: Event, sections: tuple[str, ...]) -> str:
     """An event of the ledger, one line."""
+    if "text" in event:
+        return event["text"]
     if event["event"] == "range":
         first, last = event["span"]
         begins = sections[0 if first is None else first]

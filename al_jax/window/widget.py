@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from al_jax.core.stack import InputError
+from al_jax.core.stack import Images, InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers, text
 from al_jax.window.background import start_computing
@@ -53,6 +53,7 @@ class Annotate(QWidget):
     _structure: QComboBox
     _first: QComboBox
     _last: QComboBox
+    _images: Images
     _events: int
     _shown: Question | None
 
@@ -118,6 +119,9 @@ class Annotate(QWidget):
         controller = self.controller
         if controller is None:
             return
+        if controller.session.images is not self._images:  # other classes or sections
+            self._body.deleteLater()
+            self._build(controller)
         self._headline.setText(text.headline(controller))
         self._reasons.setText(text.reasons(controller))
         self._message.setText(controller.message)
@@ -145,7 +149,7 @@ class Annotate(QWidget):
 
     def _build(self, controller: Controller) -> None:
         """The parts that need a session."""
-        images = controller.session.images
+        images = self._images = controller.session.images
         self._events, self._shown = -1, None
         self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
         self._headline.setObjectName("headline")

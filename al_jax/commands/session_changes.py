@@ -1,0 +1,144 @@
+"""Classes and sections of a session that change: added, renamed, left out, turned and so on."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from al_jax.commands import command
+from al_jax.core.stack import InputError
+from al_jax.files.intensities import find_scale, to_uint8
+from al_jax.files.pictures import image_of
+from al_jax.files.reading import by, full_path
+from al_jax.files.registry import PICTURES, find, open_picture
+from al_jax.session import Event, Session
+from al_jax.session.ranges import section_number, span_of, structure_number
+
+FLAGS = flags.FLAGS
+CLASS_ACTIONS = ("add", "rename", "merge", "split")
+SECTION_ACTIONS = ("leave_out", "take_in", "replace", "mirror", "turn", "order")
+
+
+def define_flags() -> None:
+    """The flags of `classes` and `sections`."""
+    flags.DEFINE_string("add", None, "classes: name of a class more, of --first to --last.")
+    flags.DEFINE_string("rename", None, "classes: a class that gets the name --to.")
+    flags.DEFINE_list("merge", None, "classes: classes that become one, --to.")
+    flags.DEFINE_string("split", None, "classes: a class that becomes several, --to=B,C.")
+    flags.DEFINE_list("to", None, "classes: the new name, or names.")
+    flags.DEFINE_string("leave_out", None, "sections: a section that is damaged, say.")
+    flags.DEFINE_string("take_in", None, "sections: one that was left out, by name.")
+    flags.DEFINE_string("replace", None, "sections: one that gets the image of --images.")
+    flags.DEFINE_string("mirror", None, "sections: one that is mirrored left to right.")
+    flags.DEFINE_string("turn", None, "sections: one that is turned by --degrees, clockwise.")
+    flags.DEFINE_integer("degrees", 180, "sections: 90, 180 or 270.")
+    flags.DEFINE_list("order", None, "sections: all sections in the order they are to have.")
+
+
+def classes(session: Session) -> tuple[str, dict[str, Any]]:
+    """Changes the classes, or lists them."""
+    action = _action(CLASS_ACTIONS, SECTION_ACTIONS)
+    if action != "add":
+        command.refuse(("first", "last"), "without --add")
+    if action in (None, "add"):
+        command.refuse(("to",), "without --rename, --merge or --split")
+    images, to = session.images, [name.strip() for name in FLAGS.to or ()]
+    if action is None:
+        names = list(images.names)
+        return f"the classes are {', '.join(names)}", {"classes": names}
+    if action == "add":
+        span = span_of((FLAGS.first or "", FLAGS.last or ""), images)
+        return _done(session, session.add_class(FLAGS.add.strip(), span))
+    if action == "split":
+        return _done(session, session.split_class(structure_number(FLAGS.split, images), to))
+    if len(to) != 1:
+        raise InputError(f"--{action} needs the new name; give it by --to")
+    if action == "rename":
+        structure = structure_number(FLAGS.rename, images)
+        return _done(session, session.rename_class(structure, to[0]))
+    structures = [structure_number(name.strip(), images) for name in FLAGS.merge]
+    return _done(session, session.merge_classes(structures, to[0]))
+
+
+def sections(session: Session) -> tuple[str, dict[str, Any]]:
+    """Changes the sections, or lists them."""
+    action = _action(SECTION_ACTIONS, CLASS_ACTIONS)
+    command.refuse(("to", "first", "last"), "with sections")
+    if action != "replace":
+        command.refuse(("images",), "with sections, but for --replace")
+    if action != "turn":
+        command.refuse(("degrees",), "without --turn")
+    images = session.images
+    if action is None:
+        line = f"the sections are {', '.join(images.sections)}"
+        line += f"; left out: {', '.join(session.left_out)}" if session.left_out else ""
+        found = {"sections": list(images.sections), "left_out": list(session.left_out)}
+        return line, found
+    if action == "take_in":
+        return _done(session, session.take_in(FLAGS.take_in))
+    if action == "order":
+        order = [section_number(name.strip(), images) for name in FLAGS.order]
+        return _done(session, session.set_order(order))
+    section = section_number(str(FLAGS[action].value), images)
+    if action == "leave_out":
+        return _done(session, session.leave_out(section))
+    if action == "mirror":
+        return _done(session, session.mirror(section))
+    if action == "turn":
+        return _done(session, session.turn(section, FLAGS.degrees))
+    if FLAGS.images is None:
+        raise InputError("--replace needs the new image; name its file by --images")
+    return _done(session, session.replace_image(section, read_scan(session, section, FLAGS.images)))
+
+
+def _action(actions: tuple[str, ...], others: tuple[str, ...]) -> str | None:
+    """What the flags ask for, if anything."""
+    command.refuse(others, "with this command")
+    given = [name for name in actions if FLAGS[name].value is not None]
+    if len(given) > 1:
+        raise InputError(f"--{given[0]} and --{given[1]} are two changes; make one at a time")
+    return given[0] if given else None
+
+
+def _done(session: Session, event: Event) -> tuple[str, dict[str, Any]]:
+    line = event["text"]
+    if number := session.reopened(event):
+        line += f"; outlines to be traced again: {number}"
+    images = session.images
+    found = {"number": event["number"], "event": event["event"], "text": event["text"]}
+    return line, {**found, "classes": list(images.names), "sections": list(images.sections)}
+
+
+def read_scan(session: Session, section: int, path: str) -> np.ndarray:
+    """Another image of a section [H, W, K], of a picture; like others, at the top left.
+
+    Raises:
+      InputError: it is no picture, or does not fit the section.
+    """
+    file = full_path(pathlib.Path(path))
+    picture = (find(PICTURES, file) or open_picture)(file)
+    pixels = image_of(picture, picture.orientation)
+    like, inside = session.images.images, np.asarray(session.images.inside[section])
+    colours, wanted = pixels.shape[-1], like.shape[-1]
+    if colours < wanted:
+        pixels = np.repeat(pixels, wanted, -1)
+    elif colours > wanted and not (pixels == pixels[..., :1]).all():
+        raise InputError(f"{file}: has colours but the other sections are grey; save it as grey")
+    rows, cols = (np.flatnonzero(inside.any(axis))[-1] + 1 for axis in (1, 0))
+    if pixels.shape[0] < rows or pixels.shape[1] < cols:
+        raise InputError(
+            f"{file}: has {by(pixels.shape[:2])} pixels but the section {rows} by {cols}; bring it "
+            "into the frame of the section before, as outlines stay in their pixels"
+        )
+    height, width = like.shape[1:3]
+    if pixels.shape[0] > height or pixels.shape[1] > width:
+        raise InputError(
+            f"{file}: has {by(pixels.shape[:2])} pixels but sections {height} by {width}; cut it "
+            "out or scale it as the section before was"
+        )
+    if like.dtype == np.uint8 and pixels.dtype != np.uint8:
+        pixels = to_uint8(pixels, find_scale([pixels], 1, file))
+    found = np.zeros(like.shape[1:], like.dtype)
+    found[: pixels.shape[0], : pixels.shape[1]] = pixels[..., :wanted]
+    return found

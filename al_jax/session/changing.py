@@ -1,0 +1,244 @@
+"""What changes the classes and the sections of an open session, each change an event of its ledger.
+
+A change waits for a piece of training under way, as the network goes with it.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from al_jax.core import answers
+from al_jax.core.answers import Span
+from al_jax.core.stack import Colour, Images, InputError
+from al_jax.session import changes, ledger, storage
+from al_jax.session.annotations import Annotations
+from al_jax.session.changes import View, turned, turned_back
+from al_jax.session.events import Event, effective_answers
+from al_jax.session.storage import Content
+
+
+class Changing:
+    """The part of a `Session` that changes what it is of.
+
+    Each method returns the event, whose `text` says what was done, and raises InputError where it
+    is refused: nothing is stored then. `Session.undo` and `Session.withdraw` take changes back.
+    """
+
+    folder: pathlib.Path
+    images: Images
+    annotations: Annotations
+    events: list[Event]
+    _stored: Content
+    _written: list[Event]
+    _view: View
+    _change: Callable[[Callable[[], Event]], Event]
+    _whole: Callable[[], tuple[changes.Translated, Images, Annotations]]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the sections that are left out."""
+        names = self._stored.images.sections
+        return tuple(names[section] for section in self._view.order if section in self._view.out)
+
+    def add_class(
+        self, name: str, span: Span = (None, None), colour: Colour | None = None
+    ) -> Event:
+        """A class more, which may be from the first to the last section of `span`.
+
+        What was answered stays: where it is, answers that have its pixels are to be corrected.
+        """
+
+        def made() -> Event:
+            own = changes.written(self._view, Event(span=list(span)))
+            event = Event(event="add", names=[name], **own)
+            if colour is not None:
+                event["colour"] = list(colour)
+            return event
+
+        return self._change(made)
+
+    def rename_class(self, structure: int, name: str) -> Event:
+        """Another name of a class."""
+        old = self._name(structure)
+        return self._change(lambda: Event(event="rename", structure=old, names=[name]))
+
+    def merge_classes(self, structures: Sequence[int], name: str) -> Event:
+        """Classes become one, of the name of one of them or a new one.
+
+        Its ranges are theirs together. A pair is answered where none of its parts is open: its
+        outline is that of all parts. Where one is open, the pair is to be answered again.
+        """
+        names = [self._name(structure) for structure in dict.fromkeys(structures)]
+        if len(names) < 2:
+            raise InputError("a merge needs two classes or more; name them")
+        return self._change(lambda: self._restating("merge", names, [name]))
+
+    def split_class(self, structure: int, names: Sequence[str]) -> Event:
+        """A class becomes several, each of its range.
+
+        Where it was traced they are to be traced, as nobody knows which part is which; where it was
+        said to be absent they are out of range.
+        """
+        old = self._name(structure)
+        return self._change(lambda: self._restating("split", [old], list(names)))
+
+    def leave_out(self, section: int) -> Event:
+        """A section is asked for, learnt from and exported no longer; its answers rest."""
+        self._section(section)
+        return self._change(lambda: self._of_section("leave_out", section))
+
+    def take_in(self, name: str) -> Event:
+        """A section that was left out comes back with its answers, by its name."""
+
+        def made() -> Event:
+            names = self._stored.images.sections
+            if name not in self.left_out:
+                there = ", ".join(self.left_out) or "none is"
+                raise InputError(f"section '{name}' is not left out; of those that are: {there}")
+            section = names.index(name)
+            whole = changes.translated(self._stored, self._written, whole=True)
+            traced = {
+                event["structure"]
+                for event in effective_answers(whole.events)
+                if event["event"] == "answer" and whole.view.sections[event["section"]] == section
+            }
+            grown = [
+                one.name
+                for one in self._view.classes
+                if one.name in traced and section not in self._view.ranges[one.number]
+            ]
+            return Event(event="take_in", section=section, structures=grown)
+
+        return self._change(made)
+
+    def replace_image(self, section: int, image: np.ndarray) -> Event:
+        """Another image of a section, of the same frame: outlines stay in their pixels.
+
+        Args:
+          section: n.
+          image: [H, W, K], of the type that the others have.
+        """
+        where = self._section(section)
+        like = self.images.images
+        if image.shape != like.shape[1:] or image.dtype != like.dtype:
+            raise InputError(
+                f"{where}: the image is {image.dtype} of {list(image.shape)}; bring it into the "
+                f"frame of the others, {like.dtype} of {list(like.shape[1:])}"
+            )
+        if not np.isfinite(image).all():
+            raise InputError(f"{where}: the image has pixels that are not finite; replace them")
+
+        def made() -> Event:
+            event = self._of_section("replace", section)
+            turns = self._view.turns.get(event["section"], "")
+            image_back = np.ascontiguousarray(turned_back(image, turns))
+            return Event(**event, image=changes.store_rescan(self.folder, image_back))
+
+        return self._change(made)
+
+    def mirror(self, section: int) -> Event:
+        """A section is mirrored left to right, with its outlines."""
+        self._section(section)
+        return self._change(lambda: self._of_section("mirror", section))
+
+    def turn(self, section: int, degrees: int) -> Event:
+        """A section is turned clockwise by 90, 180 or 270 degrees about its middle, with outlines.
+
+        The frame stays: of sections that are not square, corners of it are beyond the image then.
+        """
+        where = self._section(section)
+        if degrees not in changes.TURNS:
+            raise InputError(f"{degrees} degrees; give 90, 180 or 270")
+        inside = np.asarray(self.images.inside[section])
+        lost = inside.sum() - turned(inside, changes.TURNS[degrees]).sum()
+        if lost:
+            raise InputError(
+                f"{where}: {lost} px would be out of the frame of {inside.shape[0]} by "
+                f"{inside.shape[1]}; turn it in its file, and give that as another image"
+            )
+        return self._change(lambda: Event(**self._of_section("turn", section), degrees=degrees))
+
+    def set_order(self, order: Sequence[int]) -> Event:
+        """Another order of the sections; ranges go with them, and grow over what is between.
+
+        Args:
+          order: all section numbers n, in the order that they are to have.
+        """
+        if sorted(order) != list(range(self.images.num_sections)):
+            raise InputError(
+                f"an order names each of the {self.images.num_sections} sections once; give all"
+            )
+
+        def made() -> Event:
+            sections, found = self._view.sections, list[int]()
+            for n in order:
+                found.append(sections[n])
+                # What is left out stays behind the one that it came after.
+                at = self._view.order.index(sections[n]) + 1
+                while at < len(self._view.order) and self._view.order[at] in self._view.out:
+                    found.append(self._view.order[at])
+                    at += 1
+            first = [s for s in self._view.order if s not in found]
+            return Event(event="order", sections=[*first, *found])
+
+        return self._change(made)
+
+    def reopened(self, event: Event) -> int:
+        """How many outlines a change has opened again: their pairs are asked for anew."""
+        return self._written[event["number"] - 1].get("reopened", 0)
+
+    def true_mask(self, section: int, structure: int) -> np.ndarray:
+        """The true answer of a demonstration, [H, W] bool.
+
+        Raises:
+          InputError: the session has no truth, or it does not know the class.
+        """
+        self._section(section)
+        one, permanent = self._view.classes[structure], self._view.sections[section]
+        base = self._stored.images.num_classes
+        known = [c for c in one.lineage if c < base]
+        others = [other.lineage for other in self._view.classes if other is not one]
+        shape = self.images.inside.shape[1:]
+        if not known or any(set(known) & lineage for lineage in others):
+            raise InputError(f"the truth does not tell '{one.name}'; trace it yourself")
+        mask = np.zeros(shape, bool)
+        for c in known:
+            mask |= storage.true_mask(self.folder, permanent, c)
+        return np.array(turned(mask, self._view.turns.get(permanent, "")))
+
+    def place_of(self, section: int, structure: int) -> tuple[int, int, str]:
+        """A pair by its permanent numbers, and the turns of its section: for what is kept of it."""
+        permanent = self._view.sections[section]
+        turns = self._view.turns.get(permanent, "")
+        return permanent, self._view.classes[structure].number, turns
+
+    def pair_at(self, section: int, structure: int) -> tuple[int, int] | None:
+        """The pair of permanent numbers, if there is one now."""
+        if section not in self._view.sections or structure not in self._view.numbers:
+            return None
+        return self._view.sections.index(section), self._view.numbers.index(structure)
+
+    def _name(self, structure: int) -> str:
+        if not 0 <= structure < self.images.num_classes:
+            raise InputError(f"there is no structure {structure}")
+        return self.images.names[structure]
+
+    def _section(self, section: int) -> str:
+        answers.check_pair(self.images, section, 0)
+        return f"section {self.images.sections[section]}"
+
+    def _of_section(self, kind: str, section: int) -> Event:
+        return Event(event=kind, section=self._view.sections[section])
+
+    def _restating(self, kind: str, old: list[str], new: list[str]) -> Event:
+        """A merge or a split, with what becomes of the answers."""
+        whole, images, now = self._whole()
+        structures = [images.names.index(name) for name in old]
+        found = changes.restated(whole, now, images, structures, split=kind == "split")
+        for mask in found.masks.values():
+            ledger.store_mask(self.folder, mask)
+        event = Event(event=kind, names=new, answers=found.answers, reopened=found.reopened)
+        if kind == "merge":
+            return Event(**event, structures=old)
+        return Event(**event, structure=old[0], sections=found.absent)
