@@ -13,7 +13,7 @@ import tiny_session as ts
 from al_jax import session as sessions
 from al_jax.core.stack import UNLABELLED, make_images
 from al_jax.core.state import PartialLabels
-from al_jax.core.strategies import STRATEGIES, BDa, SDr
+from al_jax.core.strategies import STRATEGIES, BDa, SDr, shares_program
 from al_jax.learner import neighbours, registration
 from al_jax.learner.config import changed, model_of
 from al_jax.learner.learner import segment_stack
@@ -326,6 +326,15 @@ def test_carried_outlines_change_what_is_drawn_of_those_that_may_use_them():
     assert without[0].learner.carrying is None
     # The structures of this stack lie one above the other.
     assert with_them[1].dice[0] > without[1].dice[0]
+
+
+def test_those_that_use_carried_outlines_have_a_program_of_their_own():
+    """The paper's strategies keep theirs, to the last digit."""
+    for strategy in STRATEGIES.values():
+        alone, beside = shares_program(strategy), shares_program(strategy, neighbours=True)
+        assert strategy in beside and beside[0].neighbours == strategy.neighbours
+        assert beside == alone or all(one.neighbours for one in beside)
+    assert shares_program(BDa, neighbours=True) == shares_program(BDa) == shares_program(SDr)
 
 
 def test_settings_without_fields_are_refused():

@@ -135,20 +135,23 @@ def strategy_of(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
-def shares_program(strategy: Strategy) -> tuple[Strategy, ...]:
+def shares_program(strategy: Strategy, *, neighbours: bool = False) -> tuple[Strategy, ...]:
     """The strategies that train and predict as this one does, and differ only in what they ask.
 
     One compiled program serves all of them. A plugin's strategy has its own, so that the programs
-    of the others, and the last digits of their results, stay as they are.
+    of the others, and the last digits of their results, stay as they are. With `neighbours` those
+    that use carried outlines have one for themselves; the first that is returned tells which it is.
     """
 
     def work(one: Strategy) -> tuple:
-        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads, one.neighbours
+        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
 
     own = tuple(OWN_STRATEGIES.values())
     if strategy not in own:
         return (strategy,)
-    return tuple(one for one in own if work(one) == work(strategy))
+    carried = neighbours and strategy.neighbours
+    same = (one for one in own if work(one) == work(strategy))
+    return tuple(one for one in same if one.neighbours or not carried)
 
 
 class Suggestion(struct.PyTreeNode):

@@ -279,7 +279,7 @@ def run_strategy(
       InputError: a loss is not finite, a checkpoint cannot be written, or is of another run.
     """
     keys, task, state = prepared
-    peers = shares_program(strategy)
+    peers = shares_program(strategy, neighbours=config.query.neighbours)
     saved = _Saved(checkpointing)
     run, first = _compiled(loop.begin)(network, state, task, config, strategy=peers[0])
     # Every step takes over the memory of the run before it, which must not be the network's.

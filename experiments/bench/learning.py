@@ -34,7 +34,7 @@ from al_jax.learner.learner import fit_initial
 from al_jax.model.training import TrainState, init_train_state
 from al_jax.plotting import figures
 from al_jax.simulation import annotator, runner
-from al_jax.simulation.prepare import prepare
+from al_jax.simulation.prepare import prepare, wanted_fields, with_fields
 from al_jax.simulation.progress import Progress
 from al_jax.simulation.task import Task
 from al_jax.xla import compiler_options
@@ -80,6 +80,7 @@ def main() -> None:
     adapt = beginning(weights, earlier, stack.names)
     known = known_of(earlier, stack.names)
     prepared = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known)
+    prepared = with_fields(prepared, wanted_fields(stack, config, [strategy]))
     keys, task, start = prepared
     further = labelled_further(start, stack, task, large=FLAGS.large, every=FLAGS.every)
     evaluate = jax.jit(truth.evaluate)

@@ -138,7 +138,7 @@ def main() -> None:
         found = {
             k: np.asarray(score(d, task.truth, task.sections.inside)) for k, d in drawn.items()
         }
-        untraced = np.asarray(task.present & ~state.annotated)
+        untraced = np.array(task.present & ~state.annotated)
         untraced[:, 0] = False
         gained, distance = found["both"] - found["network"], distance_to_seen(state.seen)
         gap = np.asarray(distance)
