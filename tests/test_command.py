@@ -341,7 +341,7 @@ def test_a_disk_that_is_full(call, folder, pixelwise, monkeypatch):
     status, _, err = call("--stack=stack.npz", "--workdir=out")
     assert status == 2
     place = "out/checkpoints/initial_partial_cross_entropy"
-    assert one_line(err) == f"{place}: No space left on device; make room or mend it"
+    assert one_line(err) == f"{place}: No space left on device; make room or repair it"
 
 
 def test_weights_that_hold_nothing_or_do_not_fit(refused, folder):

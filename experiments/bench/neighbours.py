@@ -11,6 +11,9 @@ prediction of the stack with and without. `neighbours.png` in --workdir shows th
 flags are those of `experiments.simulate`.
 """
 
+if not __package__:  # run by its path
+    raise SystemExit("error: run this instead: python -m experiments.bench.neighbours")
+
 import functools
 import time
 
