@@ -532,7 +532,7 @@ def test_what_the_network_has_learnt_of_the_same_pair_is_offered(folder, untrain
     shape = controllers.images().inside.shape[1:]
     monkeypatch.setattr(
         "al_jax.session.question.with_proposal",
-        lambda asked, _: dataclasses.replace(asked, proposal=np.zeros(shape, bool)),
+        lambda asked, *_: dataclasses.replace(asked, proposal=np.zeros(shape, bool)),
     )
     with at_controller(folder) as controller:
         for _ in range(4):
