@@ -253,6 +253,7 @@ def opened(monkeypatch) -> list[str]:
         check_display=lambda: None,
         start_computing=lambda: None,
         run=lambda place, wait: found.append(str(place)),
+        leave=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
     return found

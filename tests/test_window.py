@@ -444,7 +444,9 @@ def test_a_stroke_survives_a_kill(folder):
         assert (controller.question.section, controller.question.structure) == saved
         kept = held(controller.layer)
         assert before.any() and kept[before].all()
-        controller.do("store")
+        # Half of an outline is doubted, and may still be meant.
+        assert controller.do("store") or "same key again" in controller.message
+        assert _ledger(folder) or controller.do("store")
     assert [event["event"] for event in _ledger(folder)] == ["answer"]
 
 
