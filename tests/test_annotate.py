@@ -529,6 +529,7 @@ def test_what_a_folder_leaves_out_is_said_where_notes_are(folder, monkeypatch, c
     assert not (folder / "t").exists()
 
 
+@pytest.mark.slow
 def test_commands_ask_what_a_simulation_asks(call, folder):
     """With the truth as the person and --wait; the start is the simulation's too."""
     call("init", "--stack=stack.npz", "--truth", "--simulated_start", "--seed=3", *QUICK)
@@ -541,7 +542,10 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
     assert pairs == simulated(config, 3)[: len(pairs)]
 
 
-@pytest.mark.parametrize("knows, first, steps", [(4, [], 0), (3, ["inner"], 0), (3, ["inner"], 8)])
+@pytest.mark.parametrize(
+    "knows, first, steps",
+    [(4, [], 0), pytest.param(3, ["inner"], 0, marks=pytest.mark.slow), (3, ["inner"], 8)],
+)
 def test_a_carried_session_asks_what_a_simulation_asks(
     call, folder, monkeypatch, knows, first, steps
 ):
@@ -614,9 +618,8 @@ def simulated(config, seed, earlier=None) -> list[tuple[int, int]]:
     return [(int(section), int(structure)) for section, structure in pairs]
 
 
-@pytest.mark.parametrize(
-    "width, downsampling", [(14, 1), pytest.param(4, 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("width, downsampling", [(14, 1), (4, 2)])
+@pytest.mark.slow
 def test_a_rehearsal_that_waits_asks_what_a_simulation_asks_to_the_end(
     folder, monkeypatch, width, downsampling
 ):

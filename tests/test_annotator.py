@@ -103,6 +103,7 @@ def test_ranges_are_off_by_a_section_and_never_of_nothing():
     )
 
 
+@pytest.mark.slow
 def test_questions_that_are_put_off_come_last_and_drawn_lengths_add_up():
     config = changed(CONFIG, {"skips": 0.5})
     prepared = prepare(jax.random.key(0), STACK, config)

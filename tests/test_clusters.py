@@ -260,6 +260,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert 10 * faults("keep") < faults()
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster_of_others(folder, dask):
     arguments = ("--strategies=HB,Da,Rand", f"--cluster={dask.file}")
     status, out, err = sweep(folder, *arguments, **dask.environment)

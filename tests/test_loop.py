@@ -180,7 +180,13 @@ def test_simulate_draws_its_weights_from_the_key():
     _assert_same(simulate(_prepared(), params=drawn), (last, records))
 
 
-@pytest.mark.parametrize("strategy", list(STRATEGIES))
+ALWAYS = ("BDa", "BDa_CE", "H_dropout", "KSDr", "Oracle", "Uniform")  # of each kind one
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [n if n in ALWAYS else pytest.param(n, marks=pytest.mark.slow) for n in STRATEGIES],
+)
 def test_every_strategy_runs(strategy):
     run, records = _queries(strategy, [2])
     assert run.state.step == 2

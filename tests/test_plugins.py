@@ -88,7 +88,9 @@ def test_an_example_is_short_and_loads(path):
     load_plugins([str(path)])
 
 
-@pytest.mark.parametrize("names", USES)
+@pytest.mark.parametrize(
+    "names", ["shortest,margin,focal", pytest.param("unet", marks=pytest.mark.slow)]
+)
 def test_examples_run(call, folder, names):
     strategies, network = USES[names]
     files = ",".join(f"{EXAMPLES / name}.py" for name in names.split(","))

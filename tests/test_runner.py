@@ -73,6 +73,7 @@ def _run(folder, stop_network=0, stop_run=0, reports=None, seen=None):
     )[1]
 
 
+@pytest.mark.slow
 def test_it_is_the_simulation_and_goes_on_after_any_stop(tmp_path):
     reports = []
     whole = _run(tmp_path / "whole", reports=reports)

@@ -380,6 +380,7 @@ def test_a_network_goes_with_other_names_and_sections(learnt):
         np.testing.assert_array_equal(getattr(learnt.network.learner, name), old)
     assert learnt.next_question().proposal is not None
     again = sessions.read_session(learnt.folder)
+    assert not again.notices, again.notices
     equal(again.network.learner, learnt.network.learner)
     for _ in range(4):
         learnt.undo()
@@ -402,6 +403,7 @@ def test_an_added_class_takes_little_of_the_others(learnt):
     assert learnt.train_step() is not None
     learnt.save_network()
     again = sessions.read_session(learnt.folder)
+    assert not again.notices, again.notices
     equal(again.network.learner, learnt.network.learner)
     learnt.undo()
     learnt.undo()
@@ -411,6 +413,7 @@ def test_an_added_class_takes_little_of_the_others(learnt):
     assert learnt.next_question().proposal is not None
 
 
+@pytest.mark.slow
 def test_a_network_with_merged_and_split_classes_learns_by_an_update(learnt):
     before, network = probabilities(learnt), learnt.network
     learnt.split_class(3, ["left", "right"])

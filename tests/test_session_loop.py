@@ -536,7 +536,9 @@ def same_estimates(found, expected):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("estimate", ["shrunk", "prospective"])
+@pytest.mark.parametrize(
+    "estimate", ["shrunk", pytest.param("prospective", marks=pytest.mark.slow)]
+)
 def test_an_undone_answer_is_taken_out_of_the_estimates(tmp_path, estimate):
     """Given again, it is the trial that it was; also after the session was closed."""
     config = changed(RESTING, {"dice_estimate": estimate})
@@ -748,7 +750,7 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
     assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]
 
 
-@pytest.mark.parametrize("name", ["HB", "Rand"])
+@pytest.mark.parametrize("name", [pytest.param("HB", marks=pytest.mark.slow), "Rand"])
 def test_a_session_asks_by_any_strategy_that_knows_no_truth(tmp_path, name):
     """As a simulation asks under the same key, if it waits for each training."""
     strategy = STRATEGIES[name]

@@ -59,7 +59,7 @@ def test_a_checkpoint_of_three_counts_is_read(place):
     # Of longer sections than 400 pixels it saw something else.
     long = dataclasses.replace(ss.IMAGES, images=None, inside=np.zeros((3, 8, 401), bool))
     nothing = trained(session, learner=None, trained=False, through=0)
-    found, said = Checkpoints(place, long).latest(nothing, learner, [], held=False)
+    found, said = Checkpoints(place, long).latest(nothing, [learner], [], held=False)
     assert found == nothing and len(said) == 1 and "learns again" in said[0]
 
 

@@ -294,6 +294,7 @@ def outcomes(workdir: pathlib.Path) -> dict[tuple[str, int], str]:
     return found
 
 
+@pytest.mark.slow
 def test_failures_are_recorded_and_the_others_go_on(call, folder, pretending):
     arguments = ("--workdir=out", "--stack=a.npz", "--strategies=H,HB,HBDa,Da,Rand", "--seed=0,9")
     status, out, err = call(*arguments)

@@ -69,6 +69,7 @@ def whole():
     return _train(SMALL, 6)(jax.random.key(0), _state(SMALL))
 
 
+@pytest.mark.slow
 def test_training_in_two_pieces_is_training_in_one(whole):
     key = jax.random.key(0)
     state, first = _train(SMALL, 3)(key, _state(SMALL))

@@ -579,6 +579,7 @@ def test_undoing_ask_later_brings_the_strokes_back(controller):
     np.testing.assert_array_equal(held(controller.layer), mask)
 
 
+@pytest.mark.slow
 def test_who_waits_is_not_asked_before_the_network_has_learnt(folder, monkeypatch):
     with at_controller(folder) as controller:
         for _ in range(4):

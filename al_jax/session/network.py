@@ -18,6 +18,9 @@ from al_jax.session.events import CHANGES, Event, pair_of
 from al_jax.session.trials import Trials, from_array, start_from, to_array
 
 SECONDS = 10.0  # least time between two checkpoints of the long training
+BY_SECTION = ("fit", "labelled", "uncertainty")
+"""What a learner knows of each section."""
+
 NETWORK = "network"
 
 
@@ -121,6 +124,7 @@ class Checkpoints:
           InputError: it is damaged, or does not fit this session.
         """
         refused: InputError | None = None
+        changed = any(event["event"] in CHANGES for event in events)
         for form in [*forms, *(form[:2] for form in forms)]:  # the latter: of before trials
             try:
                 restored = checkpoints.restore(saved, form, step)
@@ -130,7 +134,10 @@ class Checkpoints:
                 # and those with a longer side than this were seen otherwise.
                 if len(counts) == 3 and max(self._images.inside.shape[1:]) <= 400:
                     counts = [*counts, 1]
-                _check_fits(self._folder / str(step), form[0], learner, counts, rows)
+                place = self._folder / str(step)
+                _check_fits(place, form[0], learner, counts, rows)
+                if len(learner.fit) != self._images.num_sections and not changed:
+                    raise InputError(f"{place}: this checkpoint is of another session")
                 break
             except InputError as error:
                 refused = refused or error
@@ -142,7 +149,7 @@ class Checkpoints:
         through = min(through, len(events))
         if rows:
             trials = from_array(rows[0], np.shape(learner.dice)[1])
-        elif any(e["event"] in CHANGES for e in events):
+        elif changed:
             trials = start_from(learner)
         else:  # of a version that did not tell trials apart
             answers = [e for e in events[:through] if e["event"] in ("answer", "absent")]
@@ -175,7 +182,10 @@ def _check_fits(
     place: pathlib.Path, like: Learner, learner: Learner, counts: Sequence, rows: Sequence
 ) -> None:
     """Refuses a checkpoint of another number of classes, or with what cannot be."""
-    shapes, own = ([np.shape(x) for x in jax.tree.leaves(one)] for one in (like, learner))
+    shapes, own = (
+        [np.shape(leaf) for leaf in jax.tree.leaves(one.replace(**dict.fromkeys(BY_SECTION)))]
+        for one in (like, learner)
+    )
     short = bool(rows) and len(rows[0]) < np.shape(learner.dice)[1]
     if shapes != own or len(counts) != 4 or counts[3] < 1 or short:
         raise InputError(f"{place}: this checkpoint is of another session")
