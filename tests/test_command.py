@@ -1,5 +1,6 @@
 """Bad input at the command line: one line on standard error, exit status 2, nothing left behind."""
 
+import gc
 import importlib.util
 import io
 import json
@@ -553,3 +554,11 @@ def test_a_pipe_may_read_a_part_of_the_help():
     program = f"'{sys.executable}' -m experiments.simulate --help | head -n 1"
     done = subprocess.run(["sh", "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.startswith("Simulates ") and done.stderr == ""
+
+
+def test_what_stands_for_an_output_keeps_it_open(tmp_path):
+    path = tmp_path / "out"
+    output = command._guarded(open(path, "w"))  # noqa: SIM115
+    gc.collect()
+    print("line", file=output, flush=True)
+    assert path.read_text() == "line\n"

@@ -53,9 +53,11 @@ class Output(io.TextIOWrapper):
 
     Attributes:
       lost: what came between, or None; a reader who has had enough (`| head`) is nothing lost.
+      before: what it stands for, which would close the file once nobody holds it.
     """
 
     lost: OSError | None = None
+    before: io.TextIOWrapper | None = None
 
     def write(self, text: str) -> int:
         """All of the text, or nothing of it and of what follows."""
@@ -94,13 +96,15 @@ def guard_output() -> None:
 
 
 def _guarded(stream: io.TextIOWrapper) -> Output:
-    return Output(
+    found = Output(
         stream.buffer,
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+    found.before = stream
+    return found
 
 
 def output_status() -> int:
