@@ -544,7 +544,11 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
 
 @pytest.mark.parametrize(
     "knows, first, steps",
-    [(4, [], 0), pytest.param(3, ["inner"], 0, marks=pytest.mark.slow), (3, ["inner"], 8)],
+    [
+        pytest.param(4, [], 0, marks=pytest.mark.slow),
+        pytest.param(3, ["inner"], 0, marks=pytest.mark.slow),
+        (3, ["inner"], 8),
+    ],
 )
 def test_a_carried_session_asks_what_a_simulation_asks(
     call, folder, monkeypatch, knows, first, steps

@@ -149,9 +149,10 @@ def _whole(config, key=0):
 
 @pytest.mark.parametrize(
     "config",
-    [PIXELWISE, pytest.param(SMALL, marks=pytest.mark.slow)],
+    [PIXELWISE, SMALL],
     ids=["pixelwise", "small"],
 )
+@pytest.mark.slow
 def test_the_pieces_are_the_whole(config):
     # The initial training in two pieces, the queries one by one; and the pieces' compilation serves
     # four strategies at once, that of `simulate` the one.
@@ -471,6 +472,7 @@ def test_a_chunk_moves_nothing_between_host_and_device():
         chunk(run, priority, task, **numbers | {"target_dice": 2.0})
 
 
+@pytest.mark.slow
 def test_simulations_under_vmap():
     def one(prepared):
         given = {"strategy": BDa, "queries": 2, "params": _weights()}
