@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -315,18 +314,3 @@ def test_sweeps_alone_need_their_extra():
     assert (sweep.returncode, sweep.stdout) == (2, "")
     message = "is not installed; run: python -m pip install -e '.[sweep]'\n"
     assert sweep.stderr.startswith("error: ") and sweep.stderr.endswith(message), sweep.stderr
-
-
-@pytest.mark.parametrize("name", ["simulate", "annotate", "sweep"])
-def test_a_command_runs_as_a_file_too(name):
-    """Where al_jax is a path, as in an editable installation; messages name the file."""
-    path = f"experiments/{name}.py"
-    done = subprocess.run(
-        [sys.executable, path, "--help"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "\nflags:\n" in done.stdout and "  --workdir:" in done.stdout
