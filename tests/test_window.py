@@ -397,6 +397,7 @@ def test_the_window_moves_on_while_the_session_computes(opened, folder, monkeypa
     assert held(controller.layer).any()
 
 
+@pytest.mark.slow
 def test_the_window_closes_at_once_whatever_runs(opened, folder, monkeypatch):
     widget, hand = opened
     go_on = threading.Event()
@@ -467,6 +468,7 @@ def test_the_plugin_is_found_without_importing_anything():
     assert project["entry-points"]["napari.manifest"] == {"al_jax": "al_jax:napari.yaml"}
 
 
+@pytest.mark.slow
 def test_napari_starts_the_plugin_by_its_flag_and_by_its_menu(windows, folder, plugin, monkeypatch):
     """As `napari -w al_jax` does, and the menu Plugins."""
     _close(windows)
