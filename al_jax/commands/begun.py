@@ -19,7 +19,7 @@ from al_jax.files.tables import read_table
 from al_jax.files.weights import read_weights
 from al_jax.learner.config import Config, changed, preset
 from al_jax.session import ledger, storage
-from al_jax.session.ranges import in_range_of, read_ranges
+from al_jax.session.ranges import read_in_range
 from al_jax.session.storage import Content
 
 FLAGS = flags.FLAGS
@@ -64,7 +64,7 @@ def _files(folder: pathlib.Path, begun: Content) -> Iterator[str]:
             command.refuse(tuple(options), "without --images")
     if FLAGS.ranges is not None:
         margin = begun.settings.config.query.margin
-        given = in_range_of(read_ranges(FLAGS.ranges), begun.images, margin)
+        given = read_in_range(FLAGS.ranges, begun.images, margin)
         if not np.array_equal(given, begun.in_range):
             yield "ranges"
     if FLAGS.truth and not (folder / storage.TRUTH).exists():

@@ -54,12 +54,12 @@ def _check(folder: pathlib.Path, configuration: dict, counts: Callable[[dict], d
             )
         return False
     try:
-        was = typed(counts(json.loads((folder / "config.json").read_text())))
+        was = as_flags(counts(json.loads((folder / "config.json").read_text())))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: its config.json is unreadable; choose another --workdir"
         ) from error
-    now = typed(counts(configuration))
+    now = as_flags(counts(configuration))
     differing = [key for key in sorted(was | now) if was.get(key) != now.get(key)]
     if differing:
         lines = [f"{k} was {was.get(k, 'unset')}, is {now.get(k, 'unset')}" for k in differing[:6]]
@@ -85,7 +85,7 @@ def foreign(folder: pathlib.Path) -> list[str]:
     return [name for name in held if not any(fnmatch.fnmatchcase(name, own) for own in OURS)]
 
 
-def typed(configuration: dict) -> dict[str, Any]:
+def as_flags(configuration: dict) -> dict[str, Any]:
     """Settings under their own names, lists as on the command line."""
     flat = flatten(configuration)
     return {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in flat.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from al_jax.commands.folders import typed
+from al_jax.commands.folders import as_flags
 from al_jax.core.stack import InputError
 from al_jax.files.reading import reading
 from al_jax.files.spreadsheets import as_name
@@ -126,7 +126,7 @@ def main_setting(runs: pd.DataFrame) -> str:
     """
     unread = dict(zip(runs.method, runs.unread, strict=True))
     counts = Counter((r.method, _without(r.setting, unread[r.method])) for r in runs.itertuples())
-    default = {k: json.dumps(v) for k, v in typed(to_json(Config())).items()}
+    default = {k: json.dumps(v) for k, v in as_flags(to_json(Config())).items()}
 
     def rank(setting: str) -> tuple[int, int, str]:
         count = sum(counts[name, _without(setting, without)] for name, without in unread.items())
@@ -202,7 +202,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 def _configuration(path: pathlib.Path) -> dict[str, Any]:
     content = _json(path)
-    configuration = {FORMER.get(k, k): value for k, value in typed(content).items()}
+    configuration = {FORMER.get(k, k): value for k, value in as_flags(content).items()}
     configuration["strategy_reads"] = content.get("strategy_reads")
     for key in REQUIRED:
         if key not in configuration:

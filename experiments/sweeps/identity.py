@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from al_jax.commands.folders import typed
+from al_jax.commands.folders import as_flags
 from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
 from al_jax.learner.config import Config, to_json
 
@@ -59,7 +59,7 @@ def identity(configuration: dict[str, Any]) -> dict[str, Any]:
     without, usual = unread(configuration.get("strategy")), _defaults()
     read = {
         key: value
-        for key, value in typed(configuration).items()
+        for key, value in as_flags(configuration).items()
         if key not in without and (key not in usual or value != usual[key])
     }
     return {"schema": SCHEMA, **read}
@@ -73,4 +73,4 @@ def digest(configuration: dict[str, Any]) -> str:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    return typed(to_json(Config()))
+    return as_flags(to_json(Config()))
