@@ -21,8 +21,8 @@ from al_jax.core.stack import UNLABELLED, InputError
 from al_jax.learner.learner import init_learner
 from al_jax.learner.transfer import experience_of
 from al_jax.window import layers, text
+from al_jax.window.actions import ACTIONS, DEMONSTRATION
 from al_jax.window.clock import IDLE
-from al_jax.window.controller import ACTIONS, DEMONSTRATION
 from al_jax.window.layers import held
 
 

@@ -24,9 +24,10 @@ from qtpy.QtWidgets import (
 from al_jax.core.stack import Images, InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers, text
+from al_jax.window.actions import Action
 from al_jax.window.background import start_computing
 from al_jax.window.compiling import Compiler
-from al_jax.window.controller import Action, Controller
+from al_jax.window.controller import Controller
 
 TICK = 100  # milliseconds between two calls of `Controller.tick`
 WIDTH = 380  # pixels
