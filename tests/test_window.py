@@ -25,7 +25,7 @@ from al_jax.core.stack import InputError
 from al_jax.session import Trained
 from al_jax.window.background import Outcome
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.layers import IMAGE, TRACE, TRACED, held
+from al_jax.window.layers import IMAGE, PATH, TRACE, TRACED, held
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -213,6 +213,51 @@ def test_a_polygon_under_way_is_neither_nothing_nor_an_answer(opened, folder):
     hand.key("s")
     (event,) = _ledger(folder)
     assert event["event"] == "answer" and not len(widget.controller.layer.corners)
+
+
+def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
+    widget, hand = opened
+    controller, layer = widget.controller, widget.controller.layer
+    path = widget._viewer.layers[PATH]
+    controller.do("go", 2, 3)  # a disc
+    hand.settle()
+    mask = _truth(controller.question)
+    rows, columns = np.nonzero(mask)
+    middle, radius = np.array([rows.mean(), columns.mean()]), np.sqrt(mask.sum() / np.pi)
+    hand.key("5")
+    assert "Click along the edge" in widget._message.text() and layer.mode == "pick"
+    hand.until(lambda: layer.wire._guide() is not None)
+    clicks = _circle(middle, radius)[:-1:6]
+    for place in clicks[:3]:
+        hand.click(place)
+    assert len(layer.clicks) == 3 and not held(layer).any()
+    drawn = len(path.data)
+    hand.move(clicks[3])
+    assert len(path.data) > drawn  # the path follows the pointer
+    hand.special("Backspace")
+    assert len(layer.clicks) == 2
+    hand.key("s")
+    assert "The outline is not finished" in widget._message.text() and not _ledger(folder)
+    widget.close_session()
+    widget.open(folder)  # the draft goes on
+    hand.settle()
+    controller, layer = widget.controller, widget.controller.layer
+    path = widget._viewer.layers[PATH]
+    assert len(layer.clicks) == 2 and layer.mode == "pick" and len(path.data)
+    for place in (*clicks[2:], clicks[0]):
+        hand.click(place)
+    assert not len(layer.clicks) and not len(path.data) and "Filled" in widget._message.text()
+    both = 2 * (held(layer) & mask).sum() / (held(layer).sum() + mask.sum())
+    assert both > 0.85
+    hand.special("Z", control=True)
+    assert not held(layer).any()
+    for place in clicks:
+        hand.click(place)
+    hand.double_click(clicks[-1])
+    assert held(layer).any() and not len(layer.clicks)
+    hand.click(clicks[0])
+    hand.special("Escape")
+    assert not len(layer.clicks)
 
 
 def test_what_another_structure_holds_is_said_and_taken_with_a_key(opened, folder):

@@ -15,6 +15,7 @@ ACTIONS = (
     Action("a", "accept", "Accept proposal"),
     Action("s", "store", "Store what is traced"),
     Action("t", "take", "Start from proposal"),
+    Action("5", "cut", "Scissors"),
     Action("o", "fill", "Fill the outline"),
     Action("y", "take_pixels", "Take from the others"),
     Action("n", "absent", "Not on this section"),
@@ -38,4 +39,11 @@ VIEW = (
     Action("0", "stronger", "What is traced, stronger"),
 )
 """Keys without buttons, for how the section is seen."""
+UNDER_WAY = (
+    Action("Backspace", "corner_back", "Take a corner back"),
+    Action("Enter", "close_path", "Close the outline"),
+    Action("Escape", "drop_path", "Drop the outline"),
+)
+"""Keys without buttons, of a polygon or an outline of the scissors that is not closed."""
+
 ANSWERS = ("accept", "store", "take_pixels", "widen", "absent", "let_truth_answer")

@@ -63,7 +63,7 @@ class Answering(Shown):
                 f"The network sees nothing of {pair_name(question)}. Trace it if you see it; n "
                 "only if it is not there"
             )
-        self.layer.close_polygon()
+        self.layer.close_path()
         put(self.layer, proposal)
         self._from_proposal = True
         self.message = "The proposal is yours to correct; s stores it"
@@ -92,7 +92,7 @@ class Answering(Shown):
         """In a demonstration: the truth is the answer."""
         question = self._asked()
         truth = self.session.true_mask(question.section, question.structure)
-        self.layer.close_polygon()
+        self.layer.close_path()
         put(self.layer, self._free(truth))
         self._from_proposal = False
         if held(self.layer).any():
@@ -100,8 +100,27 @@ class Answering(Shown):
         else:
             self.absent()
 
+    def cut(self) -> None:
+        """Takes the scissors into the hand."""
+        self._asked()
+        self.layer.mode = "pick"
+        self.layer.wire.prepare()
+        self.message = "Click along the edge; a double click, or one at the start, closes and fills"
+
+    def close_path(self) -> None:
+        """Closes the polygon or the outline under way, and fills it."""
+        self._asked()
+        if not self.layer.under_way:
+            raise InputError("There is no outline under way; o fills what is closed")
+        self.layer.close_path()
+
+    def drop_path(self) -> None:
+        """Forgets the polygon or the outline under way."""
+        self._asked()
+        self.layer.drop_path()
+
     def corner_back(self) -> None:
-        """Takes back the corner of the polygon that was set last."""
+        """Takes back the corner of the polygon, or the click, that was set last."""
         self._asked()
         if not self.layer.take_corner_back():
             raise InputError("There is no corner to take back; Ctrl+Z takes back a stroke")
@@ -109,12 +128,12 @@ class Answering(Shown):
     def _checked(self) -> np.ndarray:
         """[H, W] bool, what is traced; a person is asked first where it is hardly meant so."""
         question = self._asked()
-        if len(self.layer.corners):
+        if self.layer.under_way:
             self._ask_twice(
-                "The polygon is not finished: a double click ends it, Backspace takes a corner "
-                "back; the same key again closes and stores it",
+                f"The {self.layer.under_way} is not finished: a double click ends it, Backspace "
+                "takes a corner back; the same key again closes and stores it",
             )
-            self.layer.close_polygon()
+            self.layer.close_path()
         layer = held(self.layer)
         whole, seen = layer & question.inside, question.proposal
         if not self._free(whole).any() or (

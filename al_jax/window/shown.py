@@ -15,11 +15,12 @@ from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.changes import turned, turned_back
 from al_jax.session.storage import TRUTH
 from al_jax.window import layers
-from al_jax.window.actions import ACTIONS, DEMONSTRATION, VIEW, Action
+from al_jax.window.actions import ACTIONS, DEMONSTRATION, UNDER_WAY, VIEW
 from al_jax.window.background import Background
 from al_jax.window.clock import WorkClock
 from al_jax.window.drafts import Draft, DraftWriter, read_draft
 from al_jax.window.layers import Tracing, held
+from al_jax.window.scissors import Guide, make_guide
 from al_jax.window.text import opening
 from al_jax.window.work import Work
 
@@ -92,7 +93,7 @@ class Shown(Work):
 
     def _bind(self, provider: KeymapProvider) -> None:
         """The keys of a viewer or a layer do what the buttons do."""
-        for action in (*self.actions, *VIEW, Action("Backspace", "corner_back", "")):
+        for action in (*self.actions, *VIEW, *UNDER_WAY):
             provider.bind_key(
                 action.key.upper() if len(action.key) == 1 else action.key,
                 lambda _provider, name=action.name: self.do(name),
@@ -148,16 +149,21 @@ class Shown(Work):
             ),
             self.colours,
         )
-        self.layer.resume(start.corners)
+        self.layer.wire.lead(lambda: self._beside(lambda: _guide(question)))
+        self.layer.resume(start.corners, start.clicks)
         if first:
             self._brush, self.layer.filled = self.layer.brush_size, self._filled
+            self.layer.wire.said = self._say_now
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
         self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._unturned_draft())
 
     def _filled(self, count: int) -> None:
-        self.message = f"Filled, {count} px; Ctrl+Z takes that back"
+        self._say_now(f"Filled, {count} px; Ctrl+Z takes that back")
+
+    def _say_now(self, message: str) -> None:
+        self.message = message
         self._changed()
 
     def _begun(self, question: Question) -> Draft | None:
@@ -239,7 +245,10 @@ class Shown(Work):
 
     def _draft(self) -> Draft:
         """What is traced now."""
-        return Draft(held(self.layer), self._from_proposal, self._clock.seconds, self.layer.corners)
+        layer = self.layer
+        return Draft(
+            held(layer), self._from_proposal, self._clock.seconds, layer.corners, layer.clicks
+        )
 
     def _keep_draft(self, at_once: bool = False) -> None:
         if self.question is not None and not self.waiting:
@@ -257,6 +266,11 @@ class Shown(Work):
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""
         self.message = failure or self.message
+
+
+def _guide(question: Question) -> Guide:
+    """What leads the scissors on a question's section."""
+    return make_guide(question.image, question.labels, question.proposal)
 
 
 def colours_of(session: Session) -> list[Colour]:
