@@ -50,6 +50,7 @@ class Question:
       labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
       proposal: [H, W] bool, what the network would answer; None while there is no network.
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
+      beside: names of the sections from which outlines were carried to the proposal.
       network: number of the last event that the network had seen.
       asked: when, in seconds of `time.time`.
     """
@@ -72,6 +73,7 @@ class Question:
     confidence: np.ndarray | None
     network: int
     asked: float
+    beside: tuple[str, ...] = ()
 
 
 class Rule(NamedTuple):
@@ -193,6 +195,7 @@ def with_proposal(question: Question, seen: Prediction, beside: Sequence[str] = 
         proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
         segmentation=np.asarray(seen.segmentation),
         confidence=np.asarray(seen.confidence),
+        beside=tuple(beside),
     )
 
 

@@ -10,25 +10,50 @@ class Action(NamedTuple):
     name: str
     label: str
 
+    @property
+    def cap(self) -> str:
+        """The key as it is written."""
+        return self.key.replace("Shift+", "⇧")
 
-ACTIONS = (
+    @property
+    def character(self) -> str:
+        """What the key types."""
+        return self.key.removeprefix("Shift+")
+
+
+BIG = (
     Action("a", "accept", "Accept proposal"),
-    Action("s", "store", "Store what is traced"),
+    Action("s", "store", "Store traced"),
+    Action("n", "absent", "Not here"),
+)
+"""What a question is answered by."""
+
+BUTTONS = (
     Action("t", "take", "Start from proposal"),
     Action("5", "cut", "Scissors"),
+    Action("Shift+T", "from_neighbour", "From the neighbour"),
+    Action("u", "undo", "Undo last answer"),
+    Action("k", "skip", "Ask later"),
+    Action("q", "back", "Back to question"),
+)
+MORE = (
+    Action("i", "toggle_proposal", "Show or hide proposal"),
+    Action("Shift+I", "zoom", "Zoom to it, and back"),
     Action("o", "fill", "Fill the outline"),
     Action("y", "take_pixels", "Take from the others"),
-    Action("n", "absent", "Not on this section"),
-    Action("k", "skip", "Ask later"),
-    Action("u", "undo", "Undo last answer"),
-    Action("q", "back", "Back to question"),
     Action("c", "pick", "Go to what is pointed at"),
-    Action("w", "widen", "Store, widen range"),
     Action("h", "previous", "Previous section"),
     Action("j", "following", "Next section"),
+    Action("w", "widen", "Store, widen range"),
     Action("r", "begins_here", "Is first section"),
     Action("g", "ends_here", "Is last section"),
 )
+"""In the menu."""
+
+ACTIONS = (*BIG, *BUTTONS, *MORE)
+PANEL = (Action("Shift+C", "table", "Table"), Action("?", "keys", "Keys"))
+"""What the panel opens beside itself."""
+
 DEMONSTRATION = Action("d", "let_truth_answer", "Let truth answer")
 VIEW = (
     Action(",", "less_contrast", "Less contrast"),

@@ -68,6 +68,31 @@ class Answering(Shown):
         self._from_proposal = True
         self.message = "The proposal is yours to correct; s stores it"
 
+    def from_neighbour(self) -> None:
+        """The outline of the nearest section where it was traced goes into the layer."""
+        question = self._asked()
+
+        def shown(found: tuple[int, np.ndarray]) -> None:
+            source, mask = found
+            there = self._free(mask)
+            if not there.any():
+                raise InputError(f"What section {self._section(source)} shows was traced before")
+            self.layer.close_path()
+            put(self.layer, there)
+            self._from_proposal = False
+            self.message = (
+                f"The outline of section {self._section(source)} is yours to correct; s stores it"
+            )
+
+        self._work(
+            "looking at its neighbours",
+            lambda: self.session.neighbour_outline(question.section, question.structure),
+            shown,
+        )
+
+    def _section(self, number: int) -> str:
+        return self.session.images.sections[number]
+
     def fill(self) -> None:
         """What an outline encloses belongs to it."""
         self._asked()

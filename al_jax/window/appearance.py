@@ -36,6 +36,23 @@ class Appearance(Shown):
         for name in layers.OVER:
             self._change(name, "opacity", 1.25, 0.05, 1.0)
 
+    def toggle_proposal(self) -> None:
+        """Shows the network's proposal and its contour, or hides both."""
+        if self._asked().proposal is None:
+            raise InputError("There is no proposal to show")
+        shown = not self._layer(layers.PROPOSAL).visible
+        for name in (layers.PROPOSAL, layers.LEFT):
+            self._layer(name).visible = shown
+        self.message = "" if shown else "The proposal is hidden; i shows it"
+
+    def zoom(self) -> None:
+        """The proposal, or what is traced, as large as there is room for; again: all of it."""
+        question, traced = self._asked(), layers.held(self.layer)
+        seen = traced if question.proposal is None else question.proposal | traced
+        if not seen.any():
+            raise InputError("There is neither a proposal nor anything traced to zoom to")
+        layers.zoom_to(self.viewer, seen)
+
     def _change(self, name: str, what: str, by: float, least: float, most: float) -> None:
         layer = self._layer(name)
         setattr(layer, what, min(max(getattr(layer, what) * by, least), most))

@@ -86,7 +86,7 @@ class Controller(Answering, Moving, Appearance):
         self._behind = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         viewer.mouse_drag_callbacks.append(self._drag)
-        viewer.camera.events.zoom.connect(self._fit_brush)
+        viewer.camera.events.zoom.connect(self._fit)
         self.do("_begin")
 
     def _begin(self) -> None:
@@ -186,7 +186,7 @@ class Controller(Answering, Moving, Appearance):
         self._keep_draft(at_once=True)
         self._drafts.close()
         self.viewer.mouse_drag_callbacks.remove(self._drag)
-        self.viewer.camera.events.zoom.disconnect(self._fit_brush)
+        self.viewer.camera.events.zoom.disconnect(self._fit)
         return self._behind.end()
 
     def _drag(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
@@ -209,8 +209,10 @@ class Controller(Answering, Moving, Appearance):
         if before != self.message:
             self._changed()
 
-    def _fit_brush(self) -> None:
-        """A brush that nobody has chosen can be seen at any zoom."""
+    def _fit(self) -> None:
+        """Lines, and a brush that nobody has chosen, can be seen at any zoom."""
+        if self.question is not None:
+            layers.fit_lines(self.viewer)
         if self.question is not None and self.layer.brush_size == self._brush:
             self._brush = layers.brush_at(self.viewer.camera.zoom)
             self.layer.brush_size = self._brush

@@ -29,9 +29,11 @@ PATH = "outline under way"
 LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE, PATH)
 OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
+THIN = 2.0  # pixels of the screen, the width of a line at least
 BRUSH = 1.5  # pixels of the screen, the width that the brush has at least
 GAP = 12.0  # pixels of the screen between the ends of an outline that is closed
 START = 8.0  # pixels of the screen from the first click of the scissors, where another one closes
+ROOM = 0.7  # of the canvas, that is filled by what is zoomed to
 BENT = 1.2  # times as long as the way between its ends is a stroke that may enclose something
 
 
@@ -288,6 +290,19 @@ def bright(colour: np.ndarray) -> np.ndarray:
     return colour if weight > 0.4 else 0.5 + 0.5 * colour
 
 
+def zoom_to(viewer: ViewerModel, mask: np.ndarray) -> None:
+    """Shows what is in a mask [H, W] as large as there is room for, or all if it is so already."""
+    rows, columns = map(np.flatnonzero, (mask.any(1), mask.any(0)))
+    ends = np.array([rows[[0, -1]], columns[[0, -1]]], float)
+    before = viewer.camera.center[-2:], viewer.camera.zoom
+    room = np.array(viewer.canvas.size) / (np.ptp(ends, axis=1) + 1)
+    zoom, centre = ROOM * float(room.min()), tuple(ends.mean(1).tolist())
+    if np.allclose((*before[0], before[1]), (*centre, zoom)):
+        viewer.reset_view()
+        return
+    viewer.camera.center, viewer.camera.zoom = (0.0, *centre), zoom
+
+
 def clear(viewer: ViewerModel) -> None:
     """Takes the layers of a session away."""
     for name in LAYERS:
@@ -361,6 +376,15 @@ def change_contrast(layer: Image, by: float) -> None:
 def brush_at(zoom: float) -> int:
     """The width of a brush that can be seen, in pixels of the section, at a camera's zoom."""
     return max(1, round(BRUSH / zoom))
+
+
+def fit_lines(viewer: ViewerModel) -> None:
+    """Lines that can be seen at any zoom."""
+    width = max(LINE, THIN / viewer.camera.zoom)
+    for name in (OUTLINE, LEFT):
+        layer = viewer.layers[name]
+        if not 0.8 < layer.edge_width / width < 1.25:  # drawing many anew takes a while
+            layer.edge_width = width
 
 
 def make_tracing(shape: tuple[int, int], name: str) -> Tracing:

@@ -151,6 +151,7 @@ class Shown(Work):
         )
         self.layer.wire.lead(lambda: self._beside(lambda: _guide(question)))
         self.layer.resume(start.corners, start.clicks)
+        layers.fit_lines(self.viewer)
         if first:
             self._brush, self.layer.filled = self.layer.brush_size, self._filled
             self.layer.wire.said = self._say_now
