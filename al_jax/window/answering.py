@@ -6,7 +6,8 @@ from al_jax.core.stack import UNLABELLED, InputError
 from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Question, Session, Stored
 from al_jax.session.events import effective_answers
-from al_jax.window.layers import fill_outline, held, is_line, put
+from al_jax.window.layers import fill_outline, held, put
+from al_jax.window.lines import is_line
 from al_jax.window.shown import Shown
 from al_jax.window.text import held_by, pair_name
 

@@ -38,6 +38,7 @@ from al_jax.window.buttons import (
 )
 from al_jax.window.compiling import Compiler
 from al_jax.window.controller import Controller
+from al_jax.window.none import keep_none
 from al_jax.window.overview import good_enough, overview
 from al_jax.window.sheet import Sheet
 from al_jax.window.table import Table
@@ -118,6 +119,7 @@ class Annotate(QWidget):
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
         """Nothing is open yet."""
         super().__init__()
+        keep_none()
         start_computing()
         # Not napari's proxy of it, through which each layer would be another object at each look.
         self._viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
