@@ -1,11 +1,15 @@
 """Intelligent scissors: what leads the path, where it goes, what it encloses; and their hand."""
 
+import csv
 from concurrent.futures import Future
 
 import numpy as np
 import pytest
+import tiny
+from commands import caller, flags_of
 
 from al_jax.core.stack import UNLABELLED
+from al_jax.files.stacks import write_stack
 from al_jax.window import scissors
 from al_jax.window.livewire import Livewire
 from experiments.bench import outlines
@@ -144,3 +148,22 @@ def _failed():
     future = Future()
     future.set_exception(MemoryError("no memory"))
     return future
+
+
+def test_the_command_that_measures(tmp_path, monkeypatch, capsys):
+    write_stack(tmp_path / "stack.npz", tiny.stack())
+    out = tmp_path / "outlines.csv"
+    with flags_of(outlines):
+        call = caller(outlines, monkeypatch, capsys)
+        paths = f"--stack={tmp_path / 'stack.npz'}", f"--out={out}", "--pick=0:6:1"
+        quick = "--network=pixelwise", "--initial_steps=3", "--crop=32", "--tuned=0"
+        status, text, err = call(*paths, *quick)
+        assert status == 0, err
+        with out.open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(text.splitlines()) == len(rows) + 1
+        assert {row["structure"] for row in rows} == {"outer", "middle", "inner", "mean"}
+        for row in rows:
+            assert all(0 <= float(row[name]) <= 1 for name in outlines.TRACERS)
+        status, _, err = call(*paths[:2], "--pick=4", *quick)
+        assert status == 2 and "give first:end:step" in err

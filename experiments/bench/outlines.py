@@ -159,11 +159,10 @@ def picked(stack: Stack, text: str | None) -> Stack:
     """The sections that --pick names; classes that none of them shows are left out."""
     if text is None:
         return stack
-    try:
-        part = slice(*(int(number) for number in text.split(":")))
-        chosen = np.arange(stack.num_sections)[part]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--pick has '{text}'; give first:end:step, such as 24:94:3") from error
+    numbers = text.split(":")
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers) or numbers[2] == "0":
+        raise InputError(f"--pick has '{text}'; give first:end:step, such as 24:94:3")
+    chosen = np.arange(stack.num_sections)[slice(*map(int, numbers))]
     if len(chosen) < 2:
         raise InputError(f"--pick={text} leaves {len(chosen)} sections; two are needed")
     names = tuple(stack.sections[n] for n in chosen)
