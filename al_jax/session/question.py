@@ -30,6 +30,7 @@ from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Fields, Sections, intensity_range
 from al_jax.model.prediction import Prediction, predict_section
 from al_jax.model.resolution import downsample_section
+from al_jax.model.subsets import subset_width
 from al_jax.session.annotations import Annotations, alone_on, around
 from al_jax.session.network import Network
 
@@ -221,6 +222,7 @@ def predicted(
         model,
         carried,
         downsampling=network.downsampling,
+        classes=subset_width(annotations.state.in_range, annotations.state.seen),
     )
     return jax.tree.map(np.asarray, found)
 
@@ -288,7 +290,7 @@ def _outline_left(state: ALState) -> jax.Array:
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
-@functools.partial(jax.jit, static_argnames="downsampling")
+@functools.partial(jax.jit, static_argnames=("downsampling", "classes"))
 def _predicted(
     params: chex.ArrayTree,
     image: jax.Array,
@@ -296,15 +298,18 @@ def _predicted(
     state: ALState,
     model: ModelConfig,
     carried: Any,
+    *,
     downsampling: int,
+    classes: int,
 ) -> Prediction:
     low, high = intensity_range(image, inside)
-    full = Sections(images=image, inside=inside, low=low, high=high)
+    full = Sections(images=image, inside=inside, low=low, high=high, classes=classes)
     section = downsample_section(full, downsampling)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     log_prior = None
     if carried is not None:
         others, fields, carrying = carried
-        log_prior = neighbours.log_prior(others, fields, jnp.int32(neighbours.REACH), carrying)
+        here = jnp.int32(neighbours.REACH)
+        log_prior = functools.partial(neighbours.log_prior, others, fields, here, carrying)
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, model, log_prior=log_prior)

@@ -33,6 +33,7 @@ from al_jax.core.statistics import effort_at
 from al_jax.learner.config import Config
 from al_jax.learner.learner import Learner
 from al_jax.model.resolution import downsample_sections
+from al_jax.model.subsets import subset_width
 from al_jax.session import Question, Session, Settings
 from al_jax.session.annotations import full_state
 from al_jax.simulation.task import Task, make_task
@@ -74,7 +75,10 @@ class Judge:
         learner = session.network.learner
         assert isinstance(learner, Learner)
         state = full_state(session.annotations, session.images)
-        seen = downsample_sections(self.task.sections, session.network.downsampling)
+        width = subset_width(state.in_range, state.seen)
+        seen = downsample_sections(
+            self.task.sections.replace(classes=width), session.network.downsampling
+        )
         task = self.task.replace(sections=seen)
         _, found = self._evaluate(learner.train.params, state, task, self.config)
         return tuple(float(found[name]) for name in Trace._fields[1:])
