@@ -33,6 +33,7 @@ from al_jax.model.resolution import downsample_section
 from al_jax.model.subsets import subset_width
 from al_jax.session.annotations import Annotations, alone_on, around
 from al_jax.session.network import Network
+from al_jax.session.pace import Pace, expected_seconds, pace_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +53,7 @@ class Question:
       proposal: [H, W] bool, what the network would answer; None while there is no network.
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
       network: number of the last event that the network had seen.
+      seconds: that an answer is expected to take, from how fast the person was (`pace`).
       asked: when, in seconds of `time.time`.
     """
 
@@ -72,6 +74,7 @@ class Question:
     segmentation: np.ndarray | None
     confidence: np.ndarray | None
     network: int
+    seconds: float
     asked: float
 
 
@@ -82,11 +85,13 @@ class Rule(NamedTuple):
       strategy: of any that knows no truth.
       query: what it goes by.
       priority: [N, C], of a strategy that draws one, else None.
+      pace: of the person, as far as it is known.
     """
 
     strategy: Strategy
     query: Query
     priority: jax.Array | None = None
+    pace: Pace = pace_of(())
 
 
 def best(annotations: Annotations, network: Network, rule: Rule) -> Suggestion:
@@ -118,6 +123,11 @@ def wants_examples(annotations: Annotations) -> bool:
 def without_outline(annotations: Annotations) -> np.ndarray:
     """[C] bool, the structures that may be there and of which no outline is known."""
     return ~annotations.outlined & np.asarray(candidates(annotations.state)).any(0)
+
+
+def askable(annotations: Annotations) -> np.ndarray:
+    """[N, C] bool, the pairs that may be asked for."""
+    return np.asarray(candidates(annotations.state))
 
 
 def outline_left(annotations: Annotations) -> float:
@@ -176,6 +186,7 @@ def ask(
         segmentation=None,
         confidence=None,
         network=network.through,
+        seconds=expected_seconds(rule.pace, float(query.left), proposed=network.proposes),
         asked=time.time(),
     )
 
@@ -246,6 +257,7 @@ def _evidence(
         known[0],
         alpha=query.alpha,
         min_effort=query.min_effort,
+        overhead=query.overhead,
         uncertainty=known[1],
         priority=priority,
     )
