@@ -10,7 +10,8 @@ TESTS = pathlib.Path(__file__).parent / "four_devices.py"
 
 def test_on_four_devices():
     # In a process of its own, as the number of devices is fixed once JAX has begun.
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = f"{given} --xla_force_host_platform_device_count=4"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(TESTS)],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},

@@ -41,8 +41,7 @@ def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
         ["taskset", "-c", core, sys.executable, "-m", "experiments.simulate", *RUN, *arguments],
         cwd=folder,
         env=os.environ
-        | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"}
-        | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

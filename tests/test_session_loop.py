@@ -24,6 +24,8 @@ from al_jax.session import Settings, ledger, trainer, trials
 from al_jax.simulation import loop, runner
 from al_jax.simulation.prepare import prepare
 
+pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
+
 
 @pytest.fixture
 def place(tmp_path):
@@ -52,7 +54,8 @@ def learn(session) -> int:
     return pieces
 
 
-def test_from_first_examples_to_proposals_and_back_from_disk(place, monkeypatch):
+def test_from_first_examples_to_proposals_and_back_from_disk(place, monkeypatch, programs_once):
+    programs_once.clear()
     with sessions.open_session(place) as session:
         asked, compiled = [], []
         monkeypatch.setattr(trainer, "trim_memory", lambda: compiled.append(1))
