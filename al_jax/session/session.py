@@ -13,6 +13,7 @@ Example:
 """
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import os
@@ -55,6 +56,7 @@ from al_jax.session.events import (
     pair_of,
 )
 from al_jax.session.network import Network
+from al_jax.session.pace import overhead, pace_of
 from al_jax.session.progress import Progress
 from al_jax.session.question import Question, Rule
 from al_jax.session.results import Answered
@@ -206,7 +208,7 @@ class Session(Changing):
         pair = None
         if section is not None and structure is not None:
             pair = whole(section, "section"), whole(structure, "structure")
-        asked = questions.ask(self.images, now, network, self._rule, pair)
+        asked = questions.ask(self.images, now, network, self._paced_rule(), pair)
         if asked is None or not (propose and network.proposes):
             return asked
         seen, beside = self._predicted(network, now, asked.section), list[str]()
@@ -544,6 +546,13 @@ class Session(Changing):
         with self._storing, self._saving:
             self._held = False
             self._trainer.checkpoints.save(self._learnt, always=True)
+
+    def _paced_rule(self) -> Rule:
+        """What asks, with how fast the person was so far."""
+        pace, rule = pace_of(effective_answers(self.events)), self._rule
+        if self.settings.cost == "seconds":
+            rule = rule._replace(query=dataclasses.replace(rule.query, overhead=overhead(pace)))
+        return rule._replace(pace=pace)
 
     def _newest(self) -> tuple[Annotations, Network]:
         with self._lock:

@@ -36,7 +36,7 @@ from al_jax.learner import neighbours
 from al_jax.learner.config import Config, model_of
 from al_jax.learner.learner import fit_initial
 from al_jax.model.inputs import Sections
-from al_jax.model.prediction import predict
+from al_jax.model.prediction import LogPrior, predict
 from al_jax.model.resolution import labelled_extent
 from al_jax.model.training import init_train_state
 from al_jax.plotting import figures
@@ -65,7 +65,10 @@ def draw(
     """Eq. 4 of every section [N, H, W] int16, with carried outlines if there is `carrying`."""
     partial, fields, log_prior = partial_labels(state), sections.fields, None
     if carrying is not None and fields is not None:
-        log_prior = functools.partial(neighbours.log_prior, partial, fields, carrying=carrying)
+
+        def log_prior(section: jax.Array) -> LogPrior:
+            return functools.partial(neighbours.log_prior, partial, fields, section, carrying)
+
     return predict(
         state.key,
         params,
@@ -83,7 +86,8 @@ def carry(state: ALState, sections: Sections, carrying: jax.Array) -> jax.Array:
     assert fields is not None
 
     def one(section: jax.Array) -> jax.Array:
-        log = neighbours.log_prior(partial, fields, section, carrying)
+        classes = jnp.arange(partial.seen.shape[1])
+        log = neighbours.log_prior(partial, fields, section, carrying, classes)
         return segment(log, partial.labels[section], partial.compatible[section])
 
     return jax.lax.map(one, jnp.arange(partial.labels.shape[0])).astype(jnp.int16)
