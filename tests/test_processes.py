@@ -76,7 +76,12 @@ def test_two_processes_ask_what_one_asks(folder):
     assert tables[0] == tables[1] and tables[0].count(b"\n") > 6
     assert sorted(os.listdir(folder)) == ["a.npz", "one", "two"]
     assert sorted(os.listdir(folder / "one")) == sorted(os.listdir(folder / "two"))
-    # Another run is refused by the first, and the other does not wait for it.
+
+
+@pytest.mark.slow
+def test_another_run_is_refused_by_the_first_and_the_other_does_not_wait_for_it(folder):
+    (status, _, err), _ = by_two(folder, "--workdir=two", "--max_effort=0.6")
+    assert status == 0, err
     first, second = by_two(folder, "--workdir=two", "--max_effort=0.7")
     line = "holds another run (max_effort was 0.6, is 0.7); choose another --workdir"
     assert (first[0], first[2].splitlines()[-1]) == (2, f"error: two: {line}")
