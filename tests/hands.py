@@ -145,6 +145,14 @@ class Hand:
         self._test.keyClick(self._canvas, getattr(Qt.Key, f"Key_{name}"), held)
         self.application.processEvents()
 
+    def press_shift(self, name: str) -> None:
+        """Presses a key by its name in Qt, with Shift."""
+        from qtpy.QtCore import Qt
+
+        key, shift = getattr(Qt.Key, f"Key_{name}"), Qt.KeyboardModifier.ShiftModifier
+        self._test.keyClick(self._canvas, key, shift)
+        self.settle()
+
     def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
         """Lets the window work until something holds."""
         end = time.monotonic() + seconds

@@ -25,7 +25,7 @@ from al_jax.core.stack import InputError
 from al_jax.session import Trained
 from al_jax.window.background import Outcome
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.layers import IMAGE, TRACE, TRACED, held
+from al_jax.window.layers import IMAGE, LEFT, PATH, PROPOSAL, TRACE, TRACED, held
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -213,6 +213,130 @@ def test_a_polygon_under_way_is_neither_nothing_nor_an_answer(opened, folder):
     hand.key("s")
     (event,) = _ledger(folder)
     assert event["event"] == "answer" and not len(widget.controller.layer.corners)
+
+
+def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
+    widget, hand = opened
+    controller, layer = widget.controller, widget.controller.layer
+    path = widget._viewer.layers[PATH]
+    controller.do("go", 2, 3)  # a disc
+    hand.settle()
+    mask = _truth(controller.question)
+    rows, columns = np.nonzero(mask)
+    middle, radius = np.array([rows.mean(), columns.mean()]), np.sqrt(mask.sum() / np.pi)
+    hand.key("5")
+    assert "Click along the edge" in widget._message.text() and layer.mode == "pick"
+    hand.until(lambda: layer.wire._guide() is not None)
+    clicks = _circle(middle, radius)[:-1:6]
+    for place in clicks[:3]:
+        hand.click(place)
+    assert len(layer.clicks) == 3 and not held(layer).any()
+    drawn = len(path.data)
+    hand.move(clicks[3])
+    assert len(path.data) > drawn  # the path follows the pointer
+    hand.special("Backspace")
+    assert len(layer.clicks) == 2
+    hand.key("s")
+    assert "The outline is not finished" in widget._message.text() and not _ledger(folder)
+    widget.close_session()
+    widget.open(folder)  # the draft goes on
+    hand.settle()
+    controller, layer = widget.controller, widget.controller.layer
+    path = widget._viewer.layers[PATH]
+    assert len(layer.clicks) == 2 and layer.mode == "pick" and len(path.data)
+    for place in (*clicks[2:], clicks[0]):
+        hand.click(place)
+    assert not len(layer.clicks) and not len(path.data) and "Filled" in widget._message.text()
+    both = 2 * (held(layer) & mask).sum() / (held(layer).sum() + mask.sum())
+    assert both > 0.85
+    hand.special("Z", control=True)
+    assert not held(layer).any()
+    for place in clicks:
+        hand.click(place)
+    hand.double_click(clicks[-1])
+    assert held(layer).any() and not len(layer.clicks)
+    hand.click(clicks[0])
+    hand.special("Escape")
+    assert not len(layer.clicks)
+
+
+def test_the_panel_has_a_sheet_of_keys_and_a_table_to_click_on(opened, folder):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    widget, hand = opened
+    controller = widget.controller
+    hand.key("d")
+    hand.key("?")
+    sheet, table = widget._sheet, widget._table
+    assert sheet.isVisible() and not table.isVisible()
+    hand.key("?")
+    hand.press_shift("C")
+    assert table.isVisible() and not sheet.isVisible()
+    view, images = table.view, controller.session.images
+    n, c = 4, 2
+    index = view.model().index(c, n)
+    assert f"'{images.names[c]}' on section {images.sections[n]}" in index.data(
+        Qt.ItemDataRole.ToolTipRole
+    )
+    place = view.visualRect(index).center()
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    hand.settle()
+    assert (controller.question.section, controller.question.structure) == (n, c)
+    assert index.data() == "▣"
+    hand.key("d")
+    assert index.data() == "T"
+    hand.press_shift("C")
+    assert not table.isVisible()
+
+
+def test_one_key_shows_the_proposal_and_one_zooms_to_it(opened, folder, monkeypatch):
+    widget, hand = opened
+    viewer, controller = widget._viewer, widget.controller
+    hand.key("i")
+    assert "no proposal to show" in widget._message.text()
+    controllers.proposing(monkeypatch, _truth)
+    controller.do("go", 2, 3)
+    hand.settle()
+    assert "The proposal is the network's" in widget._reasons.text()
+    shown = [viewer.layers[name] for name in (PROPOSAL, LEFT)]
+    hand.key("i")
+    assert not any(layer.visible for layer in shown)
+    hand.key("k")
+    hand.key("i")
+    assert all(layer.visible for layer in shown)
+    controller.do("go", 2, 3)
+    hand.settle()
+    far = viewer.camera.zoom
+    hand.press_shift("I")
+    rows, columns = np.nonzero(controller.question.proposal)
+    assert viewer.camera.zoom > 1.5 * far
+    middle = [(x.min() + x.max()) / 2 for x in (rows, columns)]
+    assert viewer.camera.center[-2:] == pytest.approx(middle)
+    hand.press_shift("I")
+    assert viewer.camera.zoom == pytest.approx(far)
+
+
+def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
+    widget, hand = opened
+    controller = widget.controller
+    hand.press_shift("T")
+    assert "was traced on no other section" in widget._message.text()
+    controller.do("go", 2, 3)
+    hand.settle()
+    truth = _truth(controller.question)
+    hand.key("d")
+    controller.do("go", 3, 3)
+    hand.settle()
+    hand.press_shift("T")
+    layer = controller.layer
+    np.testing.assert_array_equal(held(layer), truth)  # no registration was asked for
+    assert "The outline of section 2 is yours to correct" in widget._message.text()
+    hand.key("1")
+    hand.stroke([(20, 20), (20, 28)])
+    hand.key("s")
+    hand.key("s")
+    assert _ledger(folder)[-1]["how"] == "traced"
 
 
 def test_what_another_structure_holds_is_said_and_taken_with_a_key(opened, folder):

@@ -14,6 +14,14 @@ from al_jax.window import drafts
 from al_jax.window.background import Background, Outcome, beside, step_back
 from al_jax.window.compiling import Compiler
 from al_jax.window.drafts import Draft, drop_draft, latest_draft, read_draft, write_draft
+from al_jax.window.none import MANY, keep_none
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None lasts by itself")
+def test_none_is_not_used_up():
+    keep_none()
+    keep_none()
+    assert MANY // 2 < sys.getrefcount(None) < 2 * MANY
 
 
 def test_pieces_are_done_until_none_is_left():

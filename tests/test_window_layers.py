@@ -13,15 +13,8 @@ from napari.layers import Labels
 
 from al_jax.core.boundary import shared_lengths
 from al_jax.window import layers
-from al_jax.window.layers import (
-    cracks,
-    fill_outline,
-    held,
-    labelled_outline,
-    make_tracing,
-    outline_left,
-    put,
-)
+from al_jax.window.layers import fill_outline, held, make_tracing, put
+from al_jax.window.lines import cracks, enclosed, is_line, labelled_outline, outline_left
 
 COLOURS = ((150, 150, 150), (200, 20, 20), (20, 20, 200))
 
@@ -194,10 +187,10 @@ def test_what_is_enclosed():
     mask[2:7, 2:7] = True
     mask[3:6, 3:6] = False
     mask[4, 4] = True
-    assert layers.enclosed(mask).sum() == 8
-    assert not layers.enclosed(~mask)[0].any() and not layers.enclosed(np.zeros((3, 3), bool)).any()
+    assert enclosed(mask).sum() == 8
+    assert not enclosed(~mask)[0].any() and not enclosed(np.zeros((3, 3), bool)).any()
     mask[4, 2] = False  # an open outline
-    assert not layers.enclosed(mask).any()
+    assert not enclosed(mask).any()
 
 
 @pytest.mark.parametrize(
@@ -213,8 +206,8 @@ def test_what_is_enclosed():
 def test_what_is_a_line_and_no_area(rows, columns, brush, line):
     mask = np.zeros((40, 40), bool)
     mask[slice(*rows), slice(*columns)] = True
-    assert layers.is_line(mask, brush) == line
-    assert not layers.is_line(np.zeros((4, 4), bool), 1)
+    assert is_line(mask, brush) == line
+    assert not is_line(np.zeros((4, 4), bool), 1)
 
 
 def test_more_classes_than_a_byte_holds():

@@ -13,6 +13,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
 from al_jax.core.stack import Images
 from al_jax.core.state import PartialLabels
@@ -156,6 +157,29 @@ def log_prior(
     log = weight * jnp.log(probability / UNKNOWN)
     height, width = partial.labels.shape[1:]
     return upsample(log[None], fields.downsampling)[0, :height, :width]
+
+
+def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> np.ndarray:
+    """Where a section shows what is in a mask [H, W] bool on another one, `source`.
+
+    The fields between them are composed; without any link it would be a plain copy.
+    """
+    step, size = (1 if source > section else -1), fields.displacement.shape[2:4]
+    grid = np.indices(size).astype(np.float32)
+    points = grid.copy()
+    for here in range(section, source, step):
+        last = np.array(size).reshape(2, 1, 1) - 1
+        rows, columns = np.clip(np.rint(points), 0, last).astype(int)
+        field = np.asarray(fields.displacement[here, (1 + step) // 2], np.float32)
+        points += np.moveaxis(field[rows, columns], -1, 0)
+    fine = np.indices(mask.shape)
+    coarse = (fine + 0.5) / fields.downsampling - 0.5
+    moved = [
+        fields.downsampling * ndimage.map_coordinates(along, coarse, order=1, mode="nearest")
+        for along in points - grid
+    ]
+    found = ndimage.map_coordinates(mask.astype(np.float32), fine + moved, order=1)
+    return found > 0.5
 
 
 def sources(known: np.ndarray, section: int) -> list[int]:

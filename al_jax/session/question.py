@@ -52,6 +52,7 @@ class Question:
       labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
       proposal: [H, W] bool, what the network would answer; None while there is no network.
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
+      beside: names of the sections from which outlines were carried to the proposal.
       network: number of the last event that the network had seen.
       seconds: that an answer is expected to take, from how fast the person was (`pace`).
       asked: when, in seconds of `time.time`.
@@ -76,6 +77,7 @@ class Question:
     network: int
     seconds: float
     asked: float
+    beside: tuple[str, ...] = ()
 
 
 class Rule(NamedTuple):
@@ -205,6 +207,7 @@ def with_proposal(question: Question, seen: Prediction, beside: Sequence[str] = 
         proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
         segmentation=np.asarray(seen.segmentation),
         confidence=np.asarray(seen.confidence),
+        beside=tuple(beside),
     )
 
 

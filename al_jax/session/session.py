@@ -218,6 +218,31 @@ class Session(Changing):
             beside = [self.images.sections[n] for n in sources]
         return questions.with_proposal(asked, seen, beside)
 
+    def neighbour_outline(self, section: int, structure: int) -> tuple[int, np.ndarray]:
+        """What the nearest section on which a structure was traced says of where it is here.
+
+        It is carried along the registration of the sections where the session has one, else it is
+        a plain copy.
+
+        Returns:
+          That section, and [H, W] bool.
+
+        Raises:
+          InputError: it was traced on no other section.
+        """
+        answers.check_pair(self.images, section, structure)
+        section, structure = whole(section, "section"), whole(structure, "structure")
+        now, _ = self._newest()
+        traced = np.flatnonzero(np.asarray(now.state.seen[:, structure]))
+        traced = traced[traced != section]
+        if not len(traced):
+            raise InputError(f"'{self.images.names[structure]}' was traced on no other section")
+        source = int(traced[np.argmin(abs(traced - section))])
+        mask = now.labels_of(source, self.images) == structure
+        if (fields := self._trainer.fields()) is not None:
+            mask = neighbours.carry_mask(mask, fields, source, section)
+        return source, mask & np.asarray(self.images.inside[section])
+
     # What a person answers.
 
     def store_answer(

@@ -38,30 +38,41 @@ class Draft(NamedTuple):
       from_proposal: whether it began as the network's proposal.
       seconds: that the person has spent on it.
       corners: [K, 2] float, rows and columns, of a polygon that is not finished.
+      clicks: [K, 2] int, corners of pixels, of an outline of the scissors that is not finished.
     """
 
     mask: np.ndarray
     from_proposal: bool
     seconds: float
     corners: np.ndarray = np.zeros((0, 2))
+    clicks: np.ndarray = np.zeros((0, 2), int)
 
     def any(self) -> bool:
         """Whether anything is traced."""
-        return bool(self.mask.any()) or len(self.corners) > 0
+        return bool(self.mask.any()) or len(self.corners) > 0 or len(self.clicks) > 0
 
     def moved(self, move: Move, back: Move, turns: str) -> "Draft":
         """After `move`, which `back` undoes: `changes.turned` and `turned_back`, by `turns`."""
         if not turns:
             return self
-        grid = np.moveaxis(np.indices(self.mask.shape), 0, -1)
+        height, width = self.mask.shape
         rows, columns = np.floor(self.corners).astype(int).T
+        down, across = self.clicks.T  # between pixels, of which there is one more
         return self._replace(
-            mask=move(self.mask, turns), corners=back(grid, turns)[rows, columns] + 0.5
+            mask=move(self.mask, turns),
+            corners=back(_grid(height, width), turns)[rows, columns] + 0.5,
+            clicks=back(_grid(height + 1, width + 1), turns)[down, across],
         )
 
     def same(self, other: "Draft") -> bool:
         """Whether the same is traced."""
-        return all(map(np.array_equal, (self.mask, self.corners), (other.mask, other.corners)))
+        own, others = ((d.mask, d.corners, d.clicks) for d in (self, other))
+        return all(map(np.array_equal, own, others))
+
+
+def _grid(height: int, width: int) -> np.ndarray:
+    """[H, W, 2], where each place is."""
+    return np.moveaxis(np.indices((height, width)), 0, -1)
 
 
 NOTHING = Draft(np.zeros((0, 0), bool), False, 0.0)
@@ -158,10 +169,13 @@ def _read(path: pathlib.Path, pair: tuple[int, int], shape: tuple[int, ...]) -> 
         if of != pair:
             raise InputError(f"{path}: is the draft of another pair")
         corners = found.get("corners", np.zeros((0, 2)))  # nor have they polygons
+        clicks = found.get("clicks", np.zeros((0, 2), int))
         good = mask.shape == shape and mask.dtype == bool and 0 <= seconds < math.inf
-        if not (good and corners.shape[1:] == (2,) and np.isfinite(corners).all()):
+        good = good and corners.shape[1:] == (2,) and bool(np.isfinite(corners).all())
+        good = good and clicks.shape[1:] == (2,) and clicks.dtype.kind == "i"
+        if not (good and ((clicks >= 0) & (clicks <= shape)).all()):
             raise InputError(f"{path}: is no draft of this session")
-        return Draft(mask, bool(found["from_proposal"]), seconds, corners)
+        return Draft(mask, bool(found["from_proposal"]), seconds, corners, clicks)
 
 
 def drop_draft(folder: pathlib.Path, section: int, structure: int) -> None:

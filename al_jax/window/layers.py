@@ -1,10 +1,12 @@
 """A question as layers of a napari viewer, with or without a window around it.
 
 From below: the section, the network's proposal, what has been traced, the outline already traced,
-the outline still to trace, and the layer to trace in, which begins afresh with each question, as
-napari's history of strokes is not tied to a section. Only that one may be changed by hand.
+the outline still to trace, the layer to trace in, which begins afresh with each question, as
+napari's history of strokes is not tied to a section, and the way of the scissors. Only the layer to
+trace in may be changed by hand.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,21 +16,25 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Vectors
 from napari.layers.labels._labels_mouse_bindings import draw
 from napari.utils.colormaps import DirectLabelColormap
-from scipy import ndimage
-from skimage.draw import line, polygon
+from skimage.draw import line
 
 from al_jax.core.stack import UNLABELLED, Colour
+from al_jax.window.lines import enclosed, labelled_outline, outline_left
+from al_jax.window.livewire import Livewire
+from al_jax.window.scissors import enclosed_pixels
 
 IMAGE, PROPOSAL, TRACED = "section", "proposal", "traced"
 OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trace here"
-LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE)
+PATH = "outline under way"
+LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE, PATH)
 OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
+THIN = 2.0  # pixels of the screen, the width of a line at least
 BRUSH = 1.5  # pixels of the screen, the width that the brush has at least
 GAP = 12.0  # pixels of the screen between the ends of an outline that is closed
+START = 8.0  # pixels of the screen from the first click of the scissors, where another one closes
+ROOM = 0.7  # of the canvas, that is filled by what is zoomed to
 BENT = 1.2  # times as long as the way between its ends is a stroke that may enclose something
-# Corners lie off pixel centres, so that a centre on an edge belongs to one of its sides only.
-_OFF_CENTRE = np.array([0.0017, 0.0031])
 
 
 class View(NamedTuple):
@@ -65,24 +71,56 @@ def _stay(_layer: "Tracing", _event: Any) -> None:
     """What napari's tool to move a layer does here."""
 
 
+def _cut(layer: "Tracing", event: Any) -> None:
+    """The scissors: a click; the other button takes one back."""
+    if event.button == 2:
+        layer.take_corner_back()
+    else:
+        layer.cut(layer.world_to_data(event.position), event.camera_zoom)
+
+
+def _follow(layer: "Tracing", event: Any) -> None:
+    """The path of the scissors follows the pointer."""
+    if layer.wire.clicks:
+        layer.draw_path(layer.world_to_data(event.position), event.camera_zoom)
+
+
+def _close(layer: "Tracing", event: Any) -> None:
+    """A double click, which follows upon a click."""
+    if layer.mode == "pick" and event.button == 1:
+        layer.close_path()
+
+
 class Tracing(Labels):
     """A Labels layer of one structure on one section: 1 is the structure, 0 is not.
 
     A stroke of the brush that comes back to its start, or to what is drawn, is closed and filled.
     The polygon tool takes the pixels whose centres are inside. (napari's takes all that the polygon
-    touches, 11% more of a disc of radius 10.) The layer cannot be moved.
+    touches, 11% more of a disc of radius 10.) In place of the tool that picks a label, as there is
+    one alone, are the scissors (`Livewire`). The layer cannot be moved.
 
     Attributes:
+      wire: the outline of the scissors under way.
+      path_drawn: called with its path [K, 2], its clicks [L, 2] and the camera's zoom.
       widest: the brush of all strokes of the question that was the widest, in pixels.
       filled: called with how many pixels a stroke enclosed.
     """
 
     _drag_modes = Labels._drag_modes | {
         Labels._modeclass.PAINT: _draw,
+        Labels._modeclass.PICK: _cut,
         Labels._modeclass.TRANSFORM: _stay,
     }
-    _move_modes = Labels._move_modes | {Labels._modeclass.TRANSFORM: _stay}
+    _move_modes = Labels._move_modes | {
+        Labels._modeclass.PICK: _follow,
+        Labels._modeclass.TRANSFORM: _stay,
+    }
     widest: float = 1
+    wire: Livewire
+    _camera_zoom: float = 1.0
+    path_drawn: Callable[[np.ndarray, np.ndarray, float], None] = staticmethod(
+        lambda path, clicks, zoom: None
+    )
     filled: Callable[[int], None] = staticmethod(lambda count: None)
 
     def restart(self, mask: np.ndarray, colour: npt.ArrayLike) -> None:
@@ -97,7 +135,7 @@ class Tracing(Labels):
         """
         tool: str = getattr(self, "mode")  # noqa: B009  (mypy cannot type napari's property)
         self.editable = False  # napari forgets its history with it
-        self._points([])
+        self.drop_path()
         self.data = mask.astype(np.uint8)
         colours = {None: colour, 0: "transparent", 1: colour}
         self.colormap = DirectLabelColormap(color_dict=colours)
@@ -136,32 +174,74 @@ class Tracing(Labels):
         points = self._overlays["polygon"].points[:-1]  # the last one follows the pointer
         return np.array(points, float).reshape(-1, 2)
 
-    def resume(self, corners: np.ndarray) -> None:
-        """Goes on with a polygon of `corners` [K, 2]."""
+    @property
+    def clicks(self) -> np.ndarray:
+        """[K, 2] int, the clicks of the scissors under way, corners of pixels."""
+        return np.array(self.wire.clicks, int).reshape(-1, 2)
+
+    @property
+    def under_way(self) -> str:
+        """What is not closed yet: 'polygon', 'outline' of the scissors, or ''."""
+        return "polygon" if len(self.corners) else "outline" if self.wire.clicks else ""
+
+    def resume(self, corners: np.ndarray, clicks: np.ndarray) -> None:
+        """Goes on with a polygon of `corners` [K, 2], or with `clicks` [K, 2] of the scissors."""
         if len(corners):
             self.mode = "polygon"
             self._points([*corners.tolist(), (corners[-1] + 1e-3).tolist()])
+        elif len(clicks):
+            self.mode = "pick"
+            self.wire.clicks = [(row, column) for row, column in clicks.tolist()]
+            self.draw_path()
+
+    def cut(self, point: npt.ArrayLike, zoom: float) -> None:
+        """A click of the scissors at a pixel [2]; one at the start closes the outline."""
+        place, clicks = np.asarray(point, float), self.wire.clicks
+        if len(clicks) > 2 and np.hypot(*(place + 0.5 - clicks[0])) <= max(START / zoom, 1):
+            self.close_path()
+        else:
+            self.wire.add(place.tolist())
+            self.draw_path(None, zoom)
+
+    def draw_path(self, pointer: npt.ArrayLike | None = None, zoom: float | None = None) -> None:
+        """Has the path of the scissors drawn, on to the pointer [2]."""
+        self._camera_zoom = self._camera_zoom if zoom is None else zoom
+        place = None if pointer is None else np.asarray(pointer, float).tolist()
+        self.path_drawn(self.wire.path(place), self.clicks - 0.5, self._camera_zoom)
 
     def take_corner_back(self) -> bool:
-        """Takes back the corner that was set last; whether there was one."""
+        """Takes back the corner, or the click, that was set last; whether there was one."""
+        if self.wire.clicks:
+            self.wire.clicks.pop()
+            self.draw_path()
+            return True
         points = self._overlays["polygon"].points
         if len(points) < 2:
             return False
         self._points([] if len(points) == 2 else [*points[:-2], points[-1]])
         return True
 
-    def close_polygon(self) -> None:
-        """Takes what the polygon under way encloses; one step of undo."""
-        corners = self.corners
-        self._points([])
+    def close_path(self) -> None:
+        """Takes what the polygon or the outline under way encloses; one step of undo."""
+        corners, before = self.corners, int(held(self).sum())
+        path = self.wire.path(closed=True) if len(self.wire.clicks) > 2 else None
+        self.drop_path()
         if len(corners) > 2:
             self.paint_polygon(corners, 1)
+        if path is not None:
+            self.data_setitem(enclosed_pixels(path, self.data.shape), self.selected_label or 1)
+            self.filled(int(held(self).sum()) - before)
+
+    def drop_path(self) -> None:
+        """Forgets the polygon or the outline under way."""
+        self._points([])
+        self.wire.clicks = []
+        self.draw_path()
 
     def paint_polygon(self, points: npt.ArrayLike, new_label: int) -> None:
         """Gives the pixels in a polygon [K, 2] of pixel numbers a label; one step of undo."""
-        corners = np.floor(np.asarray(points, float)) + _OFF_CENTRE
-        rows, columns = polygon(corners[:, 0], corners[:, 1], shape=self.data.shape)
-        self.data_setitem((rows, columns), new_label)
+        corners = np.floor(np.asarray(points, float))
+        self.data_setitem(enclosed_pixels(corners, self.data.shape), new_label)
 
     def _points(self, points: list[list[float]]) -> None:
         self._overlays["polygon"].points = points
@@ -198,6 +278,7 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
         layers[name].locked = True  # not to be deleted by hand
         layers[name].editable = name == TRACE  # so that no tool moves another one
     if first:
+        tracing.path_drawn = functools.partial(_show_path, layers[PATH])
         viewer.reset_view()
         tracing.brush_size = brush_at(viewer.camera.zoom)
     return tracing
@@ -207,6 +288,19 @@ def bright(colour: np.ndarray) -> np.ndarray:
     """A colour [3], 0-1, that is seen on a dark section: half way to white where it is dark."""
     weight = np.array([0.3, 0.6, 0.1]) @ colour
     return colour if weight > 0.4 else 0.5 + 0.5 * colour
+
+
+def zoom_to(viewer: ViewerModel, mask: np.ndarray) -> None:
+    """Shows what is in a mask [H, W] as large as there is room for, or all if it is so already."""
+    rows, columns = map(np.flatnonzero, (mask.any(1), mask.any(0)))
+    ends = np.array([rows[[0, -1]], columns[[0, -1]]], float)
+    before = viewer.camera.center[-2:], viewer.camera.zoom
+    room = np.array(viewer.canvas.size) / (np.ptp(ends, axis=1) + 1)
+    zoom, centre = ROOM * float(room.min()), tuple(ends.mean(1).tolist())
+    if np.allclose((*before[0], before[1]), (*centre, zoom)):
+        viewer.reset_view()
+        return
+    viewer.camera.center, viewer.camera.zoom = (0.0, *centre), zoom
 
 
 def clear(viewer: ViewerModel) -> None:
@@ -233,6 +327,7 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
         Vectors(lines, name=OUTLINE, edge_color=WHITE, **drawn),
         Vectors(lines, name=LEFT, **drawn),
         make_tracing(image.shape[:2], TRACE),
+        Vectors(lines, name=PATH, edge_color="yellow", **drawn),
     )
 
 
@@ -259,6 +354,16 @@ def _show_image(layer: Image, view: View, first: bool) -> None:
             layer.contrast_limits = limits
 
 
+def _show_path(layer: Vectors, path: np.ndarray, clicks: np.ndarray, zoom: float) -> None:
+    """Draws a path [K, 2] and its clicks [L, 2], as crosses, in a layer of lines."""
+    pixel = 1 / zoom  # of the screen
+    steps = [np.stack([path[:-1], np.diff(path, axis=0)], 1)]
+    for arm in np.array([[4, 4], [4, -4]]) * pixel:
+        steps.append(np.stack([clicks - arm, np.broadcast_to(2 * arm, clicks.shape)], 1))
+    layer.edge_width = 2 * pixel
+    layer.data = np.concatenate(steps).astype(np.float32)
+
+
 def change_contrast(layer: Image, by: float) -> None:
     """Narrows the range of pixels that are told apart to `by` of what it is, or widens it."""
     if layer.rgb:
@@ -273,9 +378,20 @@ def brush_at(zoom: float) -> int:
     return max(1, round(BRUSH / zoom))
 
 
+def fit_lines(viewer: ViewerModel) -> None:
+    """Lines that can be seen at any zoom."""
+    width = max(LINE, THIN / viewer.camera.zoom)
+    for name in (OUTLINE, LEFT):
+        layer = viewer.layers[name]
+        if not 0.8 < layer.edge_width / width < 1.25:  # drawing many anew takes a while
+            layer.edge_width = width
+
+
 def make_tracing(shape: tuple[int, int], name: str) -> Tracing:
     """An empty layer of `shape` [H, W], with a fine brush ready; `restart` begins a question."""
     layer = Tracing(np.zeros(shape, np.uint8), name=name, opacity=0.6)
+    layer.wire = Livewire()
+    layer.mouse_double_click_callbacks.append(_close)
     layer.mode, layer.brush_size = "paint", 1  # a wider one makes what it outlines larger
     return layer
 
@@ -283,29 +399,6 @@ def make_tracing(shape: tuple[int, int], name: str) -> Tracing:
 def held(layer: Labels) -> np.ndarray:
     """[H, W] bool, what is the structure in a layer: every label but 0."""
     return np.asarray(layer.data) != 0
-
-
-def enclosed(mask: np.ndarray) -> np.ndarray:
-    """[H, W] bool, the pixels that a mask encloses (4-neighbours) and does not hold itself."""
-    found, rows, columns = np.zeros_like(mask), *map(np.flatnonzero, (mask.any(1), mask.any(0)))
-    if not len(rows):
-        return found
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    parts, _ = ndimage.label(np.pad(~mask[window], 1, constant_values=True))
-    found[window] = (parts > 1)[1:-1, 1:-1]  # the first one lies around all of it
-    return found
-
-
-def is_line(mask: np.ndarray, brush: float) -> bool:
-    """Whether a mask is no area but a line of a brush so wide, as an outline that is not filled."""
-    rows, columns = map(np.flatnonzero, (mask.any(1), mask.any(0)))
-    if not len(rows):
-        return False
-    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if np.hypot(*part.shape) <= 3 * brush + 2:
-        return False
-    thick = ndimage.distance_transform_edt(np.pad(part, 1)).max()
-    return bool(thick <= (brush + 1) / 2)
 
 
 def fill_outline(layer: Labels) -> None:
@@ -320,44 +413,3 @@ def put(layer: Labels, mask: np.ndarray) -> None:
     changed = held(layer) != mask
     if changed.any():
         layer.data_setitem(np.nonzero(changed), mask[changed].astype(layer.data.dtype))
-
-
-def cracks(classes: np.ndarray, inside: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-    """The cracks between 4-neighbours of different classes, both inside the image.
-
-    Args:
-      classes: [H, W], any type that can be compared.
-      inside: [H, W] bool.
-      counts: [H, W] bool, only cracks at such a pixel; None: all.
-
-    Returns:
-      [K, 2, 2] float32, for each crack where it begins and where it goes from there: row and
-      column in pixels, whole numbers at their centres, as napari draws them.
-
-    Example:
-      >>> cracks(np.array([[0, 1]]), np.ones((1, 2), bool)).tolist()
-      [[[-0.5, 0.5], [1.0, 0.0]]]
-    """
-    counting = np.ones(classes.shape, bool) if counts is None else counts
-    found = []
-    for axis in (0, 1):
-        one, other = (slice(None, -1), slice(None)), (slice(1, None), slice(None))
-        if axis:
-            one, other = one[::-1], other[::-1]
-        differ = (classes[one] != classes[other]) & inside[one] & inside[other]
-        places = np.argwhere(differ & (counting[one] | counting[other]))
-        across = np.eye(2)[axis]
-        start = places + across - 0.5
-        found.append(np.stack([start, np.broadcast_to(1 - across, start.shape)], 1))
-    return np.concatenate(found).astype(np.float32)
-
-
-def labelled_outline(labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The outlines of the labels [H, W] of a section, as `cracks`."""
-    return cracks(labels, inside, labels != UNLABELLED)
-
-
-def outline_left(mask: np.ndarray, labels: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The outline of a mask [H, W] where it borders on unlabelled pixels, as `cracks`."""
-    free = inside & (labels == UNLABELLED)
-    return cracks(mask & free, free)

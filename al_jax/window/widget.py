@@ -1,6 +1,7 @@
 """The dock beside the canvas: the question, the buttons, and how far it is."""
 
 import contextlib
+import functools
 import os
 import time
 
@@ -24,9 +25,23 @@ from qtpy.QtWidgets import (
 from al_jax.core.stack import Images, InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers, text
+from al_jax.window.actions import BIG, BUTTONS, PANEL
 from al_jax.window.background import start_computing
+from al_jax.window.buttons import (
+    Keys,
+    make_action_button,
+    make_button,
+    make_choice,
+    make_dialog_button,
+    make_label,
+    make_menu_button,
+)
 from al_jax.window.compiling import Compiler
-from al_jax.window.controller import Action, Controller
+from al_jax.window.controller import Controller
+from al_jax.window.none import keep_none
+from al_jax.window.overview import good_enough, overview
+from al_jax.window.sheet import Sheet
+from al_jax.window.table import Table
 
 TICK = 100  # milliseconds between two calls of `Controller.tick`
 WIDTH = 380  # pixels
@@ -34,6 +49,12 @@ SIZE = (1300, 820)  # of the window, where the screen has room
 PATIENCE = 0.2  # seconds that the window stands still for an answer
 LINES = 2  # of text, which question and offer have room for
 UNSEEN = 0.7  # seconds after which a question counts as seen, whatever the screen does
+
+
+def canvases(window: QWidget) -> list[QWidget]:
+    """What a window draws sections on."""
+    children = window.findChildren(QWidget)
+    return [child for child in children if "CanvasBackend" in type(child).__name__]
 
 
 class Seen(QObject):
@@ -46,9 +67,8 @@ class Seen(QObject):
 
     def watch(self, window: QWidget) -> None:
         """Watches the canvas of a window."""
-        for child in window.findChildren(QWidget):
-            if "CanvasBackend" in type(child).__name__:
-                child.installEventFilter(self)
+        for canvas in canvases(window):
+            canvas.installEventFilter(self)
 
     def changed(self) -> None:
         """A question is shown that nobody has seen."""
@@ -80,6 +100,9 @@ class Annotate(QWidget):
     _offer: QLabel
     _reasons: QLabel
     _progress: QLabel
+    _enough: QLabel
+    _table: Table
+    _sheet: Sheet
     _network: QLabel
     _message: QLabel
     _bar: QProgressBar
@@ -90,11 +113,13 @@ class Annotate(QWidget):
     _last: QComboBox
     _images: Images
     _events: int
+    _known: tuple[int, int]
     _shown: Question | None
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:
         """Nothing is open yet."""
         super().__init__()
+        keep_none()
         start_computing()
         # Not napari's proxy of it, through which each layer would be another object at each look.
         self._viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
@@ -105,7 +130,7 @@ class Annotate(QWidget):
         self._timer.timeout.connect(self._tick)
         self.setMinimumWidth(WIDTH)
         self._layout = QVBoxLayout(self)
-        self._start, self._refused = _button("Open a session ..."), _label()
+        self._start, self._refused = make_button("Open a session ..."), make_label()
         self._start.clicked.connect(self._choose)
         self._layout.addWidget(self._start, 0, Qt.AlignmentFlag.AlignTop)
         self._layout.addWidget(self._refused, 0, Qt.AlignmentFlag.AlignTop)
@@ -162,8 +187,9 @@ class Annotate(QWidget):
     def _take_away(self) -> None:
         """Takes the parts of a session away, now: others may come before they are deleted."""
         self._layout.removeWidget(self._body)
-        self._body.setParent(None)
-        self._body.deleteLater()
+        for part in (self._body, self._table, self._sheet):
+            part.setParent(None)
+            part.deleteLater()
 
     def refresh(self) -> None:
         """Shows the present messages of the controller."""
@@ -191,6 +217,12 @@ class Annotate(QWidget):
                 share = found.traced / max(found.traced + found.left, 1)
                 self._bar.setValue(round(1000 * share))
             self._events = events
+        known = events, controller.session.network.through
+        if (
+            known != self._known and not controller.doing
+        ) or self._shown is not controller.question:
+            self._known = known
+            self._show_overview(controller)
         if controller.question is not None and controller.question is not self._shown:
             self._shown = controller.question
             self._seen.changed()
@@ -203,24 +235,26 @@ class Annotate(QWidget):
     def _build(self, controller: Controller) -> None:
         """The parts that need a session."""
         images = self._images = controller.session.images
-        self._events, self._shown = -1, None
-        self._swatch, self._headline, self._reasons = QLabel(), _label(size=4), _label()
-        self._offer = _label()
+        self._events, self._shown, self._known = -1, None, (-1, -1)
+        self._swatch, self._headline, self._reasons = QLabel(), make_label(size=4), make_label()
+        self._offer = make_label()
         self._headline.setObjectName("headline")
         self._offer.setObjectName("offer")
         for label in (self._headline, self._offer):  # so that no button moves with what they say
             label.setFixedHeight(LINES * label.fontMetrics().lineSpacing())
         self._swatch.setFixedWidth(14)
-        self._progress, self._network, self._message = _label(), _label(), _label()
+        self._progress, self._network, self._message = make_label(), make_label(), make_label()
+        self._enough = make_label()
+        self._enough.setObjectName("enough")
         self._bar = QProgressBar()
         self._bar.setRange(0, 1000)
         self._bar.setFormat("%p% of the outlines")
-        self._retry = _button("Try again")
+        self._retry = make_button("Try again")
         self._retry.clicked.connect(lambda: controller.do("retry"))
-        self._section, self._structure = _choice(images.sections), _choice(images.names)
-        self._first, self._last = _choice(images.sections), _choice(images.sections)
+        self._section, self._structure = make_choice(images.sections), make_choice(images.names)
+        self._first, self._last = make_choice(images.sections), make_choice(images.sections)
         self._structure.activated.connect(self._show_range)
-        go, change = _button("Go"), _button("Set range")
+        go, change = make_button("Go"), make_button("Set range")
         go.clicked.connect(
             lambda: controller.do(
                 "go", self._section.currentIndex(), self._structure.currentIndex()
@@ -236,16 +270,32 @@ class Annotate(QWidget):
         head = QHBoxLayout()
         head.addWidget(self._swatch)
         head.addWidget(self._headline, 1)
-        buttons = QGridLayout()
-        for place, action in enumerate(controller.actions):
-            buttons.addWidget(_action_button(controller, action), place // 2, place % 2)
+        body, scroll = QWidget(), QScrollArea()
+        self._table = Table(self, images, lambda n, c: controller.do("go", n, c))
+        self._sheet = Sheet(self, controller.actions)
+        big, buttons = QHBoxLayout(), QGridLayout()
+        for action in BIG:
+            button = make_action_button(controller, action, line="\n")
+            button.setMinimumHeight(3 * button.fontMetrics().lineSpacing())
+            big.addWidget(button, 1)
+        for place, action in enumerate(BUTTONS):
+            buttons.addWidget(make_action_button(controller, action), place // 2, place % 2)
+        beside = QHBoxLayout()
+        beside.addWidget(make_menu_button(controller), 1)
+        turns = {}
+        for action, dialog in zip(PANEL, (self._table, self._sheet), strict=True):
+            turn = functools.partial(_turn, dialog)
+            turns[action.character] = turn
+            beside.addWidget(make_dialog_button(action, dialog, turn), 1)
+        keys = Keys(body, turns)
+        for canvas in canvases(self.window()):
+            canvas.installEventFilter(keys)
         pairs = QGridLayout()
         pairs.setColumnStretch(2, 1)  # names of structures may be long
-        for column, part in enumerate((_label("Section"), self._section, self._structure, go)):
+        for column, part in enumerate((make_label("Section"), self._section, self._structure, go)):
             pairs.addWidget(part, 0, column)
-        for column, part in enumerate((_label("Range"), self._first, self._last, change)):
+        for column, part in enumerate((make_label("Range"), self._first, self._last, change)):
             pairs.addWidget(part, 1, column)
-        body, scroll = QWidget(), QScrollArea()
         scroll.setWidget(body)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -254,17 +304,27 @@ class Annotate(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addLayout(head)
         inner.addWidget(self._offer)
+        inner.addLayout(big)
         inner.addLayout(buttons)
+        inner.addLayout(beside)
         inner.addLayout(pairs)
         inner.addWidget(self._message)
         inner.addWidget(self._reasons)
         inner.addWidget(self._bar)
+        inner.addWidget(self._enough)
         inner.addWidget(self._progress)
         inner.addWidget(self._network)
         inner.addWidget(self._retry)
         inner.addStretch(1)
         self._layout.insertWidget(0, scroll, 1)
         self._body = scroll
+
+    def _show_overview(self, controller: Controller) -> None:
+        """How good it is, and the table if it is open."""
+        found, question = overview(controller.session), controller.question
+        pair = None if question is None else (question.section, question.structure)
+        self._enough.setText(good_enough(found, controller.progress.seconds))
+        self._table.show_pairs(found, pair)
 
     def _show_range(self) -> None:
         """The range of the structure that is chosen."""
@@ -286,6 +346,10 @@ class Annotate(QWidget):
             self.refresh()
 
 
+def _turn(dialog: QWidget) -> None:
+    dialog.setVisible(not dialog.isVisible())
+
+
 def in_window(viewer: "napari.viewer.Viewer") -> Annotate:
     """The widget next to the canvas of a viewer, in a window that has room for both."""
     widget = Annotate(viewer)
@@ -295,39 +359,3 @@ def in_window(viewer: "napari.viewer.Viewer") -> Annotate:
     # Napari's own size leaves nothing of the canvas between its docks and this one.
     viewer.window.resize(min(SIZE[0], room.width()), min(SIZE[1], room.height()))
     return widget
-
-
-def _label(text: str = "", size: int = 0) -> QLabel:
-    """Text as it is, whatever a class is called; `size` points larger than the rest."""
-    label = QLabel(text)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    font = label.font()
-    font.setPointSize(font.pointSize() + size)
-    font.setBold(size > 0)
-    label.setFont(font)
-    return label
-
-
-def _button(text: str) -> QPushButton:
-    """A button that leaves the keys to the canvas."""
-    button = QPushButton(text)
-    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    return button
-
-
-def _action_button(controller: Controller, action: Action) -> QPushButton:
-    button = _button(f"{action.label}  [{action.key}]")
-    button.setObjectName(action.name)
-    button.clicked.connect(lambda: controller.do(action.name))
-    return button
-
-
-def _choice(names: tuple[str, ...]) -> QComboBox:
-    choice = QComboBox()
-    choice.addItems(names)
-    choice.setMaxVisibleItems(20)
-    choice.setMinimumContentsLength(min(max(map(len, names), default=1) + 1, 12))
-    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    choice.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-    return choice
