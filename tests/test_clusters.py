@@ -482,6 +482,16 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
                 one.kill()
 
 
+def test_a_queue_that_refuses_jobs_is_said(folder, slurm):
+    settings = json.loads(pathlib.Path(slurm["DASK_CONFIG"]).read_text())
+    settings["jobqueue"]["slurm"]["queue"] = "nowhere"
+    pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
+    status, out, err = sweep(folder, "--strategies=Da", "--cluster=slurm", "--jobs=1", **slurm)
+    assert (status, out) == (2, ""), err
+    assert "the queue takes no job: " in err.splitlines()[-1] and "Traceback" not in err
+    assert "partition" in err.splitlines()[-1]
+
+
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
     arguments = ("--strategies=Da", "--cluster=slurm", "--jobs=1")
     process = start_sweep(folder, *arguments, **slurm)

@@ -19,8 +19,8 @@ def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
       wait: ask only when the network has learnt from all answers, as in the paper.
 
     Raises:
-      InputError: there is no such session, it is in use, napari is not installed, or there is no
-        display.
+      InputError: there is no such session, it is in use, napari is not installed, there is no
+        display, or Qt's binding would end the program.
     """
     check_display()
     try:
@@ -32,6 +32,7 @@ def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
             f"the window needs napari and Qt ({error}); pip install 'al_jax[window]', or answer "
             "with suggest and ingest"
         ) from error
+    check_qt()
     viewer = napari.Viewer(title=f"al_jax - {os.fspath(workdir)}", show=False)
     widget = in_window(viewer)
     try:
@@ -55,4 +56,26 @@ def check_display() -> None:
         raise InputError(
             "there is no display to open a window on; answer with suggest and ingest instead, or "
             "give one (ssh -X, xvfb-run)"
+        )
+
+
+def check_qt() -> None:
+    """Refuses a binding of Qt that ends the process after some thousand calls.
+
+    PySide6 6.12.0 gives away a reference of None with each call that returns none; before Python
+    3.12 they are counted.
+
+    Raises:
+      InputError: it is that one.
+    """
+    import qtpy
+
+    if (
+        sys.version_info < (3, 12)
+        and qtpy.API_NAME == "PySide6"
+        and qtpy.PYSIDE_VERSION == "6.12.0"
+    ):
+        raise InputError(
+            "PySide6 6.12.0 ends programs of Python 3.11 sooner or later; run: python -m pip "
+            "install 'PySide6-Essentials<6.12'"
         )
