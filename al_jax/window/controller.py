@@ -21,9 +21,9 @@ from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
 from al_jax.exchange.doubts import what_is_odd
 from al_jax.session import Progress, Question, Session, Stored, Trained
-from al_jax.session.changes import turned, turned_back
 from al_jax.session.events import CHANGES, Event, effective_answers
 from al_jax.session.storage import TRUTH
+from al_jax.session.turns import turned, turned_back
 from al_jax.window import layers
 from al_jax.window.background import Background, beside
 from al_jax.window.clock import WorkClock
