@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # so that no process is left with one of them at the end.
 LONGEST = ["simulate", "loop", "window", "sweep", "session_loop", "clusters", "plugins", "learner"]
 LONGEST += ["transfer", "annotate", "command", "training", "session_changes", "window_controller"]
-LONGEST += ["strategies", "neighbours", "readme", "report", "networks", "processes", "packaging"]
+LONGEST += ["strategies", "neighbours", "readme", "report", "devices", "annotate_files", "run"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -149,6 +149,7 @@ def test_one_that_fails_is_named(folder, text, reason):
         load_plugins(["nobodys"])
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_plugins_to_its_workers(folder, monkeypatch, capsys):
     """An edited one is another run, and the old one is kept."""
     core = min(os.sched_getaffinity(0))

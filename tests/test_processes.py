@@ -66,6 +66,7 @@ def by_two(folder: pathlib.Path, *arguments: str) -> list[tuple[int, str, str]]:
     return [ended(p) for p in [start(folder, *shared, f"--process={k}") for k in range(2)]]
 
 
+@pytest.mark.slow
 def test_two_processes_ask_what_one_asks(folder):
     (status, out, err), (quiet, nothing, more) = by_two(folder, "--workdir=two", "--max_effort=0.6")
     assert (status, quiet) == (0, 0), err + more

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from al_jax import session as sessions
 from al_jax.core.stack import InputError, make_images
 from al_jax.session import Settings, ledger
-from al_jax.session.changes import turned, turned_back
+from al_jax.session.turns import turned, turned_back
 
 pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
 SHAPE = (4, 5, 8)
