@@ -263,12 +263,16 @@ def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
 def test_the_panel_has_a_sheet_of_keys_and_a_table_to_click_on(opened, folder):
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QPushButton
 
     widget, hand = opened
     controller = widget.controller
     hand.key("d")
     hand.key("?")
     sheet, table = widget._sheet, widget._table
+    room = widget._body.viewport().width()
+    for button in widget._body.widget().findChildren(QPushButton):
+        assert button.x() + button.width() <= room and button.width() >= 25, button.text()
     assert sheet.isVisible() and not table.isVisible()
     hand.key("?")
     hand.press_shift("C")

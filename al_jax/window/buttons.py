@@ -86,7 +86,7 @@ def make_choice(names: tuple[str, ...]) -> QComboBox:
     choice = QComboBox()
     choice.addItems(names)
     choice.setMaxVisibleItems(20)
-    choice.setMinimumContentsLength(min(max(map(len, names), default=1) + 1, 12))
+    choice.setMinimumContentsLength(min(max(map(len, names), default=1) + 1, 6))
     choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     choice.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return choice

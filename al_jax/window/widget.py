@@ -254,7 +254,7 @@ class Annotate(QWidget):
         self._section, self._structure = make_choice(images.sections), make_choice(images.names)
         self._first, self._last = make_choice(images.sections), make_choice(images.sections)
         self._structure.activated.connect(self._show_range)
-        go, change = make_button("Go"), make_button("Set range")
+        go, change = make_button("Go"), make_button("Set")
         go.clicked.connect(
             lambda: controller.do(
                 "go", self._section.currentIndex(), self._structure.currentIndex()
