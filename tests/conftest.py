@@ -16,14 +16,40 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 import jax
+import numpy as np
 import pytest
 import tiny
 
 from al_jax.learner import config
 from al_jax.model.networks import NETWORKS
-from al_jax.session import storage
+from al_jax.session import storage, trainer
 
 NETWORKS["pixelwise"] = tiny.Pixelwise
+# Compilation is most of the time of the tests: a third of it so, and arrays of theirs are small.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All but the slow tests, and the commands that they run, compile without optimisation.
+
+    Before the first computation, which reads the variable; what it holds already goes before.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if config.option.markexpr == "not slow" and QUICK not in given:
+        os.environ["XLA_FLAGS"] = f"{QUICK} {given}".strip()
+
+
+# One process has all tests of a file, and files begin in this order: those that take longest first,
+# so that no process is left with one of them at the end.
+LONGEST = ["simulate", "loop", "window", "sweep", "session_loop", "clusters", "plugins", "learner"]
+LONGEST += ["transfer", "annotate", "command", "training", "session_changes", "window_controller"]
+LONGEST += ["strategies", "neighbours", "readme", "report", "devices", "annotate_files", "run"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts tests by their files."""
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +81,26 @@ def digested_once():
         for module in (storage, config):
             patch.setattr(module, "source_digest", functools.cache(module.source_digest))
         yield
+
+
+@pytest.fixture(scope="module")
+def programs_once() -> Iterator[dict]:
+    """Sessions of the same settings share what they compile, as tests open many; all of it."""
+    compiled: dict = {}
+    compile_program = trainer.Trainer._program
+
+    def program(self: trainer.Trainer, name: str, *arguments):
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((np.shape(leaf), jax.numpy.result_type(leaf)) for leaf in leaves)
+        key = np.asarray(jax.random.key_data(self._keys.training)).tobytes()
+        known = None if self._prior is None else np.asarray(self._prior.dice).tobytes()
+        settings = (self._config, self._strategy, self._steps, key, known)
+        identity = (name, structure, shapes, settings)
+        if identity not in compiled:
+            self._programs.pop(name, None)
+            compiled[identity] = compile_program(self, name, *arguments)
+        return compiled[identity]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_program", program)
+        yield compiled

@@ -25,6 +25,13 @@ HINDSIGHT = Hindsight(
 )
 
 
+def implied(s):
+    """The only class that the unlabelled pixels of a section can have, [N]; else -1."""
+    left = np.asarray(state.compatible(s))
+    known = (np.asarray(s.unlabelled) > 0) & (left.sum(1) == 1)
+    return np.where(known, left.argmax(1), -1)
+
+
 def make_state(boundary=B, annotated=((0, 1, 0), (0, 0, 0)), in_range=None):
     boundary, annotated = np.asarray(boundary, np.float32), np.asarray(annotated, bool)
     sections = len(annotated)

@@ -64,7 +64,10 @@ def test_there_are_four_devices():
     assert jax.device_count() == 4
 
 
-@pytest.mark.parametrize(("strategy", "count"), [("HBDa", EVEN), ("H_dropout", ODD)])
+@pytest.mark.parametrize(
+    ("strategy", "count"),
+    [("HBDa", EVEN), pytest.param("H_dropout", ODD, marks=pytest.mark.slow)],
+)
 def test_the_same_queries(strategy, count):
     simulate = _jit("simulate", "strategy", "queries")
     shared, one = (
@@ -92,7 +95,10 @@ def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
     return place(network, task.mesh), state, task, CONFIG, STRATEGIES[strategy]
 
 
-@pytest.mark.parametrize(("strategy", "count"), [("HBDa", ODD), ("H_dropout", FEW)])
+@pytest.mark.parametrize(
+    ("strategy", "count"),
+    [pytest.param("HBDa", ODD, marks=pytest.mark.slow), ("H_dropout", FEW)],
+)
 def test_the_same_prediction_to_the_bit(strategy, count):
     begin = _jit("begin", "strategy")
     (shared, _), (one, _) = (begin(*_begun(strategy, count, mesh)) for mesh in (MESH, None))
@@ -100,7 +106,14 @@ def test_the_same_prediction_to_the_bit(strategy, count):
     _assert_same((shared.learner, shared.scores), (one.learner, one.scores), 0)
 
 
-@pytest.mark.parametrize(("count", "share"), [(EVEN, 2), (ODD, 2), (FEW, 1)])
+@pytest.mark.parametrize(
+    ("count", "share"),
+    [
+        pytest.param(EVEN, 2, marks=pytest.mark.slow),
+        (ODD, 2),
+        pytest.param(FEW, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_each_device_predicts_its_share(count, share):
     arguments = _begun("HBDa", count, MESH)
     begin = functools.partial(loop.begin, config=CONFIG, strategy=STRATEGIES["HBDa"])

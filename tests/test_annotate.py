@@ -35,6 +35,7 @@ from al_jax.simulation import runner
 from al_jax.simulation.prepare import prepare
 from experiments.bench import rehearse
 
+pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--initial_steps=8", "--query_steps=2", "--crop=32", "--batch=4")
 
@@ -542,14 +543,8 @@ def test_commands_ask_what_a_simulation_asks(call, folder):
     assert pairs == simulated(config, 3)[: len(pairs)]
 
 
-@pytest.mark.parametrize(
-    "knows, first, steps",
-    [
-        pytest.param(4, [], 0, marks=pytest.mark.slow),
-        pytest.param(3, ["inner"], 0, marks=pytest.mark.slow),
-        (3, ["inner"], 8),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("knows, first, steps", [(4, [], 0), (3, ["inner"], 0), (3, ["inner"], 8)])
 def test_a_carried_session_asks_what_a_simulation_asks(
     call, folder, monkeypatch, knows, first, steps
 ):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from example import implied
 
 from al_jax.core import answers, state, strategies
 from al_jax.core.evidence import make_evidence
@@ -109,15 +110,15 @@ def test_pixels_of_no_class_are_refused_and_a_wider_range_takes_them():
     # a and background are all that may be on s12; with a traced, the rest must be background.
     s = _fresh([[1, 1, 1], [1, 1, 0]])
     s, _ = answers.answer(s, IMAGES, 1, 1, _true(1, 1))
-    np.testing.assert_array_equal(state.implied(s), [-1, 0])
+    np.testing.assert_array_equal(implied(s), [-1, 0])
     corner = np.zeros((3, 4), bool)
     corner[:2, 0] = True
     _refused("2 px of the section would be of no class", 1, 0, corner, s=s)
     # Somebody sees b there: its range is widened, and the section is open again.
     s = answers.set_range(s, IMAGES, 2, (0, 1))
-    np.testing.assert_array_equal(state.implied(s), [-1, -1])
+    np.testing.assert_array_equal(implied(s), [-1, -1])
     s, _ = answers.answer(s, IMAGES, 1, 0, corner)
-    np.testing.assert_array_equal(state.implied(s), [-1, 2])
+    np.testing.assert_array_equal(implied(s), [-1, 2])
     answers.check_state(s, IMAGES)
 
 

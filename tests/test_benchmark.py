@@ -99,6 +99,7 @@ def test_a_peer_that_fails(_settings, tmp_path, peer, message):
         benchmark.make_peer(Pixelwise(2), Config())()
 
 
+@pytest.mark.slow
 def test_counts_and_report(_settings, monkeypatch, capsys, tmp_path):
     # A clock on which a step takes 1 s outside and 2 s inside the scan, a section 3 s, a query 4 s;
     # three runs together take as long as one; the machine gets ten times slower on the way. What

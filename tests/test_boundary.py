@@ -118,7 +118,7 @@ def test_agrees_with_an_independent_count(length):
         labels, inside = _random_map(rng)
         found = np.asarray(_jitted(4, length)(labels, inside))
         np.testing.assert_allclose(found, _reference(labels, inside, 4, length), rtol=1e-5)
-        np.testing.assert_array_equal(found, found.T)
+        np.testing.assert_allclose(found, found.T, rtol=1e-6)  # its sums go either way
 
 
 def test_whatever_lies_outside_does_not_count():

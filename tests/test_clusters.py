@@ -60,7 +60,6 @@ def here(folder, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, 
     monkeypatch.setattr(
         clusters, "find_places", lambda _: [clusters.Place(frozenset({int(CORE)}), {})]
     )
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     with flags_of(sweep_command):
         yield caller(sweep_command, monkeypatch, capsys)
 
@@ -365,8 +364,7 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("keys", ["keys", "none"])
-def test_another_user_cannot_connect(folder, monkeypatch, keys):
+def test_another_user_cannot_connect(folder, monkeypatch):
     """Not without keys, not with keys of his own; and nothing listens beyond this machine."""
     monkeypatch.setattr(clusters, "PRELOAD", PRETEND)
     command = [sys.executable, "-c", INTRUDER]
@@ -375,10 +373,11 @@ def test_another_user_cannot_connect(folder, monkeypatch, keys):
     with clusters.connect("local", 1, folder, 1) as client:
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
-        intruder = subprocess.run(
-            [*command, address, keys], capture_output=True, text=True, timeout=60, cwd="/"
-        )
-        assert intruder.stdout.startswith("kept out: "), intruder.stderr
+        for keys in ("keys", "none"):
+            intruder = subprocess.run(
+                [*command, address, keys], capture_output=True, text=True, timeout=60, cwd="/"
+            )
+            assert intruder.stdout.startswith("kept out: "), intruder.stderr
         assert client.submit(abs, -1).result() == 1  # who has the keys may
         own = psutil.Process()
         for process in (own, *own.children(recursive=True)):
@@ -432,21 +431,26 @@ def preloading(slurm: dict[str, str], file: str) -> None:
     pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
 
 
-def test_every_cluster_gives_the_same_bytes(here, folder, slurm):
-    """Here, by a TLS scheduler with two workers, and by SLURM."""
+def test_slurm_gives_the_bytes_that_are_given_here(here, folder, slurm):
     status, _, err = here(*REAL, "--workdir=local")
     assert status == 0, err
-    expected = csv_files(folder, "local")
+    status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", **slurm)
+    assert status == 0, err
+    assert csv_files(folder, "slurm") == csv_files(folder, "local")
+    assert not list((folder / "slurm" / ".dask").iterdir())
+
+
+@pytest.mark.slow
+def test_a_cluster_of_others_gives_the_bytes_that_are_given_here(here, folder):
+    """By a TLS scheduler with two workers."""
+    status, _, err = here(*REAL, "--workdir=local")
+    assert status == 0, err
     made = Dask(folder, "experiments.sweeps.units")
     arguments = (*REAL, "--workdir=dask", f"--cluster={made.file}")
     status, _, err = sweep(folder, *arguments, **made.environment)
     made.end()
     assert status == 0, err
-    assert csv_files(folder, "dask") == expected
-    status, _, err = sweep(folder, *REAL, "--workdir=slurm", "--cluster=slurm", **slurm)
-    assert status == 0, err
-    assert csv_files(folder, "slurm") == expected
-    assert not list((folder / "slurm" / ".dask").iterdir())
+    assert csv_files(folder, "dask") == csv_files(folder, "local")
 
 
 @pytest.mark.slow
@@ -476,6 +480,16 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
         with contextlib.suppress(psutil.NoSuchProcess):
             if one.name() == "slurmstepd":
                 one.kill()
+
+
+def test_a_queue_that_refuses_jobs_is_said(folder, slurm):
+    settings = json.loads(pathlib.Path(slurm["DASK_CONFIG"]).read_text())
+    settings["jobqueue"]["slurm"]["queue"] = "nowhere"
+    pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
+    status, out, err = sweep(folder, "--strategies=Da", "--cluster=slurm", "--jobs=1", **slurm)
+    assert (status, out) == (2, ""), err
+    assert "the queue takes no job: " in err.splitlines()[-1] and "Traceback" not in err
+    assert "partition" in err.splitlines()[-1]
 
 
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):

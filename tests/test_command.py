@@ -522,10 +522,15 @@ def test_the_program_lists_its_commands(arguments):
     [
         (["simulat"], "'simulat' is not one of annotate, export, simulate; see python -m al_jax"),
         (["--workdir=s", "annotate"], "'--workdir=s' is not one of annotate, export, simulate;"),
-        (["simulate", "--answer=a.png"], "Unknown command line flag 'answer'"),
-        (["annotate", "sugest"], "'sugest' is not one of init, suggest, ingest, "),
         (["export", "--workdir=s"], "run: python -m al_jax annotate init --workdir=s"),
-        (["export", "status"], "'status' is not a flag; see --help"),
+        *(
+            pytest.param(*more, marks=pytest.mark.slow)
+            for more in (
+                (["simulate", "--answer=a.png"], "Unknown command line flag 'answer'"),
+                (["annotate", "sugest"], "'sugest' is not one of init, suggest, ingest, "),
+                (["export", "status"], "'status' is not a flag; see --help"),
+            )
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -539,8 +544,13 @@ def test_what_the_program_refuses(arguments, line):
     ("module", "arguments", "name"),
     [
         ("al_jax", ("annotate", "suggest", "--help"), "python -m al_jax annotate"),
-        ("al_jax", ("simulate", "-h"), "python -m al_jax simulate"),
-        ("experiments.annotate", ("--help",), "python -m experiments.annotate"),
+        *(
+            pytest.param(*more, marks=pytest.mark.slow)
+            for more in (
+                ("al_jax", ("simulate", "-h"), "python -m al_jax simulate"),
+                ("experiments.annotate", ("--help",), "python -m experiments.annotate"),
+            )
+        ),
     ],
 )
 def test_help_names_the_program_that_was_called(module, arguments, name):

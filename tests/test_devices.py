@@ -5,14 +5,21 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 TESTS = pathlib.Path(__file__).parent / "four_devices.py"
 
 
-def test_on_four_devices():
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_on_four_devices(which):
     # In a process of its own, as the number of devices is fixed once JAX has begun.
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = f"{given} --xla_force_host_platform_device_count=4"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", str(TESTS)],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", which),
+            *("-p", "no:cacheprovider", str(TESTS)),
+        ],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
         cwd=TESTS.parents[1],
         capture_output=True,

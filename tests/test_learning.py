@@ -64,6 +64,7 @@ def test_flags_change_a_preset():
         assert read_config("caffe", 9) == expected
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, monkeypatch, capsys):
     write_stack(tmp_path / "stack.npz", tiny.stack())
     call = caller(learning, monkeypatch, capsys)

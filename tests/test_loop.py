@@ -108,23 +108,34 @@ def _ask(
     )
 
 
-def _queries(strategy, counts, config=PIXELWISE, target_dice=2.0, max_effort=2.0, **start):
+def _queries(
+    strategy, counts, config=PIXELWISE, target_dice=2.0, max_effort=2.0, peers=None, **start
+):
     """The run and all records of a strategy whose queries are asked in chunks of `counts`."""
     _, _, run, record = _begun(strategy, config, **start)
     records = [jax.tree.map(lambda leaf: leaf[None], record)]
     stop = {"target_dice": target_dice, "max_effort": max_effort}
     for count in counts:
-        run, more = _ask(strategy, run, config, count=count, **stop, **start)
+        run, more = _ask(strategy, run, config, count=count, peers=peers, **stop, **start)
         records.append(more)
     return run, jax.tree.map(lambda *leaves: np.concatenate(leaves), *records)
 
 
 def _assert_same(a, b):
+    _assert_close(a, b, rtol=0, atol=0)
+
+
+def _assert_close(a, b, rtol=1e-4, atol=1e-5):
+    """Of two programs, which round as they like: all but floats is the same."""
+
     def same(x, y):
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             x, y = jax.random.key_data(x), jax.random.key_data(y)
         assert x.dtype == y.dtype
-        np.testing.assert_array_equal(x, y)
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+        else:
+            np.testing.assert_array_equal(x, y)
 
     jax.tree.map(same, a, b)
 
@@ -161,13 +172,14 @@ def test_the_pieces_are_the_whole(config):
     pieces = _queries("BDa", [1, 1], config)
     np.testing.assert_allclose(pieces[1].loss[0], whole[1].loss[0], rtol=1e-6)
     pieces[1].loss[0] = whole[1].loss[0]  # a mean of means, and one mean
-    _assert_same(pieces, whole)
+    _assert_close(pieces, whole)
 
 
 def test_chunks_of_any_length_are_the_same():
-    _assert_same(_queries("BDa", [2, 2]), _queries("BDa", [1, 1, 1, 1]))
+    _assert_close(_queries("BDa", [2, 2]), _queries("BDa", [1, 1, 1, 1], peers=(BDa,)))
 
 
+@pytest.mark.slow
 def test_simulate_draws_its_weights_from_the_key():
     simulate = functools.partial(_jit(loop.simulate), config=PIXELWISE, strategy=BDa, queries=2)
     last, records = simulate(_prepared())
@@ -178,7 +190,7 @@ def test_simulate_draws_its_weights_from_the_key():
     )
     # The very weights that `init_train_state` draws.
     drawn = init_train_state(_prepared().keys.weights, model_of(PIXELWISE, CLASSES)).params
-    _assert_same(simulate(_prepared(), params=drawn), (last, records))
+    _assert_close(simulate(_prepared(), params=drawn), (last, records))
 
 
 ALWAYS = ("BDa", "BDa_CE", "H_dropout", "KSDr", "Oracle", "Uniform")  # of each kind one
@@ -241,11 +253,11 @@ def test_strategies_share_start_and_network():
     )
 
 
-@pytest.mark.parametrize("strategy", ["Rand", "HB"])
+@pytest.mark.parametrize("strategy", ["Rand", pytest.param("HB", marks=pytest.mark.slow)])
 def test_one_compilation_for_all_is_each_alone(strategy):
     alone = _ask(strategy, None, count=2, peers=(STRATEGIES[strategy],))
     together, records = _queries(strategy, [2])
-    _assert_same(alone, (together, jax.tree.map(lambda leaf: leaf[1:], records)))
+    _assert_close(alone, (together, jax.tree.map(lambda leaf: leaf[1:], records)))
 
 
 def test_another_key_asks_otherwise():
@@ -364,7 +376,7 @@ def _step_by_step(config, queries=4):
     run = _begun("BDa")[2]
     runs = [(run, None)]
     for _ in range(queries):
-        run, records = _ask("BDa", run, config, count=1)
+        run, records = _ask("BDa", run, config, count=1, peers=(BDa,))
         runs.append((run, jax.tree.map(lambda leaf: leaf[0], records)))
     return runs
 

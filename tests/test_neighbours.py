@@ -25,6 +25,7 @@ from al_jax.simulation import loop, runner
 from al_jax.simulation.prepare import prepare, wanted_fields, with_fields
 
 SIZE = (6, 8)
+ALL = jnp.arange(3)
 
 
 def fields(shifts, quality=None, size=SIZE):
@@ -70,14 +71,14 @@ def test_an_outline_is_carried_by_hand():
     mask = box((1, 3), (2, 4))
     partial = labelled(4, {(0, 1): mask})
     along = fields([(1, 0), (0, 2), (0, 0)])
-    there, reliability = neighbours.carried(partial, along, jnp.int32(2))
+    there, reliability = neighbours.carried(partial, along, jnp.int32(2), ALL)
     np.testing.assert_array_equal(there[..., 1], box((2, 4), (4, 6)))
     assert not np.asarray(there)[..., [0, 2]].any()
     expected = neighbours.NEXT * neighbours.EACH
     np.testing.assert_allclose(reliability, [0, expected, 0], rtol=1e-6)
     # Farther, and over a link of half the quality.
     worse = fields([(1, 0), (0, 2), (0, 0)], [1, 0.5, 1])
-    _, reliability = neighbours.carried(partial, worse, jnp.int32(3))
+    _, reliability = neighbours.carried(partial, worse, jnp.int32(3), ALL)
     np.testing.assert_allclose(reliability[1], expected * neighbours.EACH / 2, rtol=1e-6)
 
 
@@ -85,14 +86,14 @@ def test_both_sides_count_by_their_reliability_and_the_nearest_hides_what_is_beh
     left, right, far = box((0, 3), (0, 4)), box((0, 3), (2, 6)), box((3, 6), (0, 8))
     partial = labelled(6, {(0, 1): far, (1, 1): left, (4, 1): right})
     still = fields([(0, 0)] * 5)
-    there, reliability = neighbours.carried(partial, still, jnp.int32(2))
+    there, reliability = neighbours.carried(partial, still, jnp.int32(2), ALL)
     near, next_but_one = neighbours.NEXT, neighbours.NEXT * neighbours.EACH
     total = near + next_but_one
     expected = (near * left + next_but_one * right) / total
     np.testing.assert_allclose(there[..., 1], expected, rtol=1e-5)
     np.testing.assert_allclose(reliability[1], 1 - (1 - near) * (1 - next_but_one), rtol=1e-5)
     # The section's own labels play no part in it.
-    there, _ = neighbours.carried(partial, still, jnp.int32(1))
+    there, _ = neighbours.carried(partial, still, jnp.int32(1), ALL)
     assert np.asarray(there)[4, 4, 1] > 0.4
 
 
@@ -102,7 +103,7 @@ def test_absent_answers_and_ranges_are_known():
     in_range = np.ones((4, 3), bool)
     in_range[2:, 2] = False
     partial = partial.replace(compatible=partial.compatible & in_range, in_range=in_range)
-    there, reliability = neighbours.carried(partial, fields([(0, 0)] * 3), jnp.int32(1))
+    there, reliability = neighbours.carried(partial, fields([(0, 0)] * 3), jnp.int32(1), ALL)
     np.testing.assert_allclose(there[..., 1], mask / 2, rtol=1e-6)
     assert not np.asarray(there)[..., 2].any()
     np.testing.assert_allclose(reliability[2], neighbours.NEXT, rtol=1e-6)
@@ -112,10 +113,10 @@ def test_what_is_beyond_reach_is_not_carried():
     partial = labelled(neighbours.REACH + 2, {(0, 1): box((1, 3), (2, 4))})
     still = fields([(0, 0)] * (neighbours.REACH + 1))
     for section, within in ((neighbours.REACH, True), (neighbours.REACH + 1, False)):
-        there, reliability = neighbours.carried(partial, still, jnp.int32(section))
+        there, reliability = neighbours.carried(partial, still, jnp.int32(section), ALL)
         assert bool(np.asarray(there).any()) == within == bool(reliability[1] > 0)
     begun = neighbours.begin(jnp.zeros(3))
-    log = neighbours.log_prior(partial, still, jnp.int32(neighbours.REACH + 1), begun)
+    log = neighbours.log_prior(partial, still, jnp.int32(neighbours.REACH + 1), begun, ALL)
     assert not np.asarray(log).any()
 
 
@@ -127,8 +128,8 @@ def test_mirrored_stacks_carry_mirrored_outlines():
     turned = jax.tree.map(lambda leaf: leaf[::-1], partial)
     back = fields([(-a, -b) for a, b in shifts[::-1]])
     for section in range(6):
-        here = neighbours.carried(partial, fields(shifts), jnp.int32(section))
-        there = neighbours.carried(turned, back, jnp.int32(5 - section))
+        here = neighbours.carried(partial, fields(shifts), jnp.int32(section), ALL)
+        there = neighbours.carried(turned, back, jnp.int32(5 - section), ALL)
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), here, there)
 
 
@@ -137,10 +138,20 @@ def test_batched_looped_and_compiled_agree():
     partial = labelled(5, {(n, n % 3): rng.random(SIZE) < 0.3 for n in (0, 2, 3)})
     along = fields([(1, 0), (0, 1), (-1, 1), (0, -1)])
     carrying = neighbours.begin(jnp.full(3, 100.0), jnp.array([jnp.nan, 0.7, 0.2]))
-    one = functools.partial(neighbours.log_prior, partial, along, carrying=carrying)
+    one = functools.partial(neighbours.log_prior, partial, along, carrying=carrying, classes=ALL)
     looped = np.stack([one(jnp.int32(n)) for n in range(5)])
     for batched in (jax.vmap(one), jax.jit(functools.partial(jax.lax.map, one))):
         np.testing.assert_allclose(batched(jnp.arange(5)), looped, rtol=1e-4, atol=1e-5)
+
+
+def test_of_some_classes_it_is_what_it_is_of_all():
+    rng = np.random.default_rng(3)
+    partial = labelled(4, {(n, n % 3): rng.random(SIZE) < 0.3 for n in (0, 1, 3)})
+    carrying = neighbours.begin(jnp.full(3, 100.0), jnp.array([jnp.nan, 0.7, 0.2]))
+    of = functools.partial(
+        neighbours.log_prior, partial, fields([(0, 1)] * 3), jnp.int32(2), carrying
+    )
+    np.testing.assert_allclose(of(jnp.array([2, 0])), of(ALL)[..., np.array([2, 0])], rtol=1e-6)
 
 
 def test_trials_by_hand():
@@ -173,7 +184,7 @@ def test_the_weight_fades_as_the_network_learns():
     sizes = []
     for dice in (0.0, 0.5, 0.9, 1.0):
         carrying = jnp.zeros((4, 3)).at[:2].set(jnp.array([[50 * dice], [50.0]]))
-        log = neighbours.log_prior(partial, fields([(0, 0)]), jnp.int32(1), carrying)
+        log = neighbours.log_prior(partial, fields([(0, 0)]), jnp.int32(1), carrying, ALL)
         sizes.append(float(np.abs(log).max()))
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < 0.02 * sizes[0]
 

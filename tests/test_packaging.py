@@ -97,7 +97,6 @@ def call(of_wheel, cache, tmp_path, monkeypatch) -> Callable[..., tuple[int, str
     """Runs a program of the wheel in a folder outside any clone; exit status, output, errors."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *arguments: str) -> tuple[int, str, str]:

@@ -35,7 +35,7 @@ RUN = (
 )
 PIXELWISE = "--network=pixelwise"
 USES = {
-    "shortest,margin,focal": (("short", "margin", "BDa_focal"), "pixelwise"),
+    "margin,focal": (("margin", "BDa_focal"), "pixelwise"),  # the shortest is run below
     "unet": (("BDa",), "unet"),
 }
 
@@ -88,9 +88,7 @@ def test_an_example_is_short_and_loads(path):
     load_plugins([str(path)])
 
 
-@pytest.mark.parametrize(
-    "names", ["shortest,margin,focal", pytest.param("unet", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("names", ["margin,focal", pytest.param("unet", marks=pytest.mark.slow)])
 def test_examples_run(call, folder, names):
     strategies, network = USES[names]
     files = ",".join(f"{EXAMPLES / name}.py" for name in names.split(","))
@@ -151,6 +149,7 @@ def test_one_that_fails_is_named(folder, text, reason):
         load_plugins(["nobodys"])
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_plugins_to_its_workers(folder, monkeypatch, capsys):
     """An edited one is another run, and the old one is kept."""
     core = min(os.sched_getaffinity(0))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from al_jax import session as sessions
 from al_jax.core.stack import InputError, make_images
 from al_jax.session import Settings, ledger
-from al_jax.session.changes import turned, turned_back
+from al_jax.session.turns import turned, turned_back
 
+pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
 SHAPE = (4, 5, 8)
 NAMES = ("background", "a", "b")
 INSIDE = np.ones(SHAPE, bool)
@@ -331,7 +332,7 @@ def test_what_turns_is_turned_back(shape):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, programs_once):
     """A session of the small stack whose network has learnt."""
     place = ts.create(tmp_path_factory.mktemp("trained") / "s")
     with sessions.open_session(place) as session:

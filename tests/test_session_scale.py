@@ -1,6 +1,7 @@
 """The benchmark of a session at scale, on a small one; and what a session holds of a large one."""
 
 import numpy as np
+import pytest
 import tiny_session as ts
 
 from al_jax import session as sessions
@@ -8,6 +9,7 @@ from al_jax.session.annotations import Annotations
 from experiments.bench import session_scale
 
 
+@pytest.mark.slow
 def test_every_part_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(session_scale, "ANSWERS", 3)
     session_scale.make(tmp_path / "s", (8, 32, 40, 5), ts.CONFIG)

@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import tiny
+from commands import caller, flags_of
 
+from al_jax.commands import simulate
 from al_jax.core.statistics import effort_at
 from al_jax.files.stacks import write_stack
 from al_jax.simulation.progress import LOG_SECONDS
@@ -29,6 +31,8 @@ from al_jax.simulation.progress import LOG_SECONDS
 ROOT = pathlib.Path(__file__).parents[1]
 STRATEGIES = ("BDa", "Da", "Rand")
 SETTINGS = (
+    "--plugin=pixelwise",
+    "--network=pixelwise",
     f"--strategies={','.join(STRATEGIES)}",
     "--crop=32",
     "--initial_steps=90",
@@ -55,27 +59,23 @@ class Bench:
         self.folder = folder
         write_stack(folder / "stack.npz", tiny.stack())
 
-    def start(self, workdir: pathlib.Path, *more: str) -> subprocess.Popen[str]:
+    def arguments(self, workdir: pathlib.Path, *more: str) -> tuple[str, ...]:
+        stack = f"--stack={self.folder / 'stack.npz'}"
+        return (stack, f"--workdir={workdir}", *SETTINGS, *more)
+
+    def start(self, workdir: pathlib.Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "experiments.simulate",
-                f"--stack={self.folder / 'stack.npz'}",
-                f"--workdir={workdir}",
-                *SETTINGS,
-                *more,
-            ],
+            [sys.executable, "-m", "experiments.simulate", *self.arguments(workdir)],
             cwd=ROOT,
-            env=os.environ,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
-    def run(self, workdir: pathlib.Path, *more: str) -> tuple[str, str]:
+    def run(self, workdir: pathlib.Path) -> tuple[str, str]:
         """Standard output and standard error of a run that ends well."""
-        process = self.start(workdir, *more)
+        process = self.start(workdir)
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
         return out, err
@@ -97,6 +97,19 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Bench:
     return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def here(bench, monkeypatch, capsys) -> Iterator[Callable[..., None]]:
+    """The same command in this process, which is the faster; it ends well."""
+    call = caller(simulate, monkeypatch, capsys)
+
+    def run(workdir: pathlib.Path, *more: str) -> None:
+        status, _, err = call(*bench.arguments(workdir, *more))
+        assert status == 0, err
+
+    with flags_of(simulate):
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +266,8 @@ def test_the_result(finished, rows):
             assert summary[f"effort_at_{target}"] == pytest.approx(at, abs=1e-3)
 
 
-def test_another_seed_starts_elsewhere(bench, rows, tmp_path):
-    bench.run(tmp_path, "--seed=1", "--strategies=Rand", "--target_dice=0")
+def test_another_seed_starts_elsewhere(here, rows, tmp_path):
+    here(tmp_path, "--seed=1", "--strategies=Rand", "--target_dice=0")
     with open(tmp_path / "queries.csv", newline="") as file:
         (start,) = csv.DictReader(file)
     assert (start["strategy"], start["step"]) == ("Rand", "0")
@@ -266,27 +279,22 @@ def test_another_seed_starts_elsewhere(bench, rows, tmp_path):
 # Again, and on after a stop.
 
 
-def test_the_same_command_again(bench, finished, tmp_path):
+def test_the_same_command_again(here, finished, tmp_path):
     """All is there; then without what is written after the last checkpoint."""
     workdir = tmp_path / "again"
     shutil.copytree(finished[0], workdir, copy_function=shutil.copy2)
     before, written = results(finished[0]), stamps(workdir)
-    bench.run(workdir)
+    here(workdir)
     assert results(workdir) == before and stamps(workdir) == written
     for name in ("result.json", "curve.png", "annotations.png"):
         (workdir / name).unlink()
     whole = (workdir / "queries.csv").read_text().splitlines(keepends=True)
     (workdir / "queries.csv").write_text("".join(whole[:-3]))
-    bench.run(workdir)
+    here(workdir)
     assert results(workdir) == before and stamps(workdir) == written
 
 
-def test_the_same_seed_gives_the_same_bytes(bench, finished, tmp_path):
-    bench.run(tmp_path / "fresh")
-    assert results(tmp_path / "fresh") == results(finished[0])
-
-
-def test_a_table_that_is_ahead_of_the_checkpoints(bench, finished, tmp_path):
+def test_a_table_that_is_ahead_of_the_checkpoints(here, finished, tmp_path):
     """Stopped after queries that no checkpoint holds yet: they are made again, just so."""
     workdir = tmp_path / "ahead"
     shutil.copytree(finished[0], workdir, copy_function=shutil.copy2)
@@ -294,12 +302,13 @@ def test_a_table_that_is_ahead_of_the_checkpoints(bench, finished, tmp_path):
     shutil.rmtree(steps[-1])
     kept = {k: v for k, v in stamps(workdir).items() if "/Rand/" not in k}
     (workdir / "result.json").unlink()
-    bench.run(workdir)
+    here(workdir)
     assert results(workdir) == results(finished[0])
     assert {k: v for k, v in stamps(workdir).items() if "/Rand/" not in k} == kept
 
 
-def test_stopped_runs_end_as_if_they_had_not_been(bench, finished, tmp_path):
+def test_stopped_runs_end_as_if_they_had_not_been(bench, here, finished, tmp_path):
+    """To the same bytes, as the same command is wherever it runs."""
     workdir = tmp_path / "stopped"
     status, err = bench.stop(workdir, lambda: bool(half_written(workdir, NETWORK)))
     assert (status, err) == (-signal.SIGKILL, "")
@@ -307,6 +316,16 @@ def test_stopped_runs_end_as_if_they_had_not_been(bench, finished, tmp_path):
     assert status == 130
     assert err.splitlines()[-1] == "stopped; run the same command again"
     assert "Traceback" not in err
+    here(workdir)
+    assert results(workdir) == results(finished[0])
+    assert half_written(workdir) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_between_its_strategies_ends_as_if_it_had_not_been(
+    bench, finished, tmp_path
+):
+    workdir = tmp_path / "killed"
     status, _ = bench.stop(workdir, lambda: bool(half_written(workdir, "Da")))
     assert status == -signal.SIGKILL
     bench.run(workdir)

@@ -18,6 +18,9 @@ PAPER = ("BDa", "Da", "BDa_CE", "HBDa", "HDa", "HB", "H", "H_dropout", "Rand", "
 BEYOND = ("BDr", "SDr", "KBDa", "KBDr", "KSDr")
 BEYOND += ("Oracle", "Lengths", "RandC", "RandR", "Neighbour")
 ALL = PAPER + BEYOND
+# One of each kind; what is slow for all of them is tested for the others by `-m slow`.
+KINDS = ("BDa", "HB", "Rand", "SDr", "Oracle")
+ALL_BUT_SLOW = [n if n in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in ALL]
 
 
 def ask(s, name, dice=None, *, uncertainty=None, priority=None, alpha=0.5, min_effort=1.0, **given):
@@ -123,11 +126,9 @@ def test_bounds_need_hindsight():
         strategies.suggest(make_state(), evidence, STRATEGIES["Oracle"])
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "jit"])
 @pytest.mark.parametrize("name", ALL)
-def test_each_method_picks_by_hand(name, compiled):
-    f = suggest if compiled else ask
-    found = f(make_state(), name, uncertainty=ENTROPY, priority=PRIORITY)
+def test_each_method_picks_by_hand(name):
+    found = suggest(make_state(), name, uncertainty=ENTROPY, priority=PRIORITY)
     (section, structure), score = BY_HAND[name]
     assert (int(found.section), int(found.structure)) == (section, structure)
     assert bool(found.found)
@@ -334,7 +335,7 @@ def test_skipped_pairs_are_not_asked_for():
     assert not suggest(make_state(), "BDa", exclude=exclude).found
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_BUT_SLOW)
 def test_the_best_in_order_are_what_is_best_without_those_before(name):
     evidence = make_evidence(
         make_state(), jnp.asarray(DICE), uncertainty=ENTROPY, priority=PRIORITY, hindsight=HINDSIGHT

@@ -41,6 +41,8 @@ FLAGS = flags.FLAGS
 # A fork in a process with JAX's threads may never come back.
 pytestmark = pytest.mark.filterwarnings(r"error:os\.fork\(\) was called")
 SETTINGS = (
+    "--plugin=pixelwise",  # which workers load as well
+    "--network=pixelwise",
     "--crop=32",
     "--initial_steps=60",
     "--query_steps=2",
@@ -538,10 +540,7 @@ class Bench:
         write_stack(folder / "good.npz", tiny.stack())
         whole = (folder / "good.npz").read_bytes()
         (folder / "broken.npz").write_bytes(whole[:-100])
-        self.environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # half the time of a compilation
-        }
+        self.environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
         # One core a worker, whatever the machine has, so that all round alike.
         self.core = min(os.sched_getaffinity(0))
 

@@ -33,7 +33,10 @@ def _both(x, outputs, dtype):
     return (value, *pull(direction)), found
 
 
-@pytest.mark.parametrize("tiles", [1, 2, 6, 1000])  # strips, whole images, groups of them
+# Strips, whole images, groups of them.
+@pytest.mark.parametrize(
+    "tiles", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6)), 1000]
+)
 @pytest.mark.parametrize(("x", "outputs"), SHAPES)
 def test_in_float64_it_is_thedirect_convolution_convolution(x, outputs, tiles, monkeypatch):
     monkeypatch.setattr(winograd, "TILES", tiles)

@@ -42,7 +42,7 @@ from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
 from al_jax.session import Session
-from al_jax.session.storage import SETTINGS
+from al_jax.session.storage import COSTS, SETTINGS
 
 FLAGS = flags.FLAGS
 COMMANDS = (
@@ -83,7 +83,7 @@ TAKEN: dict[str | None, set[str]] = {
 def config_flags() -> tuple[str, ...]:
     """Those that a session keeps from its beginning."""
     names = (flag.name for flag in FLAGS.flags_by_module_dict()[configuration.__name__])
-    return ("strategy", *(name for name in names if name != "plugin"))
+    return ("strategy", "cost", *(name for name in names if name != "plugin"))
 
 
 def define_flags() -> None:
@@ -94,6 +94,9 @@ def define_flags() -> None:
     for module in (stack_flags, configuration, session_changes):
         flags.adopt_module_key_flags(module)
     flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
+    flags.DEFINE_enum(
+        "cost", "pixels", COSTS, "What to need least of: outline, or the person's time."
+    )
     flags.DEFINE_string("workdir", None, "The folder of the session.")
     flags.DEFINE_string("ranges", None, "init: table of first and last sections: name,first,last.")
     flags.DEFINE_bool(

@@ -129,6 +129,8 @@ def _settings(begun: Content) -> Iterator[str]:
         yield "seed"
     if FLAGS["strategy"].present and STRATEGIES.get(FLAGS.strategy) != settings.strategy:
         yield "strategy"
+    if FLAGS["cost"].present and FLAGS.cost != settings.cost:
+        yield "cost"
     given = configuration.given()
     if not _fits(config, given):
         yield from (name for name, value in given.items() if not _fits(config, {name: value}))

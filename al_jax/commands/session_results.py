@@ -69,6 +69,8 @@ def status(session: Session) -> tuple[str, dict[str, Any]]:
         )
     if now.seconds is not None and now.seconds_left is not None:
         parts.append(f"{now.seconds:.0f} s an answer, {now.seconds_left / 60:.0f} min to trace all")
+        if now.seconds_error is not None:
+            parts[-1] += f" (times typically {now.seconds_error:.0%} off)"
     if now.training < 1:
         parts.append(f"first training {now.training:.0%} done")
     parts.append(f"network {now.behind} answers behind")

@@ -49,7 +49,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     refuse_annotators()
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
-    settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy])
+    settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy], FLAGS.cost)
     existed = os.path.lexists(folder)
     sessions.create(
         folder,

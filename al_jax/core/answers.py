@@ -55,7 +55,7 @@ def answer(
     """A person's answer, checked; use it outside jit.
 
     Pixels that were annotated before or lie beyond the image keep what they are; the report counts
-    them. A structure that `state.implied` names may be answered like any other.
+    them. The last structure that a section can have, which is not asked for, may be answered too.
 
     Args:
       state: before the answer.

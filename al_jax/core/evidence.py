@@ -25,6 +25,7 @@ class Evidence(struct.PyTreeNode):
       uncertainty: [N, C], of the network, such as H of Eq. 8.
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
+      overhead: [] float, what any answer costs beyond its outline, in pixels of outline.
       hindsight: of the truth, for the upper bounds that a simulation compares with.
     """
 
@@ -37,6 +38,7 @@ class Evidence(struct.PyTreeNode):
     uncertainty: jax.Array
     priority: jax.Array
     min_effort: jax.Array
+    overhead: jax.Array
     hindsight: "Hindsight"
 
 
@@ -61,6 +63,7 @@ def make_evidence(
     uncertainty: jax.Array | None = None,
     priority: jax.Array | None = None,
     min_effort: float | jax.Array = 1.0,
+    overhead: float | jax.Array = 0.0,
     hindsight: Hindsight | None = None,
 ) -> Evidence:
     """What is known before a query.
@@ -73,6 +76,7 @@ def make_evidence(
       uncertainty: [N, C], for the strategies that have one (`Strategy.uncertainty`).
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
       min_effort: pixels, lower bound of the predicted effort.
+      overhead: pixels of outline, added to every cost.
       hindsight: for the bounds of a simulation.
     """
     shape = state.annotated.shape
@@ -92,5 +96,6 @@ def make_evidence(
         uncertainty=cast(jax.Array, uncertainty),
         priority=cast(jax.Array, priority),
         min_effort=jnp.float32(min_effort),
+        overhead=jnp.float32(overhead),
         hindsight=cast(Hindsight, hindsight),
     )

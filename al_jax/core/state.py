@@ -206,22 +206,12 @@ def candidates(state: ALState) -> jax.Array:
     """The queries that may be asked, [N, C] bool.
 
     A section without unlabelled pixels has nothing left to ask; where exactly one class is left,
-    its pixels are known without a query (`implied`).
+    its pixels are known without a query. Whoever sees another structure there widens its range
+    (`answers.set_range`), and the section is open again.
     """
     left = compatible(state)
     open_section = (state.unlabelled > 0) & (left.sum(1) > 1)
     return left & open_section[:, None]
-
-
-def implied(state: ALState) -> jax.Array:
-    """The only class that the unlabelled pixels of a section can have, [N] int32; else -1.
-
-    No query is spent on it. Whoever sees another structure there widens its range
-    (`answers.set_range`), and the section is open again.
-    """
-    left = compatible(state)
-    known = (state.unlabelled > 0) & (left.sum(1) == 1)
-    return jnp.where(known, jnp.argmax(left, 1), -1).astype(jnp.int32)
 
 
 def contradictions(state: ALState) -> jax.Array:

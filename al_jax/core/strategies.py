@@ -295,10 +295,13 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")
     withheld = {name: None for name in READABLE if name not in strategy.reads}
     if not {"boundary", "hindsight"} & set(strategy.reads):
-        withheld["min_effort"] = None
+        withheld |= {"min_effort": None, "overhead": None}
     shown = evidence.replace(**withheld)
     try:
-        return jnp.nan_to_num(strategy.gain(shown) / strategy.cost(shown))
+        cost = strategy.cost(shown)
+        if shown.overhead is not None:  # of a cost in pixels
+            cost = cost + shown.overhead
+        return jnp.nan_to_num(strategy.gain(shown) / cost)
     except (TypeError, AttributeError, AssertionError) as error:  # of chex, too
         reads, why = ", ".join(strategy.reads) or "nothing", str(error).split("\n")[0]
         raise ValueError(

@@ -27,7 +27,7 @@ WARM_RATE = 3e-5
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """How a query is chosen. A pytree: alpha and min_effort are leaves, the rest is static.
+    """How a query is chosen. A pytree: alpha, min_effort and overhead are leaves.
 
     D of Eq. 6 is 'fit', the Dice of the network's own prediction against the labels;
     'prospective', that of the prediction just before each answer; or 'shrunk', the mean of the
@@ -37,6 +37,9 @@ class Query:
     alpha: float = setting(0.5, "Weight of D(T-1) in Eq. 6.", 0, 1)
     dice_estimate: str = setting("shrunk", "D of Eq. 6.", choices=ESTIMATES)
     min_effort: float = setting(1.0, "Least predicted outline of an answer, pixels.", 1e-3)
+    overhead: float = setting(
+        0.0, "What an answer costs beyond its outline, in pixels of outline.", 0
+    )
     length: str = setting("crack", "How outlines are measured.", choices=tuple(DIRECTIONS))
     margin: int = setting(0, "Sections added to both ends of a structure's range.", 0)
     dropout_samples: int = setting(20, "S of Eq. 9.", 1)
@@ -49,7 +52,7 @@ class Query:
         check_settings(self)
 
 
-_LEAVES = ("alpha", "min_effort")
+_LEAVES = ("alpha", "min_effort", "overhead")
 jax.tree_util.register_dataclass(
     Query,
     data_fields=_LEAVES,
@@ -93,8 +96,8 @@ class Annotator:
 class Config:
     """All settings of a run but for its stack, strategy and key; hashable.
 
-    A pytree, not a static argument: the learning rates, alpha and min_effort are leaves, so that
-    one compilation serves all their values; all else is static.
+    A pytree, not a static argument: the learning rates, alpha, min_effort and overhead are leaves,
+    so that one compilation serves all their values; all else is static.
 
     Attributes:
       network: makes a network for so many classes (`protocol.Network`): one of

@@ -3,6 +3,7 @@
 A simulation and a person's session call the same functions; none of them knows the truth.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +24,9 @@ from al_jax.learner import neighbours
 from al_jax.learner.config import Config, model_of
 from al_jax.model.config import ModelConfig, Training
 from al_jax.model.inputs import Sections, make_sections
-from al_jax.model.prediction import Prediction, predict, predict_section
+from al_jax.model.prediction import LogPrior, Prediction, predict, predict_section
 from al_jax.model.resolution import downsample_sections, suited_sections
+from al_jax.model.subsets import subset_width
 from al_jax.model.training import TrainState, init_train_state, reset_momentum, train
 
 
@@ -75,8 +77,10 @@ def network_sections(images: Images, state: ALState, config: Config) -> Sections
     """What the network sees of a stack under these settings; use it outside jit.
 
     Its resolution is the one that they give; if that is 0, the one that suits the labels so far.
+    A range that is widened later may need another (`subsets.subset_width`).
     """
     sections, factor = make_sections(images), config.training.downsampling
+    sections = sections.replace(classes=subset_width(state.in_range, state.seen))
     if factor:
         return downsample_sections(sections, factor)
     return suited_sections(sections, state.labels, state.seen.shape[1])
@@ -384,7 +388,7 @@ def prospective_dice(
     partial = partial.replace(labels=jnp.where(labels == structure, UNLABELLED, labels))
     num_classes = state.annotated.shape[1]
 
-    def score(log_prior: jax.Array | None = None) -> jax.Array:
+    def score(log_prior: LogPrior | None = None) -> jax.Array:
         # The key is of dropout, which is not asked for.
         prediction = predict_section(
             state.key, learner.train.params, own, partial, model, log_prior=log_prior
@@ -476,12 +480,14 @@ def _evaluate(
 
 def _log_prior(
     carrying: jax.Array | None, state: ALState, sections: Sections
-) -> Callable[[jax.Array], jax.Array] | None:
+) -> Callable[[jax.Array], LogPrior] | None:
     """From a section to what carried outlines add to its logits."""
     fields = sections.fields
     if fields is None or carrying is None:
         return None
-    return lambda section: neighbours.log_prior(partial_labels(state), fields, section, carrying)
+    return lambda section: functools.partial(
+        neighbours.log_prior, partial_labels(state), fields, section, carrying
+    )
 
 
 def _remember(

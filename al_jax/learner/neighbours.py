@@ -102,7 +102,7 @@ def fields_of(pairs: list[Registered], factor: int) -> Fields:
 
 
 def carried(
-    partial: PartialLabels, fields: Fields, section: jax.Array
+    partial: PartialLabels, fields: Fields, section: jax.Array, classes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Where each class is on a section by what is known of those around it.
 
@@ -114,21 +114,26 @@ def carried(
       partial: of the whole stack. The section's own labels are not read.
       fields: likewise.
       section: [] int.
+      classes: [K], those that are wanted.
 
     Returns:
-      [h, w, C] float32 in [0, 1], of the section downsampled as the fields are; the reliability of
-      each class [C], 0 where nothing is known of it within `REACH`.
+      [h, w, K] float32 in [0, 1], of the section downsampled as the fields are; the reliability of
+      each of the classes [K], 0 where nothing is known of it within `REACH`.
     """
     sides = jax.vmap(_one_side, in_axes=(None, None, None, 0))
     claimed, reliability = sides(partial, fields, section, jnp.arange(2))
+    reliability = reliability[:, classes]
     share = reliability / jnp.maximum(reliability.sum(0), 1e-6)
-    classes = jnp.arange(share.shape[1])
     there = sum(share[side] * (claimed[side][..., None] == classes) for side in (0, 1))
     return jnp.asarray(there), 1 - (1 - reliability[0]) * (1 - reliability[1])
 
 
 def log_prior(
-    partial: PartialLabels, fields: Fields, section: jax.Array, carrying: jax.Array
+    partial: PartialLabels,
+    fields: Fields,
+    section: jax.Array,
+    carrying: jax.Array,
+    classes: jax.Array,
 ) -> jax.Array:
     """What carried outlines add to the network's logits on a section (Eq. 3).
 
@@ -137,14 +142,14 @@ def log_prior(
     network learns.
 
     Args:
-      partial, fields, section: see `carried`.
+      partial, fields, section, classes: see `carried`.
       carrying: from `begin` and `add_trial`.
 
     Returns:
-      [H, W, C] float32; 0 for a class of which nothing is carried.
+      [H, W, K] float32; 0 for a class of which nothing is carried.
     """
-    there, reliability = carried(partial, fields, section)
-    network, share = estimates(carrying)
+    there, reliability = carried(partial, fields, section, classes)
+    network, share = (estimate[classes] for estimate in estimates(carrying))
     # In inverse proportion to their errors.
     weight = WEIGHT * (1 - network) / (1 - jnp.minimum(share * reliability, 0.95))
     reliability = jnp.minimum(reliability * share / CARRIED, 0.99)
@@ -223,11 +228,12 @@ def add_trial(
       pair: section and structure of the answer.
     """
     section, structure = pair
-    there, reliability = carried(partial, fields, jnp.asarray(section))
-    found = jnp.take(there, structure, -1) > 0.5
+    own = jnp.reshape(jnp.asarray(structure, jnp.int32), 1)
+    there, reliability = carried(partial, fields, jnp.asarray(section), own)
+    found = there[..., 0] > 0.5
     true = nearest_downsample(partial.labels[section], fields.downsampling) == structure
     dice = 2 * (found & true).sum() / jnp.maximum(found.sum() + true.sum(), 1)
-    reliable = reliability[structure]
+    reliable = reliability[0]
     one = jnp.stack([alone, jnp.float32(1), jnp.where(reliable > 0, dice, 0), reliable])
     answered = jnp.arange(carrying.shape[1]) == structure
     return jnp.where(

@@ -29,6 +29,7 @@ from al_jax.model.inputs import Sections, make_sections
 from al_jax.model.prediction import Prediction, predict
 from al_jax.model.protocol import class_layers, init_params
 from al_jax.model.resolution import downsample_sections
+from al_jax.model.subsets import subset_width
 
 SECTIONS = 3.0
 """The weight of a mean length of prior stacks, at most, in sections of the stack at hand."""
@@ -226,7 +227,8 @@ def agreement(
     partial = partial_labels(init_state(jax.random.key(0), inside, may))
     judged = dataclasses.replace(images, images=pixels, inside=inside, sections=())
     factor = settled_downsampling(model.training, experience)
-    sections = downsample_sections(make_sections(judged), factor)
+    seen = make_sections(judged).replace(classes=subset_width(partial.in_range, partial.seen))
+    sections = downsample_sections(seen, factor)
     drawn = np.asarray(_outlines(params, sections, partial, model))
     sums, counts = (np.diagonal(x) for x in fit_to(experience, images.names).lengths)
     expected = sums / np.maximum(counts, 1)

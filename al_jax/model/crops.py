@@ -11,15 +11,20 @@ from al_jax.core.state import PartialLabels
 from al_jax.model.augmentation import sample_bilinear, sample_nearest
 from al_jax.model.config import Training
 from al_jax.model.inputs import Sections, network_input, normalise
+from al_jax.model.subsets import subset_classes, subset_columns, subset_labels
 
 
 class Batch(NamedTuple):
-    """Crops: inputs [B, h, w, 3], labels and inside [B, h, w], compatible [B, C]."""
+    """Crops: inputs [B, h, w, 3], labels and inside [B, h, w], compatible [B, C].
+
+    With `classes` [B, K], those that each can show, labels and compatible [B, K] are by these.
+    """
 
     inputs: jax.Array
     labels: jax.Array
     inside: jax.Array
     compatible: jax.Array
+    classes: jax.Array | None = None
 
 
 def random_middle(key: jax.Array, size: tuple[int, ...], crop: int) -> jax.Array:
@@ -120,4 +125,13 @@ def random_batch(
 
     inputs = (jax.random.split(key, chosen.shape[0]), chosen)
     images, labels, inside, shown = xla.stored_map(crop, inputs)
-    return Batch(images, labels, inside, partial.compatible[shown])
+    if not sections.classes:
+        return Batch(images, labels, inside, partial.compatible[shown])
+
+    def own(n: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
+        classes = subset_classes(partial.in_range[n], partial.seen[n], sections.classes)
+        local = subset_labels(labels, classes, partial.seen.shape[1])
+        return local, subset_columns(partial.compatible[n], classes), classes
+
+    labels, compatible, classes = jax.vmap(own)(shown, labels)
+    return Batch(images, labels, inside, compatible, classes)

@@ -28,8 +28,9 @@ class Sections(struct.PyTreeNode):
     """What the network sees of N sections: images [N, h, w, K], inside [N, H, W], low, high [N].
 
     Images are downsampled by the factor `downsampling`, static (h = H / `downsampling`, rounded
-    up). Of one section, without the leading axis. `fields` are of the stack, or None: each section
-    is seen by itself.
+    up). Of one section, without the leading axis. `classes` is how many classes a section can show
+    at most, static (`subsets.subset_width`); 0: any. `fields` are of the stack, or None: each
+    section is seen by itself.
     """
 
     images: jax.Array
@@ -37,6 +38,7 @@ class Sections(struct.PyTreeNode):
     low: jax.Array
     high: jax.Array
     downsampling: int = struct.field(pytree_node=False, default=1)
+    classes: int = struct.field(pytree_node=False, default=0)
     fields: Fields | None = None
 
 

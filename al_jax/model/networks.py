@@ -26,12 +26,18 @@ class Convolution(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, I] -> [B, H, W, features]."""
+    def __call__(self, x: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
+        """[B, H, W, I] -> [B, H, W, features], or [B, H, W, K] of those `chosen` [B, K].
+
+        A size of 1 alone has features to choose.
+        """
         init = nn.initializers.zeros if self.zero else nn.initializers.he_normal()
         kernel = self.param("kernel", init, (self.size, self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        if chosen is not None:
+            own = kernel[0, 0][:, chosen]  # [I, B, K]; of a number beyond the last it is the last
+            return jnp.einsum("bhwi,ibk->bhwk", x, own) + bias[chosen][:, None, None]
         return convolution(x, kernel) + bias
 
 
@@ -101,10 +107,12 @@ class FCN(nn.Module):
         key: jax.Array | None = None,
         *,
         downsampling: int = 1,
+        classes: jax.Array | None = None,
     ) -> jax.Array:
         """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on.
 
-        They are of an image downsampled by `downsampling`; `size` is that of the original.
+        They are of an image downsampled by `downsampling`; `size` is that of the original. With
+        `classes` [B, K] they are of these alone, [B, H, W, K].
         """
         x = pools[-1]
         if self.fc_features:
@@ -114,9 +122,10 @@ class FCN(nn.Module):
                 if layer_key is not None:
                     kept = jax.random.bernoulli(layer_key, 0.5, x.shape)
                     x = jnp.where(kept, 2 * x, 0)
-        x = self.score5(x)
+        x = self.score5(x, classes)
         for block in range(4, self.finest - 1, -1):
-            x = upsample(x, 2) + getattr(self, f"score{block}")(pools[block - self.finest])
+            score = getattr(self, f"score{block}")
+            x = upsample(x, 2) + score(pools[block - self.finest], classes)
         x = upsample(x, downsampling * 2**self.finest)
         return x[:, : size[0], : size[1]]
 

@@ -21,9 +21,13 @@ from al_jax.core.state import PartialLabels
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Sections, network_input, normalise
 from al_jax.model.protocol import cast_params, decode, encode
+from al_jax.model.subsets import subset, subset_classes
 
 Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
-"""(posterior [H, W, C], inside [H, W]) -> [C]."""
+"""(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer."""
+
+LogPrior = Callable[[jax.Array], jax.Array]
+"""Of a section: classes [K] -> what is added to their logits, [H, W, K]."""
 
 
 class Prediction(struct.PyTreeNode):
@@ -55,7 +59,7 @@ def predict_section(
     *,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
-    log_prior: jax.Array | None = None,
+    log_prior: LogPrior | None = None,
 ) -> Prediction:
     """Eqs. 3, 4, 8 and 9 of one section. Under jit, unused parts of the result cost nothing.
 
@@ -67,37 +71,45 @@ def predict_section(
       model: the network and the settings of its training.
       uncertainty: static; of the posterior and the domain, such as `class_entropy`, or None.
       dropout_samples: S of Eq. 9; 0 takes the posterior of the network without dropout.
-      log_prior: [H, W, C], added to the logits, or None: what else is known of the section.
+      log_prior: what else is known of the section, added to the logits, or None.
     """
     network, labels, inside = model.network, partial.labels, section.inside
+    num_classes = network.num_classes
+    own, classes = partial, jnp.arange(num_classes)
+    if section.classes:
+        classes = subset_classes(partial.in_range, partial.seen, section.classes)
+        own = subset(partial, classes)
+    chosen = classes[None] if section.classes else None
     pixels = normalise(section.images, section.low, section.high)
     x = network_input(pixels, model.training.convention)[None]
     params = cast_params(params, network)
     features = encode(network, params, x)
 
     def logits_of(key: jax.Array | None = None) -> jax.Array:
-        """[H, W, C]; `key` switches dropout on."""
-        factor = section.downsampling
-        found = decode(network, params, features, labels.shape, key, downsampling=factor)[0]
-        return found if log_prior is None else found.astype(jnp.float32) + log_prior
+        """[H, W, K] of the section's classes; `key` switches dropout on."""
+        factor, size = section.downsampling, labels.shape
+        found = decode(network, params, features, size, key, downsampling=factor, classes=chosen)[0]
+        return found if log_prior is None else found.astype(jnp.float32) + log_prior(classes)
 
     logits = logits_of()
 
-    segmentation = segment(logits, labels, partial.compatible)
-    probabilities = class_posterior(logits, labels, partial.compatible)
-    confidence = jnp.take_along_axis(probabilities, segmentation[..., None], -1)[..., 0]
-    unclamped = segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
-    spread = jnp.zeros(network.num_classes)
+    best = segment(logits, own.labels, own.compatible)
+    probabilities = class_posterior(logits, own.labels, own.compatible)
+    confidence = jnp.take_along_axis(probabilities, best[..., None], -1)[..., 0]
+    unclamped = segment(logits, jnp.full_like(labels, UNLABELLED), own.in_range)
+    spread = jnp.zeros(num_classes)
     if uncertainty is not None:
         if dropout_samples:
-            probabilities = dropout_posterior(key, logits_of, partial, dropout_samples)
-        spread = uncertainty(probabilities, inside)
+            probabilities = dropout_posterior(key, logits_of, own, dropout_samples)
+        spread = spread.at[classes].set(uncertainty(probabilities, inside), mode="drop")
+    if section.classes:
+        best, unclamped = classes[best], classes[unclamped]
     return Prediction(
-        segmentation=segmentation.astype(jnp.int16),
+        segmentation=best.astype(jnp.int16),
         confidence=confidence,
         unclamped=unclamped.astype(jnp.int16),
-        fit=dice(unclamped, labels, inside, network.num_classes),
-        labelled=class_areas(labels, inside, network.num_classes) > 0,
+        fit=dice(unclamped, labels, inside, num_classes),
+        labelled=class_areas(labels, inside, num_classes) > 0,
         uncertainty=spread,
     )
 
@@ -114,7 +126,7 @@ def predict(
     where: jax.Array | None = None,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
-    log_prior: Callable[[jax.Array], jax.Array] | None = None,
+    log_prior: Callable[[jax.Array], LogPrior] | None = None,
     mesh: Mesh | None = None,
 ) -> chex.ArrayTree:
     """Predicts section by section, and reduces each prediction by `reduce_fn`.

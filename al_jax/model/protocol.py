@@ -4,12 +4,14 @@ Any flax module that fulfils `Network` can be trained, queried by, and reused on
 `networks.FCN` is one.
 """
 
+import inspect
 from typing import Any, Protocol, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from al_jax.core.losses import LOG_ZERO
 from al_jax.model.upsampling import upsample
 
 SIDE = 32
@@ -28,7 +30,9 @@ class Network(Protocol):
        of their arrays): those are copied to another stack's network class by class.
     5. Methods that it may have. Both or neither of `encode(x)`, which gives what does not depend on
        dropout, and `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k
-       times as large as x; and `cast_params(params)`, the weights as it computes with them.
+       times as large as x; if `decode` takes `classes` [B, K] too, it gives the logits of these
+       alone, [B, H, W, K] (a number that is no class: any); and `cast_params(params)`, the weights
+       as it computes with them.
     """
 
     num_classes: int
@@ -62,6 +66,7 @@ def decode(
     key: jax.Array | None = None,
     *,
     downsampling: int = 1,
+    classes: jax.Array | None = None,
 ) -> jax.Array:
     """Logits [B, H, W, C] of `size` (H, W) from `encode`.
 
@@ -71,14 +76,34 @@ def decode(
       size: of the whole image.
       key: switches dropout on.
       downsampling: the factor between the whole image and the one that the network saw.
+      classes: [B, K], of each image: the logits of these alone, [B, H, W, K], those of a number
+        that is no class `LOG_ZERO`.
     """
+    own = {} if classes is None or not _takes_classes(network) else {"classes": classes}
     if _is_split(network):
-        found = network.apply(
-            {"params": params}, features, size, key, downsampling=downsampling, method="decode"
+        logits = network.apply(
+            {"params": params},
+            features,
+            size,
+            key,
+            downsampling=downsampling,
+            **own,
+            method="decode",
         )
-        return cast(jax.Array, found)
-    logits = cast(jax.Array, network.apply({"params": params}, features, key))
-    return upsample(logits, downsampling)[:, : size[0], : size[1]]
+    else:
+        logits = network.apply({"params": params}, features, key)
+        logits = upsample(logits, downsampling)[:, : size[0], : size[1]]
+    if classes is None:
+        return cast(jax.Array, logits)
+    columns = classes[:, None, None, :]
+    if not own:
+        logits = jnp.take_along_axis(logits, jnp.minimum(columns, network.num_classes - 1), -1)
+    return jnp.where(columns < network.num_classes, logits, LOG_ZERO)
+
+
+def _takes_classes(network: Network) -> bool:
+    own = getattr(network, "decode", None)
+    return own is not None and "classes" in inspect.signature(own).parameters
 
 
 def _is_split(network: Network) -> bool:

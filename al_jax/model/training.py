@@ -14,7 +14,7 @@ from al_jax.core.state import PartialLabels
 from al_jax.model.config import ModelConfig, Training, steps_per_epoch
 from al_jax.model.crops import Batch, random_batch
 from al_jax.model.inputs import Sections
-from al_jax.model.protocol import init_params
+from al_jax.model.protocol import decode, encode, init_params
 from al_jax.model.resolution import at_network_resolution
 
 
@@ -52,7 +52,12 @@ def train_step(
     """One step on a batch; `key` draws the dropout. Returns the new state and the loss."""
 
     def objective(params: chex.ArrayTree) -> jax.Array:
-        logits = cast(jax.Array, model.network.apply({"params": params}, batch.inputs, key))
+        if batch.classes is None:
+            logits = cast(jax.Array, model.network.apply({"params": params}, batch.inputs, key))
+        else:
+            features = encode(model.network, params, batch.inputs)
+            size = batch.labels.shape[1:]
+            logits = decode(model.network, params, features, size, key, classes=batch.classes)
         return batch_mean(model.loss, logits, batch.labels, batch.compatible, batch.inside)
 
     value, gradient = jax.value_and_grad(objective)(state.params)

@@ -13,9 +13,11 @@ from al_jax.core.answers import Span
 from al_jax.core.stack import Colour, Images, InputError
 from al_jax.session import changes, ledger, storage
 from al_jax.session.annotations import Annotations
-from al_jax.session.changes import View, turned, turned_back
 from al_jax.session.events import Event, effective_answers
+from al_jax.session.restating import restated
 from al_jax.session.storage import Content
+from al_jax.session.turns import TURNS, store_rescan, turned, turned_back
+from al_jax.session.views import View
 
 
 class Changing:
@@ -133,7 +135,7 @@ class Changing:
             event = self._of_section("replace", section)
             turns = self._view.turns.get(event["section"], "")
             image_back = np.ascontiguousarray(turned_back(image, turns))
-            return Event(**event, image=changes.store_rescan(self.folder, image_back))
+            return Event(**event, image=store_rescan(self.folder, image_back))
 
         return self._change(made)
 
@@ -148,10 +150,10 @@ class Changing:
         The frame stays: of sections that are not square, corners of it are beyond the image then.
         """
         where = self._section(section)
-        if degrees not in changes.TURNS:
+        if degrees not in TURNS:
             raise InputError(f"{degrees} degrees; give 90, 180 or 270")
         inside = np.asarray(self.images.inside[section])
-        lost = inside.sum() - turned(inside, changes.TURNS[degrees]).sum()
+        lost = inside.sum() - turned(inside, TURNS[degrees]).sum()
         if lost:
             raise InputError(
                 f"{where}: {lost} px would be out of the frame of {inside.shape[0]} by "
@@ -235,7 +237,7 @@ class Changing:
         """A merge or a split, with what becomes of the answers."""
         whole, images, now = self._whole()
         structures = [images.names.index(name) for name in old]
-        found = changes.restated(whole, now, images, structures, split=kind == "split")
+        found = restated(whole, now, images, structures, split=kind == "split")
         for mask in found.masks.values():
             ledger.store_mask(self.folder, mask)
         event = Event(event=kind, names=new, answers=found.answers, reopened=found.reopened)

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from al_jax.learner.learner import Learner
-from al_jax.session.changes import Class, View
 from al_jax.session.network import Network
 from al_jax.session.trials import NONE, Pair, Trials
+from al_jax.session.views import Class, View
 
 NEW = 5.0
 """By how much the output of a new class is below the mean of the others."""

@@ -67,6 +67,7 @@ class Event(TypedDict, total=False):
     predicted: float
     length: float
     seconds: float
+    predicted_seconds: float
     kept: list[float]
     proposal_dice: float
     network: int

@@ -11,6 +11,7 @@ import numpy as np
 from al_jax.session import question
 from al_jax.session.annotations import Annotations
 from al_jax.session.events import Event, drawn
+from al_jax.session.pace import expected_seconds, pace_of
 from al_jax.session.results import Answered
 
 LATEST = 2
@@ -34,7 +35,9 @@ class Progress(NamedTuple):
       error: median of their difference, as a share of the actual one.
       kept: the share of accepted and corrected outlines that was the network's, within 1 pixel.
       seconds: median time of an answer.
-      seconds_left: that `left` would take, at the pace of what was drawn.
+      seconds_error: median of the difference of predicted and actual times, as a share of the
+        actual one.
+      seconds_left: that all which may be asked would take, at the person's pace.
       behind: answers that the network has not seen.
       training: share of the long training that is done, 0 to 1.
     """
@@ -52,6 +55,7 @@ class Progress(NamedTuple):
     error: float | None
     kept: float | None
     seconds: float | None
+    seconds_error: float | None
     seconds_left: float | None
     behind: int
     training: float
@@ -74,8 +78,8 @@ def progress(
     helped = [e for e in outlines if e["how"] in ("accepted", "corrected") and "kept" in e]
     redrawn = sum(e["length"] for e in helped)
     timed = [e for e in given if "seconds" in e]
-    pace = sum(e["length"] for e in timed)
-    spent = sum(e["seconds"] for e in timed)
+    expected = [(e["predicted_seconds"], e["seconds"]) for e in timed if "predicted_seconds" in e]
+    off = [abs(predicted - actual) / actual for predicted, actual in expected if actual]
     left = None if question.without_outline(now).any() else question.outline_left(now)
     return Progress(
         answers=len(given),
@@ -91,7 +95,8 @@ def progress(
         error=float(np.median(errors)) if errors else None,
         kept=sum(min(e["kept"][1], e["length"]) for e in helped) / redrawn if redrawn else None,
         seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
-        seconds_left=left * spent / pace if pace and left is not None else None,
+        seconds_error=float(np.median(off)) if off else None,
+        seconds_left=_seconds_left(now, given, left) if timed and left is not None else None,
         behind=behind,
         training=training,
     )
@@ -115,6 +120,12 @@ def answered(given: Sequence[Event], names: Sequence[str]) -> list[Answered]:
         )
         for e, so_far, dice in zip(given, effort, estimates[:-1], strict=True)
     ]
+
+
+def _seconds_left(now: Annotations, given: Sequence[Event], left: float) -> float:
+    pairs = int(question.askable(now).sum())
+    mean = expected_seconds(pace_of(given), left / max(pairs, 1), proposed=True)
+    return pairs * mean
 
 
 def _drawn(event: Event) -> float:

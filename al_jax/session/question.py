@@ -30,8 +30,10 @@ from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Fields, Sections, intensity_range
 from al_jax.model.prediction import Prediction, predict_section
 from al_jax.model.resolution import downsample_section
+from al_jax.model.subsets import subset_width
 from al_jax.session.annotations import Annotations, alone_on, around
 from al_jax.session.network import Network
+from al_jax.session.pace import Pace, expected_seconds, pace_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +54,7 @@ class Question:
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
       beside: names of the sections from which outlines were carried to the proposal.
       network: number of the last event that the network had seen.
+      seconds: that an answer is expected to take, from how fast the person was (`pace`).
       asked: when, in seconds of `time.time`.
     """
 
@@ -72,6 +75,7 @@ class Question:
     segmentation: np.ndarray | None
     confidence: np.ndarray | None
     network: int
+    seconds: float
     asked: float
     beside: tuple[str, ...] = ()
 
@@ -83,11 +87,13 @@ class Rule(NamedTuple):
       strategy: of any that knows no truth.
       query: what it goes by.
       priority: [N, C], of a strategy that draws one, else None.
+      pace: of the person, as far as it is known.
     """
 
     strategy: Strategy
     query: Query
     priority: jax.Array | None = None
+    pace: Pace = pace_of(())
 
 
 def best(annotations: Annotations, network: Network, rule: Rule) -> Suggestion:
@@ -119,6 +125,11 @@ def wants_examples(annotations: Annotations) -> bool:
 def without_outline(annotations: Annotations) -> np.ndarray:
     """[C] bool, the structures that may be there and of which no outline is known."""
     return ~annotations.outlined & np.asarray(candidates(annotations.state)).any(0)
+
+
+def askable(annotations: Annotations) -> np.ndarray:
+    """[N, C] bool, the pairs that may be asked for."""
+    return np.asarray(candidates(annotations.state))
 
 
 def outline_left(annotations: Annotations) -> float:
@@ -177,6 +188,7 @@ def ask(
         segmentation=None,
         confidence=None,
         network=network.through,
+        seconds=expected_seconds(rule.pace, float(query.left), proposed=network.proposes),
         asked=time.time(),
     )
 
@@ -224,6 +236,7 @@ def predicted(
         model,
         carried,
         downsampling=network.downsampling,
+        classes=subset_width(annotations.state.in_range, annotations.state.seen),
     )
     return jax.tree.map(np.asarray, found)
 
@@ -247,6 +260,7 @@ def _evidence(
         known[0],
         alpha=query.alpha,
         min_effort=query.min_effort,
+        overhead=query.overhead,
         uncertainty=known[1],
         priority=priority,
     )
@@ -291,7 +305,7 @@ def _outline_left(state: ALState) -> jax.Array:
     return jnp.maximum((left * lengths).sum(1), 0).sum()
 
 
-@functools.partial(jax.jit, static_argnames="downsampling")
+@functools.partial(jax.jit, static_argnames=("downsampling", "classes"))
 def _predicted(
     params: chex.ArrayTree,
     image: jax.Array,
@@ -299,15 +313,18 @@ def _predicted(
     state: ALState,
     model: ModelConfig,
     carried: Any,
+    *,
     downsampling: int,
+    classes: int,
 ) -> Prediction:
     low, high = intensity_range(image, inside)
-    full = Sections(images=image, inside=inside, low=low, high=high)
+    full = Sections(images=image, inside=inside, low=low, high=high, classes=classes)
     section = downsample_section(full, downsampling)
     partial = jax.tree.map(lambda leaf: leaf[0], partial_labels(state))
     log_prior = None
     if carried is not None:
         others, fields, carrying = carried
-        log_prior = neighbours.log_prior(others, fields, jnp.int32(neighbours.REACH), carrying)
+        here = jnp.int32(neighbours.REACH)
+        log_prior = functools.partial(neighbours.log_prior, others, fields, here, carrying)
     # The key is of dropout, which is not asked for.
     return predict_section(state.key, params, section, partial, model, log_prior=log_prior)

@@ -59,14 +59,14 @@ def in_range_of(
 
 def read_in_range(path: str | os.PathLike, images: Images, margin: int = 0) -> np.ndarray:
     """As `in_range_of`, of the table itself; what is wrong with it names the file and the row."""
-    spans = read_ranges(path)
-    for name, span in spans.items():
+    found: dict[str, Span] = {}
+    for name, span in read_ranges(path).items():
         try:
-            in_range_of({name: span}, images)
+            found[name] = span_of(span, images)
         except InputError as error:
             raise InputError(f"{path}: row '{name}': {error}") from error
     try:
-        return in_range_of(spans, images, margin)
+        return given_ranges(found, images, margin)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -35,6 +35,9 @@ LOST_AND_FOUND = "lost+found"  # in an empty file system
 IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
 
 
+COSTS = ("pixels", "seconds")
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a session needs to know besides its images; it never changes.
@@ -44,11 +47,14 @@ class Settings:
       config: as in a simulation; 'length' is 'crack'.
       strategy: what asks: by default the one that needs the least effort of those that know no
         truth.
+      cost: of `COSTS`, what it should need least of: pixels of outline, or the person's seconds, to
+        which what an answer takes beyond its outline is added.
     """
 
     seed: int = 0
     config: Config = DEFAULT
     strategy: Strategy = SDr
+    cost: str = "pixels"
 
     def __post_init__(self) -> None:
         """Refuses a strategy that needs the truth."""
@@ -56,6 +62,8 @@ class Settings:
             raise InputError("a strategy that reads 'hindsight' needs the truth; take another one")
         if self.strategy not in STRATEGIES.values():
             raise InputError("the strategy has no name; add it to al_jax.STRATEGIES first")
+        if self.cost not in COSTS:
+            raise InputError(f"cost '{self.cost}' is not one of {', '.join(COSTS)}")
         check_registered(self.config)
 
 
@@ -281,7 +289,7 @@ def _tuples(value: Any) -> Any:
 
 def _to_json(settings: Settings) -> dict[str, Any]:
     plain = {"seed": settings.seed, "config": to_json(settings.config)}
-    plain["strategy"] = name_of(settings.strategy, STRATEGIES)
+    plain |= {"strategy": name_of(settings.strategy, STRATEGIES), "cost": settings.cost}
     if settings.strategy not in OWN_STRATEGIES.values():
         plain["strategy_digest"] = source_digest(settings.strategy)
     return plain
@@ -295,4 +303,5 @@ def _from_json(about: Mapping[str, Any]) -> Settings:
         raise InputError(
             f"its strategy '{name}' has changed since it began; take the plugin as it was"
         )
-    return Settings(about["seed"], from_json(about["config"]), STRATEGIES[name])
+    cost = about.get("cost", "pixels")  # likewise
+    return Settings(about["seed"], from_json(about["config"]), STRATEGIES[name], cost)

@@ -143,6 +143,8 @@ def addition(before: Before, answer: Answer) -> Addition:
         event["mask"] = digest(mask)
     if seconds is not None:
         event["seconds"] = round(seconds, 2)
+    if question is not None:
+        event["predicted_seconds"] = round(question.seconds, 1)
     event.update(compared)
     if old is not None:
         event["corrects"] = old

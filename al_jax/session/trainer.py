@@ -30,6 +30,7 @@ from al_jax.learner.transfer import Prior, settled_downsampling, with_experience
 from al_jax.model.inputs import Fields, Sections, make_sections
 from al_jax.model.networks import with_weights
 from al_jax.model.resolution import downsample_sections, labelled_extent, suited_downsampling
+from al_jax.model.subsets import subset_width
 from al_jax.model.training import TrainState
 from al_jax.session.annotations import Annotations
 from al_jax.session.events import Event
@@ -216,6 +217,10 @@ class Trainer:
             self._sections = jax.block_until_ready(sections)
             forget_pages(self._images)
             self._programs.clear()  # they are of other shapes
+        width = subset_width(now.state.in_range, now.state.seen)
+        if self._sections.classes != width:  # a range was widened
+            self._sections = self._sections.replace(classes=width)
+            self._programs.clear()
         if self._labels is None:
             self._labels = jnp.full(self._images.inside.shape, UNLABELLED, jnp.int16)
         for section in self._copied.keys() | now.labels.keys():

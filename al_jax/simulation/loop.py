@@ -127,6 +127,7 @@ def ask(
         uncertainty=run.learner.uncertainty,
         priority=priority,
         min_effort=config.query.min_effort,
+        overhead=config.query.overhead,
         hindsight=hindsight,
     )
     exclude = None

@@ -17,6 +17,7 @@ from al_jax.learner.neighbours import make_fields
 from al_jax.learner.transfer import Prior, settled_downsampling
 from al_jax.model.inputs import Fields
 from al_jax.model.resolution import downsample_sections, suited_sections
+from al_jax.model.subsets import subset_width
 from al_jax.simulation.annotator import perturb, start
 from al_jax.simulation.task import Task, make_task
 
@@ -66,10 +67,11 @@ def prepare(
     if float(task.total) == 0:
         raise InputError("no section shows two classes side by side; there is nothing to trace")
     state = _start(keys.start, task, config)
+    sections = task.sections.replace(classes=subset_width(state.in_range, state.seen))
     if factor := settled_downsampling(config.training, prior):
-        sections = downsample_sections(task.sections, factor)
+        sections = downsample_sections(sections, factor)
     else:
-        sections = suited_sections(task.sections, state.labels, state.seen.shape[1])
+        sections = suited_sections(sections, state.labels, state.seen.shape[1])
     return Prepared(keys, task.replace(sections=sections), state)
 
 

@@ -52,7 +52,7 @@ class Draft(NamedTuple):
         return bool(self.mask.any()) or len(self.corners) > 0 or len(self.clicks) > 0
 
     def moved(self, move: Move, back: Move, turns: str) -> "Draft":
-        """After `move`, which `back` undoes: `changes.turned` and `turned_back`, by `turns`."""
+        """After `move`, which `back` undoes: `turns.turned` and `turned_back`, by `turns`."""
         if not turns:
             return self
         height, width = self.mask.shape

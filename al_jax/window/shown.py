@@ -12,8 +12,8 @@ from napari.utils.key_bindings import KeymapProvider
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import UNLABELLED, Colour, InputError
 from al_jax.session import Question, Session, Stored, Trained
-from al_jax.session.changes import turned, turned_back
 from al_jax.session.storage import TRUTH
+from al_jax.session.turns import turned, turned_back
 from al_jax.window import layers
 from al_jax.window.actions import ACTIONS, DEMONSTRATION, UNDER_WAY, VIEW
 from al_jax.window.background import Background

@@ -18,6 +18,7 @@ if not __package__:  # run by its path
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,13 +29,14 @@ from al_jax.commands.earlier import beginning, known_of, true_ranges
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import UNLABELLED, Stack
 from al_jax.core.state import ALState
-from al_jax.core.strategies import STRATEGIES
-from al_jax.learner.config import model_of
+from al_jax.core.strategies import STRATEGIES, Strategy
+from al_jax.learner.config import Config, model_of
 from al_jax.learner.learner import fit_initial
+from al_jax.learner.transfer import Prior
 from al_jax.model.training import TrainState, init_train_state
 from al_jax.plotting import figures
 from al_jax.simulation import annotator, runner
-from al_jax.simulation.prepare import prepare, wanted_fields, with_fields
+from al_jax.simulation.prepare import Prepared, prepare, wanted_fields, with_fields
 from al_jax.simulation.progress import Progress
 from al_jax.simulation.task import Task
 from al_jax.xla import compiler_options
@@ -54,6 +56,45 @@ def define_flags() -> None:
     flags.DEFINE_integer("look", 270, "Steps between two rows.", 1)
 
 
+class Begun(NamedTuple):
+    """What the flags name, before any training.
+
+    Attributes:
+      strategy: the first of --strategies.
+      stack: with its truth.
+      config: of the run.
+      prepared: see `prepare`.
+      known: what earlier stacks taught.
+      network: untrained, or as earlier stacks left it.
+    """
+
+    strategy: Strategy
+    stack: Stack
+    config: Config
+    prepared: Prepared
+    known: Prior | None
+    network: TrainState
+
+
+def begin() -> Begun:
+    """Reads the flags.
+
+    Raises:
+      InputError: one of them does not fit.
+    """
+    load_plugins(FLAGS.plugin)
+    simulate.check_strategies(FLAGS.strategies)
+    stack = stack_flags.load_stack()
+    in_range = functools.partial(true_ranges, stack, stack.truth)
+    weights, earlier, config = simulate.read_setting(stack, in_range)
+    adapt, known = beginning(weights, earlier, stack.names), known_of(earlier, stack.names)
+    prepared = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known)
+    network = init_train_state(prepared.keys.weights, model_of(config, stack.num_classes))
+    if adapt is not None:
+        network = network.replace(params=adapt(network.params))
+    return Begun(STRATEGIES[FLAGS.strategies[0]], stack, config, prepared, known, network)
+
+
 def labelled_further(
     state: ALState, stack: Stack, task: Task, *, large: int, every: int
 ) -> ALState:
@@ -71,15 +112,7 @@ def labelled_further(
 
 def main() -> None:
     """Prints the rows of all three states, and draws them."""
-    load_plugins(FLAGS.plugin)
-    simulate.check_strategies(FLAGS.strategies)
-    strategy = STRATEGIES[FLAGS.strategies[0]]
-    stack = stack_flags.load_stack()
-    in_range = functools.partial(true_ranges, stack, stack.truth)
-    weights, earlier, config = simulate.read_setting(stack, in_range)
-    adapt = beginning(weights, earlier, stack.names)
-    known = known_of(earlier, stack.names)
-    prepared = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known)
+    strategy, stack, config, prepared, _, untrained = begin()
     prepared = with_fields(prepared, wanted_fields(stack, config, [strategy]))
     keys, task, start = prepared
     further = labelled_further(start, stack, task, large=FLAGS.large, every=FLAGS.every)
@@ -103,9 +136,6 @@ def main() -> None:
     train = jax.jit(
         fit_initial, static_argnames=("loss", "steps"), compiler_options=compiler_options()
     )
-    untrained = init_train_state(keys.weights, model_of(config, stack.num_classes))
-    if adapt is not None:
-        untrained = untrained.replace(params=adapt(untrained.params))
 
     @functools.cache
     def program(count: int) -> Callable:

@@ -23,24 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax.commands import command, simulate, stack_flags
-from al_jax.commands.earlier import beginning, known_of, true_ranges
-from al_jax.commands.plugins import load_plugins
+from al_jax.commands import command
 from al_jax.core.metrics import dice
 from al_jax.core.posterior import segment
 from al_jax.core.scores import distance_to_seen
 from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import ALState, partial_labels
-from al_jax.core.strategies import STRATEGIES
 from al_jax.learner import neighbours
 from al_jax.learner.config import Config, model_of
 from al_jax.learner.learner import fit_initial
 from al_jax.model.inputs import Sections
-from al_jax.model.prediction import predict
+from al_jax.model.prediction import LogPrior, predict
 from al_jax.model.resolution import labelled_extent
-from al_jax.model.training import init_train_state
 from al_jax.plotting import figures
-from al_jax.simulation.prepare import prepare
 from al_jax.xla import compiler_options
 from experiments.bench import harness, learning
 
@@ -65,7 +60,10 @@ def draw(
     """Eq. 4 of every section [N, H, W] int16, with carried outlines if there is `carrying`."""
     partial, fields, log_prior = partial_labels(state), sections.fields, None
     if carrying is not None and fields is not None:
-        log_prior = functools.partial(neighbours.log_prior, partial, fields, carrying=carrying)
+
+        def log_prior(section: jax.Array) -> LogPrior:
+            return functools.partial(neighbours.log_prior, partial, fields, section, carrying)
+
     return predict(
         state.key,
         params,
@@ -83,7 +81,8 @@ def carry(state: ALState, sections: Sections, carrying: jax.Array) -> jax.Array:
     assert fields is not None
 
     def one(section: jax.Array) -> jax.Array:
-        log = neighbours.log_prior(partial, fields, section, carrying)
+        classes = jnp.arange(partial.seen.shape[1])
+        log = neighbours.log_prior(partial, fields, section, carrying, classes)
         return segment(log, partial.labels[section], partial.compatible[section])
 
     return jax.lax.map(one, jnp.arange(partial.labels.shape[0])).astype(jnp.int16)
@@ -91,14 +90,7 @@ def carry(state: ALState, sections: Sections, carrying: jax.Array) -> jax.Array:
 
 def main() -> None:
     """Prints a row for each state, and draws the last."""
-    load_plugins(FLAGS.plugin)
-    simulate.check_strategies(FLAGS.strategies)
-    strategy = STRATEGIES[FLAGS.strategies[0]]
-    stack = stack_flags.load_stack()
-    in_range = functools.partial(true_ranges, stack, stack.truth)
-    weights, earlier, config = simulate.read_setting(stack, in_range)
-    adapt, known = beginning(weights, earlier, stack.names), known_of(earlier, stack.names)
-    keys, task, start = prepare(jax.random.key(FLAGS.seed), stack, config, prior=known)
+    strategy, stack, config, (keys, task, start), known, untrained = learning.begin()
     began, busy = time.perf_counter(), time.process_time()
     fields = neighbours.make_fields(stack)
     print(
@@ -114,9 +106,6 @@ def main() -> None:
     )
     score = jax.jit(jax.vmap(functools.partial(dice, num_classes=stack.num_classes)))
     programs = jax.jit(draw), jax.jit(carry)
-    untrained = init_train_state(keys.weights, model_of(config, stack.num_classes))
-    if adapt is not None:
-        untrained = untrained.replace(params=adapt(untrained.params))
     numbers = {name: ">8.3f" for name in ("carried", "network", "both")}
     gaps = {f"gap {name}": ">9" for name in GAPS}
     seconds = {"alone": ">6.2f", "with": ">6.2f"}

@@ -33,6 +33,7 @@ from al_jax.core.strategies import Suggestion, suggest
 from al_jax.learner.config import DEFAULT, Config, model_of
 from al_jax.learner.learner import Learner, evaluate, init_learner, update
 from al_jax.model.networks import FCN
+from al_jax.model.subsets import subset_width
 from al_jax.model.training import TrainState, init_train_state
 from al_jax.plotting import plots
 from al_jax.simulation import annotator
@@ -52,7 +53,7 @@ def define_flags() -> None:
     """All flags of the command."""
     flags.DEFINE_list("sections", ["40", "200", "1000", "5000"], "Counts, at the largest of else.")
     flags.DEFINE_list("sizes", ["75x100", "150x200", "300x400"], "Heights x widths, in pixels.")
-    flags.DEFINE_list("classes", ["10", "40", "133", "266"], "Counts, background included.")
+    flags.DEFINE_list("classes", ["10", "70", "266", "649"], "Counts, background included.")
     flags.DEFINE_integer("few", 200, "Sections while sizes or classes vary.", 2)
     flags.DEFINE_string("out", "results/scale", "Where the results go.")
     flags.DEFINE_string("point", None, "Measure one stack alone, NxHxWxC, and print it as JSON.")
@@ -88,6 +89,8 @@ def measure(sections: int, height: int, width: int, classes: int) -> dict[str, A
     start = functools.partial(annotator.start, config=DEFAULT)
     state, seconds["start"] = median_time(start, key, task)
 
+    width = subset_width(state.in_range, state.seen)
+    task = task.replace(sections=task.sections.replace(classes=width))
     tiny = Config(network=functools.partial(FCN, width=1 / 32, fc_features=0))
     network = jax.jit(init_train_state)(key, model_of(tiny, classes))
 

@@ -257,7 +257,7 @@ def _unread(configuration: dict[str, Any]) -> frozenset[str]:
         return identity.unread(configuration["strategy"])
     names = set() if "dropout" in reads else {"dropout_samples"}
     if not {"boundary", "hindsight"} & set(reads):
-        names.add("min_effort")
+        names |= {"min_effort", "overhead"}
     if "priority" in reads and "dice" not in reads:  # otherwise D breaks ties
         names |= {"alpha", "dice_estimate"}
     return frozenset(names)

@@ -4,6 +4,7 @@ By default workers are processes of this machine; `dask_jobqueue` makes them job
 or LSF; any other cluster is named by its address or scheduler file. All communicate over TLS.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -18,7 +19,7 @@ from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import dask
-from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Status
 
 from al_jax.core.stack import InputError
 from experiments.sweeps import units
@@ -26,6 +27,7 @@ from experiments.sweeps import units
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 LEAVE = 120.0  # seconds before the wall time of a job at which its worker leaves
 PRELOAD = "experiments.sweeps.units"
+REFUSALS, AGAIN = 3, 5.0  # how often a queue is asked to take a job, and the seconds between
 
 
 class Place(NamedTuple):
@@ -87,7 +89,8 @@ def connect(where: str, count: int | None, workdir: pathlib.Path, most: int) -> 
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "10s",
     }
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for logger in ("distributed", "tornado.application"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     own: dict[str, Any] = {
         # No pages are served, as they have no TLS.
         "distributed.scheduler.http.routes": [],
@@ -157,10 +160,31 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
     if not given and own.get("walltime"):
         limit = wall_time(str(own["walltime"]), where)
         arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
+    queue: Any = getattr(dask_jobqueue, QUEUES[where])
+    refused: list[str] = []
+
+    class Job(queue.job_cls):  # type: ignore[misc]
+        """A job that is offered again, and keeps what the queue says; Dask then waits for ever."""
+
+        async def _submit_job(self, script_filename: str) -> str:
+            while True:
+                try:
+                    out = await super()._submit_job(script_filename)
+                except (RuntimeError, OSError) as error:
+                    refused.append(_last_line(error))
+                    if len(refused) >= REFUSALS:
+                        self.status = Status.failed
+                        raise
+                    await asyncio.sleep(AGAIN)
+                else:
+                    refused.clear()
+                    return out
+
     pages = {"dashboard_address": "127.0.0.1:8787"}  # which have no TLS
     warnings.filterwarnings("ignore", "Port .* is already in use")  # then it takes another
     try:
-        cluster = getattr(dask_jobqueue, QUEUES[where])(
+        cluster = queue(
+            job_cls=Job,
             security=Security.temporary(),
             shared_temp_directory=str(keys),
             worker_extra_args=arguments,
@@ -170,8 +194,23 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
         )
     except (ValueError, OSError) as error:
         raise InputError(f"--cluster={where}: {error}; correct Dask's jobqueue.yaml") from error
+    cluster.refused = refused
     cluster.adapt(minimum_jobs=count, maximum_jobs=count, interval="5s")
     return cluster
+
+
+def check_queue(client: Client) -> None:
+    """Raises InputError if the queue of a cluster takes no jobs, and no worker is left."""
+    refused: list[str] = getattr(client.cluster, "refused", [])
+    if len(refused) >= REFUSALS and not client.nthreads():
+        raise InputError(f"the queue takes no job: {refused[-1]}; correct Dask's jobqueue.yaml")
+
+
+def _last_line(error: Exception) -> str:
+    """What the command of a queue said last, of the error that Dask makes of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.lower().startswith(("stdout", "command", "stderr:"))]
+    return (said or lines or [type(error).__name__])[-1]
 
 
 def wall_time(text: str, where: str) -> float:

@@ -23,6 +23,7 @@ AFTERWARDS = (
     "alpha",
     "dice_estimate",
     "min_effort",
+    "overhead",
     "length",
     "dropout_samples",
     "dice_over",
@@ -46,7 +47,7 @@ def unread(strategy: str | None) -> frozenset[str]:
     if not method.dropout:
         names.add("dropout_samples")
     if not {"boundary", "hindsight"} & set(method.reads):
-        names.add("min_effort")
+        names |= {"min_effort", "overhead"}
     # D breaks ties, but no two pairs have the same priority that al_jax draws.
     drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
     if drawn and "dice" not in method.reads:

@@ -17,6 +17,7 @@ from distributed import CancelledError, Client, Future, KilledWorker
 from al_jax.core.stack import InputError
 from al_jax.simulation.progress import Progress
 from experiments.sweeps import units
+from experiments.sweeps.clusters import check_queue
 from experiments.sweeps.units import NetworkUnit, RefusedUnit, RunUnit, Unit
 
 WINDOW = 2_000  # units that the scheduler knows at a time
@@ -87,7 +88,9 @@ def carry_out(
 
         shown = -1.0
         for unit, how, line in _outcomes(client, waiting, seconds):
-            if unit is not None:
+            if unit is None:
+                check_queue(client)
+            else:
                 at_work.pop(unit.key, None)
                 done += unit.work
             if how == "full":
