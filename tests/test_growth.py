@@ -24,6 +24,7 @@ def test_a_made_up_atlas_shows_every_class_on_a_run_of_sections():
     assert all(set(np.unique(truth)) >= {1, 2, 3, 4} for truth in few.truth)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     said = subprocess.run(
         [
@@ -59,7 +60,7 @@ def test_the_command(tmp_path):
         ("--sections=one", "--sections has 'one'"),
         ("--classes=", "--sections, --sizes or --classes is empty"),
         ("--point=3x16x24", "--point has '3x16x24'"),
-        ("--few=3", "3 sections cannot show 266 classes, 70 at a time; give at least 4"),
+        ("--few=3", "3 sections cannot show 649 classes, 70 at a time; give at least 10"),
         ("--out=/proc/nope", "/proc/nope: "),
     ],
 )

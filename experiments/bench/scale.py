@@ -4,7 +4,7 @@
 
 Measures an annotation's part of a query (the start, the prediction of the stack by a tiny network,
 a suggestion, an answer) and what a session learns from an answer (by the default network), on
-made-up stacks, each in a process of its own, up to 5,000 sections of 300x400 and 266 classes.
+made-up stacks, each in a process of its own, up to 5,000 sections of 300x400 and 649 classes.
 Writes `scale.json` and `scale.png` into --out. About twenty minutes, 6 GB.
 
 Found on one core of an AMD EPYC (`experiments/results/scale.json`, 2026-11-25), the largest stack:
