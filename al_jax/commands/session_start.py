@@ -145,6 +145,11 @@ def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
         return len(session.events)
 
 
+def true_answer(session: Session, section: int, structure: int) -> np.ndarray:
+    """[H, W] bool, where a structure truly is within the image."""
+    return session.true_mask(section, structure) & np.asarray(session.images.inside[section])
+
+
 def answer_truly(
     session: Session,
     section: int,
@@ -155,8 +160,7 @@ def answer_truly(
     widen: bool = False,
 ) -> sessions.Stored:
     """The truth answers a pair; see `Session.store_answer` for the arguments."""
-    mask = session.true_mask(section, structure)
-    mask &= np.asarray(session.images.inside[section])
+    mask = true_answer(session, section, structure)
     if not mask.any():
         return session.store_absent(section, structure, question=question, seconds=seconds)
     return session.store_answer(

@@ -5,7 +5,7 @@ A strategy scores every (section, structure) pair by a gain over a cost; both ar
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import chex
 import jax
@@ -23,6 +23,12 @@ Score = Callable[[Evidence], jax.Array]
 
 READABLE = ("dice", "boundary", "redrawn", "uncertainty", "priority", "hindsight")
 """Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may."""
+
+
+def unread_lengths(reads: Iterable[str]) -> frozenset[str]:
+    """The settings in pixels that take no part where a strategy reads these: its cost has none."""
+    costs_pixels = not {"boundary", "hindsight"}.isdisjoint(reads)
+    return frozenset() if costs_pixels else frozenset({"min_effort", "overhead"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,8 +300,7 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
         if getattr(evidence, name) is None:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")
     withheld = {name: None for name in READABLE if name not in strategy.reads}
-    if not {"boundary", "hindsight"} & set(strategy.reads):
-        withheld |= {"min_effort": None, "overhead": None}
+    withheld |= dict.fromkeys(unread_lengths(strategy.reads))
     shown = evidence.replace(**withheld)
     try:
         cost = strategy.cost(shown)

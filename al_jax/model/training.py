@@ -1,7 +1,6 @@
 """Training on partial labels (paper, section 2.4.2)."""
 
 import functools
-from typing import cast
 
 import chex
 import jax
@@ -52,12 +51,9 @@ def train_step(
     """One step on a batch; `key` draws the dropout. Returns the new state and the loss."""
 
     def objective(params: chex.ArrayTree) -> jax.Array:
-        if batch.classes is None:
-            logits = cast(jax.Array, model.network.apply({"params": params}, batch.inputs, key))
-        else:
-            features = encode(model.network, params, batch.inputs)
-            size = batch.labels.shape[1:]
-            logits = decode(model.network, params, features, size, key, classes=batch.classes)
+        features = encode(model.network, params, batch.inputs)
+        size = batch.labels.shape[1:]
+        logits = decode(model.network, params, features, size, key, classes=batch.classes)
         return batch_mean(model.loss, logits, batch.labels, batch.compatible, batch.inside)
 
     value, gradient = jax.value_and_grad(objective)(state.params)

@@ -135,6 +135,12 @@ def drawn(event: Event) -> float | None:
     return event["length"] - kept
 
 
+def by_hand(event: Event) -> float:
+    """Pixels of an answer's outline that were drawn by hand, with or without a proposal."""
+    found = drawn(event)
+    return event["length"] if found is None else found
+
+
 def apply(
     annotations: Annotations, images: Images, event: Event, masks: Masks
 ) -> tuple[Annotations, Report | None]:

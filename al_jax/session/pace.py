@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from al_jax.session.events import Event, drawn
+from al_jax.session.events import Event, by_hand
 
 KINDS = ("traced", "corrected", "accepted", "absent")
 
@@ -74,15 +74,6 @@ def pace_of(answers: Sequence[Event]) -> Pace:
     whole = sum(e["length"] for e in corrected)
     redrawn = (sum(map(by_hand, corrected)) + 50) / (whole + 100)
     return Pace(base, rate, tuple(shares.tolist()), float(redrawn))
-
-
-def by_hand(event: Event) -> float:
-    """Pixels of outline that an answer had to be drawn."""
-    kind = kind_of(event)
-    if kind in ("accepted", "absent"):
-        return 0.0
-    found = drawn(event) if kind == "corrected" else None
-    return float(event["length"] if found is None else found)
 
 
 def seconds_of(pace: Pace, kind: str, pixels: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from al_jax.session import question
 from al_jax.session.annotations import Annotations
-from al_jax.session.events import Event, drawn
+from al_jax.session.events import Event, by_hand
 from al_jax.session.pace import expected_seconds, pace_of
 from al_jax.session.results import Answered
 
@@ -85,7 +85,7 @@ def progress(
         answers=len(given),
         absent=sum(e["event"] == "absent" for e in given),
         skipped=int(now.skipped.sum()),
-        traced=float(now.state.drawn_unique.sum()) + sum(e["length"] - _drawn(e) for e in given),
+        traced=float(now.state.drawn_unique.sum()) + sum(e["length"] - by_hand(e) for e in given),
         drawn=float(now.state.drawn_unique.sum()),
         left=left,
         dice=_estimates(given, names[0])[-1],
@@ -105,7 +105,7 @@ def progress(
 def answered(given: Sequence[Event], names: Sequence[str]) -> list[Answered]:
     """The answers that count, in numbers."""
     estimates = _estimates(given, names[0])
-    effort = itertools.accumulate(map(_drawn, given))
+    effort = itertools.accumulate(map(by_hand, given))
     return [
         Answered(
             section=e["section"],
@@ -126,11 +126,6 @@ def _seconds_left(now: Annotations, given: Sequence[Event], left: float) -> floa
     pairs = int(question.askable(now).sum())
     mean = expected_seconds(pace_of(given), left / max(pairs, 1), proposed=True)
     return pairs * mean
-
-
-def _drawn(event: Event) -> float:
-    by_hand = drawn(event)
-    return event["length"] if by_hand is None else by_hand
 
 
 def _estimates(given: Sequence[Event], background: str) -> list[float | None]:

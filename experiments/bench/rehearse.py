@@ -45,8 +45,8 @@ from al_jax.model.subsets import subset_width
 from al_jax.session import Question, Session, Settings
 from al_jax.session import annotations as state_of
 from al_jax.session.annotations import full_state
-from al_jax.session.events import Event, effective_answers
-from al_jax.session.pace import by_hand, kind_of, pace_of, seconds_of
+from al_jax.session.events import Event, by_hand, effective_answers
+from al_jax.session.pace import kind_of, pace_of, seconds_of
 from al_jax.session.storage import COSTS
 from al_jax.simulation.task import Task, make_task
 from experiments.bench import harness, truth
@@ -174,7 +174,7 @@ def rehearse(
 
 def _true_event(session: Session, section: int, structure: int) -> Event:
     """The truth's answer as the ledger will have it."""
-    mask = session.true_mask(section, structure) & np.asarray(session.images.inside[section])
+    mask = session_start.true_answer(session, section, structure)
     if not mask.any():
         return Event(event="absent", length=0.0)
     now, images = session.annotations, session.images

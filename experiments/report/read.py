@@ -16,6 +16,7 @@ import pandas as pd
 
 from al_jax.commands.folders import as_flags
 from al_jax.core.stack import InputError
+from al_jax.core.strategies import unread_lengths
 from al_jax.files.reading import reading
 from al_jax.files.spreadsheets import as_name
 from al_jax.learner.config import FORMER, Config, to_json
@@ -255,9 +256,9 @@ def _unread(configuration: dict[str, Any]) -> frozenset[str]:
     reads = configuration["strategy_reads"]
     if reads is None:
         return identity.unread(configuration["strategy"])
-    names = set() if "dropout" in reads else {"dropout_samples"}
-    if not {"boundary", "hindsight"} & set(reads):
-        names |= {"min_effort", "overhead"}
+    names = set(unread_lengths(reads))
+    if "dropout" not in reads:
+        names.add("dropout_samples")
     if "priority" in reads and "dice" not in reads:  # otherwise D breaks ties
         names |= {"alpha", "dice_estimate"}
     return frozenset(names)

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from al_jax.commands.folders import as_flags
-from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, unread_lengths
 from al_jax.learner.config import Config, to_json
 
 SCHEMA = 7
@@ -43,11 +43,9 @@ def unread(strategy: str | None) -> frozenset[str]:
     if strategy not in STRATEGIES:
         return frozenset()
     method = STRATEGIES[strategy]
-    names = set()
+    names = set(unread_lengths(method.reads))
     if not method.dropout:
         names.add("dropout_samples")
-    if not {"boundary", "hindsight"} & set(method.reads):
-        names |= {"min_effort", "overhead"}
     # D breaks ties, but no two pairs have the same priority that al_jax draws.
     drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
     if drawn and "dice" not in method.reads:
