@@ -253,11 +253,20 @@ def opened(monkeypatch) -> list[str]:
     stand_in = types.SimpleNamespace(
         check_display=lambda: None,
         start_computing=lambda: None,
-        run=lambda place, wait: found.append(str(place)),
+        run=lambda place=None, wait=False: found.append(str(place)),
         leave=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
     return found
+
+
+def test_without_any_flag_the_window_asks_what_to_open(monkeypatch, capsys, opened):
+    run = caller(annotate, monkeypatch, capsys)
+    assert run() == (0, "", "") and opened == ["None"]
+    for given in ("--wait", "--images=slides", "--seed=0"):
+        line = "error: --workdir is missing; name the folder of the session\n"
+        assert run(given) == (2, "", line)
+    assert opened == ["None"]
 
 
 def write_sections(name: str, last: int = 0) -> None:

@@ -13,7 +13,7 @@ from absl import flags
 from al_jax.commands import command, simulate, stack_flags
 from al_jax.commands import config_flags as configuration
 from al_jax.core.metrics import presence
-from al_jax.core.stack import Images, InputError, without_truth
+from al_jax.core.stack import Images, InputError, parted
 from al_jax.core.state import true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.inputs import read_images
@@ -97,13 +97,11 @@ def load() -> tuple[Images, np.ndarray | None]:
     """
     if _is_demonstration():
         command.refuse(("labels", "names"), "without --images")
-        stack = load_default()
-        return without_truth(stack), stack.truth
+        return parted(load_default())
     if FLAGS.images is None:
         stack_flags.check_named(("stack",))
         if FLAGS.truth:
-            stack = read_stack(FLAGS.stack)
-            return without_truth(stack), stack.truth
+            return parted(read_stack(FLAGS.stack))
         return read_images(FLAGS.stack), None
     stack_flags.check_named(("images", "names"))
     if FLAGS.labels is None:
@@ -112,8 +110,7 @@ def load() -> tuple[Images, np.ndarray | None]:
         return stack_flags.read_unlabelled(FLAGS.images, FLAGS.names), None
     if not FLAGS.truth:
         return stack_flags.read_begun_files(FLAGS.images, FLAGS.labels, FLAGS.names)
-    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names)
-    return without_truth(stack), stack.truth
+    return parted(stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names))
 
 
 def simulated_start(session: Session, truth: np.ndarray) -> int:

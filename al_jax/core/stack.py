@@ -301,9 +301,9 @@ def _check_images(images: npt.ArrayLike) -> np.ndarray:
     return images
 
 
-def without_truth(stack: Images) -> Images:
-    """The images of a stack."""
-    return make_images(
+def parted(stack: Stack) -> tuple[Images, np.ndarray]:
+    """The images of a stack, and its truth [N, H, W]."""
+    images = make_images(
         stack.images,
         stack.names,
         stack.inside,
@@ -311,6 +311,7 @@ def without_truth(stack: Images) -> Images:
         colours=stack.colours,
         place=stack.place,
     )
+    return images, stack.truth
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:

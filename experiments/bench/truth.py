@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from al_jax import session as sessions
-from al_jax.core.stack import Stack, without_truth
+from al_jax.core.stack import Stack, parted
 from al_jax.core.state import ALState, partial_labels, true_ranges
 from al_jax.learner.config import Config, model_of
 from al_jax.model.prediction import Prediction, predict
@@ -42,10 +42,6 @@ def evaluate(
 
 def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None:
     """A session of a stack with its true ranges, whose truth can answer (`answer_truly`)."""
-    sessions.create(
-        folder,
-        without_truth(stack),
-        true_ranges(stack, stack.truth, settings.config.query.margin),
-        settings,
-        truth=np.asarray(stack.truth),
-    )
+    images, true = parted(stack)
+    in_range = true_ranges(images, true, settings.config.query.margin)
+    sessions.create(folder, images, in_range, settings, truth=np.asarray(true))
