@@ -152,7 +152,7 @@ def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
         hand.click(corner)
     question = widget.controller.question
     widget.close_session()
-    assert not widget._viewer.layers
+    assert not any(layer.visible for layer in widget._viewer.layers)
     widget.open(folder)
     assert (widget.controller.question.section, widget.controller.question.structure) == (
         question.section,

@@ -308,8 +308,8 @@ def zoom_to(viewer: ViewerModel, mask: np.ndarray) -> None:
 def retire(viewer: ViewerModel) -> None:
     """Hides the layers of a session that is closed, until others take their place (`clear`).
 
-    Once labels that somebody painted on are removed, a canvas of napari 0.9 that is drawn before there
-    are others is drawn from buffers that are gone; with Mesa that ends the process.
+    Once labels that somebody painted on are removed, a canvas of napari 0.9 that is drawn before
+    there are others is drawn from buffers that are gone; with Mesa that ends the process.
     """
     viewer.layers.selection.clear()
     for name in LAYERS:

@@ -192,7 +192,7 @@ class Panel(QScrollArea):
         controller, question = self._controller, self._controller.question
         found = overview(controller.session)
         pair = None if question is None else (question.section, question.structure)
-        self.enough.setText(good_enough(found, controller.progress.seconds))
+        self.enough.setText(good_enough(found, _seconds_of_one(controller)))
         self.table.show_pairs(found, pair)
 
     def _show_range(self) -> None:
@@ -200,6 +200,12 @@ class Panel(QScrollArea):
         first, last = self._controller.span(self.structure.currentIndex())
         self.first.setCurrentIndex(first)
         self.last.setCurrentIndex(last)
+
+
+def _seconds_of_one(controller: Controller) -> float | None:
+    """What an answer is expected to take, or took so far; None: nobody knows."""
+    now = controller.progress
+    return now.seconds if now.seconds_next is None else now.seconds_next
 
 
 def _turn(dialog: QWidget) -> None:

@@ -41,6 +41,8 @@ def reasons(controller: "Controller") -> str:
     lines = [why[:1].upper() + why[1:]]
     if question.runner_up is not None and not controller.chosen:
         lines.append(f"Next best: {question.runner_up}")
+    if controller.progress.seconds is not None:
+        lines.append(f"About {duration(question.seconds)} for you, by your pace so far")
     if question.proposal is not None and not question.beside:
         lines.append("The proposal is the network's")
     if controller.chosen:
@@ -62,7 +64,13 @@ def progress_message(found: Progress) -> str:
     if found.seconds is not None:
         lines.append(f"{duration(found.seconds)} an answer")
         if found.seconds_left is not None:
-            lines[-1] += f", {duration(found.seconds_left)} if all the rest is traced by hand"
+            lines[-1] += f", {duration(found.seconds_left)} for all that may be asked"
+    if found.seconds_error is not None:
+        lines.append(
+            f"Your time: {duration(found.seconds_predicted)} predicted, "
+            f"{duration(found.seconds_actual)} spent; an answer is typically "
+            f"{found.seconds_error:.0%} off"
+        )
     if found.error is not None and found.last is not None:
         predicted, traced = found.last
         lines.append(
