@@ -12,7 +12,7 @@ from al_jax.core.stack import InputError, make_images
 from al_jax.files.slicing import Cut
 from al_jax.files.stacks import write_stack
 from al_jax.learner.transfer import Experience
-from al_jax.session import read_session
+from al_jax.session import read_session, storage
 from al_jax.simulation.serial_sections import make_serial_sections
 from al_jax.window import starting
 from al_jax.window.starting import Beginning, Stack, begin_session, read_stack, spans_by_table
@@ -84,7 +84,7 @@ def test_what_an_earlier_session_taught_is_taken_where_it_fits(slides, monkeypat
         begin_session(NOWHERE._replace(folder="a", earlier="nowhere"), images)
     learnt = Experience(
         names=("background", "outer"),
-        weights={},
+        weights={"score/kernel": np.zeros((1, 2), np.float32)},
         network="small",
         convention="plain",
         downsampling=1,
@@ -101,7 +101,7 @@ def test_what_an_earlier_session_taught_is_taken_where_it_fits(slides, monkeypat
     monkeypatch.setattr(starting, "misfit", lambda *_: None)
     (line,) = begin_session(NOWHERE._replace(folder="b", earlier="there"), images)
     assert "new: background, outer, middle, inner" in line
-    begun = read_session("b")
+    begun = storage.read(pathlib.Path("b"))
     assert begun.earlier is not None and begun.settings.config.training.initial_steps == 0
     plugin = learnt._replace(network="mine 1234")
     monkeypatch.setattr(starting, "experience_at", lambda path: plugin)
