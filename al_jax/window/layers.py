@@ -105,6 +105,7 @@ class Tracing(Labels):
       path_drawn: called with its path [K, 2], its clicks [L, 2] and the camera's zoom.
       widest: the brush of all strokes of the question that was the widest, in pixels.
       filled: called with how many pixels a stroke enclosed.
+      named: says what is at a row and a column, for napari's status bar; another thread calls it.
     """
 
     _drag_modes = Labels._drag_modes | {
@@ -123,6 +124,15 @@ class Tracing(Labels):
         lambda path, clicks, zoom: None
     )
     filled: Callable[[int], None] = staticmethod(lambda count: None)
+    named: Callable[[int, int], str] = staticmethod(lambda row, column: "")
+
+    def get_status(self, position: npt.ArrayLike | None = None, **how: Any) -> dict[str, str]:
+        """napari's, with what is under the pointer."""
+        found: dict[str, str] = super().get_status(position, **how)
+        if position is not None:
+            row, column = np.rint(self.world_to_data(position)[-2:]).astype(int).tolist()
+            found["coordinates"] = f"{found['coordinates']}  {self.named(row, column)}".rstrip()
+        return found
 
     def restart(self, mask: np.ndarray, colour: npt.ArrayLike) -> None:
         """Begins anew: the strokes of another question cannot come back.

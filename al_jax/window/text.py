@@ -132,6 +132,22 @@ def pair_name(question: Question) -> str:
     return f"'{question.name}' on section {question.section_name}"
 
 
+def name_at(question: Question, names: Sequence[str], row: int, column: int) -> str:
+    """What is at a pixel of a question's section: traced before, or seen by the network.
+
+    Example:
+      "white matter, traced"
+    """
+    height, width = question.labels.shape
+    if not (0 <= row < height and 0 <= column < width and question.inside[row, column]):
+        return ""
+    if (traced := int(question.labels[row, column])) != UNLABELLED:
+        return f"{names[traced]}, traced"
+    if question.segmentation is None or (seen := int(question.segmentation[row, column])) < 0:
+        return ""
+    return f"{names[seen]}, proposed"
+
+
 def held_by(question: Question, mask: np.ndarray, names: Sequence[str]) -> str:
     """Which structures hold the pixels of a mask [H, W] on a section.
 
