@@ -253,11 +253,20 @@ def opened(monkeypatch) -> list[str]:
     stand_in = types.SimpleNamespace(
         check_display=lambda: None,
         start_computing=lambda: None,
-        run=lambda place, wait: found.append(str(place)),
+        run=lambda place=None, wait=False: found.append(str(place)),
         leave=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
     return found
+
+
+def test_without_any_flag_the_window_asks_what_to_open(monkeypatch, capsys, opened):
+    run = caller(annotate, monkeypatch, capsys)
+    assert run() == (0, "", "") and opened == ["None"]
+    for given in ("--wait", "--images=slides", "--seed=0"):
+        line = "error: --workdir is missing; name the folder of the session\n"
+        assert run(given) == (2, "", line)
+    assert opened == ["None"]
 
 
 def write_sections(name: str, last: int = 0) -> None:
@@ -359,7 +368,7 @@ def test_labels_of_an_old_session_are_those_it_began_with(begun, monkeypatch, ca
     files = ("--images=a_images", "--labels=a_labels", "--names=names.csv")
     shutil.copytree("a_labels", "c_labels")
     Image.fromarray(np.zeros((40, 48), np.uint8)).save("c_labels/s2.png")
-    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)
+    monkeypatch.setattr("al_jax.learner.transfer.AGREES", 0.0)
     for seed, name in ((3, "earlier.npz"), (2, "another.npz")):
         write_experience(begun / name, carried(seed))
     turned = np.where(ts.STACK.inside, (ts.STACK.truth + 1) % 4, -1)
@@ -549,7 +558,7 @@ def test_a_carried_session_asks_what_a_simulation_asks(
     call, folder, monkeypatch, knows, first, steps
 ):
     """Examples are of classes alone that earlier stacks did not show; a training may follow."""
-    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)  # the network is as it was drawn
+    monkeypatch.setattr("al_jax.learner.transfer.AGREES", 0.0)  # the network is as it was drawn
     earlier = carried(knows)
     write_experience(folder / "earlier.npz", earlier)
     start = ("--truth", "--simulated_start", "--seed=3", "--from=earlier.npz")
@@ -581,7 +590,7 @@ def test_the_window_opens_on_a_session_begun_from_an_earlier_one(call, folder, m
         leave=lambda: opened.append("left"),
     )
     monkeypatch.setitem(sys.modules, "al_jax.window", stand_in)
-    monkeypatch.setattr("al_jax.commands.earlier.AGREES", 0.0)  # the network is as it was drawn
+    monkeypatch.setattr("al_jax.learner.transfer.AGREES", 0.0)  # the network is as it was drawn
     write_experience(folder / "earlier.npz", carried(3))
     line = call("--stack=stack.npz", "--from=earlier.npz", *QUICK)
     assert line.endswith("(outlines on 2 sections): classes background, outer, middle; new: inner")

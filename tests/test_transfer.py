@@ -16,7 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 from commands import flags_of
 
-from al_jax.commands import config_flags, earlier, simulate
+from al_jax.commands import config_flags, simulate
 from al_jax.core import state
 from al_jax.core.stack import UNLABELLED, InputError, make_images, make_stack
 from al_jax.core.strategies import STRATEGIES
@@ -404,7 +404,7 @@ def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_rang
 @pytest.mark.parametrize("fits", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits):
     """`{stack}` is its name; a run begins without training, where it was left, if that fits."""
-    monkeypatch.setattr(earlier, "AGREES", 0.0 if fits else 1.1)
+    monkeypatch.setattr(transfer, "AGREES", 0.0 if fits else 1.1)
     monkeypatch.setattr(settings, "DEFAULT", tiny.config(initial_steps=2))
     for name in ("one", "three"):
         write_stack(tmp_path / f"{name}.npz", tiny.stack(len(name)))

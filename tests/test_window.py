@@ -139,7 +139,7 @@ def test_keys_reach_the_controller_after_a_button_was_pressed(opened, folder):
     hand.key("u")
     hand.key("u")
     assert widget.controller.question.structure == first.structure
-    assert "Taken back" in widget._message.text()
+    assert "Taken back" in widget.panel.message.text()
 
 
 def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
@@ -152,7 +152,7 @@ def test_a_window_that_is_closed_goes_on_where_it_was(opened, folder):
         hand.click(corner)
     question = widget.controller.question
     widget.close_session()
-    assert not widget._viewer.layers
+    assert not any(layer.visible for layer in widget._viewer.layers)
     widget.open(folder)
     assert (widget.controller.question.section, widget.controller.question.structure) == (
         question.section,
@@ -176,14 +176,14 @@ def test_an_outline_is_closed_and_filled_when_the_mouse_is_let_go(opened, folder
     layer = widget.controller.layer
     hand.stroke(_circle((20, 24), 9, 0.98))
     assert abs(held(layer).sum() / (np.pi * 9.5**2) - 1) < 0.1
-    assert "Filled" in widget._message.text()
+    assert "Filled" in widget.panel.message.text()
     hand.special("Z", control=True)
     assert held(layer).sum() < 80  # the outline alone
     hand.key("o")
     hand.stroke(_circle((20, 34), 4, 0.98))  # a bump on what is there
     hand.key("s")
     (event,) = _ledger(folder)
-    assert event["length"] > 0 and "not an area" not in widget._message.text()
+    assert event["length"] > 0 and "not an area" not in widget.panel.message.text()
 
 
 def test_a_line_is_no_area_unless_somebody_insists(opened, folder):
@@ -191,7 +191,7 @@ def test_a_line_is_no_area_unless_somebody_insists(opened, folder):
     hand.stroke(_circle((20, 24), 9, 0.6))  # an open outline
     assert held(widget.controller.layer).sum() < 50
     hand.key("s")
-    assert "That is a line, not an area" in widget._message.text() and not _ledger(folder)
+    assert "That is a line, not an area" in widget.panel.message.text() and not _ledger(folder)
     hand.stroke([(20, 24), (22, 24)])  # what was asked is of what was drawn then
     hand.key("s")
     assert not _ledger(folder)
@@ -207,9 +207,9 @@ def test_a_polygon_under_way_is_neither_nothing_nor_an_answer(opened, folder):
     hand.special("Backspace")
     assert len(widget.controller.layer.corners) == 4
     hand.key("n")
-    assert "You have traced" in widget._message.text()
+    assert "You have traced" in widget.panel.message.text()
     hand.key("s")
-    assert "The polygon is not finished" in widget._message.text() and not _ledger(folder)
+    assert "The polygon is not finished" in widget.panel.message.text() and not _ledger(folder)
     hand.key("s")
     (event,) = _ledger(folder)
     assert event["event"] == "answer" and not len(widget.controller.layer.corners)
@@ -225,7 +225,7 @@ def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
     rows, columns = np.nonzero(mask)
     middle, radius = np.array([rows.mean(), columns.mean()]), np.sqrt(mask.sum() / np.pi)
     hand.key("5")
-    assert "Click along the edge" in widget._message.text() and layer.mode == "pick"
+    assert "Click along the edge" in widget.panel.message.text() and layer.mode == "pick"
     hand.until(lambda: layer.wire._guide() is not None)
     clicks = _circle(middle, radius)[:-1:6]
     for place in clicks[:3]:
@@ -237,7 +237,7 @@ def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
     hand.special("Backspace")
     assert len(layer.clicks) == 2
     hand.key("s")
-    assert "The outline is not finished" in widget._message.text() and not _ledger(folder)
+    assert "The outline is not finished" in widget.panel.message.text() and not _ledger(folder)
     widget.close_session()
     widget.open(folder)  # the draft goes on
     hand.settle()
@@ -246,7 +246,7 @@ def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
     assert len(layer.clicks) == 2 and layer.mode == "pick" and len(path.data)
     for place in (*clicks[2:], clicks[0]):
         hand.click(place)
-    assert not len(layer.clicks) and not len(path.data) and "Filled" in widget._message.text()
+    assert not len(layer.clicks) and not len(path.data) and "Filled" in widget.panel.message.text()
     both = 2 * (held(layer) & mask).sum() / (held(layer).sum() + mask.sum())
     assert both > 0.85
     hand.special("Z", control=True)
@@ -269,9 +269,9 @@ def test_the_panel_has_a_sheet_of_keys_and_a_table_to_click_on(opened, folder):
     controller = widget.controller
     hand.key("d")
     hand.key("?")
-    sheet, table = widget._sheet, widget._table
-    room = widget._body.viewport().width()
-    for button in widget._body.widget().findChildren(QPushButton):
+    sheet, table = widget.panel.sheet, widget.panel.table
+    room = widget.panel.viewport().width()
+    for button in widget.panel.widget().findChildren(QPushButton):
         if button.isVisible():
             assert button.x() + button.width() <= room and button.width() >= 25, button.text()
     assert sheet.isVisible() and not table.isVisible()
@@ -299,11 +299,11 @@ def test_one_key_shows_the_proposal_and_one_zooms_to_it(opened, folder, monkeypa
     widget, hand = opened
     viewer, controller = widget._viewer, widget.controller
     hand.key("i")
-    assert "no proposal to show" in widget._message.text()
+    assert "no proposal to show" in widget.panel.message.text()
     controllers.proposing(monkeypatch, _truth)
     controller.do("go", 2, 3)
     hand.settle()
-    assert "The proposal is the network's" in widget._reasons.text()
+    assert "The proposal is the network's" in widget.panel.reasons.text()
     shown = [viewer.layers[name] for name in (PROPOSAL, LEFT)]
     hand.key("i")
     assert not any(layer.visible for layer in shown)
@@ -326,7 +326,7 @@ def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
     widget, hand = opened
     controller = widget.controller
     hand.press_shift("T")
-    assert "was traced on no other section" in widget._message.text()
+    assert "was traced on no other section" in widget.panel.message.text()
     controller.do("go", 2, 3)
     hand.settle()
     truth = _truth(controller.question)
@@ -336,7 +336,7 @@ def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
     hand.press_shift("T")
     layer = controller.layer
     np.testing.assert_array_equal(held(layer), truth)  # no registration was asked for
-    assert "The outline of section 2 is yours to correct" in widget._message.text()
+    assert "The outline of section 2 is yours to correct" in widget.panel.message.text()
     hand.key("1")
     hand.stroke([(20, 20), (20, 28)])
     hand.key("s")
@@ -360,9 +360,9 @@ def test_what_another_structure_holds_is_said_and_taken_with_a_key(opened, folde
     part[12:16, 12:20] = True
     hand.colour_in(part)
     hand.key("s")
-    assert f"'{names[c]}' ({part.sum()} px); y takes it" in widget._message.text()
+    assert f"'{names[c]}' ({part.sum()} px); y takes it" in widget.panel.message.text()
     hand.key("y")
-    assert f"taken from '{names[c]}'" in widget._message.text()
+    assert f"taken from '{names[c]}'" in widget.panel.message.text()
     answer, corrected, taken = _ledger(folder)
     assert (answer["structure"], taken["structure"]) == (names[c], names[other])
     assert (corrected["structure"], corrected["corrects"]) == (names[c], 1)
@@ -394,19 +394,19 @@ def test_no_training_takes_the_question_away(opened, folder):
     controller = widget.controller
     for _ in range(4):
         hand.key("d")
-    shown, title = controller.question, widget._headline.text()
+    shown, title = controller.question, widget.panel.headline.text()
     controller.session.network = controller.session.network._replace(through=4)
     ask = controller.session.next_question
     other = next(k for k in range(1, 4) if k != shown.structure)
     controller.session.next_question = lambda **_: ask(section=shown.section, structure=other)
     controller._behind._outcomes.append(Outcome(Trained(False, 1.0, 0.5, 1.0, 4), None))
-    hand.until(lambda: bool(widget._offer.text()))
-    assert controller.question is shown and widget._headline.text() == title
-    assert "A better question is ready" in widget._offer.text()
+    hand.until(lambda: bool(widget.panel.offer.text()))
+    assert controller.question is shown and widget.panel.headline.text() == title
+    assert "A better question is ready" in widget.panel.offer.text()
     hand.stroke(_circle((20, 24), 9))
     hand.key("s")
     assert _ledger(folder)[-1]["structure"] == shown.name
-    assert controller.question.structure == other and not widget._offer.text()
+    assert controller.question.structure == other and not widget.panel.offer.text()
 
 
 def test_no_tool_moves_a_layer_and_none_is_taken_from_under_the_hand(opened, folder):
@@ -426,7 +426,7 @@ def test_no_tool_moves_a_layer_and_none_is_taken_from_under_the_hand(opened, fol
     hand.press((12, 12))
     hand.move((20, 30))
     hand.key("n")
-    assert "Let go of the mouse" in widget._message.text() and not _ledger(folder)
+    assert "Let go of the mouse" in widget.panel.message.text() and not _ledger(folder)
     hand.release((20, 30))
     assert held(layer).any()
 
@@ -458,12 +458,12 @@ def test_a_hidden_layer_is_shown_when_somebody_draws(opened):
     hand.key("v")
     assert not layer.visible
     hand.stroke([(12, 12), (20, 30)])
-    assert layer.visible and "was hidden" in widget._message.text()
+    assert layer.visible and "was hidden" in widget.panel.message.text()
     hand.stroke([(12, 12), (20, 30)])
     assert held(layer).any()
     widget._viewer.layers.selection.active = widget._viewer.layers[IMAGE]
     hand.click((20, 20))
-    assert f"choose the layer '{TRACE}'" in widget._message.text()
+    assert f"choose the layer '{TRACE}'" in widget.panel.message.text()
 
 
 def test_the_eraser_is_not_in_the_hand_at_the_next_question(opened, folder):
@@ -495,12 +495,14 @@ def test_buttons_stay_where_they_are_and_numbers_can_be_read(opened):
     widget, hand = opened
     button = widget.findChild(QPushButton, "accept")
     place = button.mapTo(widget, button.rect().topLeft())
-    widget._reasons.setText("much to say " * 40)
-    widget._message.setText("and more " * 40)
-    widget._offer.setText("A better question is ready: 'a structure' on section 12; q goes there")
+    widget.panel.reasons.setText("much to say " * 40)
+    widget.panel.message.setText("and more " * 40)
+    widget.panel.offer.setText(
+        "A better question is ready: 'a structure' on section 12; q goes there"
+    )
     hand.wait(0.1)
     assert button.mapTo(widget, button.rect().topLeft()) == place
-    for choice in (widget._section, widget._first, widget._last):
+    for choice in (widget.panel.section, widget.panel.first, widget.panel.last):
         room = choice.width() - choice.height()  # without the arrow
         assert room >= choice.fontMetrics().horizontalAdvance("00")
 
@@ -514,7 +516,7 @@ def test_the_window_moves_on_while_the_session_computes(opened, folder, monkeypa
     began = time.monotonic()
     hand.keys("k")
     assert time.monotonic() - began < 10 and controller.question is first
-    assert widget._headline.text() == "One moment: looking for the next question ..."
+    assert widget.panel.headline.text() == "One moment: looking for the next question ..."
     hand.keys("n")
     hand.stroke([(12, 12), (20, 30)])
     assert [event["event"] for event in _ledger(folder)] == ["skip"]

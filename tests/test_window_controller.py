@@ -649,3 +649,28 @@ def test_progress_counts_what_the_ledger_holds(controller):
     assert found.left > 0 and found.last == (events[-1]["predicted"], events[-1]["length"])
     assert "6 answers" in text.progress_message(found)
     assert text.duration(89) == "89 s" and text.duration(5400) == "1.5 h"
+
+
+def test_what_is_under_the_pointer_is_named(folder, untrained, monkeypatch):
+    seen = np.full((40, 48), 1)
+    seen[:20] = 3
+    ask = core.Session.next_question
+
+    def with_segmentation(session, **pair):
+        return dataclasses.replace(ask(session, **pair), segmentation=seen)
+
+    monkeypatch.setattr(core.Session, "next_question", with_segmentation)
+    with at_controller(folder) as controller:
+        controller.do("go", 2, 2)
+        controller.do("let_truth_answer")
+        controller.do("go", 2, 3)
+        traced = tuple(np.argwhere(controller.question.labels == 2)[0])
+        said = [controller.layer.get_status(p, world=True) for p in (traced, (9, 1), (30, 1))]
+        assert [each["coordinates"].partition("  ")[2] for each in said] == [
+            "middle, traced",
+            "inner, proposed",
+            "outer, proposed",
+        ]
+        outside = controller.layer.get_status((1, 1), world=True)["coordinates"]
+        assert "proposed" not in outside and "traced" not in outside
+        assert text.name_at(controller.question, ("a",), 99, 0) == ""

@@ -163,8 +163,11 @@ def test_the_next_question_uses_the_same_layers():
     layers.show(viewer, _view(structure=2), COLOURS)
     assert list(viewer.layers) == before
     assert viewer.layers[layers.TRACED].opacity == 0.1 and not viewer.layers[layers.IMAGE].visible
-    layers.clear(viewer)
-    assert not viewer.layers
+    layers.retire(viewer)
+    assert len(viewer.layers) == len(before) and not any(one.visible for one in viewer.layers)
+    layers.show(viewer, _view(), COLOURS)
+    assert not set(before) & set(viewer.layers) and len(viewer.layers) == len(before)
+    assert viewer.layers[layers.IMAGE].visible
 
 
 def test_contrast_gamma_and_opacity_stay_from_section_to_section():

@@ -42,7 +42,7 @@ def test_what_to_say_of_stopping():
     found = _overview(marks, [NAN, 0.7], latest=(0.6, 0.8, 0.8, 0.9))
     assert good_enough(found, 30.0).splitlines() == [
         "If you stopped now: an expected mean Dice of 70% (half of the latest were at 75% to 82%)",
-        "10 more answers: at least 85% in 5 min",
+        "10 more answers: at least 85% (+15.0 points) in 5 min",
     ]
     one = found._replace(latest=(0.5,), marks=marks[:3])
     assert good_enough(one, None) == (

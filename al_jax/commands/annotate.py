@@ -3,7 +3,8 @@
     al-jax annotate --workdir=my_stack --images=slides --names=classes.csv
 
 opens a window on a new session, or on that of the folder; with nothing but --workdir a new session
-is of the shipped stack, whose truth can answer. The same without a window, a command at a time:
+is of the shipped stack, whose truth can answer. Without any flag the window asks what to make or to
+open. The same without a window, a command at a time:
 
     al-jax annotate init --workdir=my_stack --images=slides --names=classes.csv
     al-jax annotate suggest --workdir=my_stack --formats=png,nifti
@@ -23,6 +24,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -79,6 +81,9 @@ TAKEN: dict[str | None, set[str]] = {
 }
 """Which of these flags a command takes; None is the window."""
 
+FLAG_MODULES = (stack_flags, configuration, session_changes)
+"""Whose flags are this command's, too."""
+
 
 def config_flags() -> tuple[str, ...]:
     """Those that a session keeps from its beginning."""
@@ -91,7 +96,7 @@ def define_flags() -> None:
     stack_flags.define_flags()
     configuration.define_flags()
     session_changes.define_flags()
-    for module in (stack_flags, configuration, session_changes):
+    for module in FLAG_MODULES:
         flags.adopt_module_key_flags(module)
     flags.DEFINE_string("strategy", "SEr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_enum(
@@ -134,9 +139,12 @@ def main(word: str | None) -> int | None:
 
     The exit status says whether what was to be stored is stored, whatever became of the line.
     """
+    load_plugins(FLAGS.plugin)
+    if FLAGS.workdir is None and word is None and not _given():
+        start()
+        return None
     if FLAGS.workdir is None:
         raise InputError("--workdir is missing; name the folder of the session")
-    load_plugins(FLAGS.plugin)
     folder = pathlib.Path(FLAGS.workdir)
     if word in TAKEN:
         others = set().union(*TAKEN.values()) - TAKEN[word]
@@ -202,19 +210,46 @@ def _plain(value: Any) -> Any:
     return value.tolist()
 
 
+def _given() -> list[str]:
+    """The flags of this command that were given, but for plugins."""
+    own = (__name__, *(module.__name__ for module in FLAG_MODULES))
+    found = FLAGS.flags_by_module_dict()
+    named = [flag.name for module in own for flag in found.get(module, ()) if flag.present]
+    return [name for name in named if name != "plugin"]
+
+
+def start() -> None:
+    """Opens the window without a session; it offers to make or to open one."""
+    _check_napari()
+    _leave_by(lambda module: module.run())
+
+
 def window(folder: pathlib.Path) -> None:
     """Opens the window, on a new session where there is none."""
+    _check_napari()
+    if exists := os.path.exists(folder / SETTINGS):
+        begun.check_begun(folder)
+
+    def opened(module: ModuleType) -> None:
+        if not exists:
+            print_result(*session_start.init(folder))
+        module.run(folder, wait=FLAGS.wait)
+
+    _leave_by(opened)
+
+
+def _check_napari() -> None:
     if importlib.util.find_spec("napari") is None:
         raise InputError(
             f"the window needs napari; run: {command.how_to_install('window')}, or answer without "
             f"one: {command.program()} init, suggest, ingest (see --help)"
         )
-    if exists := os.path.exists(folder / SETTINGS):
-        begun.check_begun(folder)
+
+
+def _leave_by(work: Callable[[ModuleType], None]) -> None:
+    """Does what is done in a window with its package, and ends as the window ends."""
     module = importlib.import_module("al_jax.window")
     module.check_display()
     module.start_computing()  # before a new session computes anything
-    if not exists:
-        print_result(*session_start.init(folder))
-    module.run(folder, wait=FLAGS.wait)
+    work(module)
     module.leave()

@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import command, session_results, session_start
+from al_jax.commands import command, session_results
 from al_jax.core.stack import InputError
 from al_jax.exchange import questions
 from al_jax.exchange.answers import read_answer
@@ -26,6 +26,7 @@ from al_jax.exchange.questions import (
     write_question,
 )
 from al_jax.session import Question, Session
+from al_jax.session.demonstration import answer_truly
 from al_jax.session.events import effective_answers
 from al_jax.session.ranges import (
     section_number,
@@ -105,7 +106,7 @@ def ingest(session: Session) -> tuple[str, dict[str, Any]]:
     asked, question = latest_question(session)
     section, structure = question.section, question.structure
     if FLAGS.truth:
-        stored = session_start.answer_truly(
+        stored = answer_truly(
             session, section, structure, question, seconds=FLAGS.seconds, widen=FLAGS.widen
         )
     elif FLAGS.accept:

@@ -1,26 +1,16 @@
 """What becomes of the answers: training, numbers, undo, ranges, export."""
 
-import pathlib
-import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from absl import flags
 
 from al_jax.core.stack import InputError
-from al_jax.exchange.export import Content, export_stack
-from al_jax.files.reading import full_path, listed
-from al_jax.learner.transfer import EXPERIENCE, write_experience
+from al_jax.exchange.session_export import describe, export_session
 from al_jax.plotting.session_report import write_report
 from al_jax.session import Session
-from al_jax.session.ranges import (
-    section_number,
-    structure_number,
-    table_of_ranges,
-)
-from al_jax.session.results import Export
+from al_jax.session.ranges import section_number, structure_number
 
 FLAGS = flags.FLAGS
 
@@ -113,57 +103,11 @@ def change_range(session: Session) -> tuple[str, dict[str, Any]]:
 
 def export(session: Session) -> tuple[str, dict[str, Any]]:
     """Writes the annotations, what the network adds, and tables."""
-    images = session.images
-    out = session.folder / "export" if FLAGS.out is None else full_path(FLAGS.out)
-    segmentation = confidence = None
-    if session.network.proposes:
-        segmentation = np.empty(images.inside.shape, np.int16)
-        confidence = np.empty(images.inside.shape, np.float32)
-        for section in range(images.num_sections):
-            found = session.segment_section(section)
-            assert found is not None
-            segmentation[section], confidence[section] = found
-    content = Export(
-        traced=session.labels(),
-        segmentation=segmentation,
-        confidence=confidence,
-        names=images.names,
-        sections=images.sections,
-        colours=images.colours,
-        place=images.place,
-        answers=session.answered(),
-    )
-    more: dict[str, Content] = {
-        "ranges.csv": lambda: table_of_ranges(
-            np.asarray(session.annotations.state.in_range), images
-        ),
-        "report.html": lambda: _bytes_of(
-            lambda path: write_report(path, images, content, left=session.progress().left)
-        ),
+    found = export_session(session, FLAGS.out, FLAGS.formats, write_report)
+    files, removed, kept = ([str(path) for path in paths] for paths in found.written)
+    return describe(found), {
+        "files": files,
+        "removed": removed,
+        "kept": kept,
+        "segmented": found.segmented,
     }
-    if segmentation is not None:
-        more[EXPERIENCE] = lambda: _bytes_of(
-            lambda path: write_experience(path, session.experience())
-        )
-    made = export_stack(out, content, FLAGS.formats, more)
-    what = "traced and segmented" if segmentation is not None else "traced (no network yet)"
-    line = f"{out}: {len(made.files)} files, {what}"
-    if made.removed:
-        line += f"; {len(made.removed)} of an earlier export removed"
-    if made.kept:
-        kept = listed([str(path.relative_to(out)) for path in made.kept], 4)
-        line += f"; {kept} of an earlier export stay, as they were changed since"
-    return f"{line}; report.html tells how it went", {
-        "files": [str(path) for path in made.files],
-        "removed": [str(path) for path in made.removed],
-        "kept": [str(path) for path in made.kept],
-        "segmented": segmentation is not None,
-    }
-
-
-def _bytes_of(write: Callable[[pathlib.Path], None]) -> bytes:
-    """What a writer writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "file")
-        write(path)
-        return path.read_bytes()

@@ -1,8 +1,8 @@
-"""A new session of what the flags name, and the truth that answers in a demonstration."""
+"""A new session of what the flags name."""
 
-import os
+import functools
 import pathlib
-import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from al_jax import session as sessions
 from al_jax.commands import command, simulate, stack_flags
 from al_jax.commands import config_flags as configuration
-from al_jax.commands.earlier import true_ranges
 from al_jax.core.metrics import presence
-from al_jax.core.stack import Images, InputError, Stack, make_images
+from al_jax.core.stack import Images, InputError, parted
+from al_jax.core.state import true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.inputs import read_images
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
-from al_jax.session import Question, Session, Settings
+from al_jax.session import Session, Settings
+from al_jax.session.beginning import begin
+from al_jax.session.demonstration import answer_truly
 from al_jax.session.ranges import described, read_in_range
-from al_jax.session.storage import LOST_AND_FOUND
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
@@ -50,8 +50,12 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
     simulate.check_strategies([FLAGS.strategy])
     in_range = ranges_with(config.query.margin)
     settings = Settings(FLAGS.seed, config, STRATEGIES[FLAGS.strategy], FLAGS.cost)
-    existed = os.path.lexists(folder)
-    sessions.create(
+    first: Callable[[Session], int] | None = None
+    if labels is not None and truth is None:
+        first = functools.partial(Session.take_over, labels=labels, background=True)
+    elif truth is not None and FLAGS.simulated_start:
+        first = functools.partial(simulated_start, truth=truth)
+    given = begin(
         folder,
         images,
         in_range,
@@ -59,17 +63,8 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
         truth=truth,
         weights=weights,
         earlier=earlier,
+        first=first,
     )
-    given = 0
-    try:
-        if labels is not None and truth is None:
-            with sessions.open_session(folder) as session:
-                given = session.take_over(labels, background=True)
-        elif truth is not None and FLAGS.simulated_start:
-            given = simulated_start(folder, truth)
-    except BaseException:
-        _empty(folder, existed)
-        raise
     size = "x".join(map(str, images.inside.shape[1:]))
     limits = described(in_range, images) if FLAGS.ranges is not None else ""
     begun = f"; ranges: {limits}" if limits else ""
@@ -95,17 +90,6 @@ def refuse_annotators() -> None:
     command.refuse(("dice_over", "count_background"), "in a session")
 
 
-def _empty(folder: pathlib.Path, stays: bool) -> None:
-    """Takes back a session that was just made; a folder that was there before stays, empty."""
-    for path in folder.iterdir() if stays else [folder]:
-        if path.name == LOST_AND_FOUND:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def load() -> tuple[Images, np.ndarray | None]:
     """The images that the flags name, and their labels [N, H, W], if any.
 
@@ -113,13 +97,11 @@ def load() -> tuple[Images, np.ndarray | None]:
     """
     if _is_demonstration():
         command.refuse(("labels", "names"), "without --images")
-        stack = load_default()
-        return without_truth(stack), stack.truth
+        return parted(load_default())
     if FLAGS.images is None:
         stack_flags.check_named(("stack",))
         if FLAGS.truth:
-            stack = read_stack(FLAGS.stack)
-            return without_truth(stack), stack.truth
+            return parted(read_stack(FLAGS.stack))
         return read_images(FLAGS.stack), None
     stack_flags.check_named(("images", "names"))
     if FLAGS.labels is None:
@@ -128,56 +110,19 @@ def load() -> tuple[Images, np.ndarray | None]:
         return stack_flags.read_unlabelled(FLAGS.images, FLAGS.names), None
     if not FLAGS.truth:
         return stack_flags.read_begun_files(FLAGS.images, FLAGS.labels, FLAGS.names)
-    stack = stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names)
-    return without_truth(stack), stack.truth
+    return parted(stack_flags.read_files(FLAGS.images, FLAGS.labels, FLAGS.names))
 
 
-def simulated_start(folder: pathlib.Path, truth: np.ndarray) -> int:
+def simulated_start(session: Session, truth: np.ndarray) -> int:
     """The first answers of the simulation of the same seed, of what is not known; how many."""
-    with sessions.open_session(folder) as session:
-        keys = make_keys(jax.random.key(session.settings.seed))
-        key = jax.random.split(keys.start)[0]
-        present = _present(truth, session.images)
-        chosen = np.asarray(initial_queries(key, jnp.asarray(present)))
-        for structure in np.flatnonzero(chosen >= 0).tolist():
-            if not session.annotations.known(structure):
-                answer_truly(session, int(chosen[structure]), structure)
-        return len(session.events)
-
-
-def true_answer(session: Session, section: int, structure: int) -> np.ndarray:
-    """[H, W] bool, where a structure truly is within the image."""
-    return session.true_mask(section, structure) & np.asarray(session.images.inside[section])
-
-
-def answer_truly(
-    session: Session,
-    section: int,
-    structure: int,
-    question: Question | None = None,
-    *,
-    seconds: float | None = None,
-    widen: bool = False,
-) -> sessions.Stored:
-    """The truth answers a pair; see `Session.store_answer` for the arguments."""
-    mask = true_answer(session, section, structure)
-    if not mask.any():
-        return session.store_absent(section, structure, question=question, seconds=seconds)
-    return session.store_answer(
-        section, structure, mask, question=question, seconds=seconds, widen=widen
-    )
-
-
-def without_truth(stack: Stack) -> Images:
-    """The images of a stack."""
-    return make_images(
-        stack.images,
-        stack.names,
-        stack.inside,
-        sections=stack.sections,
-        colours=stack.colours,
-        place=stack.place,
-    )
+    keys = make_keys(jax.random.key(session.settings.seed))
+    key = jax.random.split(keys.start)[0]
+    present = _present(truth, session.images)
+    chosen = np.asarray(initial_queries(key, jnp.asarray(present)))
+    for structure in np.flatnonzero(chosen >= 0).tolist():
+        if not session.annotations.known(structure):
+            answer_truly(session, int(chosen[structure]), structure)
+    return len(session.events)
 
 
 def _present(truth: np.ndarray, images: Images) -> np.ndarray:

@@ -19,12 +19,13 @@ from jax.sharding import Mesh
 
 from al_jax.commands import config_flags, processes, record, runs, stack_flags
 from al_jax.commands.config_flags import read_config
-from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
+from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import TARGETS
 from al_jax.core.identity import source_digest
 from al_jax.core.losses import Loss, loss_label
 from al_jax.core.stack import Images, InputError, Stack
+from al_jax.core.state import true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.weights import read_weights

@@ -1,7 +1,6 @@
 """The flags that name a stack, how the stack is read, and how results describe it."""
 
 import pathlib
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from absl import flags
 from al_jax.commands import command, runs
 from al_jax.core.stack import Images, InputError, Stack
 from al_jax.files.inputs import is_volume, read_begun, read_images, read_labelled
-from al_jax.files.reading import InputNote
+from al_jax.files.reading import with_notes
 from al_jax.files.slicing import AXES, Cut
 from al_jax.files.stacks import load_default, read_stack
 from al_jax.files.tables import table_entries
@@ -169,9 +168,7 @@ def _channels() -> tuple[int, ...] | None:
 
 def _noted(read: Callable[[], Any]) -> Any:
     """Reads, then prints the readers' notes; not before, so that a refusal stays a single line."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InputNote)
-        stack = read()
-    for line in dict.fromkeys(str(w.message) for w in caught if w.category is InputNote):
+    stack, notes = with_notes(read)
+    for line in notes:
         print(f"note: {line}", flush=True)
     return stack

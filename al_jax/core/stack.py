@@ -301,6 +301,19 @@ def _check_images(images: npt.ArrayLike) -> np.ndarray:
     return images
 
 
+def parted(stack: Stack) -> tuple[Images, np.ndarray]:
+    """The images of a stack, and its truth [N, H, W]."""
+    images = make_images(
+        stack.images,
+        stack.names,
+        stack.inside,
+        sections=stack.sections,
+        colours=stack.colours,
+        place=stack.place,
+    )
+    return images, stack.truth
+
+
 def evenly_spaced(count: int, most: int) -> np.ndarray:
     """[<= most] int, sections among `count` at even distances, the first and the last of them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -7,11 +7,13 @@ A person's answers are checked first: see `answers`.
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from al_jax import xla
 from al_jax.core.boundary import shared_lengths
-from al_jax.core.stack import UNLABELLED
+from al_jax.core.metrics import presence
+from al_jax.core.stack import UNLABELLED, Images
 
 
 class ALState(struct.PyTreeNode):
@@ -286,6 +288,12 @@ def complete(
     return after.replace(
         drawn_unique=state.drawn_unique, drawn_whole=state.drawn_whole, step=state.step
     )
+
+
+def true_ranges(images: Images, truth: np.ndarray, margin: int) -> np.ndarray:
+    """The `ranges` [N, C] bool of a stack whose truth [N, H, W] is known, as in its simulation."""
+    present = presence(np.asarray(truth), np.asarray(images.inside), images.num_classes)
+    return np.asarray(ranges(present, margin))
 
 
 def ranges(present: chex.Array, margin: int = 0) -> jax.Array:

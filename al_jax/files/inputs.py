@@ -169,7 +169,7 @@ def _labelled(
 
 def read_images(
     images: str | os.PathLike,
-    names: str | os.PathLike | None = None,
+    names: str | os.PathLike | LabelTable | None = None,
     *,
     grouping: str | None = None,
     cut: Cut | None = None,
@@ -180,21 +180,23 @@ def read_images(
     Args:
       images: what `read_labelled` and `read_stack` take. Of a volume, slices that show more than
         one intensity are taken.
-      names: table of the classes that will be annotated; an npz has its own.
+      names: table of the classes that will be annotated, or the path of one; an npz has its own.
       grouping, cut, channels: see `read_labelled`.
 
     Raises:
       InputError: one line that names the file and how to fix it.
     """
-    _check_here(images, *([] if names is None else [names]))
+    typed = isinstance(names, LabelTable)
+    named = names.path if isinstance(names, LabelTable) else names
+    _check_here(images, *([] if typed or named is None else [named]))
     if _is_npz(images):
         _refuse_cut(images, cut)
         if names is not None:
-            raise InputError(f"{images}: has names of its own; leave {names} out")
+            raise InputError(f"{images}: has names of its own; leave {named} out")
         return read_stack_images(images)
     if names is None:
         raise InputError(f"{images}: has no names of classes; give a table of them")
-    table = read_table(names, grouping)
+    table = names if isinstance(names, LabelTable) else read_table(names, grouping)
     if is_volume(images):
         return read_volume_images(images, table, cut or Cut(), channels)
     _refuse_cut(images, cut)

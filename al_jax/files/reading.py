@@ -5,10 +5,12 @@ import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from al_jax.core.stack import InputError
 
+Read = TypeVar("Read")
 LOGGERS = ("tifffile", "nibabel.global")
 
 
@@ -19,6 +21,15 @@ class InputNote(UserWarning):
 def note(message: str) -> None:
     """Warns of a choice that a reader made; the commands print it as one line."""
     warnings.warn(InputNote(" ".join(message.split())), stacklevel=2)
+
+
+def with_notes(read: Callable[[], Read]) -> tuple[Read, list[str]]:
+    """What a reader reads, and what it noted, a line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputNote)
+        found = read()
+    lines = (str(one.message) for one in caught if one.category is InputNote)
+    return found, list(dict.fromkeys(lines))
 
 
 def full_path(path: str | os.PathLike) -> pathlib.Path:

@@ -1,11 +1,12 @@
 """Tables of label names: which id is which class."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from al_jax.core.names import clean
+from al_jax.core.names import clean, number_of
 from al_jax.core.stack import Colour, InputError
 from al_jax.files.reading import note
 from al_jax.files.table_rows import Row, read_rows
@@ -102,6 +103,24 @@ def read_table(
     colours = [colour for name in names if (colour := colour_of[name]) is not None]
     known = tuple(colours) if len(colours) == len(names) else None
     return LabelTable(path, ids, classes, names, known, outside_id)
+
+
+def table_of(names: Sequence[str]) -> LabelTable:
+    """The table of classes that somebody typed, ids from 0; 'background' need not be among them.
+
+    Raises:
+      InputError: there is none but background, or one is named twice.
+    """
+    wanted = [name for name in map(clean, names) if name]
+    others = [name for name in wanted if name.lower() != BACKGROUND[0]]
+    for place, name in enumerate(others):
+        if number_of(name, others[:place]) is not None:
+            raise InputError(f"the class '{name}' is named twice; name it once")
+    if not others:
+        raise InputError("no class is named; name each structure to trace, one a line")
+    every = (BACKGROUND[0], *others)
+    numbers = np.arange(len(every))
+    return LabelTable("the classes", numbers, numbers.astype(np.int32), every, None)
 
 
 def _class_name(path: str | os.PathLike, row: Row, column: str, grouping: str | None) -> str:

@@ -22,7 +22,7 @@ from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
 from al_jax.files.atomic import write_npz
 from al_jax.files.claims import check_archive
 from al_jax.files.reading import full_path, reading
-from al_jax.learner.config import Config, network_label
+from al_jax.learner.config import Config, model_of, network_label
 from al_jax.learner.learner import Learner
 from al_jax.model.config import ModelConfig, Training
 from al_jax.model.inputs import Sections, make_sections
@@ -236,6 +236,17 @@ def agreement(
     known = (counts > 0) & may.any(0)
     quartiles = [np.quantile(ratio[may[:, c], c], 0.75) for c in np.flatnonzero(known) if c]
     return float(np.mean(quartiles)) if quartiles else 0.0
+
+
+def misfit(earlier: Experience, images: Images, in_range: chex.Array, config: Config) -> str | None:
+    """Why a stack begins from scratch in spite of prior ones, one line; None: they fit."""
+    found = agreement(earlier, images, in_range, model_of(config, images.num_classes))
+    if found >= AGREES:
+        return None
+    return (
+        f"of another kind of stack: what its network draws here agrees by {found:.0%} with the "
+        f"outlines it knows, {AGREES:.0%} are needed; begun from scratch"
+    )
 
 
 @jax.jit

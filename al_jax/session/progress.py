@@ -37,7 +37,9 @@ class Progress(NamedTuple):
       seconds: median time of an answer.
       seconds_error: median of the difference of predicted and actual times, as a share of the
         actual one.
-      seconds_left: that all which may be asked would take, at the person's pace.
+      seconds_predicted, seconds_actual: of the answers whose time was predicted, in all.
+      seconds_next: of one of those which may be asked, on average, at the person's pace.
+      seconds_left: that all of them would take.
       behind: answers that the network has not seen.
       training: share of the long training that is done, 0 to 1.
     """
@@ -56,6 +58,9 @@ class Progress(NamedTuple):
     kept: float | None
     seconds: float | None
     seconds_error: float | None
+    seconds_predicted: float
+    seconds_actual: float
+    seconds_next: float | None
     seconds_left: float | None
     behind: int
     training: float
@@ -81,6 +86,11 @@ def progress(
     expected = [(e["predicted_seconds"], e["seconds"]) for e in timed if "predicted_seconds" in e]
     off = [abs(predicted - actual) / actual for predicted, actual in expected if actual]
     left = None if question.without_outline(now).any() else question.outline_left(now)
+    pairs_left = int(question.askable(now).sum())
+    each = None
+    if timed and left is not None:
+        pace = pace_of(given)
+        each = expected_seconds(pace, left / max(pairs_left, 1), proposed=True)
     return Progress(
         answers=len(given),
         absent=sum(e["event"] == "absent" for e in given),
@@ -96,7 +106,10 @@ def progress(
         kept=sum(min(e["kept"][1], e["length"]) for e in helped) / redrawn if redrawn else None,
         seconds=float(np.median([e["seconds"] for e in timed])) if timed else None,
         seconds_error=float(np.median(off)) if off else None,
-        seconds_left=_seconds_left(now, given, left) if timed and left is not None else None,
+        seconds_predicted=sum(predicted for predicted, _ in expected),
+        seconds_actual=sum(actual for _, actual in expected),
+        seconds_next=each,
+        seconds_left=None if each is None else pairs_left * each,
         behind=behind,
         training=training,
     )
@@ -120,12 +133,6 @@ def answered(given: Sequence[Event], names: Sequence[str]) -> list[Answered]:
         )
         for e, so_far, dice in zip(given, effort, estimates[:-1], strict=True)
     ]
-
-
-def _seconds_left(now: Annotations, given: Sequence[Event], left: float) -> float:
-    pairs = int(question.askable(now).sum())
-    mean = expected_seconds(pace_of(given), left / max(pairs, 1), proposed=True)
-    return pairs * mean
 
 
 def _estimates(given: Sequence[Event], background: str) -> list[float | None]:

@@ -11,11 +11,11 @@ from al_jax.window.background import leave as leave
 from al_jax.window.background import start_computing as start_computing
 
 
-def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
+def run(workdir: str | os.PathLike | None = None, *, wait: bool = False) -> None:
     """Opens a session in a window, and returns when the window is closed.
 
     Args:
-      workdir: folder of the session.
+      workdir: folder of the session; None: the window offers to make or to open one.
       wait: ask only when the network has learnt from all answers, as in the paper.
 
     Raises:
@@ -32,10 +32,12 @@ def run(workdir: str | os.PathLike, *, wait: bool = False) -> None:
             f"the window needs napari and Qt ({error}); pip install 'al_jax[window]', or answer "
             "with suggest and ingest"
         ) from error
-    viewer = napari.Viewer(title=f"al_jax - {os.fspath(workdir)}", show=False)
+    named = "" if workdir is None else f" - {os.fspath(workdir)}"
+    viewer = napari.Viewer(title=f"al_jax{named}", show=False)
     widget = in_window(viewer)
     try:
-        widget.open(workdir, wait=wait)
+        if workdir is not None:
+            widget.open(workdir, wait=wait)
         napari.run()
     except InputError:
         viewer.close()

@@ -1,6 +1,8 @@
 """Labels, buttons, menus, choices and keys of the panel."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
@@ -58,17 +60,37 @@ def make_action_button(controller: Controller, action: Action, line: str = "  ")
     return button
 
 
-def make_menu_button(controller: Controller) -> QPushButton:
-    """What has no button of its own."""
+class Entry(NamedTuple):
+    """An entry of a menu: its name, what it says, and what it calls."""
+
+    name: str
+    label: str
+    call: Callable[[], object]
+
+
+def fill_menu(menu: QMenu, entries: Sequence[Entry]) -> QMenu:
+    """A menu with those entries, too."""
+    for entry in entries:
+        action = menu.addAction(entry.label)
+        action.setObjectName(entry.name)
+        action.triggered.connect(lambda _=False, call=entry.call: call())
+    return menu
+
+
+def make_menu_button(controller: Controller, more: Sequence[Entry]) -> QPushButton:
+    """What has no button of its own, and below it what is of no question."""
     button = _narrow(make_button("More"))
     button.setObjectName("more")
-    menu = QMenu(button)
-    for action in controller.actions:
-        if action not in (*BIG, *BUTTONS):
-            entry = menu.addAction(f"{action.label}  [{action.cap}]")
-            entry.setObjectName(action.name)
-            entry.triggered.connect(lambda _=False, name=action.name: controller.do(name))
-    button.setMenu(menu)
+    own = [action for action in controller.actions if action not in (*BIG, *BUTTONS)]
+    menu = fill_menu(
+        QMenu(button),
+        [
+            Entry(a.name, f"{a.label}  [{a.cap}]", functools.partial(controller.do, a.name))
+            for a in own
+        ],
+    )
+    menu.addSeparator()
+    button.setMenu(fill_menu(menu, more))
     return button
 
 

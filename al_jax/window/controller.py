@@ -20,6 +20,7 @@ from al_jax.window.answering import Answering
 from al_jax.window.appearance import Appearance
 from al_jax.window.background import Background
 from al_jax.window.drafts import latest_draft
+from al_jax.window.exporting import Exporting
 from al_jax.window.moving import Moving
 from al_jax.window.text import pair_name
 
@@ -33,7 +34,7 @@ def always() -> bool:
     return True
 
 
-class Controller(Answering, Moving, Appearance):
+class Controller(Answering, Moving, Appearance, Exporting):
     """The state machine behind the window; read its attributes, the methods change them.
 
     Attributes:

@@ -27,6 +27,7 @@ IMAGE, PROPOSAL, TRACED = "section", "proposal", "traced"
 OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trace here"
 PATH = "outline under way"
 LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE, PATH)
+CLOSED = "closed: "
 OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
 THIN = 2.0  # pixels of the screen, the width of a line at least
@@ -104,6 +105,7 @@ class Tracing(Labels):
       path_drawn: called with its path [K, 2], its clicks [L, 2] and the camera's zoom.
       widest: the brush of all strokes of the question that was the widest, in pixels.
       filled: called with how many pixels a stroke enclosed.
+      named: says what is at a row and a column, for napari's status bar; another thread calls it.
     """
 
     _drag_modes = Labels._drag_modes | {
@@ -122,6 +124,15 @@ class Tracing(Labels):
         lambda path, clicks, zoom: None
     )
     filled: Callable[[int], None] = staticmethod(lambda count: None)
+    named: Callable[[int, int], str] = staticmethod(lambda row, column: "")
+
+    def get_status(self, position: npt.ArrayLike | None = None, **how: Any) -> dict[str, str]:
+        """napari's, with what is under the pointer."""
+        found: dict[str, str] = super().get_status(position, **how)
+        if position is not None:
+            row, column = np.rint(self.world_to_data(position)[-2:]).astype(int).tolist()
+            found["coordinates"] = f"{found['coordinates']}  {self.named(row, column)}".rstrip()
+        return found
 
     def restart(self, mask: np.ndarray, colour: npt.ArrayLike) -> None:
         """Begins anew: the strokes of another question cannot come back.
@@ -260,6 +271,7 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     """
     first = IMAGE not in viewer.layers
     if first:
+        clear(viewer)
         for layer in _empty(view.image, colours):
             viewer.add_layer(layer)
     layers = viewer.layers
@@ -303,11 +315,23 @@ def zoom_to(viewer: ViewerModel, mask: np.ndarray) -> None:
     viewer.camera.center, viewer.camera.zoom = (0.0, *centre), zoom
 
 
-def clear(viewer: ViewerModel) -> None:
-    """Takes the layers of a session away."""
+def retire(viewer: ViewerModel) -> None:
+    """Hides the layers of a session that is closed, until others take their place (`clear`).
+
+    Once labels that somebody painted on are removed, a canvas of napari 0.9 that is drawn before
+    there are others is drawn from buffers that are gone; with Mesa that ends the process.
+    """
+    viewer.layers.selection.clear()
     for name in LAYERS:
         if name in viewer.layers:
-            viewer.layers.remove(viewer.layers[name])
+            viewer.layers[name].visible = False
+            viewer.layers[name].name = f"{CLOSED}{name}"
+
+
+def clear(viewer: ViewerModel) -> None:
+    """Takes the layers of closed sessions away; to be called right before others come."""
+    for layer in [layer for layer in viewer.layers if layer.name.startswith(CLOSED)]:
+        viewer.layers.remove(layer)
 
 
 def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:

@@ -10,6 +10,7 @@ from al_jax.core.evidence import predicted_dice
 from al_jax.session import Session
 from al_jax.session.events import effective_answers, pair_of
 
+MORE = (10, 50)  # answers, whose gain is told
 LATEST = 10  # proposals whose Dice is told
 
 
@@ -110,11 +111,12 @@ def good_enough(found: Overview, seconds: float | None) -> str:
         lines[0] += f" ({count} at {_between(low, high)})"
     left = int(((found.marks == Mark.OPEN) | (found.marks == Mark.LATER))[:, 1:].sum())
     coming = []
-    for more in (10, 50):
-        if left >= more:
-            then = expected(found, more)
+    for more in MORE:
+        then = expected(found, more)
+        if left >= more and then is not None:
             time = "" if seconds is None else f" in {max(round(more * seconds / 60), 1)} min"
-            coming.append(f"{more} more answers: at least {then:.0%}{time}")
+            gain = f"+{100 * (then - now):.1f} points"
+            coming.append(f"{more} more answers: at least {then:.0%} ({gain}){time}")
     return "\n".join([*lines, *coming])
 
 

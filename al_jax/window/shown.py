@@ -1,6 +1,7 @@
 """The question that is shown, and what has been traced of it: layers, draft and clock."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -21,7 +22,7 @@ from al_jax.window.clock import WorkClock
 from al_jax.window.drafts import Draft, DraftWriter, read_draft
 from al_jax.window.layers import Tracing, held
 from al_jax.window.scissors import Guide, make_guide
-from al_jax.window.text import opening
+from al_jax.window.text import name_at, opening
 from al_jax.window.work import Work
 
 GREY: Colour = (150, 150, 150)  # of the background, which has no colour of its own
@@ -149,6 +150,8 @@ class Shown(Work):
             ),
             self.colours,
         )
+        names = self.session.images.names
+        self.layer.named = functools.partial(name_at, question, names)
         self.layer.wire.lead(lambda: self._beside(lambda: _guide(question)))
         self.layer.resume(start.corners, start.clicks)
         layers.fit_lines(self.viewer)

@@ -41,6 +41,8 @@ def reasons(controller: "Controller") -> str:
     lines = [why[:1].upper() + why[1:]]
     if question.runner_up is not None and not controller.chosen:
         lines.append(f"Next best: {question.runner_up}")
+    if controller.progress.seconds is not None:
+        lines.append(f"About {duration(question.seconds)} for you, by your pace so far")
     if question.proposal is not None and question.segmentation is None:
         lines.append("All that is left of the section is it; a takes that")
     elif question.proposal is not None and not question.beside:
@@ -64,7 +66,13 @@ def progress_message(found: Progress) -> str:
     if found.seconds is not None:
         lines.append(f"{duration(found.seconds)} an answer")
         if found.seconds_left is not None:
-            lines[-1] += f", {duration(found.seconds_left)} if all the rest is traced by hand"
+            lines[-1] += f", {duration(found.seconds_left)} for all that may be asked"
+    if found.seconds_error is not None:
+        lines.append(
+            f"Your time: {duration(found.seconds_predicted)} predicted, "
+            f"{duration(found.seconds_actual)} spent; an answer is typically "
+            f"{found.seconds_error:.0%} off"
+        )
     if found.error is not None and found.last is not None:
         predicted, traced = found.last
         lines.append(
@@ -124,6 +132,22 @@ def pair_name(question: Question) -> str:
       "'thalamus' on section 7"
     """
     return f"'{question.name}' on section {question.section_name}"
+
+
+def name_at(question: Question, names: Sequence[str], row: int, column: int) -> str:
+    """What is at a pixel of a question's section: traced before, or seen by the network.
+
+    Example:
+      "white matter, traced"
+    """
+    height, width = question.labels.shape
+    if not (0 <= row < height and 0 <= column < width and question.inside[row, column]):
+        return ""
+    if (traced := int(question.labels[row, column])) != UNLABELLED:
+        return f"{names[traced]}, traced"
+    if question.segmentation is None or (seen := int(question.segmentation[row, column])) < 0:
+        return ""
+    return f"{names[seen]}, proposed"
 
 
 def held_by(question: Question, mask: np.ndarray, names: Sequence[str]) -> str:

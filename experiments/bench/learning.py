@@ -25,10 +25,10 @@ import numpy as np
 from absl import flags
 
 from al_jax.commands import command, simulate, stack_flags
-from al_jax.commands.earlier import beginning, known_of, true_ranges
+from al_jax.commands.earlier import beginning, known_of
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import UNLABELLED, Stack
-from al_jax.core.state import ALState
+from al_jax.core.state import ALState, true_ranges
 from al_jax.core.strategies import STRATEGIES, Strategy
 from al_jax.learner.config import Config, model_of
 from al_jax.learner.learner import fit_initial

@@ -31,11 +31,10 @@ from scipy.spatial import KDTree
 from skimage.measure import find_contours
 
 from al_jax.commands import command, stack_flags
-from al_jax.commands.earlier import true_ranges
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.simulate import check_strategies, read_setting
 from al_jax.core.stack import UNLABELLED, InputError, Stack, drop_absent
-from al_jax.core.state import partial_labels
+from al_jax.core.state import partial_labels, true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.learner.config import model_of
 from al_jax.learner.learner import fit_initial

@@ -45,6 +45,7 @@ from al_jax.model.subsets import subset_width
 from al_jax.session import Question, Session, Settings
 from al_jax.session import annotations as state_of
 from al_jax.session.annotations import full_state
+from al_jax.session.demonstration import answer_truly, true_answer
 from al_jax.session.events import Event, by_hand, effective_answers
 from al_jax.session.pace import kind_of, pace_of, seconds_of
 from al_jax.session.storage import COSTS
@@ -129,8 +130,8 @@ SCRIPTED = Person()
 def begin(folder: pathlib.Path, judge: Judge, seed: int, cost: str = "pixels") -> None:
     """A session whose first examples are those of the simulation of that seed, trained on them."""
     truth.make_session(folder, judge.stack, Settings(seed, judge.config, cost=cost))
-    session_start.simulated_start(folder, np.asarray(judge.stack.truth))
     with sessions.open_session(folder) as session:
+        session_start.simulated_start(session, np.asarray(judge.stack.truth))
         session_results.learn(session)
 
 
@@ -162,7 +163,7 @@ def rehearse(
         pairs.append((question.section, question.structure))
         mean = person.seconds(_true_event(session, *pairs[-1]))
         taken = mean * float(np.exp(rng.normal(0, SPREAD)))
-        session_start.answer_truly(session, *pairs[-1], question, seconds=taken)
+        answer_truly(session, *pairs[-1], question, seconds=taken)
         seconds.append(seconds[-1] + taken)
         question = None if wait else ask()
         session_results.learn(session)
@@ -174,7 +175,7 @@ def rehearse(
 
 def _true_event(session: Session, section: int, structure: int) -> Event:
     """The truth's answer as the ledger will have it."""
-    mask = session_start.true_answer(session, section, structure)
+    mask = true_answer(session, section, structure)
     if not mask.any():
         return Event(event="absent", length=0.0)
     now, images = session.annotations, session.images

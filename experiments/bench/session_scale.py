@@ -23,10 +23,11 @@ from collections.abc import Callable
 from absl import flags
 
 from al_jax import session as sessions
-from al_jax.commands import command, session_results, session_start
+from al_jax.commands import command, session_results
 from al_jax.core.stack import InputError
 from al_jax.learner.config import DEFAULT, Config, changed
 from al_jax.session import Session, Settings
+from al_jax.session.demonstration import answer_truly
 from experiments.bench import harness, made_up, truth
 
 FLAGS = flags.FLAGS
@@ -57,7 +58,7 @@ def work(folder: pathlib.Path) -> dict[str, float]:
     """Answers the first examples, trains, and answers more; seconds and MiB."""
     with sessions.open_session(folder) as session:
         while (question := session.next_question(propose=False)) and question.example:
-            session_start.answer_truly(session, question.section, question.structure)
+            answer_truly(session, question.section, question.structure)
         if question is None:
             raise InputError("nothing is left after the examples; give more sections or classes")
         _, training = harness.timed(session_results.learn, session)
@@ -82,7 +83,7 @@ def times(session: Session) -> list[float]:
         if question is None:
             break
         began = time.perf_counter()
-        session_start.answer_truly(session, question.section, question.structure, question)
+        answer_truly(session, question.section, question.structure, question)
         question = session.next_question()
         found.append(time.perf_counter() - began)
     return found

@@ -7,10 +7,8 @@ import jax
 import numpy as np
 
 from al_jax import session as sessions
-from al_jax.commands import session_start
-from al_jax.commands.earlier import true_ranges
-from al_jax.core.stack import Stack
-from al_jax.core.state import ALState, partial_labels
+from al_jax.core.stack import Stack, parted
+from al_jax.core.state import ALState, partial_labels, true_ranges
 from al_jax.learner.config import Config, model_of
 from al_jax.model.prediction import Prediction, predict
 from al_jax.session import Settings
@@ -44,10 +42,6 @@ def evaluate(
 
 def make_session(folder: pathlib.Path, stack: Stack, settings: Settings) -> None:
     """A session of a stack with its true ranges, whose truth can answer (`answer_truly`)."""
-    sessions.create(
-        folder,
-        session_start.without_truth(stack),
-        true_ranges(stack, stack.truth, settings.config.query.margin),
-        settings,
-        truth=np.asarray(stack.truth),
-    )
+    images, true = parted(stack)
+    in_range = true_ranges(images, true, settings.config.query.margin)
+    sessions.create(folder, images, in_range, settings, truth=np.asarray(true))

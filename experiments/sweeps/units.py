@@ -28,10 +28,11 @@ import numpy as np
 from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax.commands import command, folders, record, runs
-from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier, true_ranges
+from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import InputError
+from al_jax.core.state import true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.atomic import write_atomic
 from al_jax.files.stacks import read_stack
