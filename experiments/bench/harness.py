@@ -5,6 +5,7 @@ own do it (`apart`), prints `table` rows as they come, and writes what it found 
 that says when, on what machine, with which versions and by which command it was measured.
 """
 
+import csv
 import datetime
 import json
 import pathlib
@@ -170,3 +171,14 @@ def record(found: Mapping[str, Any]) -> dict[str, Any]:
 def write(path: str | pathlib.Path, found: Mapping[str, Any]) -> None:
     """A `record` as JSON, written whole."""
     write_atomic(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def append(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows to a CSV, whose head is made of the first row's columns if it is new."""
+    path = pathlib.Path(path)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
