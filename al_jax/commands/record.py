@@ -16,7 +16,17 @@ import jax
 
 import al_jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-image", "distributed")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "SimpleITK",
+    "distributed",
+)
 
 
 def versions() -> dict[str, str]:

@@ -174,11 +174,25 @@ def write(path: str | pathlib.Path, found: Mapping[str, Any]) -> None:
 
 
 def append(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds rows to a CSV, whose head is made of the first row's columns if it is new."""
-    path = pathlib.Path(path)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    """Adds rows to a CSV, each with when, on what and from what source it was measured.
+
+    Raises:
+      InputError: the file has other columns, or cannot be written.
+    """
+    path, now = pathlib.Path(path), datetime.datetime.now(datetime.UTC)
+    host = {name: machine()[name] for name in ("cores", "processor")}
+    made = {"date": now.date().isoformat(), **source(), **host}
+    head = [*rows[0], *made]
+    try:
+        with path.open("a+", newline="") as file:
+            file.seek(0)
+            before = next(csv.reader(file), head)
+            if before != head:
+                raise InputError(f"{path}: has other columns; name another file")
+            file.seek(0, 2)
+            writer = csv.DictWriter(file, head, lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerows(row | made for row in map(dict, rows))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name another file") from error

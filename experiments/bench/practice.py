@@ -18,7 +18,7 @@ if not __package__:  # run by its path
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -28,7 +28,6 @@ from absl import flags
 
 from al_jax.commands import command, stack_flags
 from al_jax.commands.earlier import true_ranges
-from al_jax.commands.record import source
 from al_jax.core.metrics import overlap, presence
 from al_jax.core.stack import InputError, Stack
 from al_jax.learner import neighbours
@@ -109,38 +108,47 @@ def numbers_traced(texts: list[str], count: int) -> list[int]:
     return sorted({*(map(int, texts) if texts else range(2, count)), count})
 
 
+def measure(stack: Stack, fill: filling.Fill, numbers: list[int]) -> Iterator[dict[str, Any]]:
+    """What each number of traced sections costs and gives: efforts and Dice, fractions."""
+    once, own = costs(stack)
+    in_range = true_ranges(stack, stack.truth, DEFAULT.query.margin)
+    for number in numbers:
+        traced, began = filling.spread(stack.num_sections, number), time.process_time()
+        drawn = fill(stack, traced, in_range) if number < stack.num_sections else stack.truth
+        seconds = time.process_time() - began
+        reached, worst = dice(stack, drawn)
+        shares = {"effort": once[traced].sum(), "effort_own": own[traced].sum()}
+        shares |= {"dice": reached, "worst": worst}
+        yield {
+            "k": round(stack.num_sections / number, 2),
+            "traced": number,
+            **{name: round(float(share), 4) for name, share in shares.items()},
+            "seconds": round(seconds, 1),
+        }
+
+
 def main() -> None:
     """Prints a row for each method and number of traced sections, then the best ones."""
     stack = stack_flags.load_stack()
     numbers = numbers_traced(FLAGS.traced, stack.num_sections)
-    once, own = costs(stack)
-    in_range = true_ranges(stack, stack.truth, DEFAULT.query.margin)
-    columns = {"k": ">5.1f", "traced": ">6", "effort": ">7.1f", "own": ">6.1f", "Dice": ">6.1f"}
-    row = harness.table({"method": "<12", **columns, "worst": ">6.1f", "seconds": ">8.1f"})
-    of = {"stack": stack_flags.called(), "sections": stack.num_sections}
-    where = {"classes": stack.num_classes, **source()}
+    columns = {"k": ">5.1f", "traced": ">6", "effort": ">7.1%", "own": ">6.1%", "Dice": ">6.1%"}
+    row = harness.table({"method": "<12", **columns, "worst": ">6.1%", "seconds": ">8.1f"})
     rows: dict[str, list[dict[str, Any]]] = {}
     for name, fill in fills(FLAGS.methods, stack).items():
-        for number in numbers:
-            traced, began = filling.spread(stack.num_sections, number), time.process_time()
-            drawn = fill(stack, traced, in_range) if number < stack.num_sections else stack.truth
-            seconds, k = time.process_time() - began, stack.num_sections / number
-            reached, worst = dice(stack, drawn)
-            efforts = once[traced].sum(), own[traced].sum()
-            row(name, k, number, *(100 * x for x in (*efforts, reached, worst)), seconds)
-            shares = {"effort": efforts[0], "effort_own": efforts[1], "dice": reached}
-            shares = {key: round(float(x), 4) for key, x in {**shares, "worst": worst}.items()}
-            found = {"method": name, "k": round(k, 2), "traced": number, **shares}
-            rows.setdefault(name, []).append(of | found | {"seconds": round(seconds, 1)} | where)
-    print("\nleast effort (own) of all k, %, at a Dice of")
+        for found in measure(stack, fill, numbers):
+            row(name, *found.values())
+            rows.setdefault(name, []).append(found)
+    print("\nleast effort (own) of all k at a Dice of")
     heads = [f"{target:.0%}" for target in TARGETS]
     row = harness.table({"method": "<12", **dict.fromkeys(heads, ">23")})
     for name, mine in rows.items():
         chosen = [best(mine, target) for target in TARGETS]
-        texts = [f"{r['effort']:.1%} ({r['effort_own']:.1%}), k {r['k']:.1f}" for r in chosen]
-        row(name, *texts)
+        row(name, *(f"{r['effort']:.1%} ({r['effort_own']:.1%}), k {r['k']:.1f}" for r in chosen))
     if FLAGS.out is not None:
-        harness.append(FLAGS.out, [one for mine in rows.values() for one in mine])
+        of = {"stack": stack_flags.called(), "sections": stack.num_sections}
+        of |= {"classes": stack.num_classes}
+        every = [(name, found) for name, mine in rows.items() for found in mine]
+        harness.append(FLAGS.out, [of | {"method": name, **found} for name, found in every])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m experiments.report --sweep=results/sweep --paper=mri
 
-Reads the finished runs of a sweep and writes tables (CSV), pictures (PNG), `report.md` and
-`report.html`, which holds all of them and needs nothing else, into `report` in the sweep's folder.
+Reads the finished runs of a sweep and writes tables (CSV), pictures (PNG, and plots as SVG and PDF
+too), `report.md` and `report.html`, which holds all of them and needs nothing else, into `report`
+in the sweep's folder.
 """
 
 import json
@@ -26,8 +27,8 @@ with extra("report"):
 
     from experiments.report import cells, pictures, tables
     from experiments.report.cells import count, times
-    from experiments.report.read import ORDER, main_setting, methods, read_sweep
-    from experiments.report.values import TARGETS, windows_of
+    from experiments.report.read import ORDER, PROPOSED, main_setting, methods, read_sweep
+    from experiments.report.values import TARGETS, over_stacks, per_stack, windows_of
 
 FLAGS = flags.FLAGS
 
@@ -38,6 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "paper", "mri", ["mri", "histology", "none"], "Whose budgets, and figures beside ours."
     )
+    flags.DEFINE_string("reference", PROPOSED, "The method that all others are compared with.")
     flags.DEFINE_float("until", None, "Effort (%) to which areas go; default: the shortest run.", 0)
     flags.DEFINE_list("plugin", [], "Modules or files that the sweep had.")
     flags.DEFINE_string("out", None, "Where the report goes; default: 'report' in --sweep.")
@@ -49,6 +51,7 @@ def report(
     dataset: str,
     until: float | None,
     out: pathlib.Path,
+    reference: str = PROPOSED,
 ) -> None:
     """Computes everything of what `read_sweep` gave, then writes it into `out`."""
     paper = tables.read_paper(dataset)
@@ -57,23 +60,24 @@ def report(
     runs = every[every.setting == main]
     kinds = {"effort_at_dice": "effort", "effort_once_at_dice": "effort_once"}
     efforts, dices = tables.efforts(runs, TARGETS, kinds), tables.dices(runs, budgets)
-    windows = windows_of(runs, until)
+    windows = windows_of(runs, until, reference)
     areas = tables.areas(runs, windows)
-    stacks = pd.concat([efforts, dices, areas], ignore_index=True)
     compared = {
-        metric: tables.compare(mine, paper)
-        for metric, mine in stacks.groupby("metric")
-        if metric != "area"
+        metric: tables.compare(mine, paper, reference)
+        for metric, mine in pd.concat([efforts, dices]).groupby("metric")
     }
+    numbers_of = pd.concat([efforts, dices, areas], ignore_index=True)
+    stacks, pairs = per_stack(numbers_of), tables.by_pairs(numbers_of, reference)
     at_dice = compared["effort_at_dice"]
-    area = tables.compare_areas(areas)
+    area = over_stacks(per_stack(areas))
     order, agreement = tables.rank(at_dice[at_dice.at_percent == 90], area)
     latest = max(float(effort[0]) for effort in runs.effort)
     budget = next((b for b in budgets if b >= latest), latest)
     lengths, points = tables.lengths(runs)
     helped = tables.helped(every, main)
     if set(helped.method) - set(every.method):
-        compared["help"] = tables.compare(tables.efforts(helped, (80, *TARGETS)), paper)
+        values = tables.efforts(helped, (80, *TARGETS))
+        compared["help"] = tables.compare(values, paper, reference)
     varied = tables.varied(every, main)
     found = compared | {
         "runs": tables.of_runs(every, main, budgets),
@@ -81,7 +85,8 @@ def report(
         "area": area,
         "order": order,
         "agreement": agreement,
-        "ratios": tables.ratios(stacks[stacks.metric == "effort_at_dice"], at_dice),
+        "pairs": pairs,
+        "ratios": tables.ratios(efforts[efforts.metric == "effort_at_dice"], at_dice, reference),
         "structures": tables.structures(runs, budget),
         "lengths": lengths,
         "initial_effort": tables.starts(runs),
@@ -97,7 +102,7 @@ def report(
     except OSError as error:
         raise InputError(f"{out}: {error.strerror}; choose another --out") from error
     colours = plots.method_colours(ORDER, methods(every))
-    pictures.curves(runs, colours, out)
+    pictures.curves(runs, reference, colours, out)
     pictures.structures(found["structures"], out)
     if "help" in found:
         pictures.help_rows(found["help"], paper, out)
@@ -107,7 +112,7 @@ def report(
         settings[key] = {"usual": tables.plain(json.loads(main).get(key, "unset")), "table": None}
         if len(table):
             table = table[table.groupby("method").value.transform("nunique") > 1]
-            pictures.sensitivity(table, key, shown, colours, out / f"sensitivity_{key}.png")
+            pictures.sensitivity(table, key, shown, colours, out / f"sensitivity_{key}")
             settings[key]["table"] = cells.setting_table(table, key, shown)
     for name, table in found.items():
         if len(table):
@@ -125,6 +130,8 @@ def report(
         stacks=sorted(set(runs["stack"])),
         seeds=sorted(set(runs.groupby(["method", "stack"]).size())),
         mean_std=cells.mean_std,
+        reference=reference,
+        by_pairs={metric: cells.pair_table(own) for metric, own in pairs.groupby("metric")},
         beside=dataset != "none",
         numbers=numbers.get(dataset, ("", "")),
         windows=windows,
@@ -140,7 +147,7 @@ def report(
             metric: cells.paper_table(table, helped if metric == "help" else runs)
             for metric, table in compared.items()
         },
-        structures=cells.structure_table(found["structures"]),
+        structures=cells.worst_table(found["structures"]),
         listed=cells.listed,
         count=count,
         times=times,
@@ -156,5 +163,7 @@ def main() -> None:
     load_plugins(FLAGS.plugin)
     runs, problems = read_sweep(FLAGS.sweep)
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.sweep) / "report")
-    report(runs, problems, FLAGS.paper, FLAGS.until, out)
+    if FLAGS.reference not in methods(runs) and FLAGS["reference"].present:
+        raise InputError(f"--reference={FLAGS.reference}: there is no such method; name another")
+    report(runs, problems, FLAGS.paper, FLAGS.until, out, FLAGS.reference)
     print(f"{count(len(runs), 'run')}, {len(problems)} not reported; {out / 'report.html'}")

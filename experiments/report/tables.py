@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from al_jax.core.statistics import bootstrap, holm, signed_rank
-from experiments.report.read import PROBLEM, PROPOSED, differing, methods
+from al_jax.core.statistics import holm, signed_rank
+from experiments.report.read import PROBLEM, differing, methods
 from experiments.report.values import (
+    COUNTS,
     TARGETS,
     Value,
     Window,
@@ -21,12 +22,13 @@ from experiments.report.values import (
     effort_of,
     first_reached,
     measure,
+    over_pairs,
     over_stacks,
     per_stack,
 )
 
 BUDGETS = {"mri": (15, 20, 40, 70, 90), "histology": (35, 40, 50, 70, 90)}  # %, Tables 2 and 3
-DAGGER = 0.001  # above it, the paper's tables have a dagger
+STARS = (0.05, 0.01, 0.001)  # a star for each that p, corrected, is at most
 CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
 HELP = {"correct", "tolerance", "outline_noise"}  # of the person
 ENDS = {"target_dice", "max_effort"}
@@ -45,88 +47,90 @@ def efforts(
     targets: tuple[int, ...],
     kinds: Mapping[str, str] = MappingProxyType({"effort_at_dice": "effort"}),
 ) -> pd.DataFrame:
-    """Effort at each Dice, per stack, for each metric of `kinds` by the effort that it reads."""
-    return per_stack(
-        pd.concat(
-            measure(runs, partial(effort_of, target=at, kind=kind), metric=metric, at_percent=at)
-            for metric, kind in kinds.items()
-            for at in targets
-        )
+    """Effort at each Dice, for each metric of `kinds` by the effort that it reads."""
+    return pd.concat(
+        measure(runs, partial(effort_of, target=at, kind=kind), metric=metric, at_percent=at)
+        for metric, kind in kinds.items()
+        for at in targets
     )
 
 
 def dices(runs: pd.DataFrame, budgets: tuple[int, ...]) -> pd.DataFrame:
-    """Dice at each budget, per stack."""
+    """Dice at each budget."""
     named = partial(measure, runs, metric="dice_at_effort")
-    return per_stack(pd.concat(named(partial(dice_of, budget=at), at_percent=at) for at in budgets))
+    return pd.concat(named(partial(dice_of, budget=at), at_percent=at) for at in budgets)
 
 
 def areas(runs: pd.DataFrame, windows: dict[tuple[str, int], Window]) -> pd.DataFrame:
-    """Mean Dice over effort, per stack."""
+    """Mean Dice over effort."""
     within = runs[[place in windows for place in zip(runs["stack"], runs.seed, strict=True)]]
     keys = {"metric": "area", "at_percent": ""}
-    return per_stack(
-        measure(within, lambda run: area_of(run, windows[run.stack, run.seed]), **keys)
-    )
+    return measure(within, lambda run: area_of(run, windows[run.stack, run.seed]), **keys)
 
 
-def paired(stacks: pd.DataFrame, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of a method and of the proposed one on the stacks that both have, in one order."""
-    mine, ours = (stacks[stacks.method == m].set_index("stack") for m in (method, PROPOSED))
-    both = [stack for stack in mine.index if stack in ours.index]
+def paired(
+    values: pd.DataFrame, method: str, reference: str, by: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of a method and of the reference that agree `by` these columns, in one order."""
+    mine, ours = (values[values.method == m].set_index(by) for m in (method, reference))
+    both = [place for place in mine.index if place in ours.index]
     return mine.loc[both], ours.loc[both]
 
 
-def compare(stacks: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables: a row per column and method, tested against the proposed method.
+def apart(mine: pd.DataFrame, ours: pd.DataFrame) -> pd.Series:
+    """By how much the first of `paired` exceeds the second.
 
     Where both of a pair are bounds in one direction nobody knows which is larger: no difference.
-    `p_least` is the smallest p that so many pairs can give; Holm's family is the column.
     """
-    keys = [*ONE, "method"]
-    table = over_stacks(stacks).merge(paper, how="left", on=keys)
-    columns = {at: column for at, column in stacks.groupby(ONE)}
-    tests = [_test(columns[m, at], method) for m, at, method in table[keys].itertuples(index=False)]
-    table[["pairs", "p", "p_least"]] = pd.DataFrame(tests, index=table.index, dtype=object)
-    table[["p", "p_least"]] = table[["p", "p_least"]].astype(float)
-    table["p_holm"] = table.groupby(ONE).p.transform(lambda p: holm(p.to_numpy()))
-    return table.assign(dagger=(table.p > DAGGER).astype(int))
-
-
-def _test(column: pd.DataFrame, method: str) -> tuple[Any, float, float]:
-    """Number of pairs, p and the least p."""
-    mine, ours = paired(column, method)
-    if method == PROPOSED or mine.empty:
-        return "", np.nan, np.nan
     least = (mine.at_least_runs == mine.runs) & (ours.at_least_runs == ours.runs)
     most = (mine.at_most_runs == mine.runs) & (ours.at_most_runs == ours.runs)
-    values = mine.value_percent.where(~(least | most), ours.value_percent)
-    p = signed_rank(values.to_numpy(), ours.value_percent.to_numpy())
-    return len(mine), p, 0.5 ** (len(mine) - 1)
+    return (mine.value_percent - ours.value_percent).where(~(least | most), 0.0)
 
 
-def compare_areas(stacks: pd.DataFrame) -> pd.DataFrame:
-    """Area and paired difference to the proposed method, with 95% bootstrap intervals."""
+def compare(values: pd.DataFrame, paper: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """The paper's tables: a row per column and method, tested against the reference by stacks.
+
+    `p_least` is the smallest p that so many pairs can give; Holm's family is all of the table.
+    """
+    stacks, keys = per_stack(values), [*ONE, "method"]
+    table = over_stacks(stacks).merge(paper, how="left", on=keys)
+    columns = {at: column for at, column in stacks.groupby(ONE)}
+    places = table[keys].itertuples(index=False)
+    tests = [_test(columns[metric, at], name, reference) for metric, at, name in places]
+    table[["pairs", "p", "p_least"]] = pd.DataFrame(tests, index=table.index, dtype=object)
+    table[["p", "p_least"]] = table[["p", "p_least"]].astype(float)
+    table["p_holm"] = holm(table.p.to_numpy())
+    return table.assign(stars=sum((table.p_holm <= level).astype(int) for level in STARS))
+
+
+def _test(column: pd.DataFrame, method: str, reference: str) -> tuple[Any, float, float]:
+    """Number of pairs, p and the least p."""
+    mine, ours = paired(column, method, reference, ["stack"])
+    if method == reference or mine.empty:
+        return "", np.nan, np.nan
+    difference = apart(mine, ours).to_numpy()
+    return len(mine), signed_rank(difference, np.zeros_like(difference)), 0.5 ** (len(mine) - 1)
+
+
+def by_pairs(values: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Each column of each method over pairs of stack and seed, and against the reference's.
+
+    `less` counts the pairs in which it is below the reference. See `over_pairs`.
+    """
     rows = []
-    for method in dict.fromkeys(stacks.method):
-        mine, ours = paired(stacks, method)
-        compared = method != PROPOSED and not mine.empty
-        apart = (mine.value_percent - ours.value_percent).to_numpy() if compared else np.array([])
-        own = _interval(stacks[stacks.method == method].value_percent.to_numpy())
-        difference = (len(mine), apart.mean()) if compared else ("", np.nan)
-        rows.append((method, *own, *difference, *_interval(apart)))
-    names = ["low", "high", "pairs", "difference", "difference_low", "difference_high"]
-    columns = ["method", *(name if name == "pairs" else f"{name}_percent" for name in names)]
-    return (
-        over_stacks(stacks)
-        .drop(columns=ONE)
-        .merge(pd.DataFrame(rows, columns=columns), on="method")
-    )
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    # One stack says nothing about others.
-    return bootstrap(values) if values.size > 1 else (np.nan, np.nan)
+    for (metric, at), column in values.groupby(ONE, sort=False):
+        for method in dict.fromkeys(column.method):
+            own = column[column.method == method]
+            row: dict[str, Any] = {"metric": metric, "at_percent": at, "method": method}
+            row |= {"n": len(own), "stacks": own["stack"].nunique()}
+            row |= {name: own[name].sum() for name in COUNTS[1:]}
+            row |= over_pairs(own.value_percent, own["stack"])
+            mine, ours = paired(column, method, reference, ["stack", "seed"])
+            more = apart(mine, ours)[: len(mine) * (method != reference)]
+            found = over_pairs(more, more.index.to_frame()["stack"])
+            row |= {"pairs": len(more), "less": int((more < 0).sum())}
+            rows.append(row | {f"difference_{name}": value for name, value in found.items()})
+    return pd.DataFrame(rows)
 
 
 def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -134,7 +138,7 @@ def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
 
     Args:
       at_90: of `compare`, the column of effort at 90% Dice.
-      by_area: of `compare_areas`, perhaps of fewer methods.
+      by_area: of `compare`, the areas, perhaps of fewer methods.
 
     Returns:
       A row per method with its ranks (1 is best), and one per measure of agreement.
@@ -166,25 +170,25 @@ def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     return ranked, pd.DataFrame(agreement)
 
 
-def ratios(stacks: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
-    """Effort of Rand over that of the proposed method on the stacks that have both."""
+def ratios(values: pd.DataFrame, compared: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Effort of Rand over that of the reference on the stacks that have both.
+
+    There is none where both are bounds.
+    """
     rows = []
     found = compared.set_index(["at_percent", "method"])
-    for at, column in stacks.groupby("at_percent"):
-        rand, ours = paired(column, "Rand")
-        if rand.empty:
+    for at, column in per_stack(values).groupby("at_percent"):
+        rand, ours = paired(column, "Rand", reference, ["stack"])
+        if rand.empty or reference == "Rand":
             continue
-        mine, proposed = found.loc[(at, "Rand")], found.loc[(at, PROPOSED)]
-        rows.append(
-            {
-                "at_percent": at,
-                "stacks": len(rand),
-                "ratio": rand.value_percent.mean() / ours.value_percent.mean(),
-                "rand_at_least_runs": mine.at_least_runs,
-                "ours_at_least_runs": proposed.at_least_runs,
-                "paper_ratio": mine.paper_mean_percent / proposed.paper_mean_percent,
-            }
-        )
+        mine, proposed = found.loc[(at, "Rand")], found.loc[(at, reference)]
+        bounds = {"rand": mine.at_least_runs, "ours": proposed.at_least_runs}
+        row = {"at_percent": at, "stacks": len(rand)}
+        row |= {"ratio": rand.value_percent.mean() / ours.value_percent.mean()}
+        row |= {f"{name}_at_least_runs": count for name, count in bounds.items()}
+        row["paper_ratio"] = mine.paper_mean_percent / proposed.paper_mean_percent
+        if not all(bounds.values()):
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -254,7 +258,7 @@ def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataF
     rows = []
     for run in runs.itertuples():
         row: dict[str, Any] = {"setting": label(run.setting, main), "stack": run.stack}
-        row |= {"seed": run.seed, "method": run.method, "queries": len(run.asked)}
+        row |= {"seed": run.seed, "method": run.method, **run.made, "queries": len(run.asked)}
         row["initial_effort_percent"], row["final_effort_percent"] = run.effort[[0, -1]]
         row["final_dice_percent"] = 100 * run.dice[-1]
         for at in TARGETS:
