@@ -51,7 +51,10 @@ requirements=${REQUIREMENTS:-requirements-cuda.txt}
 bench() {
     local file="$out/$1.json"
     shift
-    [[ -e $file ]] || timeout "$limit" "$python" -m experiments.bench.benchmark "$@" --json="$file"
+    if [[ ! -e $file ]]; then
+        timeout "$limit" "$python" -m experiments.bench.benchmark "$@" --json="$file" ||
+            fail "$file: not measured, within $limit s; give fewer --repeats, or less of the above"
+    fi
 }
 
 # simulate NAME FLAGS: a run that goes on where it was stopped; its results without checkpoints.
@@ -68,8 +71,7 @@ simulate() {
 full=(--network=full --crop=128 --batch=8 --query_steps=30 --sections=24 --size=256 --classes=10)
 case $stage in
 wheels)
-    "$python" -m pip download --dest "$out" -r "$requirements" setuptools wheel .
-    "$python" -m pip wheel --no-deps --wheel-dir "$out" .
+    "$python" -m pip wheel --wheel-dir "$out" -r "$requirements" .
     ;;
 install)
     "$python" -m venv .venv

@@ -1,6 +1,8 @@
 """The usual practice: what is filled between traced sections, and what tracing them costs."""
 
+import csv
 import functools
+import pathlib
 
 import jax
 import numpy as np
@@ -128,6 +130,29 @@ def test_the_best_is_the_cheapest_that_is_good_enough():
         practice.numbers_traced(["1", "x"], 5)
 
 
+def test_the_table_of_the_page_is_that_of_its_csv():
+    results = pathlib.Path(practice.__file__).parents[1] / "results"
+    stacks: dict[str, list[dict]] = {}
+    for row in csv.DictReader((results / "practice.csv").read_text().splitlines()):
+        numbers = {name: float(row[name]) for name in ("effort", "effort_own", "dice")}
+        stacks.setdefault(row["stack"].removesuffix(".npz"), []).append(row | numbers)
+    section = (
+        (results / "README.md").read_text().split("## The usual practice")[1].split("\n## ")[0]
+    )
+    told = {}
+    for line in section.splitlines():
+        if line.startswith("| ") and not line.startswith("| stack"):
+            stack, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+            told[stack] = cells[:3]
+    assert told.keys() == stacks.keys()
+    for stack, rows in stacks.items():
+        for target, cell in zip(practice.TARGETS, told[stack], strict=True):
+            found = practice.best(rows, target)
+            effort = f"{100 * found['effort_own']:.1f} / {100 * found['effort']:.1f} "
+            which = f"({found['method']}, {found['traced']} of {found['sections']})"
+            assert cell == effort + ("(all)" if found["k"] == "1.0" else which)
+
+
 def test_the_command(tmp_path, monkeypatch, capsys):
     write_stack(tmp_path / "stack.npz", tiny.stack())
     out = tmp_path / "practice.csv"
@@ -143,5 +168,5 @@ def test_the_command(tmp_path, monkeypatch, capsys):
             assert status == 0, err
         assert call(*arguments[:2], "--methods=guess")[0] == 2
     rows = [line.split(",") for line in out.read_text().splitlines()]
-    assert [row[2] for row in rows] == ["method"] + 2 * (3 * ["interpolated"] + 3 * ["walk"])
-    assert "least effort" in said and rows[3][5] == "1.0"
+    assert [row[3] for row in rows] == ["method"] + 2 * (3 * ["interpolated"] + 3 * ["walk"])
+    assert "least effort" in said and rows[3][6] == "1.0"
