@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from al_jax.core import state
-from al_jax.core.boundary import total_length
+from al_jax.core.boundary import shared_lengths, total_length
 from al_jax.core.strategies import STRATEGIES
 from al_jax.learner.config import Annotator, Config, Query, changed, make_keys
 from al_jax.simulation import annotator, loop, scores
@@ -202,3 +202,36 @@ def test_the_same_key_draws_the_same_initial_queries():
     np.testing.assert_array_equal(found, _draws(present, 20))
     assert len(set(map(tuple, found))) > 1
     assert len(set(found[0])) > 1  # classes are drawn apart
+
+
+def test_a_start_on_one_section():
+    """All that may be on one section is traced there; the background is what is left of it."""
+    config = changed(tiny.config(), {"start": "together"})
+    found = annotator.start(jax.random.key(3), TASK, config)
+    in_range, present = np.asarray(found.in_range), np.asarray(TASK.present)
+    section = int(state.fullest_section(found.in_range))
+    assert in_range[section].sum() == in_range.sum(1).max()
+    np.testing.assert_array_equal(found.labels[section] == -1, ~np.asarray(STACK.inside[section]))
+    np.testing.assert_array_equal(
+        np.where(STACK.inside[section], found.labels[section], 0),
+        np.where(STACK.inside[section], STACK.truth[section], 0),
+    )
+    # An outline of every class is known, of one section each.
+    np.testing.assert_array_equal(np.diagonal(found.length_count), np.ones(present.shape[1]))
+    others = [n for n in range(present.shape[0]) if n != section]
+    assert np.asarray(found.seen)[others].sum() == (~present[section]).sum()
+    # What the background shares with the others was drawn with them; it adds nothing.
+    lengths = shared_lengths(TASK.truth[section], STACK.inside[section], present.shape[1])
+    whole = np.diagonal(lengths)
+    np.testing.assert_allclose(found.drawn_whole[section], whole[1:].sum())
+    apart = np.triu(lengths, 1).sum() + 0.0
+    np.testing.assert_allclose(found.drawn_unique[section], apart)
+    np.testing.assert_allclose(found.length_sum[0, 0], whole[0])
+    assert int(found.step) == 0
+
+
+def test_a_section_is_completed_by_its_last_class_alone():
+    before = _blank()
+    inside = STACK.inside[2]
+    same = state.complete(before, 2, inside)
+    jax.tree.map(np.testing.assert_array_equal, same.replace(key=None), before.replace(key=None))

@@ -234,6 +234,7 @@ def test_strategies_share_start_and_network():
     beyond = {"BDr", "SDr", "KBDa", "KBDr", "KSDr"}
     assert {frozenset(g) for g in groups} == {
         frozenset({"BDa", "Da", "Rand", "Uniform", "RandC", "RandR", "Neighbour"} | beyond),
+        frozenset({"SEr", "KSEr"}),
         frozenset({"Oracle", "Lengths"}),
         frozenset({"BDa_CE"}),
         frozenset({"HBDa", "HDa", "HB", "H"}),

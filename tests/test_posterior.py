@@ -7,6 +7,7 @@ import pytest
 from scipy.special import softmax
 
 import al_jax as P
+from al_jax.core.posterior import expected_error
 
 SHAPE, CLASSES = (4, 5), 4
 COMPATIBLE = np.array([True, False, True, True])
@@ -174,3 +175,26 @@ def test_vmapped_is_looped():
     vmapped = jax.vmap(P.class_posterior)(logits, labels, masks)
     looped = [P.class_posterior(*x) for x in zip(logits, labels, masks, strict=True)]
     np.testing.assert_allclose(vmapped, np.stack(looped), rtol=1e-6)
+
+
+def test_expected_error_by_hand():
+    """Two pixels are 0.8 and 0.6 of class 0, one 0.9 of class 1; what is outside counts nowhere."""
+    p = jnp.asarray([[[0.8, 0.2, 0], [0.6, 0.4, 0], [0.1, 0.9, 0], [0, 0, 1]]], jnp.float32)
+    inside = jnp.asarray([[True, True, True, False]])
+    found = expected_error(p, inside)
+    # Claimed 2 px, expected 1.5, both 1.4; claimed 1, expected 1.5, both 0.9.
+    np.testing.assert_allclose(found, [1 - 2.8 / 3.5, 1 - 1.8 / 2.5, 1], rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(expected_error)(p, inside), found, rtol=1e-6)
+    certain = jax.nn.one_hot(jnp.asarray([[0, 1, 1, 2]]), 3)
+    np.testing.assert_allclose(expected_error(certain, jnp.ones((1, 4), bool)), 0, atol=1e-6)
+
+
+def test_expected_error_is_what_draws_from_the_posterior_find():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([0.3, 0.3, 0.3], (20, 20)).astype(np.float32)
+    best = p.argmax(-1)
+    draws = np.array([[rng.choice(3, p=q / q.sum()) for q in row] for row in p.astype(float)])
+    overlap = [(best == c)[draws == c].sum() for c in range(3)]
+    areas = [(best == c).sum() + (draws == c).sum() for c in range(3)]
+    found = expected_error(jnp.asarray(p), jnp.ones((20, 20), bool))
+    np.testing.assert_allclose(found, 1 - 2 * np.array(overlap) / areas, atol=0.05)

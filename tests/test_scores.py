@@ -96,6 +96,27 @@ def test_rise_by_hand():
     np.testing.assert_allclose(found[[2, 0], 1], np.array([2.5, 1.9375]) / 10, rtol=1e-6)
 
 
+def test_expected_rise_by_hand():
+    """Two structures on three sections; the first was traced on section 0."""
+    annotated = np.zeros((3, 2), bool)
+    annotated[0, 0] = True
+    doubt = np.array([[1, 0.04], [0.25, 0.09], [0.64, 0.16]])
+    evidence = make_evidence(make_state(np.eye(2), annotated), uncertainty=jnp.asarray(doubt))
+    root = np.sqrt(doubt)
+    first = [
+        root[1, 0] * 0.5 + root[2, 0] * 0.25 - root[1, 0] * 0.5 - root[2, 0] * 0.25 + 1,
+        root[1, 0] + root[2, 0] * (0.5 - 0.25),  # 2 has a quarter of it from 0
+        root[2, 0],  # 1 has as much from 0
+    ]
+    second = root[:, 1] + [
+        root[1, 1] / 2 + root[2, 1] / 4,
+        root[0, 1] / 2 + root[2, 1] / 2,
+        root[1, 1] / 2 + root[0, 1] / 4,
+    ]
+    expected = np.stack([first, second], 1) / 3
+    np.testing.assert_allclose(scores.expected_rise(evidence), expected, rtol=1e-5)
+
+
 def test_rise_does_not_depend_on_the_end_that_sections_count_from():
     rng = np.random.default_rng(0)
     annotated = rng.random((9, 3)) < 0.3

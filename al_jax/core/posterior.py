@@ -1,4 +1,4 @@
-"""Network output and annotations combined by Bayes' rule (paper, Eqs. 3, 4) and entropy (Eq. 8)."""
+"""Network output and annotations combined by Bayes' rule (paper, Eqs. 3, 4), and its doubts."""
 
 import chex
 import jax
@@ -61,3 +61,24 @@ def class_entropy(posterior: jax.Array, inside: jax.Array) -> jax.Array:
     chex.assert_equal_shape_prefix([posterior, inside], 2)
     terms = jax.scipy.special.entr(posterior) * inside[..., None]
     return terms.sum((0, 1)) / jnp.maximum(inside.sum(), 1)
+
+
+def expected_error(posterior: jax.Array, inside: jax.Array) -> jax.Array:
+    """1 - the Dice that Eq. 4 is expected to have on one section, were Eq. 3 right.
+
+    Args:
+      posterior: [H, W, C] probabilities of Eq. 3.
+      inside: [H, W] bool, Omega_n.
+
+    Returns:
+      [C] float32, 0 to 1: each class's pixels that Eq. 4 misses or claims in vain, by expectation,
+      over the mean of both areas; 1 for a class that has no pixel, nor is expected to.
+    """
+    chex.assert_rank([posterior, inside], [3, 2])
+    chex.assert_equal_shape_prefix([posterior, inside], 2)
+    expected = posterior * inside[..., None]
+    classes = posterior.shape[-1]
+    chosen = jax.nn.one_hot(jnp.argmax(posterior, -1), classes) * inside[..., None]
+    areas = (chosen + expected).sum((0, 1))
+    # A class of which nothing is expected has areas of rounding errors.
+    return 1 - 2 * (chosen * expected).sum((0, 1)) / jnp.maximum(areas, 1e-3)

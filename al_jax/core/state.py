@@ -219,20 +219,73 @@ def contradictions(state: ALState) -> jax.Array:
     return (state.unlabelled > 0) & ~compatible(state).any(1)
 
 
-def first_examples(state: ALState, allowed: jax.Array) -> jax.Array:
+def central_examples(state: ALState, exclude: jax.Array) -> jax.Array:
     """Where to ask for each class of which no outline is known yet, [N, C] bool.
 
-    That is the allowed section nearest the middle of its range, the lower one of two.
+    That is the section nearest the middle of its range, the lower one of two.
 
     Args:
       state: the annotation so far.
-      allowed: [N, C] bool, what may be asked.
+      exclude: [N, C] bool, what not to ask.
     """
+    allowed, unknown = candidates(state) & ~exclude, _unknown(state)
     index = jnp.arange(allowed.shape[0])[:, None]
-    unknown = jnp.diagonal(state.length_count) == 0
     middle = jnp.sum(index * state.in_range, 0) / jnp.maximum(state.in_range.sum(0), 1)
     distance = jnp.where(allowed & unknown, jnp.abs(index - middle), jnp.inf)
     return (index == jnp.argmin(distance, 0)) & jnp.isfinite(distance)
+
+
+def shared_examples(state: ALState, exclude: jax.Array) -> jax.Array:
+    """`central_examples`, but all on the `fullest_section` that may be there, [N, C] bool.
+
+    Their outlines are shared, and the last one takes what is left: it need not be drawn.
+    """
+    here = jnp.arange(exclude.shape[0]) == fullest_section(state.in_range)
+    free = compatible(state) & (here & (state.unlabelled > 0))[:, None]
+    first = free & ~exclude & _unknown(state)
+    return jnp.where(first.any(0), first, central_examples(state, exclude))
+
+
+def _unknown(state: ALState) -> jax.Array:
+    """[C] bool, the classes of which no outline is known."""
+    return jnp.diagonal(state.length_count) == 0
+
+
+def fullest_section(in_range: chex.Array) -> jax.Array:
+    """The section that may show the most classes, [] int32: where outlines are shared most.
+
+    Of several it is the one nearest the mean of the sections of all ranges, the lower of two.
+
+    Args:
+      in_range: [N, C] bool.
+    """
+    chex.assert_rank(in_range, 2)
+    index, count = jnp.arange(in_range.shape[0]), in_range.sum(1)
+    distance = jnp.abs(index - (index * count).sum() / jnp.maximum(count.sum(), 1))
+    return jnp.argmin(jnp.where(count == count.max(), distance, jnp.inf)).astype(jnp.int32)
+
+
+def complete(
+    state: ALState, section: jax.Array | int, domain: jax.Array, length: str = "crack"
+) -> ALState:
+    """The state with the last class of a section labelled, if one class is left for its pixels.
+
+    They are known without a query (`candidates`), and so are its outline and what it shares; there
+    is no effort in it.
+
+    Args:
+      state: before.
+      section: [] int, n.
+      domain: [H, W] bool, the section's image domain.
+      length: 'crack' or 'crofton'.
+    """
+    left = compatible(state)[section]
+    known = (left.sum() == 1) & (state.unlabelled[section] > 0)
+    place = jnp.where(known, section, -1)
+    after, _ = annotate(state, place, jnp.argmax(left), domain, domain, length)
+    return after.replace(
+        drawn_unique=state.drawn_unique, drawn_whole=state.drawn_whole, step=state.step
+    )
 
 
 def ranges(present: chex.Array, margin: int = 0) -> jax.Array:

@@ -6,6 +6,7 @@ A strategy scores every (section, structure) pair by a gain over a cost; both ar
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import chex
 import jax
@@ -15,8 +16,8 @@ from flax import struct
 from al_jax.core import scores
 from al_jax.core.evidence import Evidence
 from al_jax.core.losses import Loss, cross_entropy, partial_cross_entropy
-from al_jax.core.posterior import class_entropy
-from al_jax.core.state import ALState, candidates, first_examples
+from al_jax.core.posterior import class_entropy, expected_error
+from al_jax.core.state import ALState, candidates, central_examples, shared_examples
 
 Score = Callable[[Evidence], jax.Array]
 """Of every section and structure, [N, C]."""
@@ -52,6 +53,7 @@ class Strategy:
       dropout: the posterior that it gets is the mean over Monte Carlo dropout (Eq. 9).
       draw: (key, N, C) -> [N, C], `Evidence.priority`, drawn once per run; with it no first
         examples are asked for before all else.
+      examples: (state, pairs not to ask [N, C]) -> [N, C] bool, where they are asked for.
       scale: outline length on each section relative to B.
       neighbours: outlines that are carried from neighbouring sections may take part in what is
         predicted, where the settings have them; in the paper each section is seen by itself.
@@ -64,6 +66,7 @@ class Strategy:
     uncertainty: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     dropout: bool = False
     draw: Callable[[jax.Array, int, int], jax.Array] | None = None
+    examples: Callable[[ALState, jax.Array], jax.Array] = central_examples
     scale: Score = scores.equal_lengths
     neighbours: bool = False
 
@@ -80,7 +83,23 @@ class Strategy:
 
 
 BDa = Strategy(scores.room, scores.remaining)  # Eq. 7
-SDr = Strategy(scores.rise, scores.shaped, scale=scores.ellipsoid, neighbours=True)
+
+
+def _own(gain: Score, cost: Score, *reads: str, **others: Any) -> Strategy:
+    """Beyond the paper: examples that share outlines, and outlines of neighbouring sections."""
+    reads = reads or ("dice", "boundary")
+    return Strategy(gain, cost, reads, neighbours=True, examples=shared_examples, **others)
+
+
+SDr = _own(scores.rise, scores.shaped, scale=scores.ellipsoid)
+SEr = _own(
+    scores.expected_rise,
+    scores.shaped,
+    "boundary",
+    "uncertainty",
+    uncertainty=expected_error,
+    scale=scores.ellipsoid,
+)
 
 
 def _uncertain(gain: Score, cost: Score, *reads: str, dropout: bool = False) -> Strategy:
@@ -91,7 +110,6 @@ def _random(draw: Callable[[jax.Array, int, int], jax.Array]) -> Strategy:
     return Strategy(scores.drawn, scores.unit, ("priority",), draw=draw)
 
 
-_correcting = ("dice", "boundary", "redrawn")
 STRATEGIES: dict[str, Strategy] = {
     "BDa": BDa,
     "Da": Strategy(scores.room, scores.perimeter),
@@ -106,15 +124,19 @@ STRATEGIES: dict[str, Strategy] = {
     "Rand": _random(scores.random_priority),
     "Uniform": _random(scores.uniform_priority),
     # Beyond the paper: a gain per section, costs of correcting, upper and lower bounds.
-    "BDr": Strategy(scores.rise, scores.remaining, neighbours=True),
+    "BDr": _own(scores.rise, scores.remaining),
     "SDr": SDr,
-    "KBDa": Strategy(scores.room, scores.drawing, _correcting, neighbours=True),
-    "KBDr": Strategy(scores.rise, scores.drawing, _correcting, neighbours=True),
-    "KSDr": Strategy(
-        scores.rise, scores.drawing_shaped, _correcting, scale=scores.ellipsoid, neighbours=True
+    "SEr": SEr,
+    "KBDa": _own(scores.room, scores.drawing, "dice", "boundary", "redrawn"),
+    "KBDr": _own(scores.rise, scores.drawing, "dice", "boundary", "redrawn"),
+    "KSDr": _own(
+        scores.rise, scores.drawing_shaped, "dice", "boundary", "redrawn", scale=scores.ellipsoid
     ),
-    "Oracle": Strategy(scores.true_rise, scores.true_remaining, ("hindsight",), neighbours=True),
-    "Lengths": Strategy(scores.room, scores.true_remaining, ("dice", "hindsight"), neighbours=True),
+    "KSEr": dataclasses.replace(
+        SEr, cost=scores.drawing_shaped, reads=("boundary", "uncertainty", "redrawn")
+    ),
+    "Oracle": _own(scores.true_rise, scores.true_remaining, "hindsight"),
+    "Lengths": _own(scores.room, scores.true_remaining, "dice", "hindsight"),
     "RandC": Strategy(scores.fewest, scores.unit, ("priority",), draw=scores.uniform_score),
     "RandR": Strategy(
         scores.drawn,
@@ -194,8 +216,8 @@ def suggest(
 ) -> Suggestion:
     """Eq. 7: the pair of section and structure with the highest gain over cost.
 
-    A structure of which no outline is known comes first, on the section nearest the middle of its
-    range (lower sections first; background last on each), unless the strategy follows a priority.
+    A structure of which no outline is known comes first, where `Strategy.examples` wants it (lower
+    sections first; background last on each), unless the strategy follows a priority.
     Ties go to the larger 1 - D, then to the lower section, then to the lower class.
 
     Args:
@@ -216,16 +238,17 @@ def suggest(
       >>> int(query.section), int(query.structure)
       (1, 1)
     """
-    allowed = candidates(state)
-    if exclude is not None:
-        chex.assert_shape(exclude, allowed.shape)
-        allowed &= ~exclude
+    if exclude is None:
+        exclude = jnp.zeros(state.annotated.shape, bool)
+    allowed = candidates(state) & ~exclude
+    chex.assert_equal_shape([exclude, allowed])
     score = _score(strategy, evidence)
     rank = jnp.where(allowed, score, -jnp.inf)
     first = jnp.zeros(allowed.shape, bool)
     if strategy.draw is None:
-        first = first_examples(state, allowed)
+        first = strategy.examples(state, exclude)
         rank = jnp.where(first.any(), jnp.where(first, _in_order(allowed.shape), -jnp.inf), rank)
+        allowed |= first  # an example may be what a section has left
     best = allowed & (rank == rank.max())
     room_left = jnp.where(best, scores.room(evidence), -jnp.inf)
     # argmax takes the first of equals: the lower section, then the lower class.

@@ -18,7 +18,7 @@ from al_jax.model.networks import NETWORKS, OWN_NETWORKS, full, small
 
 ESTIMATES = ("fit", "prospective", "shrunk")
 DICE_OVER = ("sections", "stack")
-STARTS = ("central", "needed", "none")
+STARTS = ("central", "together", "needed", "none")
 PRESETS = ("default", "paper")
 
 WARM_RATE = 3e-5
@@ -66,7 +66,8 @@ class Annotator:
 
     Outline noise is the standard deviation of a smooth field that displaces outlines. A section has
     one field, so that neighbouring structures stay neighbours. Labelled first is a 'central'
-    section of each structure, or of each that prior stacks do not know ('needed'), or 'none'.
+    section of each structure, or of each that prior stacks do not know ('needed'), or 'none'; or
+    'together': all of the section that may show the most of them, then the others as before.
     """
 
     correct: bool = setting(False, "Proposals are corrected where that is less to draw.")

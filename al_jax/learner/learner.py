@@ -40,7 +40,8 @@ class Learner(struct.PyTreeNode):
         the next: of the Dice of the prediction just before it, of the fit then, and of one.
       fit: Dice of the network's own argmax over the classes in range against what is labelled.
       labelled: bool, the structure has a labelled pixel on the section: where `fit` counts.
-      uncertainty: H of Eq. 8 or another measure (zero if the strategy has none).
+      uncertainty: H of Eq. 8 or another measure, of the latest prediction of each section; one
+        before the first, zero if the strategy has none.
       carrying: what answers tell of outlines that are carried from neighbouring sections
         (`neighbours.begin`), or None: none are.
     """
@@ -96,7 +97,7 @@ def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
         trials=jnp.zeros((3, num_classes)),
         fit=nothing,
         labelled=nothing.astype(bool),
-        uncertainty=nothing,
+        uncertainty=jnp.ones_like(nothing),
     )
 
 
@@ -274,6 +275,8 @@ def update(
         where=where,
         mesh=mesh,
     )
+    if where is not None:
+        found["uncertainty"] = jnp.where(where[:, None], found["uncertainty"], learner.uncertainty)
     history, estimate = learner.dice, config.query.dice_estimate
     if estimate != "prospective":
         now = estimated_dice(found["fit"], found["labelled"], history[0])

@@ -163,13 +163,21 @@ def remainder(
     annotations: Annotations, images: Images, section: int, structure: int, mask: np.ndarray
 ) -> np.ndarray:
     """[H, W] bool, what else of a section belongs to its last structure, by a mask that fits."""
-    left, shape = np.asarray(compatible(annotations.state)[section]), images.inside.shape[1:]
-    last = left[structure] and not np.delete(left, structure).any()
-    if not last or mask.shape != shape or mask.dtype != bool:
+    free = left_over(annotations, images, section, structure)
+    if free is None or mask.shape != free.shape or mask.dtype != bool or not (free & mask).any():
         return np.zeros(mask.shape, bool)
+    return free & ~mask
+
+
+def left_over(
+    annotations: Annotations, images: Images, section: int, structure: int
+) -> np.ndarray | None:
+    """[H, W] bool, all that is left of a section whose last structure this is; None: it is not."""
+    left = np.flatnonzero(compatible(annotations.state)[section])
+    if left.tolist() != [structure]:
+        return None
     free = annotations.labels_of(section, images) == UNLABELLED
-    free &= np.asarray(images.inside[section])
-    return free & ~mask if (free & mask).any() else np.zeros(shape, bool)
+    return free & np.asarray(images.inside[section])
 
 
 def alone_on(annotations: Annotations, images: Images, section: int) -> ALState:

@@ -86,7 +86,9 @@ class Learning:
         """A network that learns from scratch begins once no first example is left to ask."""
         if self.settings.strategy.draw is not None:  # which asks for none
             return not now.labels
-        return not (now.labels or network.warm_start) or questions.wants_examples(now)
+        return not (now.labels or network.warm_start) or questions.wants_examples(
+            now, self.settings.strategy
+        )
 
     def warm_up(self) -> None:
         """Compiles what an answer and `train_step` need, for another thread while nothing is lost.

@@ -20,7 +20,6 @@ from al_jax.core.state import (
     boundary_matrix,
     candidates,
     compatible,
-    first_examples,
     partial_labels,
 )
 from al_jax.core.strategies import Strategy, Suggestion, explain, suggestions
@@ -31,7 +30,7 @@ from al_jax.model.inputs import Fields, Sections, intensity_range
 from al_jax.model.prediction import Prediction, predict_section
 from al_jax.model.resolution import downsample_section
 from al_jax.model.subsets import subset_width
-from al_jax.session.annotations import Annotations, alone_on, around
+from al_jax.session.annotations import Annotations, alone_on, around, left_over
 from al_jax.session.network import Network
 from al_jax.session.pace import Pace, expected_seconds, pace_of
 
@@ -50,7 +49,8 @@ class Question:
       left, whole: its outline still to trace (Eq. 5), and all of it, pixels.
       image: [H, W, K]; inside: [H, W] bool.
       labels: [H, W] int16, the annotated classes of the section, else `UNLABELLED`.
-      proposal: [H, W] bool, what the network would answer; None while there is no network.
+      proposal: [H, W] bool, what the network would answer, or all that is left where no other
+        structure can be; else None while there is no network.
       segmentation: [H, W] int16, Eq. 4 of the whole section; confidence: [H, W] float32; or None.
       beside: names of the sections from which outlines were carried to the proposal.
       network: number of the last event that the network had seen.
@@ -117,9 +117,9 @@ def of_pair(
     return jax.tree.map(np.asarray, found)
 
 
-def wants_examples(annotations: Annotations) -> bool:
+def wants_examples(annotations: Annotations, strategy: Strategy) -> bool:
     """Whether there are structures of which an outline is still to be asked for."""
-    return bool(_wants_examples(annotations.state, annotations.skipped))
+    return bool(_wants_examples(annotations.state, annotations.skipped, strategy))
 
 
 def without_outline(annotations: Annotations) -> np.ndarray:
@@ -184,7 +184,7 @@ def ask(
         image=np.asarray(images.images[n]),
         inside=np.asarray(images.inside[n]),
         labels=annotations.labels_of(n, images),
-        proposal=None,
+        proposal=left_over(annotations, images, n, c),
         segmentation=None,
         confidence=None,
         network=network.through,
@@ -248,7 +248,7 @@ Known = tuple[chex.Array, chex.Array]
 def _known(network: Network, state: ALState) -> Known:
     if network.learner is None:
         dice = np.full((2, state.annotated.shape[1]), np.nan, np.float32)
-        return dice, np.zeros(state.annotated.shape, np.float32)
+        return dice, np.ones(state.annotated.shape, np.float32)
     return network.learner.dice, network.learner.uncertainty
 
 
@@ -287,9 +287,9 @@ def _of_pair(
     return explain(state, _evidence(state, known, query), pair[0], pair[1], strategy)
 
 
-@jax.jit
-def _wants_examples(state: ALState, skipped: jax.Array) -> jax.Array:
-    return first_examples(state, candidates(state) & ~skipped).any()
+@functools.partial(jax.jit, static_argnames="strategy")
+def _wants_examples(state: ALState, skipped: jax.Array, strategy: Strategy) -> jax.Array:
+    return strategy.examples(state, skipped).any()
 
 
 @jax.jit

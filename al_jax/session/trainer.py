@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from al_jax.core.stack import UNLABELLED, Images
-from al_jax.core.state import ALState, candidates, first_examples
+from al_jax.core.state import ALState
 from al_jax.learner import neighbours
 from al_jax.learner.config import Keys
 from al_jax.learner.learner import (
@@ -40,6 +40,8 @@ from al_jax.session.trials import Pair, Trials, start_from, untried, with_trials
 from al_jax.xla import compiler_options, trim_memory
 
 PIECE = 45  # most steps of the long training at once
+AT_ONCE = 24  # sections without an answer that are predicted anew after one, about
+NEAR = 2  # sections on either side of an answer that are among them
 
 
 class Trained(NamedTuple):
@@ -80,7 +82,8 @@ class Trainer:
         self._given = settled_downsampling(self._config.training, prior)
         total = self._config.training.initial_steps
         # A training, examples of new classes, or an uncertainty: whether the first query waits.
-        examples = bool(first_examples(empty, candidates(empty)).any())
+        nothing = jnp.zeros(empty.annotated.shape, bool)
+        examples = bool(self._strategy.examples(empty, nothing).any())
         self._begins = total > 0 or examples or self._strategy.uncertainty is not None
         # Pieces of one length: each other length would be another program.
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
@@ -157,20 +160,21 @@ class Trainer:
         inputs, trials = self._inputs(network, now), network.trials
         if network.trained:
             if self._config.query.dice_estimate != "fit" or self._carries:
-                trials, learner = self._try(learner, trials, pairs, *inputs[:2])
+                trials, learner = self._try(learner, trials, pairs, *inputs)
                 counting = [pair for pair in pairs if now.state.seen[pair]]
                 learner = self._with_trials(learner, trials, counting)
-            learner, losses, _ = self._run("update", learner, *inputs)
+            where = self._where(now, pairs, through)
+            learner, losses, _ = self._run("update", learner, *inputs, where)
             steps, rate = network.steps, self._config.training.query_learning_rate
         else:
             steps, rate, losses = network.steps, self._config.training.learning_rate, np.zeros(0)
             if steps < self._config.training.initial_steps:
                 first = np.int32(steps)
-                train_state, losses = self._run("piece", learner.train, first, *inputs[:2])
+                train_state, losses = self._run("piece", learner.train, first, *inputs)
                 steps += self._steps
                 learner = learner.replace(train=train_state)
             if steps == self._config.training.initial_steps:
-                learner, _ = self._run("evaluate", learner.train, *inputs)
+                learner, _ = self._run("evaluate", learner.train, *inputs, self._where(now))
             trials = start_from(learner, [*trials.shown, *pairs])
         losses = np.append(losses, optax.global_norm(learner.train.params))
         forget_pages(self._images)
@@ -198,17 +202,34 @@ class Trainer:
         learner = jax.eval_shape(self._new_learner)
         inputs = self._inputs(network, now)
         if self._config.training.initial_steps:
-            self._program("piece", learner.train, np.int32(0), *inputs[:2])
+            self._program("piece", learner.train, np.int32(0), *inputs)
         if self._begins:
-            self._program("evaluate", learner.train, *inputs)
+            self._program("evaluate", learner.train, *inputs, self._where(now))
         if self._config.query.dice_estimate != "fit" or self._carries:
-            self._program("record", learner, np.zeros(2, np.int32), *inputs[:2])
-        self._program("update", learner, *inputs)
+            self._program("record", learner, np.zeros(2, np.int32), *inputs)
+        self._program("update", learner, *inputs, self._where(now))
         weights = self._new_learner() if network.learner is None else network.learner
         return network._replace(learner=weights, downsampling=inputs[1].downsampling)
 
-    def _inputs(self, network: Network, now: Annotations) -> tuple[ALState, Sections, jax.Array]:
-        """The state with all labels, the sections, and where there are answers."""
+    def _where(
+        self, now: Annotations, pairs: Sequence[Pair] = (), turn: int | None = None
+    ) -> np.ndarray:
+        """The sections to predict, [N] bool: D needs those with answers, an uncertainty all.
+
+        Of many, those near the latest answers are predicted anew, and the others by turns.
+        """
+        where: np.ndarray = np.any(np.asarray(now.state.seen), axis=1)
+        if self._strategy.uncertainty is None:
+            return where
+        index, turns = np.arange(len(where)), -(-len(where) // AT_ONCE)
+        if turn is None or turns == 1:
+            return np.ones_like(where)
+        for section, _ in pairs[-turns:]:
+            where |= np.abs(index - section) <= NEAR
+        return where | (index % turns == turn % turns)
+
+    def _inputs(self, network: Network, now: Annotations) -> tuple[ALState, Sections]:
+        """The state with all labels, and the sections."""
         settled = self._given or network.trained or network.begun
         factor = network.downsampling if settled else _suited_downsampling(now)
         if self._sections is None or self._sections.downsampling != factor:
@@ -229,7 +250,7 @@ class Trainer:
                 new = now.labels_of(section, self._images)
                 self._labels = _write_row(self._labels, section, new)
         self._copied = dict(now.labels)
-        return now.state.replace(labels=self._labels), self._sections, now.state.seen.any(1)
+        return now.state.replace(labels=self._labels), self._sections
 
     def _try(
         self,
@@ -308,7 +329,7 @@ class Trainer:
             sections,
             self._config,
             strategy=self._strategy,
-            where=self._where(where),
+            where=where,
         )
 
     def _evaluate(
@@ -320,13 +341,9 @@ class Trainer:
             sections,
             self._config,
             strategy=self._strategy,
-            where=self._where(where),
+            where=where,
             prior=None if self._prior is None else self._prior.dice,
         )
-
-    def _where(self, where: jax.Array) -> jax.Array | None:
-        """The sections to predict: D needs those with answers, an uncertainty needs all."""
-        return where if self._strategy.uncertainty is None else None
 
     def _piece(
         self,

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 
 from al_jax.core.boundary import corrected, kept_length, shared_lengths, total_length
 from al_jax.core.stack import UNLABELLED
-from al_jax.core.state import ALState, annotate, init_state, ranges
+from al_jax.core.state import (
+    ALState,
+    annotate,
+    compatible,
+    complete,
+    fullest_section,
+    init_state,
+    ranges,
+)
 from al_jax.learner.config import Annotator, Config
 from al_jax.learner.transfer import with_prior
 from al_jax.model.augmentation import FIELDS, random_displacement, sample_nearest, source_points
@@ -152,7 +160,8 @@ def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Arr
 def start(key: jax.Array, task: Task, config: Config) -> ALState:
     """The state after one annotation per class on a central section (paper, section 3.2.1).
 
-    The same for all strategies. `Annotator.start` may leave out some of the classes, or all.
+    The same for all strategies. `Annotator.start` may leave out some of the classes, or all, or
+    have one section annotated as a whole first.
     """
     key_queries, key_state = jax.random.split(key)
     chosen = initial_queries(key_queries, task.present)
@@ -172,5 +181,23 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     state = init_state(key_state, task.sections.inside, in_range)
     if task.prior is not None:
         state = with_prior(state, task.prior)
+    if config.annotator.start == "together":
+        state = _whole_section(state, task, config)
+        chosen = jnp.where(state.seen.any(0), -1, chosen)
     state = jax.lax.scan(one, state, jnp.arange(task.present.shape[1]))[0]
     return state.replace(step=jnp.int32(0))
+
+
+def _whole_section(state: ALState, task: Task, config: Config) -> ALState:
+    """All classes in range on the fullest section; what is left of it is background, undrawn."""
+    section, length = fullest_section(state.in_range), config.query.length
+    domain = task.sections.inside[section]
+
+    def one(state: ALState, structure: jax.Array) -> tuple[ALState, None]:
+        asked = compatible(state)[section, structure]
+        place = jnp.where(asked, section, -1)
+        state = true_answer(state, place, structure, task, length)[0]
+        return complete(state, section, domain, length), None
+
+    background_last = (jnp.arange(task.present.shape[1]) + 1) % task.present.shape[1]
+    return jax.lax.scan(one, state, background_last)[0]

@@ -41,7 +41,9 @@ def reasons(controller: "Controller") -> str:
     lines = [why[:1].upper() + why[1:]]
     if question.runner_up is not None and not controller.chosen:
         lines.append(f"Next best: {question.runner_up}")
-    if question.proposal is not None and not question.beside:
+    if question.proposal is not None and question.segmentation is None:
+        lines.append("All that is left of the section is it; a takes that")
+    elif question.proposal is not None and not question.beside:
         lines.append("The proposal is the network's")
     if controller.chosen:
         lines = ["You chose this pair; q goes back to the question", *lines]
