@@ -59,11 +59,12 @@ bench() {
 
 # simulate NAME FLAGS: a run that goes on where it was stopped; its results without checkpoints.
 simulate() {
-    local name=$1 work="results/gpu/$1"
+    local name=$1 work="results/gpu/$1" status=0
     shift
-    if ! timeout --signal=INT "$limit" "$python" -m experiments.simulate "$@" --workdir="$work"; then
-        fail "$name has not ended; the same command goes on with it"
-    fi
+    timeout --signal=INT "$limit" "$python" -m experiments.simulate "$@" --workdir="$work" ||
+        status=$?
+    [[ $status != 124 ]] || fail "$name has not ended within $limit s; the same command goes on"
+    [[ $status == 0 ]] || exit "$status"
     mkdir -p "$out/$name"
     cp "$work"/{queries.csv,result.json,config.json,curve.png} "$out/$name"
 }

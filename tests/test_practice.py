@@ -108,6 +108,13 @@ def test_a_section_costs_what_a_simulation_counts():
     assert practice.dice(stack, np.zeros_like(stack.truth)) == (0, 0)
 
 
+def test_without_background_the_longest_outline_is_left_over():
+    truth = np.array([[[1, 1, 2, 3]], [[0, 1, 2, 3]]])  # outlines: a 1, b 2, c 1; and 1, 2, 2, 1
+    stack = make_stack(np.zeros(truth.shape, np.uint8), truth, ("background", *"abc"))
+    once, own = practice.costs(stack)
+    assert once == pytest.approx([0.4, 0.6]) and own == pytest.approx([0.2, 0.5])
+
+
 @pytest.mark.slow
 def test_the_network_learns_from_the_traced_sections():
     stack = tiny.stack()

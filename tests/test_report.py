@@ -286,6 +286,13 @@ def test_lengths_and_starts(written):
     close(starts[0], mean_percent=10, least_percent=10, most_percent=10, seeds=2)
 
 
+def test_calibration(written):
+    """0.5 was expected of the network, which had 0.1."""
+    for row in table(written / "calibration.csv"):
+        close(row, bin=5, expected_percent=50, actual_percent=10)
+    assert {row["method"] for row in table(written / "calibration.csv")} == {"BDa", "Da", "Rand"}
+
+
 def test_sensitivity_to_alpha(written):
     rows = table(written / "sensitivity_alpha.csv")
     close(pick(rows, value=0.9, at_percent=90, method="BDa"), mean_percent=11, stacks=1, main=0)
@@ -338,7 +345,7 @@ def test_the_page_needs_nothing_else(written):
     pictures = {path.name: path.read_bytes() for path in written.glob("*.png")}
     sources = re.findall(r'<img [^>]*src="([^"]*)"', page)
     embedded = [base64.b64decode(s.removeprefix("data:image/png;base64,")) for s in sources]
-    assert sorted(embedded) == sorted(pictures.values()) and len(pictures) == 8
+    assert sorted(embedded) == sorted(pictures.values()) and len(pictures) == 9
     assert (
         {path.stem for path in written.glob("*.svg")}
         == {path.stem for path in written.glob("*.pdf")}

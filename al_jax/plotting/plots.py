@@ -155,6 +155,28 @@ def lengths(
     canvas.save(figure, path)
 
 
+def reliability(
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    colours: dict[str, str],
+    path: str | os.PathLike,
+) -> None:
+    """Actual against expected Dice: what is well calibrated is on the diagonal.
+
+    Args:
+      lines: name -> expected and actual [n], means of bins, %.
+      colours: of the names.
+      path: of the picture (`canvas.save`).
+    """
+    figure, (axes,) = _panels([("", lines)], colours)
+    axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, zorder=1)
+    for name, (expected, actual) in lines.items():
+        axes.plot(expected, actual, "o-", color=colours[name], linewidth=1.5, markersize=5)
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 101)
+    canvas.label_axes(axes, "Expected Dice (%)", "Actual Dice (%)")
+    canvas.save(figure, path)
+
+
 def progress(outline: np.ndarray, dice: np.ndarray, path: str | os.PathLike) -> None:
     """A learner's estimate of its Dice against the outline traced so far.
 

@@ -4,13 +4,13 @@
 
 Of N sections M are traced at even distances, every k-th with k = N / M. For each M of --traced and
 each of --methods it prints effort and Dice as `experiments.simulate` counts them: the outlines of
-all structures of these sections but the background, which is left over; each outline once, and
-whole outlines of the structures. The sections between are filled by signed distances,
-`interpolated`; by the same along the `registered` images (SimpleITK); by a random `walk` that the
-images lead; by the `network`, trained on the traced sections alone. All of them know in what range
-of sections a structure is, as a simulation does, and draw it nowhere else. Then the least effort at
-80, 90 and 95% Dice: k is chosen by the truth, for each method and each Dice anew, which is more
-than practice knows. --out appends the rows to a CSV.
+all structures of these sections but one, which is left over (the background where there is some);
+each outline once, and whole outlines of the structures. The sections between are filled by signed
+distances, `interpolated`; by the same along the `registered` images (SimpleITK); by a random `walk`
+that the images lead; by the `network`, trained on the traced sections alone. All of them know in
+what range of sections a structure is, as a simulation does, and draw it nowhere else. Then the
+least effort at 80, 90 and 95% Dice: k is chosen by the truth, for each method and each Dice anew,
+which is more than practice knows. --out appends the rows to a CSV.
 """
 
 if not __package__:  # run by its path
@@ -54,11 +54,13 @@ def define_flags() -> None:
 def costs(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     """Effort of tracing each section whole, [N] both: each outline once, and whole outlines.
 
-    Fractions of all of the stack's; the first are 1 together.
+    Fractions of all of the stack's; the first are 1 together. The background is left over, or the
+    structure with the longest outline where there is none.
     """
     whole = np.diagonal(np.asarray(true_lengths(stack)), axis1=1, axis2=2)
     total = whole.sum()  # every outline of two structures
-    return whole.sum(1) / total, whole[:, 1:].sum(1) / total
+    left_over = np.where(whole[:, 0] > 0, whole[:, 0], whole.max(1))
+    return whole.sum(1) / total, (whole.sum(1) - left_over) / total
 
 
 def dice(stack: Stack, drawn: np.ndarray) -> tuple[float, float]:

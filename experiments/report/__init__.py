@@ -25,7 +25,7 @@ from al_jax.plotting.page import render
 with extra("report"):
     import pandas as pd
 
-    from experiments.report import cells, pictures, tables
+    from experiments.report import cells, pictures, settings, tables
     from experiments.report.cells import count, times
     from experiments.report.read import ORDER, PROPOSED, main_setting, methods, read_sweep
     from experiments.report.values import TARGETS, over_stacks, per_stack, windows_of
@@ -74,11 +74,12 @@ def report(
     latest = max(float(effort[0]) for effort in runs.effort)
     budget = next((b for b in budgets if b >= latest), latest)
     lengths, points = tables.lengths(runs)
-    helped = tables.helped(every, main)
+    calibration = tables.calibration(runs)
+    helped = settings.helped(every, main)
     if set(helped.method) - set(every.method):
         values = tables.efforts(helped, (80, *TARGETS))
         compared["help"] = tables.compare(values, paper, reference)
-    varied = tables.varied(every, main)
+    varied = settings.varied(every, main)
     found = compared | {
         "runs": tables.of_runs(every, main, budgets),
         "stacks": stacks,
@@ -89,10 +90,11 @@ def report(
         "ratios": tables.ratios(efforts[efforts.metric == "effort_at_dice"], at_dice, reference),
         "structures": tables.structures(runs, budget),
         "lengths": lengths,
+        "calibration": calibration,
         "initial_effort": tables.starts(runs),
-        "problems": tables.of_problems(problems, main),
+        "problems": settings.of_problems(problems, main),
         **{
-            f"sensitivity_{key}": tables.sensitivity(every, key, varied[key], main)
+            f"sensitivity_{key}": settings.sensitivity(every, key, varied[key], main)
             for key in varied
         },
     }
@@ -104,21 +106,11 @@ def report(
     colours = plots.method_colours(ORDER, methods(every))
     pictures.curves(runs, reference, colours, out)
     pictures.structures(found["structures"], out)
+    pictures.calibration(calibration, colours, out)
     if "help" in found:
         pictures.help_rows(found["help"], paper, out)
-    settings: dict[str, dict[str, Any]] = {}
-    for key, values in varied.items():
-        table, shown = found[f"sensitivity_{key}"], [tables.plain(value) for value in values]
-        settings[key] = {"usual": tables.plain(json.loads(main).get(key, "unset")), "table": None}
-        if len(table):
-            table = table[table.groupby("method").value.transform("nunique") > 1]
-            pictures.sensitivity(table, key, shown, colours, out / f"sensitivity_{key}")
-            settings[key]["table"] = cells.setting_table(table, key, shown)
-    for name, table in found.items():
-        if len(table):
-            words = {key: table[key].map(as_text) for key in table.select_dtypes(exclude="number")}
-            text = table.assign(**words).to_csv(index=False, lineterminator="\n")
-            write_atomic(out / f"{name}.csv", text.encode())
+    sensitive = sensitivities(found, varied, main, colours, out)
+    write_tables(found, out)
     numbers = {"mri": (" (Table 2)", " (Table 4)"), "histology": (" (Table 3)", " (Table 5)")}
     page = partial(
         render,
@@ -136,13 +128,13 @@ def report(
         numbers=numbers.get(dataset, ("", "")),
         windows=windows,
         found=found,
-        others=tables.other_settings(every, main),
+        others=settings.other_settings(every, main),
         snapshots=pictures.snapshots(runs, out),
         budget=budget,
         drawn_lengths=pictures.lengths(lengths, points, colours, out),
-        worst=tables.worst(helped),
-        sensitivity=settings,
-        main=", ".join(f"{k}={tables.plain(v)}" for k, v in json.loads(main).items()),
+        worst=settings.worst(helped),
+        sensitivity=sensitive,
+        main=", ".join(f"{k}={settings.plain(v)}" for k, v in json.loads(main).items()),
         papers={
             metric: cells.paper_table(table, helped if metric == "help" else runs)
             for metric, table in compared.items()
@@ -154,6 +146,35 @@ def report(
     )
     write_atomic(out / "report.md", page(html=False).encode())
     write_atomic(out / "report.html", page().encode())
+
+
+def sensitivities(
+    found: dict[str, pd.DataFrame],
+    varied: dict[str, dict[str, str]],
+    main: str,
+    colours: dict[str, str],
+    out: pathlib.Path,
+) -> dict[str, dict[str, Any]]:
+    """Of each setting that varies its usual value, and a table if there is any; draws them."""
+    shown: dict[str, dict[str, Any]] = {}
+    for key, values in varied.items():
+        table, texts = found[f"sensitivity_{key}"], [settings.plain(value) for value in values]
+        usual = settings.plain(json.loads(main).get(key, "unset"))
+        shown[key] = {"usual": usual, "table": None}
+        if len(table):
+            table = table[table.groupby("method").value.transform("nunique") > 1]
+            pictures.sensitivity(table, key, texts, colours, out / f"sensitivity_{key}")
+            shown[key]["table"] = cells.setting_table(table, key, texts)
+    return shown
+
+
+def write_tables(found: dict[str, pd.DataFrame], out: pathlib.Path) -> None:
+    """Every table that has rows as a CSV, which spreadsheets take for text where it is text."""
+    for name, table in found.items():
+        if len(table):
+            words = {key: table[key].map(as_text) for key in table.select_dtypes(exclude="number")}
+            text = table.assign(**words).to_csv(index=False, lineterminator="\n")
+            write_atomic(out / f"{name}.csv", text.encode())
 
 
 def main() -> None:

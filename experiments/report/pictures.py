@@ -146,6 +146,18 @@ def lengths(
     return bool(some)
 
 
+def calibration(table: pd.DataFrame, colours: dict[str, str], folder: pathlib.Path) -> None:
+    """Expected against actual Dice of the network, a line per method."""
+    lines = {
+        str(name): (mine.expected_percent.to_numpy(), mine.actual_percent.to_numpy())
+        for name, mine in table.groupby("method")
+    }
+    if lines:
+        plots.reliability(
+            {name: lines[name] for name in methods(table)}, colours, folder / "reliability"
+        )
+
+
 def help_rows(table: pd.DataFrame, paper: pd.DataFrame, folder: pathlib.Path) -> None:
     """Effort at each Dice with each kind of help, and the paper's of the proposed method."""
     theirs = paper[(paper.method == PROPOSED) & (paper.metric == "effort_at_dice")]
