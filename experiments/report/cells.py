@@ -98,12 +98,14 @@ def pair_table(table: pd.DataFrame) -> Table:
         middle, low, high, *interval = (getattr(row, before + name) for name in names)
         text = f"{middle:{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
         known = not np.isnan(interval[0])
-        return text + f"\n95%: {interval[0]:{sign}.2f} to {interval[1]:{sign}.2f}" * known
+        return text + f"\ninterval {interval[0]:{sign}.2f} to {interval[1]:{sign}.2f}" * known
 
     def cell(row: Any) -> str:
         text = mark(row) + spread(row)
         if row.pairs:
-            more = f"{spread(row, 'difference_', '+')}\nless in {row.less} of {row.pairs}"
+            more = (
+                f"{mark(row)}{spread(row, 'difference_', '+')}\nless in {row.less} of {row.pairs}"
+            )
             text += f"\ndifference {more}"
         return text + f"\nn = {row.n}, {count(row.stacks, 'stack')}"
 
