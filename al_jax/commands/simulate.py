@@ -166,6 +166,7 @@ def simulate_into(
 ) -> None:
     """The runs of all strategies; everything they write goes into `workdir`."""
     began = datetime.datetime.now(datetime.UTC)
+    record.own_source()
     methods = [STRATEGIES[name] for name in FLAGS.strategies]
     fields = wanted_fields(stack, config, methods, workdir / neighbours.FILE)
     prepared = with_fields(prepared, fields)

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.stages import Compiled
 
-from al_jax.commands.record import machine, source, versions
+from al_jax.commands.record import machine, own_source, versions
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_atomic
 from al_jax.xla import compiler_options
@@ -114,6 +114,8 @@ def table(columns: Mapping[str, str]) -> Callable[..., None]:
          0     12.3
     """
 
+    own_source()  # of the code that measures, as it is before the first row
+
     def row(*cells: Any) -> None:
         texts = [_cell(*pair) for pair in zip(cells, columns.values(), strict=True)]
         print(" ".join(texts).rstrip(), flush=True)
@@ -160,7 +162,7 @@ def record(found: Mapping[str, Any]) -> dict[str, Any]:
     question = pathlib.Path(sys.argv[0]).stem
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **source(),
+        **own_source(),
         "machine": machine(),
         "versions": versions(),
         "command": shlex.join(["python", "-m", f"experiments.bench.{question}", *sys.argv[1:]]),
@@ -181,7 +183,7 @@ def append(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     path, now = pathlib.Path(path), datetime.datetime.now(datetime.UTC)
     host = {name: machine()[name] for name in ("cores", "processor")}
-    made = {"date": now.date().isoformat(), **source(), **host}
+    made = {"date": now.date().isoformat(), **own_source(), **host}
     head = [*rows[0], *made]
     try:
         with path.open("a+", newline="") as file:

@@ -252,6 +252,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         if run.done:
             return
         began = datetime.datetime.now(datetime.UTC)
+        record.own_source()
         place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
         earlier, config, line = beginning_of(run)
