@@ -1,6 +1,7 @@
 """What a researcher adds: short files that the commands load, each by its own source."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -86,6 +87,8 @@ def edit(path: pathlib.Path) -> None:
 def test_an_example_is_short_and_loads(path):
     assert len(path.read_text().splitlines()) <= 30
     load_plugins([str(path)])
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert plugins.digests([str(path), "json"])[path.name] == content[:16]
 
 
 @pytest.mark.parametrize("names", ["margin,focal", pytest.param("unet", marks=pytest.mark.slow)])

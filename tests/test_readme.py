@@ -14,7 +14,15 @@ import al_jax
 from al_jax.commands import annotate, command, config_flags, simulate, stack_flags
 from al_jax.core.settings import leaves
 from experiments import pretrain, report, sweep, synthesise
-from experiments.bench import benchmark, learning, lengths, scale, window_latency
+from experiments.bench import (
+    benchmark,
+    learning,
+    lengths,
+    practice,
+    real_stacks,
+    scale,
+    window_latency,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -34,7 +42,9 @@ COMMANDS = (
     config_flags,
     learning,
     lengths,
+    practice,
     pretrain,
+    real_stacks,
     report,
     scale,
     simulate,

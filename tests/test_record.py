@@ -46,6 +46,13 @@ def test_source_is_the_commit_and_whether_files_differ_from_it(tmp_path):
     assert record.source(package) == first | {"dirty": True}
 
 
+def test_the_source_of_a_process_is_that_of_its_beginning(monkeypatch):
+    first = record.own_source()
+    monkeypatch.setattr(record, "source", lambda: {"commit": "another", "dirty": True})
+    made = record.record(datetime.datetime.now(datetime.UTC))
+    assert made.get("commit") == first.get("commit") != "another"
+
+
 def test_versions_are_of_what_results_depend_on():
     found = record.versions()
     assert found["al_jax"] == al_jax.__version__

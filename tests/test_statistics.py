@@ -75,22 +75,32 @@ def test_area_refuses_what_is_before_the_trace_or_backwards():
 
 
 def test_bootstrap_of_a_constant_is_that_constant():
-    assert statistics.bootstrap([3.25, 3.25, 3.25]) == (3.25, 3.25)
+    assert statistics.bootstrap([np.array([3.25, 3.25]), np.array([3.25])]) == (3.25, 3.25)
 
 
 def test_bootstrap_of_two_values_by_hand():
-    """Means are low, middle, high with chances 1/4, 1/2, 1/4: tails of 2.5% and 30% differ."""
-    assert statistics.bootstrap([0.0, 1.0]) == (0.0, 1.0)
-    assert statistics.bootstrap([0.0, 1.0], level=0.4) == (0.5, 0.5)
+    """Medians are low, middle, high with chances 1/4, 1/2, 1/4: tails of 2.5% and 30% differ."""
+    values = [np.array([0.0]), np.array([1.0])]
+    assert statistics.bootstrap(values) == (0.0, 1.0)
+    assert statistics.bootstrap(values, level=0.4) == (0.5, 0.5)
+
+
+def test_seeds_of_a_stack_are_no_stacks_in_a_bootstrap():
+    """However many agree, one stack of three is drawn three times in one of nine resamples."""
+    nested = [np.zeros(50), np.zeros(50), np.ones(50)]
+    assert statistics.bootstrap(nested, level=0.94) == (0, 1)  # at most one: 20 of 27 resamples
+    apart = [np.zeros(1)] * 100 + [np.ones(1)] * 50
+    assert statistics.bootstrap(apart) == (0, 0)
 
 
 def test_bootstrap_repeats_itself_and_is_near_the_normal_interval():
-    values = np.random.default_rng(1).normal(5, 2, 400)
-    low, high = statistics.bootstrap(values)
-    assert (low, high) == statistics.bootstrap(values)
-    assert (low, high) != statistics.bootstrap(values, seed=1)
-    half = 1.96 * values.std() / 20
-    np.testing.assert_allclose([low, high], values.mean() + np.array([-half, half]), atol=0.02)
+    values = np.random.default_rng(1).normal(5, 2, (400, 1))
+    low, high = statistics.bootstrap([*values])
+    assert (low, high) == statistics.bootstrap([*values])
+    assert (low, high) != statistics.bootstrap([*values], seed=1)
+    half = 1.96 * values.std() / 20 * np.sqrt(np.pi / 2)  # of a median
+    middle = np.median(values)
+    np.testing.assert_allclose([low, high], middle + np.array([-half, half]), atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def load_plugins(named: Sequence[str]) -> None:
                 raise InputError(f"--plugin: '{name}' is a name of al_jax; take another one")
 
 
+def digests(named: Sequence[str]) -> dict[str, str]:
+    """A digest of the file of each of these plugins, which are loaded; 16 hexadecimal digits."""
+    files = [name if name.endswith(".py") else sys.modules[name].__file__ or "" for name in named]
+    return {
+        pathlib.Path(name).name: hashlib.sha256(full_path(file).read_bytes()).hexdigest()[:16]
+        for name, file in zip(named, files, strict=True)
+    }
+
+
 def absolute(named: Sequence[str]) -> list[str]:
     """The same plugins with absolute paths, for workers that run elsewhere."""
     return [str(full_path(name).absolute()) if name.endswith(".py") else name for name in named]

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -16,7 +17,17 @@ import jax
 
 import al_jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-image", "distributed")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "SimpleITK",
+    "distributed",
+)
 
 
 def versions() -> dict[str, str]:
@@ -74,16 +85,23 @@ def source(folder: pathlib.Path | None = None) -> dict[str, Any]:
         return {}
 
 
+@functools.cache
+def own_source() -> dict[str, Any]:
+    """The `source` of this process: as it was when first asked for, not as it became meanwhile."""
+    return source()
+
+
 def record(began: datetime.datetime, **more: Any) -> dict[str, Any]:
     """When something began, in UTC, how many seconds it has taken, on what and from what source.
 
-    What goes on after a stop counts from there. `more` is recorded as it is.
+    What goes on after a stop counts from there. `more` is recorded as it is. Whoever takes long
+    asks for `own_source` when beginning.
     """
     seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
     return {
         "started": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        **source(),
+        **own_source(),
         "machine": machine(),
         **more,
     }

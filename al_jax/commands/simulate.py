@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from al_jax.commands import config_flags, processes, record, runs, stack_flags
 from al_jax.commands.config_flags import read_config
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier
-from al_jax.commands.plugins import load_plugins
+from al_jax.commands.plugins import digests, load_plugins
 from al_jax.commands.runs import TARGETS
 from al_jax.core.identity import source_digest
 from al_jax.core.losses import Loss, loss_label
@@ -167,6 +167,7 @@ def simulate_into(
 ) -> None:
     """The runs of all strategies; everything they write goes into `workdir`."""
     began = datetime.datetime.now(datetime.UTC)
+    record.own_source()
     methods = [STRATEGIES[name] for name in FLAGS.strategies]
     fields = wanted_fields(stack, config, methods, workdir / neighbours.FILE)
     prepared = with_fields(prepared, fields)
@@ -255,7 +256,8 @@ def simulate_into(
         "ceiling": round(100 * ceiling, 3),
         "summary": summary,
     }
-    path, made = workdir / "result.json", record.record(began, command=record.command())
+    path, plugins = workdir / "result.json", digests(FLAGS.plugin)
+    made = record.record(began, command=record.command(), plugins=plugins)
     write_atomic(path, record.recorded(path, result, made))
     print_table(summary)
     print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")

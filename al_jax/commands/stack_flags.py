@@ -48,6 +48,12 @@ def given() -> dict[str, Any]:
     return {k: pathlib.Path(str(v)).name if k in files else v for k, v in values.items()}
 
 
+def called() -> str:
+    """One name for the stack that the flags name."""
+    named = given()
+    return str(named.get("stack") or named.get("images") or "shipped")
+
+
 def describe(stack: Stack) -> dict[str, Any]:
     """The input in results: the flags, the sections in order and the classes."""
     return given() | runs.contents(stack)

@@ -8,9 +8,11 @@ Dice, effort, targets and budgets are compared in float32, as the simulation doe
 target: a run that stopped there has reached it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-RESAMPLES = 10_000
+RESAMPLES = 2_000
 """Of a bootstrap."""
 
 
@@ -79,12 +81,30 @@ def area(effort: np.ndarray, dice: np.ndarray, start: float, stop: float) -> flo
     return float(np.diff(edges) @ dice / (stop - start))
 
 
-def bootstrap(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` [n]; equal inputs, equal intervals."""
-    values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+def bootstrap(
+    groups: Sequence[np.ndarray], level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the median of values that are nested in groups.
+
+    Groups are drawn with replacement, and then as many values of each as it has: seeds of one stack
+    are no stacks of their own. Equal inputs give equal intervals.
+
+    Args:
+      groups: [n] each, at least one value.
+      level: of the interval.
+      seed: of the resamples.
+    """
+    rng, sizes = np.random.default_rng(seed), np.array([len(group) for group in groups])
+    values = np.full((len(groups), sizes.max()), np.nan)
+    for row, group in zip(values, groups, strict=True):
+        row[: len(group)] = group
+    drawn = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
+    within = rng.integers(sizes[drawn][..., None], size=(*drawn.shape, sizes.max()))
+    found = values[drawn[..., None], within]
+    found[np.arange(sizes.max()) >= sizes[drawn][..., None]] = np.nan
     tail = (1 - level) / 2
-    low, high = np.quantile(values[drawn].mean(1), (tail, 1 - tail))
+    medians = np.nanmedian(found.reshape(RESAMPLES, -1), 1)
+    low, high = np.quantile(medians, (tail, 1 - tail))
     return float(low), float(high)
 
 

@@ -160,9 +160,15 @@ def log_prior(
 
 
 def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> np.ndarray:
-    """Where a section shows what is in a mask [H, W] bool on another one, `source`.
+    """Where a section shows what is in a mask [H, W] bool on another one, `source`."""
+    points = source_points(mask.shape, fields, source, section)
+    return ndimage.map_coordinates(mask.astype(np.float32), points, order=1) > 0.5
 
-    The fields between them are composed; without any link it would be a plain copy.
+
+def source_points(shape: tuple[int, ...], fields: Fields, source: int, section: int) -> np.ndarray:
+    """Where `source` shows what each pixel of a section shows; rows and columns [2, H, W], pixels.
+
+    The fields between them are composed; without any link these are the pixels themselves.
     """
     step, size = (1 if source > section else -1), fields.displacement.shape[2:4]
     grid = np.indices(size).astype(np.float32)
@@ -172,14 +178,13 @@ def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> n
         rows, columns = np.clip(np.rint(points), 0, last).astype(int)
         field = np.asarray(fields.displacement[here, (1 + step) // 2], np.float32)
         points += np.moveaxis(field[rows, columns], -1, 0)
-    fine = np.indices(mask.shape)
+    fine = np.indices(shape)
     coarse = (fine + 0.5) / fields.downsampling - 0.5
     moved = [
         fields.downsampling * ndimage.map_coordinates(along, coarse, order=1, mode="nearest")
         for along in points - grid
     ]
-    found = ndimage.map_coordinates(mask.astype(np.float32), fine + moved, order=1)
-    return found > 0.5
+    return fine + moved
 
 
 def sources(known: np.ndarray, section: int) -> list[int]:

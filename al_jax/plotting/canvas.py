@@ -7,11 +7,12 @@ canvas, and equal inputs give equal bytes. Text is drawn literally, whatever it 
 import functools
 import io
 import os
+import pathlib
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib import font_manager
+from matplotlib import font_manager, rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,6 +23,13 @@ from matplotlib.text import Text
 from al_jax.files.atomic import write_atomic
 
 DPI = 150
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {"metadata": {"Software": None}, "pil_kwargs": {"optimize": True}},
+    ".svg": {"metadata": {"Date": None, "Creator": None}},
+    ".pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+}
+"""Of the files of a figure, without dates and versions, so that equal inputs give equal bytes."""
+
 FONT = "DejaVu Sans"  # ships with matplotlib, so that a figure is the same anywhere
 # For names in other scripts, where they are installed.
 WIDER_FONTS = (
@@ -97,14 +105,20 @@ def columns(text: str) -> int:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """The figure as a PNG without dates or versions, written whole; its text in our fonts."""
+    """The figure as a PNG without dates or versions, written whole; its text in our fonts.
+
+    A path without a suffix gets one: `.png`, and likewise `.svg` and `.pdf`.
+    """
     for text in figure.findobj(Text):
         text.set_fontfamily(list(_families()))
         text.set_parse_math(False)
-    file = io.BytesIO()
-    canvas = FigureCanvasAgg(figure)
-    canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    write_atomic(path, file.getvalue())
+    path = pathlib.Path(path)
+    formats = FORMATS if not path.suffix else {".png": FORMATS[".png"]}
+    for suffix, options in formats.items():
+        file = io.BytesIO()
+        with rc_context({"svg.hashsalt": path.name}):
+            FigureCanvasAgg(figure).print_figure(file, format=suffix[1:], dpi=DPI, **options)
+        write_atomic(path.with_suffix(suffix), file.getvalue())
 
 
 @functools.cache

@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from al_jax.plotting import canvas
 from al_jax.plotting.canvas import INK, LINES, PALE, literal
 
-Band = tuple[np.ndarray, np.ndarray, np.ndarray, float]
-"""Efforts, mean and standard deviation [G] each, and up to which effort no run had ended."""
+Band = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
+"""Efforts, middle, lower and upper Dice [G] each, and up to which effort no run had ended."""
 
 
 def bands(
@@ -26,7 +26,7 @@ def bands(
     path: str | os.PathLike,
     target: float = 95.0,
 ) -> None:
-    """Mean Dice against effort with bands of one standard deviation (the paper's Fig. 3).
+    """Dice against effort with bands (the paper's Fig. 3).
 
     A line is dotted from where the first run behind it had ended, which then counts with its last
     Dice.
@@ -34,18 +34,18 @@ def bands(
     Args:
       panels: (title, name -> its band), one below the other; all share their axes.
       colours: of the names.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
       target: Dice of the dashed line.
     """
     every = [band for _, lines in panels for band in lines.values()]
     left, right = min(b[0][0] for b in every), max(b[0][-1] for b in every)
-    bottom = min(np.nanmin(b[1] - np.nan_to_num(b[2])) for b in every)
+    bottom = min(np.nanmin(b[2]) for b in every)
     figure, every_axes = _panels(panels, colours)
     for axes, (_, lines) in zip(every_axes, panels, strict=True):
         axes.set_xlim(left, max(right, left + 1))
         axes.set_ylim(max(0, min(bottom, target) - 3), 101)
         axes.axhline(target, color="#c0392b", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
-        for order, (name, (effort, mean, std, solid)) in enumerate(lines.items()):
+        for order, (name, (effort, middle, low, high, solid)) in enumerate(lines.items()):
             colour, above = colours[name], 3 + (len(lines) - order) / 100
             whole = effort <= solid
             style: dict[str, Any] = {
@@ -55,11 +55,10 @@ def bands(
                 "zorder": above,
             }
             for part, dash in ((whole, "-"), (np.append(~whole[1:], True), ":")):
-                axes.step(effort, np.where(part, mean, np.nan), dash, **style)
-            low, high = mean - np.nan_to_num(std), np.minimum(mean + np.nan_to_num(std), 100)
+                axes.step(effort, np.where(part, middle, np.nan), dash, **style)
             style = {"step": "post", "color": colour, "alpha": 0.13, "linewidth": 0, "zorder": 2}
             axes.fill_between(effort, low, high, **style)
-        canvas.label_axes(axes, "Outlines traced (% of whole outlines)", "Mean Dice (%)")
+        canvas.label_axes(axes, "Outlines traced (% of whole outlines)", "Dice (%)")
     canvas.save(figure, path)
 
 
@@ -78,7 +77,7 @@ def settings(
       values: of the setting, as they are written below the axis.
       key: the setting's name.
       colours: of the names.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
     """
     figure, every_axes = _panels(panels, colours)
     for axes, (_, lines) in zip(every_axes, panels, strict=True):
@@ -130,7 +129,7 @@ def lengths(
       points: name -> predicted and actual [n] pixels, all above 0, some in every panel.
       notes: a line for each panel.
       colours: of the names.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
     """
     across = min(2, len(points))
     down = -(-len(points) // across)
@@ -156,13 +155,35 @@ def lengths(
     canvas.save(figure, path)
 
 
+def reliability(
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    colours: dict[str, str],
+    path: str | os.PathLike,
+) -> None:
+    """Actual against expected Dice: what is well calibrated is on the diagonal.
+
+    Args:
+      lines: name -> expected and actual [n], means of bins, %.
+      colours: of the names.
+      path: of the picture (`canvas.save`).
+    """
+    figure, (axes,) = _panels([("", lines)], colours)
+    axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, zorder=1)
+    for name, (expected, actual) in lines.items():
+        axes.plot(expected, actual, "o-", color=colours[name], linewidth=1.5, markersize=5)
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 101)
+    canvas.label_axes(axes, "Expected Dice (%)", "Actual Dice (%)")
+    canvas.save(figure, path)
+
+
 def progress(outline: np.ndarray, dice: np.ndarray, path: str | os.PathLike) -> None:
     """A learner's estimate of its Dice against the outline traced so far.
 
     Args:
       outline: [n] pixels, ascending.
       dice: [n] %, NaN where there is no estimate yet.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
     """
     figure = canvas.new_figure(7.2, 3.6)
     axes = figure.add_axes((0.1, 0.16, 0.87, 0.8))
@@ -185,7 +206,7 @@ def efforts(
       rows: name, and for each target the mean effort, its standard deviation (NaN: none), and
         whether the mean is only a lower bound.
       targets: two Dice, %; dots of the first are filled.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
     """
     looks = ((LINES[0], LINES[0], 0.12), (LINES[1], "white", -0.12))  # line, dot, place in its row
     height = 0.9 + 0.42 * len(rows)
@@ -226,7 +247,7 @@ def growth(
 
     Args:
       panels: what grows -> its values, then seconds and MiB by name, a number for each value.
-      path: of the PNG, written whole.
+      path: of the picture (`canvas.save`).
     """
     across, each, high = len(panels), 3.9, 7.6
     wide = each * across + 0.3

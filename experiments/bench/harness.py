@@ -5,6 +5,7 @@ own do it (`apart`), prints `table` rows as they come, and writes what it found 
 that says when, on what machine, with which versions and by which command it was measured.
 """
 
+import csv
 import datetime
 import json
 import pathlib
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from jax.stages import Compiled
 
-from al_jax.commands.record import machine, source, versions
+from al_jax.commands.record import machine, own_source, versions
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_atomic
 from al_jax.xla import compiler_options
@@ -113,6 +114,8 @@ def table(columns: Mapping[str, str]) -> Callable[..., None]:
          0     12.3
     """
 
+    own_source()  # of the code that measures, as it is before the first row
+
     def row(*cells: Any) -> None:
         texts = [_cell(*pair) for pair in zip(cells, columns.values(), strict=True)]
         print(" ".join(texts).rstrip(), flush=True)
@@ -159,7 +162,7 @@ def record(found: Mapping[str, Any]) -> dict[str, Any]:
     question = pathlib.Path(sys.argv[0]).stem
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **source(),
+        **own_source(),
         "machine": machine(),
         "versions": versions(),
         "command": shlex.join(["python", "-m", f"experiments.bench.{question}", *sys.argv[1:]]),
@@ -170,3 +173,28 @@ def record(found: Mapping[str, Any]) -> dict[str, Any]:
 def write(path: str | pathlib.Path, found: Mapping[str, Any]) -> None:
     """A `record` as JSON, written whole."""
     write_atomic(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def append(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows to a CSV, each with when, on what and from what source it was measured.
+
+    Raises:
+      InputError: the file has other columns, or cannot be written.
+    """
+    path, now = pathlib.Path(path), datetime.datetime.now(datetime.UTC)
+    host = {name: machine()[name] for name in ("cores", "processor")}
+    made = {"date": now.date().isoformat(), **own_source(), **host}
+    head = [*rows[0], *made]
+    try:
+        with path.open("a+", newline="") as file:
+            file.seek(0)
+            before = next(csv.reader(file), head)
+            if before != head:
+                raise InputError(f"{path}: has other columns; name another file")
+            file.seek(0, 2)
+            writer = csv.DictWriter(file, head, lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerows(row | made for row in map(dict, rows))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name another file") from error

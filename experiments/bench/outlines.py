@@ -17,10 +17,7 @@ of these only the ones that are no multiples of --tuned, on which the numbers of
 if not __package__:  # run by its path
     raise SystemExit("error: run this instead: python -m experiments.bench.outlines")
 
-import csv
-import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Iterator
 
 import chex
@@ -33,7 +30,7 @@ from skimage.measure import find_contours
 from al_jax.commands import command, stack_flags
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.simulate import check_strategies, read_setting
-from al_jax.core.stack import UNLABELLED, InputError, Stack, drop_absent
+from al_jax.core.stack import UNLABELLED, InputError, Stack
 from al_jax.core.state import partial_labels, true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.learner.config import model_of
@@ -44,6 +41,7 @@ from al_jax.simulation.prepare import prepare
 from al_jax.window import scissors
 from al_jax.xla import compiler_options
 from experiments.bench import harness, learning
+from experiments.bench.real_stacks import pick
 
 FLAGS = flags.FLAGS
 TRACERS = ("polygon", "image", "scissors", "proposal")
@@ -155,7 +153,7 @@ def measure(
 
 
 def picked(stack: Stack, text: str | None) -> Stack:
-    """The sections that --pick names; classes that none of them shows are left out."""
+    """The sections that --pick names (`real_stacks.pick`)."""
     if text is None:
         return stack
     numbers = text.split(":")
@@ -164,12 +162,7 @@ def picked(stack: Stack, text: str | None) -> Stack:
     chosen = np.arange(stack.num_sections)[slice(*map(int, numbers))]
     if len(chosen) < 2:
         raise InputError(f"--pick={text} leaves {len(chosen)} sections; two are needed")
-    names = tuple(stack.sections[n] for n in chosen)
-    arrays = {name: getattr(stack, name)[chosen] for name in ("images", "inside", "truth")}
-    truth, classes, colours = drop_absent(arrays.pop("truth"), stack.names, stack.colours)
-    return dataclasses.replace(
-        stack, **arrays, truth=truth, names=classes, colours=colours, sections=names
-    )
+    return pick(stack, chosen)
 
 
 def main() -> None:
@@ -208,22 +201,17 @@ def main() -> None:
         rows.append((name, "mean", None, *np.mean([*shares.values()], 0)))
         row(*rows[-1])
     if FLAGS.out is not None:
-        append(pathlib.Path(FLAGS.out), rows)
+        append(FLAGS.out, rows)
 
 
-def append(path: pathlib.Path, rows: list[tuple]) -> None:
+def append(path: str, rows: list[tuple]) -> None:
     """Adds rows to a CSV, with what they are of."""
-    new = not path.exists()
-    given = stack_flags.given()
-    stack = str(given.get("stack") or given.get("images") or "shipped")
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            head = ("stack", "pick", "seed", "spacing", "tremor", "state", "structure", "cracks")
-            writer.writerow((*head, *TRACERS))
-        for state, structure, cracks, *shares in rows:
-            of = stack, FLAGS.pick, FLAGS.seed, FLAGS.spacing_px, FLAGS.tremor
-            writer.writerow((*of, state, structure, cracks, *(f"{s:.3f}" for s in shares)))
+    settings = {"pick": FLAGS.pick, "seed": FLAGS.seed}
+    settings |= {"spacing": FLAGS.spacing_px, "tremor": FLAGS.tremor}
+    of = {"stack": stack_flags.called(), **settings}
+    head = ("state", "structure", "cracks", *TRACERS)
+    texts = [(*row[:3], *(f"{share:.3f}" for share in row[3:])) for row in rows]
+    harness.append(path, [of | dict(zip(head, text, strict=True)) for text in texts])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How a report prints numbers, counts and tables. A row is one of a table of `tables.compare`."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ def _mean_std(mean: float, std: float) -> str:
 
 
 def times(ratio: Any) -> str:
-    """A ratio of efforts; '≥' if the dividend is a lower bound, 'about' if the divisor is one."""
-    bound = "about " if ratio.ours_at_least_runs else "≥ " * (ratio.rand_at_least_runs > 0)
+    """A ratio of efforts; '≥' if the dividend is a lower bound, '≤' if the divisor is one."""
+    bound = "≤ " * (ratio.ours_at_least_runs > 0) + "≥ " * (ratio.rand_at_least_runs > 0)
     return f"{bound}{ratio.ratio:.2f}"
 
 
@@ -60,12 +61,12 @@ def groups(rows: list[list[str]]) -> frozenset[int]:
 
 
 def paper_table(compared: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
-    """Tables 2 to 5 as the paper prints them, and the tests behind their daggers."""
+    """Tables 2 to 5 as the paper prints them, and the tests behind their stars."""
     starts = {name: max(e[0] for e in mine.effort) for name, mine in runs.groupby("method")}
     stacks = runs["stack"].nunique()
 
     def cell(row: Any) -> str:
-        text = mean_std(row) + " †" * row.dagger
+        text = f"{mean_std(row)} {'*' * row.stars}".rstrip()
         if not np.isnan(row.paper_mean_percent):
             text += f"\npaper {_mean_std(row.paper_mean_percent, row.paper_std_percent)}"
         if row.at_least_runs:
@@ -80,33 +81,52 @@ def paper_table(compared: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     def test(row: Any) -> str:
         return "-" if np.isnan(row.p) else f"{row.p:.3g}\nHolm {row.p_holm:.3g}"
 
-    def shown(table: pd.DataFrame, text: Any) -> Table:
-        cells = table.assign(cell=[text(row) for row in table.itertuples()])
-        wide = cells.pivot(index="method", columns="at_percent", values="cell")
-        rows = [[name, *wide.loc[name]] for name in methods(table)]
-        return Table(["method", *(f"{at}%" for at in wide)], rows, groups(rows))
-
     tested = compared[compared.method.isin(compared.method[compared.p.notna()])]
     return {
-        "cells": shown(compared, cell),
-        "tests": shown(tested, test) if len(tested) else None,
+        "cells": wide(compared, cell),
+        "tests": wide(tested, test) if len(tested) else None,
         "pairs": ", ".join(map(str, sorted(set(tested.pairs)))),
         "p_least": tested.p_least.min(),
     }
 
 
-def structure_table(table: pd.DataFrame, most: int = 12) -> Table:
-    """The worst structure of each method, and all where at most so many fit."""
-    names = list(dict.fromkeys(table.structure))
-    shown = names if len(names) <= most else []
-    rows = []
-    for method, mine in table.groupby("method", sort=False):
-        worst = mine.loc[mine.mean_percent.idxmin()]
-        cells = {row.structure: mean_std(row) for row in mine.itertuples()}
-        text = f"{worst.structure.replace('_', ' ')}\n{mark(worst)}{worst.mean_percent:.2f}"
-        rows.append([method, text, *(cells.get(name, "-") for name in shown)])
-    header = ["method", "worst", *(name.replace("_", " ") for name in shown)]
-    return Table(header, rows, groups(rows))
+def pair_table(table: pd.DataFrame) -> Table:
+    """Medians over pairs of stack and seed, and those of the differences to the reference."""
+
+    def spread(row: Any, before: str = "", sign: str = "") -> str:
+        names = ("median", "lower_quartile", "upper_quartile", "low", "high")
+        middle, low, high, *interval = (getattr(row, before + name) for name in names)
+        text = f"{middle:{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
+        known = not np.isnan(interval[0])
+        return text + f"\ninterval {interval[0]:{sign}.2f} to {interval[1]:{sign}.2f}" * known
+
+    def cell(row: Any) -> str:
+        text = mark(row) + spread(row)
+        if row.pairs:
+            more = (
+                f"{mark(row)}{spread(row, 'difference_', '+')}\nless in {row.less} of {row.pairs}"
+            )
+            text += f"\ndifference {more}"
+        return text + f"\nn = {row.n}, {count(row.stacks, 'stack')}"
+
+    return wide(table, cell)
+
+
+def wide(table: pd.DataFrame, text: Callable[[Any], str]) -> Table:
+    """A row per method, a column for each Dice or budget; the text of each row of `table`."""
+    cells = table.assign(cell=[text(row) for row in table.itertuples()])
+    columns = cells.pivot(index="method", columns="at_percent", values="cell")
+    rows = [[name, *columns.loc[name].fillna("-")] for name in methods(table)]
+    return Table(["method", *(f"{at}%" if at else "" for at in columns)], rows, groups(rows))
+
+
+def worst_table(table: pd.DataFrame) -> Table:
+    """The worst structure of each method."""
+    rows = [
+        [row.method, row.structure.replace("_", " "), mean_std(row)]
+        for row in table[table.worst > 0].drop_duplicates("method").itertuples()
+    ]
+    return Table(["method", "worst", "Dice (%)"], rows, groups(rows))
 
 
 def setting_table(table: pd.DataFrame, key: str, values: list[str]) -> Table:

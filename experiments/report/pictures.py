@@ -1,6 +1,7 @@
 """Pictures of curves, of what had been traced (Figs. 3 to 5), and of the tables."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,44 +18,56 @@ SHOWN = (PROPOSED, "H", "Rand", "Uniform")  # of Figs. 4 and 5
 GRID = 400  # efforts of a mean curve
 
 
-def curve_bands(runs: pd.DataFrame, kind: str) -> dict[str, plots.Band]:
-    """Mean curves over stacks, seeds averaged first; a run that ended keeps its last Dice."""
+def curve_bands(
+    runs: pd.DataFrame, read: Callable[[Any], np.ndarray], by: str = "method"
+) -> dict[str, plots.Band]:
+    """Median and quartiles over pairs of stack and seed; a run that ended keeps its last Dice.
+
+    `read` gives the Dice of a run, [T + 1] fractions; `by` is what a line is of.
+    """
     start = max(float(effort[0]) for effort in runs.effort)
     found = {}
-    for method in methods(runs):
-        mine = runs[runs.method == method]
+    for name, mine in runs.groupby(by, sort=False):
         last = [float(effort[-1]) for effort in mine.effort]
         grid = np.linspace(start, max(start, *last), GRID)
-        values = {
-            run.Index: 100 * getattr(run, kind)[np.searchsorted(run.effort, grid, side="right") - 1]
+        curves = [
+            100 * read(run)[np.searchsorted(run.effort, grid, side="right") - 1]
             for run in mine.itertuples()
-        }
-        stacks = [
-            np.mean([values[i] for i in index], axis=0)
-            for _, index in sorted(mine.groupby("stack").groups.items())
         ]
-        std = np.std(stacks, axis=0, ddof=1) if len(stacks) > 1 else np.full(GRID, np.nan)
+        low, middle, high = np.nanquantile(curves, [0.25, 0.5, 0.75], axis=0)
         ends = [end for end, dice in zip(last, mine.dice, strict=True) if dice[-1] < 1]
-        found[method] = grid, np.mean(stacks, axis=0), std, min(ends, default=np.inf)
+        found[str(name)] = grid, middle, low, high, min(ends, default=np.inf)
     return found
 
 
-def curves(runs: pd.DataFrame, colours: dict[str, str], folder: pathlib.Path) -> None:
-    """Fig. 3, and the same of the network alone."""
-    clamped, alone = curve_bands(runs, "dice"), curve_bands(runs, "unclamped")
+def curves(
+    runs: pd.DataFrame, reference: str, colours: dict[str, str], folder: pathlib.Path
+) -> None:
+    """Fig. 3; the same of the network alone, of the worst structure, and of each structure."""
+    ordered = pd.concat([runs[runs.method == name] for name in methods(runs)])
+    clamped = curve_bands(ordered, lambda run: run.dice)
     groups = {
-        "Competing methods": {PROPOSED, *COMPETING},
-        "Ablations": {PROPOSED, *ABLATIONS},
+        "Competing methods": {reference, *COMPETING},
+        "Ablations": {reference, *ABLATIONS},
         "Beyond the paper": set(clamped) - set(COMPETING) - set(ABLATIONS),
     }
     panels = [
         (title, {name: band for name, band in clamped.items() if name in group})
         for title, group in groups.items()
     ]
-    shown = [panel for panel in panels if set(panel[1]) - {PROPOSED}] or panels[:1]
-    plots.bands(shown, colours, folder / "curves.png")
-    pair = [("With what was traced kept (Eq. 4)", clamped), ("Network alone", alone)]
-    plots.bands(pair, colours, folder / "network_alone.png")
+    shown = [panel for panel in panels if set(panel[1]) - {reference}] or panels[:1]
+    plots.bands(shown, colours, folder / "curves")
+    alone = curve_bands(ordered, lambda run: run.unclamped)
+    worst = curve_bands(ordered, lambda run: np.nanmin(run.class_dice[:, 1:], axis=1))
+    pair = [("Network alone", alone), ("Worst structure", worst)]
+    plots.bands(pair, colours, folder / "alone_and_worst")
+    mine = runs[runs.method == reference] if reference in clamped else ordered[:1]
+    named = mine.assign(structure=[names[1:] for names in mine.names]).explode("structure")
+    lines = curve_bands(
+        named, lambda run: run.class_dice[:, run.names.index(run.structure)], "structure"
+    )
+    title = f"{mine.method.iloc[0]}, each structure"
+    plots.bands([(title, lines)], plots.method_colours((), list(lines)), folder / "each_structure")
 
 
 def snapshot(run: Any, stack: Stack, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +125,7 @@ def structures(table: pd.DataFrame, folder: pathlib.Path) -> None:
     """Dice of each structure, by method."""
     wide = table.pivot(index="structure", columns="method", values="mean_percent")
     rows, columns = list(dict.fromkeys(table.structure)), list(dict.fromkeys(table.method))
-    plots.matrix(wide.loc[rows, columns].to_numpy(), rows, columns, folder / "structures.png")
+    plots.matrix(wide.loc[rows, columns].to_numpy(), rows, columns, folder / "structures")
 
 
 def lengths(
@@ -129,8 +142,20 @@ def lengths(
     }
     some = {name: pair for name, pair in points.items() if len(pair[0])}
     if some:
-        plots.lengths(some, notes, colours, folder / "lengths.png")
+        plots.lengths(some, notes, colours, folder / "lengths")
     return bool(some)
+
+
+def calibration(table: pd.DataFrame, colours: dict[str, str], folder: pathlib.Path) -> None:
+    """Expected against actual Dice of the network, a line per method."""
+    lines = {
+        str(name): (mine.expected_percent.to_numpy(), mine.actual_percent.to_numpy())
+        for name, mine in table.groupby("method")
+    }
+    if lines:
+        plots.reliability(
+            {name: lines[name] for name in methods(table)}, colours, folder / "reliability"
+        )
 
 
 def help_rows(table: pd.DataFrame, paper: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -147,7 +172,7 @@ def help_rows(table: pd.DataFrame, paper: pd.DataFrame, folder: pathlib.Path) ->
         rows.append(
             (name, [(v.mean_percent, v.std_percent, bool(v.at_least_runs)) for v in values])
         )
-    plots.efforts(rows, list(TARGETS), folder / "help.png")
+    plots.efforts(rows, list(TARGETS), folder / "help")
 
 
 def sensitivity(

@@ -48,7 +48,7 @@ def read_sweep(path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All finished runs, and the problems of the others (`PROBLEM`); a row each, sorted.
 
     The columns of a run of T queries on a stack of C classes:
-      folder: where it lies.
+      folder, made: where it lies; the source and the machine that made it.
       method, stack, seed, setting: its strategy, the stack's name, and all other settings.
       unread, by_outlines: settings that its strategy does not read; whether it goes by B.
       start, asked: (section, structure) of each initial annotation, and [T] of each query.
@@ -303,6 +303,7 @@ def _read_run(
         reads = configuration["strategy_reads"]
         return numbers | {
             "folder": run,
+            "made": _made(configuration, result),
             "seed": int(configuration["seed"]),
             "unread": _unread(configuration),
             "by_outlines": strategy not in WITHOUT_OUTLINES
@@ -316,6 +317,14 @@ def _read_run(
             "expected": numbers["expected"][1:],
             "alone": by_class[np.arange(len(asked)), 1, structures],
         }
+
+
+def _made(configuration: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """By what source and on what a run was made; '' where it does not say it."""
+    record = result.get("record", {})
+    found = {key: record.get(key, "") for key in ("commit", "dirty")}
+    found |= {key: record.get("machine", {}).get(key, "") for key in ("cores", "processor")}
+    return found | {"strategy_digest": configuration.get("strategy_digest", "")}
 
 
 def _floats(cells: Any) -> np.ndarray:

@@ -1,6 +1,5 @@
-"""The tables of a report, as data: methods against each other, structures, lengths, settings."""
+"""The tables of a report, as data: methods against each other, structures, predictions."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from functools import partial
@@ -10,26 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from al_jax.core.statistics import bootstrap, holm, signed_rank
-from experiments.report.read import PROBLEM, PROPOSED, differing, methods
+from al_jax.core.statistics import holm, signed_rank
+from experiments.report.read import methods
+from experiments.report.settings import label
 from experiments.report.values import (
+    COUNTS,
     TARGETS,
     Value,
     Window,
     area_of,
     dice_of,
     effort_of,
-    first_reached,
     measure,
+    over_pairs,
     over_stacks,
     per_stack,
 )
 
 BUDGETS = {"mri": (15, 20, 40, 70, 90), "histology": (35, 40, 50, 70, 90)}  # %, Tables 2 and 3
-DAGGER = 0.001  # above it, the paper's tables have a dagger
-CARRIED = {"from", "initial_steps", "query_learning_rate", "start"}  # what `--from` changes
-HELP = {"correct", "tolerance", "outline_noise"}  # of the person
-ENDS = {"target_dice", "max_effort"}
+STARS = (0.05, 0.01, 0.001)  # a star for each that p, corrected, is at most
 ONE = ["metric", "at_percent"]  # a column of one of the paper's tables
 
 
@@ -45,88 +43,90 @@ def efforts(
     targets: tuple[int, ...],
     kinds: Mapping[str, str] = MappingProxyType({"effort_at_dice": "effort"}),
 ) -> pd.DataFrame:
-    """Effort at each Dice, per stack, for each metric of `kinds` by the effort that it reads."""
-    return per_stack(
-        pd.concat(
-            measure(runs, partial(effort_of, target=at, kind=kind), metric=metric, at_percent=at)
-            for metric, kind in kinds.items()
-            for at in targets
-        )
+    """Effort at each Dice, for each metric of `kinds` by the effort that it reads."""
+    return pd.concat(
+        measure(runs, partial(effort_of, target=at, kind=kind), metric=metric, at_percent=at)
+        for metric, kind in kinds.items()
+        for at in targets
     )
 
 
 def dices(runs: pd.DataFrame, budgets: tuple[int, ...]) -> pd.DataFrame:
-    """Dice at each budget, per stack."""
+    """Dice at each budget."""
     named = partial(measure, runs, metric="dice_at_effort")
-    return per_stack(pd.concat(named(partial(dice_of, budget=at), at_percent=at) for at in budgets))
+    return pd.concat(named(partial(dice_of, budget=at), at_percent=at) for at in budgets)
 
 
 def areas(runs: pd.DataFrame, windows: dict[tuple[str, int], Window]) -> pd.DataFrame:
-    """Mean Dice over effort, per stack."""
+    """Mean Dice over effort."""
     within = runs[[place in windows for place in zip(runs["stack"], runs.seed, strict=True)]]
     keys = {"metric": "area", "at_percent": ""}
-    return per_stack(
-        measure(within, lambda run: area_of(run, windows[run.stack, run.seed]), **keys)
-    )
+    return measure(within, lambda run: area_of(run, windows[run.stack, run.seed]), **keys)
 
 
-def paired(stacks: pd.DataFrame, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of a method and of the proposed one on the stacks that both have, in one order."""
-    mine, ours = (stacks[stacks.method == m].set_index("stack") for m in (method, PROPOSED))
-    both = [stack for stack in mine.index if stack in ours.index]
+def paired(
+    values: pd.DataFrame, method: str, reference: str, by: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of a method and of the reference that agree `by` these columns, in one order."""
+    mine, ours = (values[values.method == m].set_index(by) for m in (method, reference))
+    both = [place for place in mine.index if place in ours.index]
     return mine.loc[both], ours.loc[both]
 
 
-def compare(stacks: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables: a row per column and method, tested against the proposed method.
+def apart(mine: pd.DataFrame, ours: pd.DataFrame) -> pd.Series:
+    """By how much the first of `paired` exceeds the second.
 
     Where both of a pair are bounds in one direction nobody knows which is larger: no difference.
-    `p_least` is the smallest p that so many pairs can give; Holm's family is the column.
     """
-    keys = [*ONE, "method"]
-    table = over_stacks(stacks).merge(paper, how="left", on=keys)
-    columns = {at: column for at, column in stacks.groupby(ONE)}
-    tests = [_test(columns[m, at], method) for m, at, method in table[keys].itertuples(index=False)]
-    table[["pairs", "p", "p_least"]] = pd.DataFrame(tests, index=table.index, dtype=object)
-    table[["p", "p_least"]] = table[["p", "p_least"]].astype(float)
-    table["p_holm"] = table.groupby(ONE).p.transform(lambda p: holm(p.to_numpy()))
-    return table.assign(dagger=(table.p > DAGGER).astype(int))
-
-
-def _test(column: pd.DataFrame, method: str) -> tuple[Any, float, float]:
-    """Number of pairs, p and the least p."""
-    mine, ours = paired(column, method)
-    if method == PROPOSED or mine.empty:
-        return "", np.nan, np.nan
     least = (mine.at_least_runs == mine.runs) & (ours.at_least_runs == ours.runs)
     most = (mine.at_most_runs == mine.runs) & (ours.at_most_runs == ours.runs)
-    values = mine.value_percent.where(~(least | most), ours.value_percent)
-    p = signed_rank(values.to_numpy(), ours.value_percent.to_numpy())
-    return len(mine), p, 0.5 ** (len(mine) - 1)
+    return (mine.value_percent - ours.value_percent).where(~(least | most), 0.0)
 
 
-def compare_areas(stacks: pd.DataFrame) -> pd.DataFrame:
-    """Area and paired difference to the proposed method, with 95% bootstrap intervals."""
+def compare(values: pd.DataFrame, paper: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """The paper's tables: a row per column and method, tested against the reference by stacks.
+
+    `p_least` is the smallest p that so many pairs can give; Holm's family is all of the table.
+    """
+    stacks, keys = per_stack(values), [*ONE, "method"]
+    table = over_stacks(stacks).merge(paper, how="left", on=keys)
+    columns = {at: column for at, column in stacks.groupby(ONE)}
+    places = table[keys].itertuples(index=False)
+    tests = [_test(columns[metric, at], name, reference) for metric, at, name in places]
+    table[["pairs", "p", "p_least"]] = pd.DataFrame(tests, index=table.index, dtype=object)
+    table[["p", "p_least"]] = table[["p", "p_least"]].astype(float)
+    table["p_holm"] = holm(table.p.to_numpy())
+    return table.assign(stars=sum((table.p_holm <= level).astype(int) for level in STARS))
+
+
+def _test(column: pd.DataFrame, method: str, reference: str) -> tuple[Any, float, float]:
+    """Number of pairs, p and the least p."""
+    mine, ours = paired(column, method, reference, ["stack"])
+    if method == reference or mine.empty:
+        return "", np.nan, np.nan
+    difference = apart(mine, ours).to_numpy()
+    return len(mine), signed_rank(difference, np.zeros_like(difference)), 0.5 ** (len(mine) - 1)
+
+
+def by_pairs(values: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Each column of each method over pairs of stack and seed, and against the reference's.
+
+    `less` counts the pairs in which it is below the reference. See `over_pairs`.
+    """
     rows = []
-    for method in dict.fromkeys(stacks.method):
-        mine, ours = paired(stacks, method)
-        compared = method != PROPOSED and not mine.empty
-        apart = (mine.value_percent - ours.value_percent).to_numpy() if compared else np.array([])
-        own = _interval(stacks[stacks.method == method].value_percent.to_numpy())
-        difference = (len(mine), apart.mean()) if compared else ("", np.nan)
-        rows.append((method, *own, *difference, *_interval(apart)))
-    names = ["low", "high", "pairs", "difference", "difference_low", "difference_high"]
-    columns = ["method", *(name if name == "pairs" else f"{name}_percent" for name in names)]
-    return (
-        over_stacks(stacks)
-        .drop(columns=ONE)
-        .merge(pd.DataFrame(rows, columns=columns), on="method")
-    )
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    # One stack says nothing about others.
-    return bootstrap(values) if values.size > 1 else (np.nan, np.nan)
+    for (metric, at), column in values.groupby(ONE, sort=False):
+        for method in dict.fromkeys(column.method):
+            own = column[column.method == method]
+            row: dict[str, Any] = {"metric": metric, "at_percent": at, "method": method}
+            row |= {"n": len(own), "stacks": own["stack"].nunique()}
+            row |= {name: own[name].sum() for name in COUNTS[1:]}
+            row |= over_pairs(own.value_percent, own["stack"])
+            mine, ours = paired(column, method, reference, ["stack", "seed"])
+            more = apart(mine, ours)[: len(mine) * (method != reference)]
+            found = over_pairs(more, more.index.to_frame()["stack"])
+            row |= {"pairs": len(more), "less": int((more < 0).sum())}
+            rows.append(row | {f"difference_{name}": value for name, value in found.items()})
+    return pd.DataFrame(rows)
 
 
 def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -134,7 +134,7 @@ def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
 
     Args:
       at_90: of `compare`, the column of effort at 90% Dice.
-      by_area: of `compare_areas`, perhaps of fewer methods.
+      by_area: of `compare`, the areas, perhaps of fewer methods.
 
     Returns:
       A row per method with its ranks (1 is best), and one per measure of agreement.
@@ -166,25 +166,25 @@ def rank(at_90: pd.DataFrame, by_area: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     return ranked, pd.DataFrame(agreement)
 
 
-def ratios(stacks: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
-    """Effort of Rand over that of the proposed method on the stacks that have both."""
+def ratios(values: pd.DataFrame, compared: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Effort of Rand over that of the reference on the stacks that have both.
+
+    There is none where both are bounds.
+    """
     rows = []
     found = compared.set_index(["at_percent", "method"])
-    for at, column in stacks.groupby("at_percent"):
-        rand, ours = paired(column, "Rand")
-        if rand.empty:
+    for at, column in per_stack(values).groupby("at_percent"):
+        rand, ours = paired(column, "Rand", reference, ["stack"])
+        if rand.empty or reference == "Rand":
             continue
-        mine, proposed = found.loc[(at, "Rand")], found.loc[(at, PROPOSED)]
-        rows.append(
-            {
-                "at_percent": at,
-                "stacks": len(rand),
-                "ratio": rand.value_percent.mean() / ours.value_percent.mean(),
-                "rand_at_least_runs": mine.at_least_runs,
-                "ours_at_least_runs": proposed.at_least_runs,
-                "paper_ratio": mine.paper_mean_percent / proposed.paper_mean_percent,
-            }
-        )
+        mine, proposed = found.loc[(at, "Rand")], found.loc[(at, reference)]
+        bounds = {"rand": mine.at_least_runs, "ours": proposed.at_least_runs}
+        row = {"at_percent": at, "stacks": len(rand)}
+        row |= {"ratio": rand.value_percent.mean() / ours.value_percent.mean()}
+        row |= {f"{name}_at_least_runs": count for name, count in bounds.items()}
+        row["paper_ratio"] = mine.paper_mean_percent / proposed.paper_mean_percent
+        if not all(bounds.values()):
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -237,6 +237,22 @@ def lengths(
     return pd.DataFrame(rows), points
 
 
+def calibration(runs: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """The Dice that D expected of the network before each answer, and the one it had, in bins."""
+    parts = [
+        pd.DataFrame({"method": run.method, "expected": run.expected, "actual": run.alone})
+        for run in runs.itertuples()
+    ]
+    answers = pd.concat(parts).dropna()
+    answers["bin"] = np.minimum((bins * answers.expected).astype(int), bins - 1)
+    found = answers.groupby(["method", "bin"], sort=False).agg(
+        answers=("actual", "size"),
+        expected_percent=("expected", lambda dice: 100 * dice.mean()),
+        actual_percent=("actual", lambda dice: 100 * dice.mean()),
+    )
+    return found.reset_index().sort_values(["method", "bin"], ignore_index=True)
+
+
 def starts(runs: pd.DataFrame) -> pd.DataFrame:
     """What the initial annotations cost on each stack: mean and range over its seeds."""
     first = runs.assign(effort=[float(effort[0]) for effort in runs.effort])
@@ -254,7 +270,7 @@ def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataF
     rows = []
     for run in runs.itertuples():
         row: dict[str, Any] = {"setting": label(run.setting, main), "stack": run.stack}
-        row |= {"seed": run.seed, "method": run.method, "queries": len(run.asked)}
+        row |= {"seed": run.seed, "method": run.method, **run.made, "queries": len(run.asked)}
         row["initial_effort_percent"], row["final_effort_percent"] = run.effort[[0, -1]]
         row["final_dice_percent"] = 100 * run.dice[-1]
         for at in TARGETS:
@@ -269,121 +285,3 @@ def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataF
             row[name], row[f"{name}_bound"] = dice_of(run, at)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def other_settings(runs: pd.DataFrame, main: str) -> pd.DataFrame:
-    """All settings that differ from the main one, and who was run under them."""
-    parts = runs[runs.setting != main].groupby("setting")
-    rows = [
-        (label(s, main), len(mine), ", ".join(methods(mine)), mine["stack"].nunique())
-        for s, mine in parts
-    ]
-    return pd.DataFrame(rows, columns=["setting", "runs", "methods", "stacks"])
-
-
-def of_problems(problems: pd.DataFrame, main: str) -> pd.DataFrame:
-    """A row per run that is not in the report; '' where its setting is not known."""
-    labels = [label(setting, main) if setting != "{}" else "" for setting in problems.setting]
-    return problems.assign(setting=labels)[[*PROBLEM[:4], "setting", *PROBLEM[4:6]]]
-
-
-def label(setting: str, main: str) -> str:
-    """What a setting has otherwise than the main one."""
-    apart = differing(setting, main)
-    return ", ".join(f"{key}={plain(value)}" for key, value in apart.items()) or "main"
-
-
-def plain(value: str) -> str:
-    """A JSON value as one would type it."""
-    return {"null": "none"}.get(value, value.strip('"'))
-
-
-def varied(runs: pd.DataFrame, main: str) -> dict[str, dict[str, str]]:
-    """Key -> value -> setting that differs from the main one in that key alone; `alpha` first.
-
-    The main setting is among the values of every key. Settings that differ in more are not here.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for setting in sorted(set(runs.setting)):
-        apart = differing(setting, main)
-        if len(apart) == 1:
-            (key,) = apart
-            usual = {json.loads(main).get(key, "unset"): main}
-            found.setdefault(key, usual)[apart[key]] = setting
-    return {
-        key: dict(sorted(found[key].items(), key=lambda item: _in_order(item[0])))
-        for key in sorted(found, key=lambda key: (key != "alpha", key))
-    }
-
-
-def _in_order(value: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(value), value
-    except ValueError:
-        return 1, 0.0, value
-
-
-def sensitivity(runs: pd.DataFrame, key: str, settings: dict[str, str], main: str) -> pd.DataFrame:
-    """Effort at 90 and 95% Dice over the values of a setting that varies.
-
-    Of the stacks and seeds that a method has under all of the settings that it has at all.
-    """
-    mine = runs[runs.setting.isin(settings.values())]
-    many = mine.groupby("method").setting.transform("nunique")
-    pool = mine[mine.groupby(["method", "stack", "seed"]).setting.transform("nunique") == many]
-    parts = [
-        measure(
-            pool[pool.setting == setting],
-            partial(effort_of, target=at),
-            key=key,
-            value=plain(value),
-            main=int(setting == main),
-            metric="effort_at_dice",
-            at_percent=at,
-        )
-        for value, setting in settings.items()
-        if (pool.setting == setting).any()
-        for at in TARGETS
-    ]
-    table = (
-        over_stacks(per_stack(pd.concat(parts)))
-        if parts
-        else pd.DataFrame(columns=["method", "value"])
-    )
-    # Methods of one value alone say nothing about the key.
-    return table if (table.groupby("method").value.nunique() > 1).any() else pd.DataFrame()
-
-
-def helped(runs: pd.DataFrame, main: str) -> pd.DataFrame:
-    """The runs that differ from the main setting in their help alone; each is called by its help.
-
-    A method without help keeps its name; others are 'BDr, carried over' or 'KBDr, both, 0 px'.
-    """
-
-    def alone(setting: str) -> bool:
-        carried = CARRIED if json.loads(setting).get("from", "null") != "null" else set()
-        return differing(setting, main).keys() <= carried | HELP | ENDS
-
-    chosen = runs[runs.setting.map(alone)]
-    return chosen.assign(method=chosen.method + chosen.setting.map(_help))
-
-
-def _help(setting: str) -> str:
-    values = {key: json.loads(value) for key, value in json.loads(setting).items()}
-    corrected, carried = values.get("correct", False), values.get("from") is not None
-    words = {(1, 0): ", carried over", (0, 1): ", corrected", (1, 1): ", both"}
-    text = words.get((carried, corrected), "")
-    text += f", {values['tolerance']} px" if corrected else ""
-    return text + (
-        f", hand {values['outline_noise']:g} px off" if values.get("outline_noise") else ""
-    )
-
-
-def worst(runs: pd.DataFrame) -> pd.DataFrame:
-    """Dice of each method's worst structure where the mean first comes to 90%, or at the end."""
-
-    def read(run: Any) -> Value:
-        row = first_reached(run, TARGETS[0])
-        return Value(100 * float(np.nanmin(run.class_dice[-1 if row is None else row, 1:])))
-
-    return over_stacks(per_stack(measure(runs, read)))

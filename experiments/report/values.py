@@ -1,8 +1,9 @@
 """Numbers of runs: of each, over its seeds, and over the stacks.
 
-The unit is the stack: seeds of a (method, stack) are averaged first, and means and standard
-deviations (ddof 1) are over stacks. A value that is only a bound counts as its bound, and how many
-runs gave bounds is kept beside every mean. Efforts and Dice are in %.
+In the paper's tables the unit is the stack: seeds of a (method, stack) are averaged first, and
+means and standard deviations (ddof 1) are over stacks. Medians are over pairs of stack and seed,
+with intervals in which seeds are nested in stacks. A value that is only a bound counts as its
+bound, and how many runs gave bounds is kept beside every mean. Efforts and Dice are in %.
 
 A run is a row of `read_sweep`, as `itertuples` gives it.
 """
@@ -14,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from al_jax.core.stack import InputError
-from al_jax.core.statistics import area, dice_at, effort_at
-from experiments.report.read import PROPOSED, methods
+from al_jax.core.statistics import area, bootstrap, dice_at, effort_at
+from experiments.report.read import methods
 
 TARGETS = (90, 95)  # % Dice, of Tables 4 and 5
 COUNTS = ["runs", "at_least_runs", "at_most_runs"]
@@ -62,16 +63,18 @@ def area_of(run: Any, window: Window) -> Value:
     return Value(100 * area(run.effort, run.dice, *window), int(ended))
 
 
-def windows_of(runs: pd.DataFrame, until: float | None) -> dict[tuple[str, int], Window]:
+def windows_of(
+    runs: pd.DataFrame, until: float | None, reference: str
+) -> dict[tuple[str, int], Window]:
     """From where to where the area of each (stack, seed) goes, in % effort.
 
     All methods have one start; the end is the smallest last effort among them, or `until`. Without
-    the proposed method (where others have it) a pair is left out: its window would be another one.
+    the reference (where others have it) a pair is left out: its window would be another one.
 
     Raises:
       InputError: `until` comes before a start.
     """
-    needed, found = {PROPOSED} & set(runs.method), {}
+    needed, found = {reference} & set(runs.method), {}
     for (stack, seed), members in runs.groupby(["stack", "seed"]):
         if not needed <= set(members.method):
             continue
@@ -86,7 +89,7 @@ def windows_of(runs: pd.DataFrame, until: float | None) -> dict[tuple[str, int],
 
 
 def measure(runs: pd.DataFrame, read: Callable[[Any], Value], **keys: Any) -> pd.DataFrame:
-    """A number of each run, a row each, ordered by method: what `per_stack` takes."""
+    """A number of each run, a row each, ordered by method."""
     rows = runs.sort_values("stack", kind="stable")
     by_method = [run for name in methods(runs) for run in rows[rows.method == name].itertuples()]
     values = [read(run) for run in by_method]
@@ -95,6 +98,7 @@ def measure(runs: pd.DataFrame, read: Callable[[Any], Value], **keys: Any) -> pd
             **keys,
             "method": [run.method for run in by_method],
             "stack": [run.stack for run in by_method],
+            "seed": [run.seed for run in by_method],
             "runs": 1,
             "value_percent": [value for value, _ in values],
             "at_least_runs": [int(bound > 0) for _, bound in values],
@@ -105,7 +109,7 @@ def measure(runs: pd.DataFrame, read: Callable[[Any], Value], **keys: Any) -> pd
 
 def per_stack(values: pd.DataFrame) -> pd.DataFrame:
     """Means over the seeds of each stack, everything else equal."""
-    keys = [key for key in values if key not in (*COUNTS, "value_percent")]
+    keys = [key for key in values if key not in ("seed", *COUNTS, "value_percent")]
     # pandas' own mean of groups is summed in another way, and so rounded in another.
     how = {"runs": "sum", "value_percent": pd.Series.mean} | dict.fromkeys(COUNTS[1:], "sum")
     return values.groupby(keys, sort=False, as_index=False).agg(how)
@@ -122,3 +126,15 @@ def over_stacks(stacks: pd.DataFrame) -> pd.DataFrame:
         at_least_runs=("at_least_runs", "sum"),
         at_most_runs=("at_most_runs", "sum"),
     )
+
+
+def over_pairs(values: pd.Series, stacks: pd.Series) -> dict[str, float]:
+    """Median and quartiles of pairs of stack and seed, and the median's 95% bootstrap interval.
+
+    `stacks` has the stack of each value; one stack says nothing about others, and has no interval.
+    """
+    low, middle, high = values.quantile([0.25, 0.5, 0.75]) if len(values) else [np.nan] * 3
+    groups = [own.to_numpy() for _, own in values.groupby(stacks.to_numpy())]
+    interval = bootstrap(groups) if len(groups) > 1 else (np.nan, np.nan)
+    names = ("median", "lower_quartile", "upper_quartile", "low", "high")
+    return dict(zip(names, (middle, low, high, *interval), strict=True))

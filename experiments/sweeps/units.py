@@ -29,7 +29,7 @@ from distributed import Reschedule, Status, Worker, get_worker
 
 from al_jax.commands import command, folders, record, runs
 from al_jax.commands.earlier import beginning, known_of, misfit, read_earlier
-from al_jax.commands.plugins import load_plugins
+from al_jax.commands.plugins import digests, load_plugins
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import InputError
 from al_jax.core.state import true_ranges
@@ -253,6 +253,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         if run.done:
             return
         began = datetime.datetime.now(datetime.UTC)
+        record.own_source()
         place_stack(run.network.stack, folder)
         stack = read_stack(folder / "stack.npz")
         earlier, config, line = beginning_of(run)
@@ -293,7 +294,8 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
         if line is not None:
             result["misfit"] = line
         path = folder / "result.json"
-        write_atomic(path, record.recorded(path, result, record.record(began)))
+        made = record.record(began, plugins=digests(run.network.plugins))
+        write_atomic(path, record.recorded(path, result, made))
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
