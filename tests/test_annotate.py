@@ -24,7 +24,7 @@ from samples import TABLE, oblique_volumes, save
 from al_jax import session as sessions
 from al_jax.commands import annotate, command
 from al_jax.commands.earlier import beginning, known_of
-from al_jax.core.strategies import SDr
+from al_jax.core.strategies import SEr
 from al_jax.files.slicing import AXES
 from al_jax.files.stacks import load_default, write_stack
 from al_jax.learner import config as settings
@@ -612,7 +612,7 @@ def simulated(config, seed, earlier=None) -> list[tuple[int, int]]:
     prepared = prepare(jax.random.key(seed), ts.STACK, config, prior=known)
     adapt = beginning(None, earlier, ts.STACK.names)
     network = runner.train_network(prepared, config, adapt=adapt)
-    records = runner.run_strategy(SDr, prepared, network, config)[1]
+    records = runner.run_strategy(SEr, prepared, network, config)[1]
     pairs = zip(records.section[1:], records.structure[1:], strict=True)
     return [(int(section), int(structure)) for section, structure in pairs]
 
@@ -649,7 +649,7 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
         trace = rehearse.rehearse(session, judge, wait=True)
     prepared = prepare(jax.random.key(0), stack, config)
     network = runner.train_network(prepared, config)
-    records = runner.run_strategy(SDr, prepared, network, config)[1]
+    records = runner.run_strategy(SEr, prepared, network, config)[1]
     np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 

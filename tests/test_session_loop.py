@@ -14,7 +14,7 @@ import tiny_session as ts
 from al_jax import session as sessions
 from al_jax.core.scores import relative_length
 from al_jax.core.stack import InputError
-from al_jax.core.strategies import STRATEGIES, SDr
+from al_jax.core.strategies import STRATEGIES, SEr
 from al_jax.files import checkpoints
 from al_jax.learner import transfer
 from al_jax.learner.config import changed, model_of
@@ -85,6 +85,21 @@ def test_from_first_examples_to_proposals_and_back_from_disk(place, monkeypatch,
         again = session.next_question()
         assert (again.why, again.runner_up) == (asked.why, asked.runner_up)
         np.testing.assert_array_equal(again.proposal, asked.proposal)
+
+
+def test_the_last_example_is_what_is_left_of_its_section(session):
+    while (question := session.next_question()).structure != 0:
+        assert question.example and question.proposal is None
+        ts.answer_question(session)
+    assert question.example
+    free = question.inside & (question.labels == -1)
+    np.testing.assert_array_equal(question.proposal, free)
+    np.testing.assert_array_equal(free, session.true_mask(question.section, 0) & question.inside)
+    event = session.store_answer(
+        question.section, 0, question.proposal, question=question, how="accepted"
+    ).event
+    assert event["length"] == 0 and event["how"] == "accepted"  # others have all of its outline
+    assert session.train_step().first
 
 
 def test_an_update_covers_all_answers_before_it(session):
@@ -669,13 +684,15 @@ def test_a_session_goes_on_from_what_another_taught(tmp_path):
     prepared = prepare(jax.random.key(0), ts.STACK, config, prior=known)
     network = init_train_state(prepared.keys.weights, model_of(config, 4))
     params = transfer.with_experience(network.params, earlier, ts.STACK.names)
-    run, _ = loop.begin(network.replace(params=params), prepared.state, prepared.task, config, SDr)
+    run, _ = loop.begin(network.replace(params=params), prepared.state, prepared.task, config, SEr)
     nothing = jnp.zeros(prepared.task.present.shape)
-    query = loop.ask(run, nothing, prepared.task, config, strategies=(SDr,), which=0)
+    query = loop.ask(run, nothing, prepared.task, config, strategies=(SEr,), which=0)
     with sessions.open_session(second) as session:
         session.warm_up()
         question = session.next_question()
         assert not question.example and question.proposal is not None
+        assert session.train_step().seconds > 0  # the stack is predicted, to find what is doubtful
+        question = session.next_question()
         assert (question.section, question.structure) == (query.section, query.structure)
         np.testing.assert_allclose(question.dice, query.dice, rtol=1e-5)
         assert session.train_step() is None  # nothing was said yet

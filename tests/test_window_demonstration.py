@@ -17,7 +17,7 @@ pytest.importorskip("napari", reason="napari is not installed")
 import hands
 
 import al_jax
-from al_jax.core.strategies import SDr
+from al_jax.core.strategies import SEr
 from al_jax.session import Settings, ledger
 from al_jax.simulation import runner
 from al_jax.simulation.prepare import prepare
@@ -149,6 +149,6 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
 
     prepared = prepare(jax.random.key(0), stack, config)
     network = runner.train_network(prepared, config)
-    records = runner.run_strategy(SDr, prepared, network, config)[1]
+    records = runner.run_strategy(SEr, prepared, network, config)[1]
     expected = np.stack([records.section[1:], records.structure[1:]], 1)
     np.testing.assert_array_equal(asked, expected)

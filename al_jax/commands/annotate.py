@@ -93,7 +93,7 @@ def define_flags() -> None:
     session_changes.define_flags()
     for module in (stack_flags, configuration, session_changes):
         flags.adopt_module_key_flags(module)
-    flags.DEFINE_string("strategy", "SDr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
+    flags.DEFINE_string("strategy", "SEr", f"What asks: {', '.join(STRATEGIES)}, or a plugin's.")
     flags.DEFINE_enum(
         "cost", "pixels", COSTS, "What to need least of: outline, or the person's time."
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import Images, InputError, Place
-from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SDr, Strategy
+from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SEr, Strategy
 from al_jax.files.atomic import temporary_beside, to_disk
 from al_jax.files.reading import reading
 from al_jax.files.spreadsheets import table
@@ -53,7 +53,7 @@ class Settings:
 
     seed: int = 0
     config: Config = DEFAULT
-    strategy: Strategy = SDr
+    strategy: Strategy = SEr
     cost: str = "pixels"
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@
 In the paper's order each question waits for the network to learn from the answer before it. In a
 session's own order it does not: the network is one answer behind. Prints the effort at 80, 90 and
 95% Dice for each seed, and the mean. In the first order a session asks what
-`simulate --strategies=SDr` asks.
+`simulate --strategies=SEr` asks.
 
 The truth takes as long as a scripted person would (`--speeds`): the minutes to each Dice are
 printed, and how far off the session's own model of that person is after `SHOWN` answers, the median
