@@ -164,6 +164,20 @@ def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> n
 
     The fields between them are composed; without any link it would be a plain copy.
     """
+    places = places_on(fields, source, section, mask.shape)
+    return np.asarray(ndimage.map_coordinates(mask.astype(np.float32), places, order=1) > 0.5)
+
+
+def nearest_places(
+    fields: Fields, source: int, section: int, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns [H, W] int on `source` of what each pixel of a section shows."""
+    rows, columns = np.rint(places_on(fields, source, section, shape)).astype(int)
+    return rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)
+
+
+def places_on(fields: Fields, source: int, section: int, shape: tuple[int, ...]) -> np.ndarray:
+    """[2, H, W], where `source` shows what each pixel of a section of `shape` does."""
     step, size = (1 if source > section else -1), fields.displacement.shape[2:4]
     grid = np.indices(size).astype(np.float32)
     points = grid.copy()
@@ -172,14 +186,13 @@ def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> n
         rows, columns = np.clip(np.rint(points), 0, last).astype(int)
         field = np.asarray(fields.displacement[here, (1 + step) // 2], np.float32)
         points += np.moveaxis(field[rows, columns], -1, 0)
-    fine = np.indices(mask.shape)
+    fine = np.indices(shape)
     coarse = (fine + 0.5) / fields.downsampling - 0.5
     moved = [
         fields.downsampling * ndimage.map_coordinates(along, coarse, order=1, mode="nearest")
         for along in points - grid
     ]
-    found = ndimage.map_coordinates(mask.astype(np.float32), fine + moved, order=1)
-    return found > 0.5
+    return np.asarray(fine + moved)
 
 
 def sources(known: np.ndarray, section: int) -> list[int]:

@@ -71,4 +71,10 @@ UNDER_WAY = (
 )
 """Keys without buttons, of a polygon or an outline of the scissors that is not closed."""
 
+LOOK = {
+    -1: Action("Left", "look", "Hold: section before"),
+    1: Action("Right", "look", "Hold: after"),
+}
+"""Keys without buttons that show another section while they are down, by the step to it."""
+
 ANSWERS = ("accept", "store", "take_pixels", "widen", "absent", "let_truth_answer")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QGridLayout, QLabel, QWidget
 
-from al_jax.window.actions import PANEL, UNDER_WAY, VIEW, Action
+from al_jax.window.actions import LOOK, PANEL, UNDER_WAY, VIEW, Action
 
 NAPARI = (
     Action("1", "", "Eraser"),
@@ -31,7 +31,11 @@ class Sheet(QDialog):
         columns = (
             (("Answers and questions", actions[:half]),),
             (("and more", actions[half:]), ("In the panel", PANEL)),
-            (("Outlines under way", UNDER_WAY), ("How it is seen", VIEW), ("napari's", NAPARI)),
+            (
+                ("Outlines under way", UNDER_WAY),
+                ("How it is seen", (*VIEW, *LOOK.values())),
+                ("napari's", NAPARI),
+            ),
         )
         grid = QGridLayout(self)
         grid.setHorizontalSpacing(14)
