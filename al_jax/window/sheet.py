@@ -29,13 +29,9 @@ class Sheet(QDialog):
         self.setWindowTitle("All keys")
         half = -(-len(actions) // 2)
         columns = (
-            (("Answers and questions", actions[:half]),),
+            (("Answers and questions", actions[:half]), ("Outlines under way", UNDER_WAY)),
             (("and more", actions[half:]), ("In the panel", PANEL)),
-            (
-                ("Outlines under way", UNDER_WAY),
-                ("How it is seen", (*VIEW, *LOOK.values())),
-                ("napari's", NAPARI),
-            ),
+            (("How it is seen", (*VIEW, *LOOK.values())), ("napari's", NAPARI)),
         )
         grid = QGridLayout(self)
         grid.setHorizontalSpacing(14)
