@@ -25,7 +25,7 @@ from al_jax.core.stack import InputError
 from al_jax.session import Trained
 from al_jax.window.background import Outcome
 from al_jax.window.drafts import latest_draft, read_draft
-from al_jax.window.layers import IMAGE, LEFT, PATH, PROPOSAL, TRACE, TRACED, held
+from al_jax.window.layers import BESIDE, IMAGE, LEFT, PATH, PROPOSAL, TRACE, TRACED, held
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -342,6 +342,37 @@ def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
     hand.key("s")
     hand.key("s")
     assert _ledger(folder)[-1]["how"] == "traced"
+
+
+def test_a_key_that_is_held_shows_another_section(opened, folder):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    widget, hand = opened
+    controller, viewer = widget.controller, widget._viewer
+    controller.do("go", 2, 1)
+    hand.settle()
+    hand.key("d")
+    controller.do("go", 3, 2)
+    hand.settle()
+    hand.stroke([(12, 12), (20, 30)])
+    drawn, asked = held(controller.layer), controller.question
+    QTest.keyPress(hand._canvas, Qt.Key.Key_Left)
+    hand.wait(0.2)
+    image, outlines = (viewer.layers[name] for name in BESIDE)
+    assert image.visible and outlines.visible and controller.looked == 2
+    np.testing.assert_array_equal(image.data, controller.session.images.images[2, ..., 0])
+    assert ((outlines.data == 2) == controller.session.true_mask(2, 1)).all()
+    hand.stroke([(8, 8), (30, 30)])
+    hand.key("s")
+    assert "let go of the key first" in widget.panel.message.text() and len(_ledger(folder)) == 1
+    controller.do("look", -1)  # the wheel
+    assert controller.looked == 1 and "This is section 1" in controller.message
+    QTest.keyRelease(hand._canvas, Qt.Key.Key_Left)
+    hand.wait(0.2)
+    assert not image.visible and not outlines.visible and controller.question is asked
+    assert viewer.layers.selection.active is controller.layer and viewer.camera.mouse_zoom
+    np.testing.assert_array_equal(held(controller.layer), drawn)
 
 
 def test_what_another_structure_holds_is_said_and_taken_with_a_key(opened, folder):

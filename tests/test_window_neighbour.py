@@ -50,3 +50,9 @@ def test_a_session_carries_the_nearest_one_where_it_registers(tmp_path, monkeypa
         monkeypatch.setattr(session._trainer, "fields", lambda: fields)
         source, carried = session.neighbour_outline(3, 3)
         np.testing.assert_array_equal(carried, np.roll(plain, -2, 1) & images.inside[3])
+        pixels, labels = session.seen_beside(3, 4)
+        np.testing.assert_array_equal(pixels[:, :-2], images.images[4][:, 2:])
+        np.testing.assert_array_equal(labels[:, :-2] == 3, plain[:, 2:])
+        np.testing.assert_array_equal(session.seen_beside(3, 3)[0], images.images[3])
+        with pytest.raises(InputError):
+            session.seen_beside(3, 6)

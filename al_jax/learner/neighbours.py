@@ -184,7 +184,15 @@ def source_points(shape: tuple[int, ...], fields: Fields, source: int, section: 
         fields.downsampling * ndimage.map_coordinates(along, coarse, order=1, mode="nearest")
         for along in points - grid
     ]
-    return fine + moved
+    return np.asarray(fine + moved)
+
+
+def nearest_places(
+    shape: tuple[int, ...], fields: Fields, source: int, section: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`source_points` as the pixels nearest to them, rows and columns [H, W] int."""
+    rows, columns = np.rint(source_points(shape, fields, source, section)).astype(int)
+    return rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)
 
 
 def sources(known: np.ndarray, section: int) -> list[int]:

@@ -42,6 +42,7 @@ from al_jax.session import progress as in_numbers
 from al_jax.session import question as questions
 from al_jax.session.annotations import Annotations
 from al_jax.session.answering import Answering
+from al_jax.session.beside import Beside
 from al_jax.session.changes import Translated
 from al_jax.session.changing import Changing
 from al_jax.session.events import CHANGES, Event, effective_answers
@@ -57,7 +58,7 @@ from al_jax.session.trainer import Trainer
 REMEMBERED = 8  # annotations before the last events, so that undo need not replay all of them
 
 
-class Session(Answering, Learning, Changing):
+class Session(Answering, Learning, Changing, Beside):
     """An open session; `open_session` and `read_session` make it.
 
     Attributes (read them, change them only through the methods):

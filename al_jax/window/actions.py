@@ -13,7 +13,8 @@ class Action(NamedTuple):
     @property
     def cap(self) -> str:
         """The key as it is written."""
-        return self.key.replace("Shift+", "⇧")
+        arrows = {"Left": "←", "Right": "→"}
+        return arrows.get(self.key, self.key.replace("Shift+", "⇧"))
 
     @property
     def character(self) -> str:
@@ -70,5 +71,11 @@ UNDER_WAY = (
     Action("Escape", "drop_path", "Drop the outline"),
 )
 """Keys without buttons, of a polygon or an outline of the scissors that is not closed."""
+
+LOOK = {
+    -1: Action("Left", "look", "Section before, while held"),
+    1: Action("Right", "look", "Section after, while held"),
+}
+"""Keys without buttons that show another section while they are down, by the step to it."""
 
 ANSWERS = ("accept", "store", "take_pixels", "widen", "absent", "let_truth_answer")

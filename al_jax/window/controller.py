@@ -21,6 +21,7 @@ from al_jax.window.appearance import Appearance
 from al_jax.window.background import Background
 from al_jax.window.drafts import latest_draft
 from al_jax.window.exporting import Exporting
+from al_jax.window.looking import Looking
 from al_jax.window.moving import Moving
 from al_jax.window.text import pair_name
 
@@ -34,7 +35,7 @@ def always() -> bool:
     return True
 
 
-class Controller(Answering, Moving, Appearance, Exporting):
+class Controller(Answering, Moving, Appearance, Exporting, Looking):
     """The state machine behind the window; read its attributes, the methods change them.
 
     Attributes:
@@ -87,6 +88,7 @@ class Controller(Answering, Moving, Appearance, Exporting):
         self._behind = Background(session.train_step, session.warm_up)
         self._bind(viewer)
         viewer.mouse_drag_callbacks.append(self._drag)
+        viewer.mouse_wheel_callbacks.append(self._wheel)
         viewer.camera.events.zoom.connect(self._fit)
         self.do("_begin")
 
@@ -106,6 +108,8 @@ class Controller(Answering, Moving, Appearance, Exporting):
                 raise InputError(f"One moment: {self.doing}")
             if self._dragging:
                 raise InputError("Let go of the mouse first")
+            if self._looking and name not in ("look", "look_back"):
+                raise InputError("This is another section; let go of the key first")
             if name in ANSWERS and not self._seen():
                 raise InputError("This is the next question; look at it first")
             getattr(self, name)(*arguments)
@@ -186,7 +190,9 @@ class Controller(Answering, Moving, Appearance, Exporting):
         """Keeps the stroke under way, and ends the training; whether its piece came to its end."""
         self._keep_draft(at_once=True)
         self._drafts.close()
+        self.look_back()
         self.viewer.mouse_drag_callbacks.remove(self._drag)
+        self.viewer.mouse_wheel_callbacks.remove(self._wheel)
         self.viewer.camera.events.zoom.disconnect(self._fit)
         return self._behind.end()
 
@@ -201,7 +207,7 @@ class Controller(Answering, Moving, Appearance, Exporting):
 
     def _touch(self, viewer: ViewerModel) -> None:
         before, self.message, self._sure = self.message, "", None  # they are of what came before
-        if self.question is not None and not self.doing:
+        if self.question is not None and not (self.doing or self._looking):
             if not self.layer.visible:
                 self.layer.visible, self.layer.mode = True, "paint"
                 self.message = f"The layer '{layers.TRACE}' was hidden; it is shown again"

@@ -28,6 +28,7 @@ OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trac
 PATH = "outline under way"
 LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE, PATH)
 CLOSED = "closed: "
+BESIDE = ("another section", "outlines of another section")  # over all, while somebody looks
 OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
 THIN = 2.0  # pixels of the screen, the width of a line at least
@@ -276,7 +277,7 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
             viewer.add_layer(layer)
     layers = viewer.layers
     colour = bright(np.array(colours[view.structure]) / 255)
-    _show_image(layers[IMAGE], view, first)
+    show_image(layers[IMAGE], view.image, view.inside, first)
     kind = layers[TRACED].data.dtype
     _update(layers[PROPOSAL], (view.proposal * (view.structure + 1)).astype(kind))
     _update(layers[TRACED], (view.labels - UNLABELLED).astype(kind))
@@ -322,7 +323,7 @@ def retire(viewer: ViewerModel) -> None:
     there are others is drawn from buffers that are gone; with Mesa that ends the process.
     """
     viewer.layers.selection.clear()
-    for name in LAYERS:
+    for name in (*LAYERS, *BESIDE):
         if name in viewer.layers:
             viewer.layers[name].visible = False
             viewer.layers[name].name = f"{CLOSED}{name}"
@@ -341,9 +342,7 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
     nothing = np.zeros(image.shape[:2], np.uint8 if len(colours) < 255 else np.int16)
     lines = np.zeros((0, 2, 2), np.float32)
     drawn = {"vector_style": "line", "edge_width": LINE, "ndim": 2}
-    of_classes: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-    of_classes |= {c + 1: np.array(rgb) / 255 for c, rgb in enumerate(colours)}
-    colormap = DirectLabelColormap(color_dict=of_classes)
+    colormap = _colormap(colours)
     return (
         Image(image[..., 0] if grey else image, name=IMAGE, rgb=not grey),
         Labels(nothing, name=PROPOSAL, opacity=0.25, colormap=colormap),
@@ -355,21 +354,39 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
     )
 
 
+def make_beside(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Image, Labels]:
+    """The layers of another section, hidden: a section like `image` [H, W, K], and its outlines."""
+    grey, (section, outlines) = image.shape[-1] == 1, BESIDE
+    nothing = np.zeros(image.shape[:2], np.uint8 if len(colours) < 255 else np.int16)
+    return (
+        Image(image[..., 0] if grey else image, name=section, rgb=not grey, visible=False),
+        Labels(nothing, name=outlines, colormap=_colormap(colours), visible=False),
+    )
+
+
+def _colormap(colours: Sequence[Colour]) -> DirectLabelColormap:
+    """Class c is drawn as c + 1."""
+    of_classes: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+    of_classes |= {c + 1: np.array(rgb) / 255 for c, rgb in enumerate(colours)}
+    return DirectLabelColormap(color_dict=of_classes)
+
+
 def _update(layer: Layer, data: np.ndarray) -> None:
     """Gives a layer other data, if they are; napari draws anew whatever it is given."""
     if not np.array_equal(layer.data, data):
         layer.data = data
 
 
-def _show_image(layer: Image, view: View, first: bool) -> None:
-    pixels = np.asarray(view.image[..., 0] if view.image.shape[-1] == 1 else view.image)
+def show_image(layer: Image, image: np.ndarray, inside: np.ndarray, first: bool = False) -> None:
+    """Shows a section [H, W, K]; contrast is a share of its range within `inside` [H, W]."""
+    pixels = np.asarray(image[..., 0] if image.shape[-1] == 1 else image)
     shares = np.array([0.0, 1.0])
     if not (first or layer.rgb):
         low, high = layer.contrast_limits_range
         shares = (np.array(layer.contrast_limits) - low) / (high - low)
     _update(layer, pixels)
     if not layer.rgb:  # as for the network: each section by its own darkest and brightest pixel
-        seen = pixels[view.inside]
+        seen = pixels[inside]
         low = float(seen.min())
         high = max(float(seen.max()), low + 1e-6)
         limits = (low + shares * (high - low)).tolist()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QGridLayout, QLabel, QWidget
 
-from al_jax.window.actions import PANEL, UNDER_WAY, VIEW, Action
+from al_jax.window.actions import LOOK, PANEL, UNDER_WAY, VIEW, Action
 
 NAPARI = (
     Action("1", "", "Eraser"),
@@ -29,9 +29,9 @@ class Sheet(QDialog):
         self.setWindowTitle("All keys")
         half = -(-len(actions) // 2)
         columns = (
-            (("Answers and questions", actions[:half]),),
+            (("Answers and questions", actions[:half]), ("Outlines under way", UNDER_WAY)),
             (("and more", actions[half:]), ("In the panel", PANEL)),
-            (("Outlines under way", UNDER_WAY), ("How it is seen", VIEW), ("napari's", NAPARI)),
+            (("How it is seen", (*VIEW, *LOOK.values())), ("napari's", NAPARI)),
         )
         grid = QGridLayout(self)
         grid.setHorizontalSpacing(14)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,7 +16,7 @@ from al_jax.session import Question, Session, Stored, Trained
 from al_jax.session.storage import TRUTH
 from al_jax.session.turns import turned, turned_back
 from al_jax.window import layers
-from al_jax.window.actions import ACTIONS, DEMONSTRATION, UNDER_WAY, VIEW
+from al_jax.window.actions import ACTIONS, DEMONSTRATION, LOOK, UNDER_WAY, VIEW
 from al_jax.window.background import Background
 from al_jax.window.clock import WorkClock
 from al_jax.window.drafts import Draft, DraftWriter, read_draft
@@ -66,6 +66,11 @@ class Shown(Work):
         self._offered: Future[Question | None] | None = None
         self._brush = 0  # that was chosen for the person
 
+    @property
+    def _looking(self) -> bool:
+        """Whether another section is shown."""
+        raise NotImplementedError
+
     def do(self, name: str, *arguments: Any) -> bool:
         """Calls a method by its name; see `Controller`."""
         raise NotImplementedError
@@ -100,6 +105,19 @@ class Shown(Work):
                 lambda _provider, name=action.name: self.do(name),
                 overwrite=True,
             )
+        for step, action in LOOK.items():
+            provider.bind_key(action.key, self._holder(step), overwrite=True)
+
+    def _holder(self, step: int) -> Callable[[KeymapProvider], Iterator[None]]:
+        """What a key does that shows another section while it is down; it may repeat itself."""
+
+        def held(_provider: KeymapProvider) -> Iterator[None]:
+            if not self._looking:
+                self.do("look", step)
+            yield
+            self.do("look_back")
+
+        return held
 
     def _asked(self) -> Question:
         if self.question is None:
