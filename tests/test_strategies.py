@@ -438,6 +438,16 @@ def test_first_examples_that_share_a_section():
     assert _pair(suggest(s, "SDr", nothing, exclude=skip)) == (3, 0)
 
 
+def test_of_few_sections_none_has_all_first_examples():
+    ranges = np.ones((5, 4), bool)
+    ranges[:4, 1] = False  # only on the last one
+    s = _unknown(np.zeros((5, 4)), ranges)
+    nowhere = jnp.zeros((5, 4), bool)
+    found = np.asarray(state.shared_examples(s, nowhere))
+    np.testing.assert_array_equal(found, state.central_examples(s, nowhere))
+    assert found[2].tolist() == [True, False, True, True] and found[4, 1]
+
+
 def test_the_best_in_order_have_one_first_example_a_structure():
     s = _unknown(known=(0,))
     evidence = make_evidence(s, jnp.zeros((2, 4)))

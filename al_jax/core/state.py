@@ -15,6 +15,8 @@ from al_jax.core.boundary import shared_lengths
 from al_jax.core.metrics import presence
 from al_jax.core.stack import UNLABELLED, Images
 
+FEW_SECTIONS = 6  # measured with 4, where one section shares too much, and with 24
+
 
 class ALState(struct.PyTreeNode):
     """The state of the annotation of a stack of N sections of H x W pixels with C classes.
@@ -240,8 +242,11 @@ def central_examples(state: ALState, exclude: jax.Array) -> jax.Array:
 def shared_examples(state: ALState, exclude: jax.Array) -> jax.Array:
     """`central_examples`, but all on the `fullest_section` that may be there, [N, C] bool.
 
-    Their outlines are shared, and the last one takes what is left: it need not be drawn.
+    Their outlines are shared, and the last one takes what is left: it need not be drawn. Of fewer
+    than `FEW_SECTIONS` one is too much of the stack, and examples of one alone teach too little.
     """
+    if exclude.shape[0] < FEW_SECTIONS:
+        return central_examples(state, exclude)
     here = jnp.arange(exclude.shape[0]) == fullest_section(state.in_range)
     free = compatible(state) & (here & (state.unlabelled > 0))[:, None]
     first = free & ~exclude & _unknown(state)

@@ -67,7 +67,8 @@ class Annotator:
     Outline noise is the standard deviation of a smooth field that displaces outlines. A section has
     one field, so that neighbouring structures stay neighbours. Labelled first is a 'central'
     section of each structure, or of each that prior stacks do not know ('needed'), or 'none'; or
-    'together': all of the section that may show the most of them, then the others as before.
+    'together': all of the section that may show the most of them, then the others as before (of
+    fewer than six sections, as 'central').
     """
 
     correct: bool = setting(False, "Proposals are corrected where that is less to draw.")
