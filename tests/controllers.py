@@ -51,8 +51,11 @@ def proposing(monkeypatch, propose) -> None:
     ask = core.Session.next_question
 
     def with_proposal(session, **pair):
-        question = ask(session, **pair)
-        return question and dataclasses.replace(question, proposal=propose(question))
+        if (question := ask(session, **pair)) is None:
+            return None
+        proposal = propose(question)
+        seen = np.where(proposal, question.structure, question.labels)
+        return dataclasses.replace(question, proposal=proposal, segmentation=seen)
 
     monkeypatch.setattr(core.Session, "next_question", with_proposal)
 
