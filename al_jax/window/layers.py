@@ -272,9 +272,9 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     """
     first = IMAGE not in viewer.layers
     if first:
-        clear(viewer)
         for layer in _empty(view.image, colours):
             viewer.add_layer(layer)
+        clear(viewer)
     layers = viewer.layers
     colour = bright(np.array(colours[view.structure]) / 255)
     show_image(layers[IMAGE], view.image, view.inside, first)
@@ -330,7 +330,10 @@ def retire(viewer: ViewerModel) -> None:
 
 
 def clear(viewer: ViewerModel) -> None:
-    """Takes the layers of closed sessions away; to be called right before others come."""
+    """Takes the layers of closed sessions away; to be called right after others came.
+
+    An image that comes may have the canvas drawn at once, by a slider that it needs.
+    """
     for layer in [layer for layer in viewer.layers if layer.name.startswith(CLOSED)]:
         viewer.layers.remove(layer)
 

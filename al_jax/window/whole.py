@@ -21,8 +21,8 @@ def pixels_of(images: Images) -> tuple[np.ndarray, dict[str, Any]]:
 def show_whole(viewer: "napari.viewer.Viewer", images: Images) -> Layer:
     """The stack as a layer, at its middle."""
     pixels, about = pixels_of(images)
-    clear(viewer)
     layer: Layer = viewer.add_image(pixels, name=NAME, **about)
+    clear(viewer)
     viewer.reset_view()
     viewer.dims.set_current_step(0, images.num_sections // 2)
     return layer
