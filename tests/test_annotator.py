@@ -8,6 +8,7 @@ import tiny
 
 from al_jax.core import state
 from al_jax.core.boundary import shared_lengths, total_length
+from al_jax.core.stack import make_stack
 from al_jax.core.strategies import STRATEGIES
 from al_jax.learner.config import Annotator, Config, Query, changed, make_keys
 from al_jax.simulation import annotator, loop, scores
@@ -235,3 +236,13 @@ def test_a_section_is_completed_by_its_last_class_alone():
     inside = STACK.inside[2]
     same = state.complete(before, 2, inside)
     jax.tree.map(np.testing.assert_array_equal, same.replace(key=None), before.replace(key=None))
+
+
+def test_of_few_sections_the_start_is_the_central_one():
+    few = make_stack(STACK.images[:4], STACK.truth[:4], STACK.names, STACK.inside[:4])
+    task = make_task(few, Config())
+    found, central = (
+        annotator.start(jax.random.key(3), task, changed(tiny.config(), {"start": name}))
+        for name in ("together", "central")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found.replace(key=None), central.replace(key=None))

@@ -242,11 +242,8 @@ def central_examples(state: ALState, exclude: jax.Array) -> jax.Array:
 def shared_examples(state: ALState, exclude: jax.Array) -> jax.Array:
     """`central_examples`, but all on the `fullest_section` that may be there, [N, C] bool.
 
-    Their outlines are shared, and the last one takes what is left: it need not be drawn. Of fewer
-    than `FEW_SECTIONS` one is too much of the stack, and examples of one alone teach too little.
+    Their outlines are shared, and the last one takes what is left: it need not be drawn.
     """
-    if exclude.shape[0] < FEW_SECTIONS:
-        return central_examples(state, exclude)
     here = jnp.arange(exclude.shape[0]) == fullest_section(state.in_range)
     free = compatible(state) & (here & (state.unlabelled > 0))[:, None]
     first = free & ~exclude & _unknown(state)
@@ -261,12 +258,15 @@ def _unknown(state: ALState) -> jax.Array:
 def fullest_section(in_range: chex.Array) -> jax.Array:
     """The section that may show the most classes, [] int32: where outlines are shared most.
 
-    Of several it is the one nearest the mean of the sections of all ranges, the lower of two.
+    Of several it is the one nearest the mean of the sections of all ranges, the lower of two. None,
+    -1, of fewer than `FEW_SECTIONS`: one is too much of the stack, and teaches too little alone.
 
     Args:
       in_range: [N, C] bool.
     """
     chex.assert_rank(in_range, 2)
+    if in_range.shape[0] < FEW_SECTIONS:
+        return jnp.int32(-1)
     index, count = jnp.arange(in_range.shape[0]), in_range.sum(1)
     distance = jnp.abs(index - (index * count).sum() / jnp.maximum(count.sum(), 1))
     return jnp.argmin(jnp.where(count == count.max(), distance, jnp.inf)).astype(jnp.int32)

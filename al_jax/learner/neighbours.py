@@ -197,9 +197,13 @@ def nearest_places(
 
 def sources(known: np.ndarray, section: int) -> list[int]:
     """The nearest sections within `REACH` where a structure is `known` [N] bool, at most two."""
-    found = np.flatnonzero(known)
-    before, after = found[found < section][-1:], found[found > section][:1]
-    return [int(n) for n in (*before, *after) if abs(n - section) <= REACH]
+    nearest = nearest_sections(np.flatnonzero(known), section)
+    return [n for n in nearest if abs(n - section) <= REACH]
+
+
+def nearest_sections(found: np.ndarray, section: int) -> list[int]:
+    """The nearest ones before and after a section, of those `found` in ascending order, [M] int."""
+    return [int(n) for n in (*found[found < section][-1:], *found[found > section][:1])]
 
 
 def begin(areas: jax.Array, prior: jax.Array | None = None) -> jax.Array:

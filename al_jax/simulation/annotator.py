@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from al_jax.core.boundary import corrected, kept_length, shared_lengths, total_length
 from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import (
-    FEW_SECTIONS,
     ALState,
     annotate,
     compatible,
@@ -182,7 +181,7 @@ def start(key: jax.Array, task: Task, config: Config) -> ALState:
     state = init_state(key_state, task.sections.inside, in_range)
     if task.prior is not None:
         state = with_prior(state, task.prior)
-    if config.annotator.start == "together" and task.present.shape[0] >= FEW_SECTIONS:
+    if config.annotator.start == "together":
         state = _whole_section(state, task, config)
         chosen = jnp.where(state.seen.any(0), -1, chosen)
     state = jax.lax.scan(one, state, jnp.arange(task.present.shape[1]))[0]

@@ -339,39 +339,43 @@ def clear(viewer: ViewerModel) -> None:
 
 
 def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
-    """The layers with nothing in them; class c is drawn as c + 1."""
-    grey = image.shape[-1] == 1
-    # A wider type makes napari map 65,536 values to colours.
-    nothing = np.zeros(image.shape[:2], np.uint8 if len(colours) < 255 else np.int16)
+    """The layers with nothing in them."""
+    (pixels, about), size = pixels_of(image), image.shape[:2]
     lines = np.zeros((0, 2, 2), np.float32)
     drawn = {"vector_style": "line", "edge_width": LINE, "ndim": 2}
-    colormap = _colormap(colours)
     return (
-        Image(image[..., 0] if grey else image, name=IMAGE, rgb=not grey),
-        Labels(nothing, name=PROPOSAL, opacity=0.25, colormap=colormap),
-        Labels(nothing.copy(), name=TRACED, opacity=0.45, colormap=colormap),
+        Image(pixels, name=IMAGE, **about),
+        _labels(size, colours, name=PROPOSAL, opacity=0.25),
+        _labels(size, colours, name=TRACED, opacity=0.45),
         Vectors(lines, name=OUTLINE, edge_color=WHITE, **drawn),
         Vectors(lines, name=LEFT, **drawn),
-        make_tracing(image.shape[:2], TRACE),
+        make_tracing(size, TRACE),
         Vectors(lines, name=PATH, edge_color="yellow", **drawn),
     )
 
 
 def make_beside(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Image, Labels]:
     """The layers of another section, hidden: a section like `image` [H, W, K], and its outlines."""
-    grey, (section, outlines) = image.shape[-1] == 1, BESIDE
-    nothing = np.zeros(image.shape[:2], np.uint8 if len(colours) < 255 else np.int16)
+    (pixels, about), (section, outlines) = pixels_of(image), BESIDE
     return (
-        Image(image[..., 0] if grey else image, name=section, rgb=not grey, visible=False),
-        Labels(nothing, name=outlines, colormap=_colormap(colours), visible=False),
+        Image(pixels, name=section, visible=False, **about),
+        _labels(image.shape[:2], colours, name=outlines, visible=False),
     )
 
 
-def _colormap(colours: Sequence[Colour]) -> DirectLabelColormap:
-    """Class c is drawn as c + 1."""
+def pixels_of(image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """What napari shows of pixels [..., K], and what it is to know of them."""
+    grey = image.shape[-1] == 1
+    return np.asarray(image[..., 0] if grey else image), {"rgb": not grey}
+
+
+def _labels(size: tuple[int, ...], colours: Sequence[Colour], **look: Any) -> Labels:
+    """A layer of classes [H, W] with nothing in it; class c is drawn as c + 1."""
     of_classes: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
     of_classes |= {c + 1: np.array(rgb) / 255 for c, rgb in enumerate(colours)}
-    return DirectLabelColormap(color_dict=of_classes)
+    # A wider type makes napari map 65,536 values to colours.
+    nothing = np.zeros(size, np.uint8 if len(colours) < 255 else np.int16)
+    return Labels(nothing, colormap=DirectLabelColormap(color_dict=of_classes), **look)
 
 
 def _update(layer: Layer, data: np.ndarray) -> None:
@@ -382,7 +386,7 @@ def _update(layer: Layer, data: np.ndarray) -> None:
 
 def show_image(layer: Image, image: np.ndarray, inside: np.ndarray, first: bool = False) -> None:
     """Shows a section [H, W, K]; contrast is a share of its range within `inside` [H, W]."""
-    pixels = np.asarray(image[..., 0] if image.shape[-1] == 1 else image)
+    pixels, _ = pixels_of(image)
     shares = np.array([0.0, 1.0])
     if not (first or layer.rgb):
         low, high = layer.contrast_limits_range

@@ -112,8 +112,7 @@ def good_enough(found: Overview, seconds: float | None) -> str:
     left = int(((found.marks == Mark.OPEN) | (found.marks == Mark.LATER))[:, 1:].sum())
     coming = []
     for more in MORE:
-        then = expected(found, more)
-        if left >= more and then is not None:
+        if left >= more and (then := expected(found, more)) is not None:
             time = "" if seconds is None else f" in {max(round(more * seconds / 60), 1)} min"
             gain = f"+{100 * (then - now):.1f} points"
             coming.append(f"{more} more answers: at least {then:.0%} ({gain}){time}")

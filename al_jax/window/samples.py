@@ -16,7 +16,7 @@ from al_jax.session import Session, Settings, read_session
 from al_jax.session.beginning import begin
 from al_jax.session.demonstration import answer_examples
 from al_jax.simulation.serial_sections import make_serial_sections
-from al_jax.window.whole import pixels_of
+from al_jax.window.layers import pixels_of
 
 LayerData = tuple[np.ndarray, dict[str, Any], str]
 
@@ -50,7 +50,7 @@ def make_sample(name: str) -> pathlib.Path:
 def sections_of(name: str) -> LayerData:
     """The sections of a sample, as a layer of the whole stack."""
     images, _ = parted(SAMPLES[name].stack())
-    pixels, about = pixels_of(images)
+    pixels, about = pixels_of(images.images)
     return pixels, {"name": SAMPLES[name].title, **about}, "image"
 
 

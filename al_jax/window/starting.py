@@ -100,16 +100,14 @@ def begin_session(beginning: Beginning, images: Images) -> list[str]:
     if not beginning.folder.strip():
         raise InputError("Say where the session goes: a new folder")
     earlier = experience_at(beginning.earlier) if beginning.earlier else None
-    config, notes = DEFAULT, list[str]()
+    config, notes = DEFAULT if earlier is None else _warm(earlier), list[str]()
+    in_range = in_range_by(beginning, images, DEFAULT.query.margin)
     if earlier is not None:
-        config = _warm(earlier)
-        in_range = in_range_by(beginning, images, config.query.margin)
         if (line := misfit(earlier, images, in_range, config)) is not None:
             earlier, config = None, DEFAULT
             notes.append(f"The earlier session is {line}")
         else:
             notes.append(describe_experience(earlier, images.names))
-    in_range = in_range_by(beginning, images, config.query.margin)
     begin(beginning.folder.strip(), images, in_range, Settings(0, config), earlier=earlier)
     return notes
 

@@ -21,7 +21,7 @@ from al_jax.core.stack import UNLABELLED, Stack
 from al_jax.core.state import init_state, partial_labels
 from al_jax.learner.config import Config, make_keys, model_of
 from al_jax.learner.learner import fit_initial
-from al_jax.learner.neighbours import source_points
+from al_jax.learner.neighbours import nearest_sections, source_points
 from al_jax.model.inputs import Fields, Sections, make_sections
 from al_jax.model.prediction import predict
 from al_jax.model.resolution import suited_sections
@@ -42,11 +42,6 @@ Move = Callable[[np.ndarray, int, int], np.ndarray]
 def spread(count: int, traced: int) -> np.ndarray:
     """So many of `count` sections [M] at even distances, every k-th where that comes out even."""
     return ((2 * np.arange(traced) + 1) * count) // (2 * traced)
-
-
-def beside(traced: np.ndarray, section: int) -> list[int]:
-    """The nearest traced sections before and after one that is not traced, one or two."""
-    return [int(n) for n in (*traced[traced < section][-1:], *traced[traced > section][:1])]
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
@@ -92,7 +87,7 @@ def interpolate(
         return {c: signed_distance(truth == c) for c in np.unique(truth[truth >= 0]).tolist()}
 
     for section in np.setdiff1d(np.arange(stack.num_sections), traced).tolist():
-        sides = beside(traced, section)
+        sides = nearest_sections(traced, section)
         best = np.full(stack.truth.shape[1:], -np.inf)
         found[section] = np.argmax(in_range[section])
         for structure in np.flatnonzero(in_range[section]).tolist():

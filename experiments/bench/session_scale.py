@@ -27,7 +27,7 @@ from al_jax.commands import command, session_results
 from al_jax.core.stack import InputError
 from al_jax.learner.config import DEFAULT, Config, changed
 from al_jax.session import Session, Settings
-from al_jax.session.demonstration import answer_truly
+from al_jax.session.demonstration import answer_examples, answer_truly
 from experiments.bench import harness, made_up, truth
 
 FLAGS = flags.FLAGS
@@ -57,9 +57,8 @@ def make(folder: pathlib.Path, size: tuple[int, ...], config: Config) -> dict[st
 def work(folder: pathlib.Path) -> dict[str, float]:
     """Answers the first examples, trains, and answers more; seconds and MiB."""
     with sessions.open_session(folder) as session:
-        while (question := session.next_question(propose=False)) and question.example:
-            answer_truly(session, question.section, question.structure)
-        if question is None:
+        answer_examples(session)
+        if session.next_question(propose=False) is None:
             raise InputError("nothing is left after the examples; give more sections or classes")
         _, training = harness.timed(session_results.learn, session)
         every = times(session)
