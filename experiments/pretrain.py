@@ -38,6 +38,7 @@ from al_jax.simulation.runner import Checkpointing
 from al_jax.simulation.scores import reported_dice
 from al_jax.simulation.task import make_task
 from al_jax.xla import compiler_options
+from experiments.bench import harness
 from experiments.bench.truth import evaluate
 
 FLAGS = flags.FLAGS
@@ -90,8 +91,7 @@ def main() -> None:
     command.refuse(("length", "start", *config_flags.ANNOTATOR), "here, where nobody is asked")
     paths = find_stacks()
     judge = FLAGS.held_out or list(paths)[-1]
-    if not full_path(FLAGS.out).absolute().parent.is_dir():
-        raise InputError(f"--out={FLAGS.out}: its folder does not exist; make it")
+    harness.check_out(FLAGS.out)
     stacks = {name: read_stack(path) for name, path in paths.items()}
     earlier = [stack for name, stack in stacks.items() if name != judge]
     config = config_flags.read_config("plain", sum(stack.num_sections for stack in earlier))

@@ -24,6 +24,7 @@ from jax.stages import Compiled
 from al_jax.commands.record import machine, own_source, versions
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import write_atomic
+from al_jax.files.reading import full_path
 from al_jax.xla import compiler_options
 
 Result = TypeVar("Result")
@@ -175,13 +176,19 @@ def write(path: str | pathlib.Path, found: Mapping[str, Any]) -> None:
     write_atomic(path, (json.dumps(found, indent=2) + "\n").encode())
 
 
+def check_out(path: str | None) -> None:
+    """Raises InputError if --out could not be made, before anything is measured for it."""
+    if path is not None and not full_path(path).absolute().parent.is_dir():
+        raise InputError(f"--out={path}: its folder does not exist; make it")
+
+
 def append(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds rows to a CSV, each with when, on what and from what source it was measured.
 
     Raises:
       InputError: the file has other columns, or cannot be written.
     """
-    path, now = pathlib.Path(path), datetime.datetime.now(datetime.UTC)
+    path, now = full_path(path), datetime.datetime.now(datetime.UTC)
     host = {name: machine()[name] for name in ("cores", "processor")}
     made = {"date": now.date().isoformat(), **own_source(), **host}
     head = [*rows[0], *made]

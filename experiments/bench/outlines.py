@@ -169,6 +169,7 @@ def main() -> None:
     """Prints a row for each state and structure."""
     load_plugins(FLAGS.plugin)
     check_strategies(FLAGS.strategies)
+    harness.check_out(FLAGS.out)
     loss = STRATEGIES[FLAGS.strategies[0]].loss
     stack = picked(stack_flags.load_stack(), FLAGS.pick)
     _, _, config = read_setting(stack, functools.partial(true_ranges, stack, stack.truth))

@@ -131,12 +131,14 @@ def measure(stack: Stack, fill: filling.Fill, numbers: list[int]) -> Iterator[di
 
 def main() -> None:
     """Prints a row for each method and number of traced sections, then the best ones."""
+    harness.check_out(FLAGS.out)
     stack = stack_flags.load_stack()
     numbers = numbers_traced(FLAGS.traced, stack.num_sections)
+    ways = fills(FLAGS.methods, stack)
     columns = {"k": ">5.1f", "traced": ">6", "effort": ">7.1%", "own": ">6.1%", "Dice": ">6.1%"}
     row = harness.table({"method": "<12", **columns, "worst": ">6.1%", "seconds": ">8.1f"})
     rows: dict[str, list[dict[str, Any]]] = {}
-    for name, fill in fills(FLAGS.methods, stack).items():
+    for name, fill in ways.items():
         for found in measure(stack, fill, numbers):
             row(name, *found.values())
             rows.setdefault(name, []).append(found)

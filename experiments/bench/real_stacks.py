@@ -116,10 +116,12 @@ def main() -> None:
     for name in wanted:
         if name not in MAKERS:
             raise InputError(f"--only has '{name}'; the stacks are {', '.join(MAKERS)}")
+    if not (data := pathlib.Path(FLAGS.data)).is_dir():
+        raise InputError(f"--data={data}: there is no such folder; name that of the data")
     folder = harness.make_folder(FLAGS.out, "out")
     warnings.simplefilter("ignore", InputNote)  # of classes that no section shows
     for name in wanted:
-        stack = MAKERS[name](pathlib.Path(FLAGS.data))
+        stack = MAKERS[name](data)
         path = folder / f"{name}.npz"
         write_stack(path, stack)
         size = "x".join(map(str, stack.images.shape[1:3]))
