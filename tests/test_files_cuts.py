@@ -227,6 +227,28 @@ def test_labels_whose_axes_run_otherwise_are_noted(tmp_path, volumes):
     noted(message, read_labelled, *paths, volumes[2], cut=SIX)
 
 
+@pytest.mark.parametrize("name", ["l.nii.gz", "l.nrrd", "l.seg.nrrd"])
+def test_labels_that_itk_saved_of_a_volume_with_shear(name, volumes, tmp_path):
+    """ITK knows axes at right angles alone: it takes the qform, and saves that."""
+    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
+    shear = np.array([[-1, 0.15, 0, -10], [0, 0, 1.2, -8], [0, -0.9, 0.05, -9], [0, 0, 0, 1.0]])
+    image, labels = small_volumes()
+    path, whole = tmp_path / "i.nii.gz", nibabel.Nifti1Image(image, shear)
+    whole.set_qform(shear, code="scanner")
+    nibabel.save(whole, path)
+    there = read_labelled(path, save(tmp_path / "own.nii", labels, shear), volumes[2], cut=SIX)
+    seen = sitk.ReadImage(str(path))
+    segments = sitk.GetImageFromArray(labels.T.astype(np.uint8))
+    segments.CopyInformation(seen)
+    sitk.WriteImage(segments, str(tmp_path / name))
+    back = read_labelled(path, tmp_path / name, volumes[2], cut=SIX)
+    np.testing.assert_array_equal(back.truth, there.truth)
+    assert len(np.unique(there.truth)) > 2
+    segments.SetSpacing([1.2 * x for x in seen.GetSpacing()])
+    sitk.WriteImage(segments, str(tmp_path / name))
+    refused("header|grid", read_labelled, path, tmp_path / name, volumes[2], cut=SIX)
+
+
 def test_refuses_bad_labels(volumes, tmp_path):
     _, labels = small_volumes()
     image_path, _, names = volumes

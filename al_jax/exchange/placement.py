@@ -10,11 +10,11 @@ rows to the back, sections upwards.
 import os
 from typing import NamedTuple
 
-import nibabel
 import numpy as np
 
 from al_jax.core.stack import InputError, Place
 from al_jax.files.reading import by
+from al_jax.files.volumes import without_shear
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns mm in RAS order into LPS order, and back."""
@@ -153,16 +153,6 @@ def reach(
     if low[2] <= 0 < high[2]:
         found[max(low[1], 0) : max(high[1], 0), max(low[0], 0) : max(high[0], 0)] = True
     return found
-
-
-def without_shear(affine: np.ndarray) -> np.ndarray:
-    """The nearest place [4, 4] whose axes are at right angles, as the qform of a NIfTI has it.
-
-    ITK knows no others: of a volume with shear it saves this one.
-    """
-    header = nibabel.Nifti1Header()
-    header.set_qform(affine, code="scanner")
-    return np.asarray(header.get_qform(), float)
 
 
 def _turned(

@@ -13,7 +13,7 @@ from al_jax.files.masks import Labelled, empty_truth, to_classes, to_ids
 from al_jax.files.pictures import check_channels
 from al_jax.files.reading import by, listed, naming, note
 from al_jax.files.tables import LabelTable, table_entries
-from al_jax.files.volumes import Volume, load_volume
+from al_jax.files.volumes import Volume, load_volume, without_shear
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Position, in an array in RAS order, of the axis that sections of each kind are stacked along."""
@@ -185,7 +185,7 @@ def _on_grid(labels: Volume, image: Volume) -> np.ndarray:
         )
     if str(labels.path).lower().endswith(".seg.nrrd"):  # 3D Slicer keeps what segments fill
         return _placed(labels, image)
-    apart = _grids_apart(image.affine, labels.affine, shape)
+    apart = min(_grids_apart(grid, labels.affine, shape) for grid in _grids(image))
     same = apart <= 0.5 * min(image.zooms)
     if labels.stored == image.stored and not (same and voxels.shape == shape):
         raise InputError(
@@ -215,10 +215,11 @@ def _on_grid(labels: Volume, image: Volume) -> np.ndarray:
 
 def _placed(labels: Volume, image: Volume) -> np.ndarray:
     """Labels that fill a part of the image's grid, on all of it."""
-    moved = np.linalg.inv(image.affine) @ labels.affine
+    moves = [np.linalg.inv(grid) @ labels.affine for grid in _grids(image)]
+    moved = min(moves, key=lambda move: abs(move[:3, :3] - np.eye(3)).max())
     offset = np.rint(moved[:3, 3])
     drift = abs(moved[:3, :3] - np.eye(3)).max() * max(labels.voxels.shape)  # of the last voxel
-    if drift > 0.5 or abs(moved[:3, 3] - offset).max() > 0.5:
+    if drift > 0.5:
         raise InputError(
             f"{labels.path}: is on another grid than {image.path}; in 3D Slicer export it with "
             "the image as reference volume"
@@ -234,6 +235,12 @@ def _placed(labels: Volume, image: Volume) -> np.ndarray:
         out.append(slice(low - start, high - start))
     placed[tuple(to)] = labels.voxels[tuple(out)]
     return placed
+
+
+def _grids(image: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Where an image lies, [4, 4] from its voxels to mm: by its header, and without any shear."""
+    from_stored = np.linalg.inv(image.stored_affine) @ image.affine
+    return image.affine, without_shear(image.stored_affine) @ from_stored
 
 
 def _grids_apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:

@@ -78,6 +78,16 @@ def load_volume(path: str | os.PathLike) -> Volume:
     )
 
 
+def without_shear(affine: np.ndarray) -> np.ndarray:
+    """The nearest place [4, 4] whose axes are at right angles, as the qform of a NIfTI has it.
+
+    ITK knows no others: of a volume with shear it saves this one.
+    """
+    header = nibabel.Nifti1Header()
+    header.set_qform(affine, code="scanner")
+    return np.asarray(header.get_qform(), float)
+
+
 def _numbers(path: str | os.PathLike, voxels: np.ndarray) -> tuple[np.ndarray, bool]:
     """[X, Y, Z] or [X, Y, Z, K] numbers, and whether K are times; records are the last axis."""
     times = voxels.ndim > 3 and voxels.shape[3] > 1
