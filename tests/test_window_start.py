@@ -14,6 +14,7 @@ from PIL import Image
 
 from al_jax.session import read_session
 from al_jax.session.demonstration import answer_examples
+from al_jax.window.changes_dialog import ChangesDialog
 from al_jax.window.layers import LAYERS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -156,6 +157,96 @@ def test_a_session_is_exported_from_a_form(started, tmp_path):
         path.name for path in (tmp_path / "out").iterdir()
     }
     assert not form.isVisible()
+
+
+def test_classes_and_sections_are_changed_in_a_form(started, tmp_path, monkeypatch):
+    from qtpy.QtCore import QItemSelectionModel
+    from qtpy.QtWidgets import QPushButton
+
+    _, widget, hand = started
+    widget.open(controllers.make_session(tmp_path / "session"))
+    _open(widget, hand)
+    hand.key("d")
+    _open(widget, hand)
+    (entry,) = [
+        action
+        for action in widget.panel.findChild(QPushButton, "more").menu().actions()
+        if action.objectName() == "change_session"
+    ]
+    entry.trigger()
+    (form,) = [form for form in widget.findChildren(ChangesDialog) if form.isVisible()]
+
+    def names(items):
+        return [items.item(row).text() for row in range(items.count())]
+
+    def press(button, says):
+        _press(form, button)
+        hand.until(lambda: not widget.controller.doing and says in form.said.text())
+
+    def choose(items, *rows):
+        items.clearSelection()
+        for row in rows:
+            items.item(row).setSelected(True)
+        items.setCurrentRow(rows[-1], QItemSelectionModel.SelectionFlag.NoUpdate)
+
+    press("rename", "Choose one class")
+    choose(form.classes, 2)
+    press("rename", "Type the new name first")
+    form.name.setText("ring, rim")
+    press("rename", "Type one name")
+    press("split", "Class 'middle' is split into 'ring', 'rim'")
+    assert names(form.classes) == ["background", "outer", "ring", "rim", "inner"]
+    assert widget.panel.images.names == tuple(names(form.classes))  # the panel has them, too
+    choose(form.classes, 2, 3)
+    form.name.setText("middle")
+    press("merge", "Classes 'ring', 'rim' are one, 'middle'")
+    form.name.setText("inner")
+    press("add", "both 'inner'")
+    form.name.setText("core")
+    press("add", "Class 'core' was added")
+    choose(form.classes, 0)
+    form.name.setText("void")
+    press("rename", "background")
+    press("mirror", "Choose a section")
+    choose(form.sections, 1)
+    press("take_in", "Choose a section that is left out")
+    press("leave_out", "Section 1 is left out")
+    assert names(form.sections) == ["0", "2", "3", "4", "5", "1 (left out)"]
+    choose(form.sections, 5)
+    press("mirror", "that is not left out")
+    press("take_in", "Section 1 is taken in again")
+    choose(form.sections, 4)
+    press("mirror", "Section 4 is mirrored")
+    choose(form.sections, 4)
+    press("turn_180", "Section 4 is turned by 180 degrees")
+    choose(form.sections, 4)
+    press("turn_90", "out of the frame")
+    Image.fromarray(np.full((40, 48), 7, np.uint8)).save(tmp_path / "rescan.png")
+    chosen = [str(tmp_path / "rescan.png"), str(tmp_path / "none.png"), ""]
+    monkeypatch.setattr(
+        "al_jax.window.changes_dialog.QFileDialog.getOpenFileName", lambda *_: (chosen.pop(0), "")
+    )
+    press("replace", "Section 4 has another image")
+    choose(form.sections, 4)
+    press("replace", "none.png")
+    press("replace", "none.png")  # nothing was chosen, nothing is done
+    press("order", "The order is the same")
+    form.sections.insertItem(0, form.sections.takeItem(5))  # as a drag does it
+    press("order", "The order is 5, 0, 1, 2, 3, 4")
+    assert names(form.sections) == ["5", "0", "1", "2", "3", "4"]
+    session = widget.controller.session
+    assert session.images.sections == ("5", "0", "1", "2", "3", "4")
+    assert (session.images.images[5] == 7).all()
+    hand = hands.Hand(widget._viewer, widget)
+    hand.key("u")
+    assert names(form.sections) == ["0", "1", "2", "3", "4", "5"]
+    assert "Taken back" in form.said.text()
+    kinds = [event["event"] for event in read_session(session.folder).events]
+    widget.close_session()
+    assert not widget.findChildren(ChangesDialog)
+    assert [kind for kind in kinds if kind not in ("answer", "withdraw")] == [
+        "split", "merge", "add", "leave_out", "take_in", "mirror", "turn", "replace", "order",
+    ]  # fmt: skip
 
 
 def test_the_commands_of_the_plugin(started, plugin, monkeypatch, tmp_path):

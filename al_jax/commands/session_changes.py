@@ -1,17 +1,12 @@
 """Classes and sections of a session that change: added, renamed, left out, turned and so on."""
 
-import pathlib
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from al_jax.commands import command
 from al_jax.core.stack import InputError
-from al_jax.files.intensities import find_scale, to_uint8
-from al_jax.files.pictures import image_of
-from al_jax.files.reading import by, full_path
-from al_jax.files.registry import PICTURES, find, open_picture
+from al_jax.files.rescans import read_scan
 from al_jax.session import Event, Session
 from al_jax.session.ranges import section_number, span_of, structure_number
 
@@ -89,7 +84,9 @@ def sections(session: Session) -> tuple[str, dict[str, Any]]:
         return _done(session, session.turn(section, FLAGS.degrees))
     if FLAGS.images is None:
         raise InputError("--replace needs the new image; name its file by --images")
-    return _done(session, session.replace_image(section, read_scan(session, section, FLAGS.images)))
+    return _done(
+        session, session.replace_image(section, read_scan(FLAGS.images, session.images, section))
+    )
 
 
 def _action(actions: tuple[str, ...], others: tuple[str, ...]) -> str | None:
@@ -102,43 +99,10 @@ def _action(actions: tuple[str, ...], others: tuple[str, ...]) -> str | None:
 
 
 def _done(session: Session, event: Event) -> tuple[str, dict[str, Any]]:
-    line = event["text"]
-    if number := session.reopened(event):
-        line += f"; outlines to be traced again: {number}"
     images = session.images
     found = {"number": event["number"], "event": event["event"], "text": event["text"]}
-    return line, {**found, "classes": list(images.names), "sections": list(images.sections)}
-
-
-def read_scan(session: Session, section: int, path: str) -> np.ndarray:
-    """Another image of a section [H, W, K], of a picture; like others, at the top left.
-
-    Raises:
-      InputError: it is no picture, or does not fit the section.
-    """
-    file = full_path(pathlib.Path(path))
-    picture = (find(PICTURES, file) or open_picture)(file)
-    pixels = image_of(picture, picture.orientation)
-    like, inside = session.images.images, np.asarray(session.images.inside[section])
-    colours, wanted = pixels.shape[-1], like.shape[-1]
-    if colours < wanted:
-        pixels = np.repeat(pixels, wanted, -1)
-    elif colours > wanted and not (pixels == pixels[..., :1]).all():
-        raise InputError(f"{file}: has colours but the other sections are grey; save it as grey")
-    rows, cols = (np.flatnonzero(inside.any(axis))[-1] + 1 for axis in (1, 0))
-    if pixels.shape[0] < rows or pixels.shape[1] < cols:
-        raise InputError(
-            f"{file}: has {by(pixels.shape[:2])} pixels but the section {rows} by {cols}; bring it "
-            "into the frame of the section before, as outlines stay in their pixels"
-        )
-    height, width = like.shape[1:3]
-    if pixels.shape[0] > height or pixels.shape[1] > width:
-        raise InputError(
-            f"{file}: has {by(pixels.shape[:2])} pixels but sections {height} by {width}; cut it "
-            "out or scale it as the section before was"
-        )
-    if like.dtype == np.uint8 and pixels.dtype != np.uint8:
-        pixels = to_uint8(pixels, find_scale([pixels], 1, file))
-    found = np.zeros(like.shape[1:], like.dtype)
-    found[: pixels.shape[0], : pixels.shape[1]] = pixels[..., :wanted]
-    return found
+    return session.outcome(event), {
+        **found,
+        "classes": list(images.names),
+        "sections": list(images.sections),
+    }

@@ -186,9 +186,10 @@ class Changing:
 
         return self._change(made)
 
-    def reopened(self, event: Event) -> int:
-        """How many outlines a change has opened again: their pairs are asked for anew."""
-        return self._written[event["number"] - 1].get("reopened", 0)
+    def outcome(self, event: Event) -> str:
+        """What a change did, one line, with how many outlines it has opened again."""
+        number = self._written[event["number"] - 1].get("reopened", 0)
+        return event["text"] + (f"; outlines to be traced again: {number}" if number else "")
 
     def true_mask(self, section: int, structure: int) -> np.ndarray:
         """The true answer of a demonstration, [H, W] bool.

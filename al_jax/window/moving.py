@@ -149,7 +149,8 @@ class Moving(Shown):
         def show(then: Then) -> None:
             self._due = True
             self._show_changed(then)
-            self.message = then.event["text"][:1].upper() + then.event["text"][1:]
+            outcome = self.session.outcome(then.event)
+            self.message = outcome[:1].upper() + outcome[1:]
 
         self._work("changing that", changed, show)
 

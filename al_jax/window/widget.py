@@ -16,6 +16,7 @@ from al_jax.session import Question, open_session
 from al_jax.window import layers
 from al_jax.window.background import beside, start_computing
 from al_jax.window.buttons import Entry
+from al_jax.window.changes_dialog import ChangesDialog
 from al_jax.window.compiling import Compiler
 from al_jax.window.controller import Controller
 from al_jax.window.export_dialog import ExportDialog
@@ -91,6 +92,7 @@ class Annotate(QWidget):
         self._viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.controller: Controller | None = None
         self.panel: Panel | None = None
+        self._changes: ChangesDialog | None = None
         self._open, self._seen = contextlib.ExitStack(), Seen(self)
         self._timer, self._making = QTimer(self), Polling(self)
         self._timer.setInterval(TICK)
@@ -154,6 +156,8 @@ class Annotate(QWidget):
             self._build(controller)
         assert self.panel is not None
         self.panel.refresh()
+        if self._changes is not None:
+            self._changes.refresh()
         self._seen.changed(controller.question)
 
     # What the menus offer.
@@ -179,6 +183,14 @@ class Annotate(QWidget):
         dialog.show()
         return dialog
 
+    def change_session(self) -> ChangesDialog:
+        """Shows the classes and sections of the session, and what changes them."""
+        assert self.controller is not None  # it is in the menu of a session
+        if self._changes is None:
+            self._changes = ChangesDialog(self, self.controller)
+        self._changes.show()
+        return self._changes
+
     def make_sample(self, name: str) -> None:
         """Makes the session of a sample beside the window, and opens it."""
         self.close_session()
@@ -199,6 +211,7 @@ class Annotate(QWidget):
             Entry("new_session", "New session ...", self.new_session),
             Entry("open_session", "Open session ...", self.choose_session),
             Entry("export_session", "Export ...", self.export_session),
+            Entry("change_session", "Classes and sections ...", self.change_session),
         ]
 
     def _sample(self, name: str) -> Entry:
@@ -228,8 +241,12 @@ class Annotate(QWidget):
         """Takes what belongs to a session out of the window, if there still is one."""
         if isalive(self):
             self._take_away()
+            if self._changes is not None:
+                self._changes.setParent(None)
+                self._changes.deleteLater()
             layers.retire(self._viewer)
             self.start.show()
+        self._changes = None
 
     def _take_away(self) -> None:
         if self.panel is not None:
