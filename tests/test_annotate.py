@@ -14,6 +14,7 @@ import jax
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tiny
 import tiny_session as ts
 from absl.testing import flagsaver
@@ -29,10 +30,11 @@ from al_jax.files.slicing import AXES
 from al_jax.files.stacks import load_default, write_stack
 from al_jax.learner import config as settings
 from al_jax.learner.config import network_label
+from al_jax.learner.neighbours import make_fields
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
 from al_jax.model import resolution
 from al_jax.simulation import runner
-from al_jax.simulation.prepare import prepare
+from al_jax.simulation.prepare import prepare, with_fields
 from experiments.bench import rehearse
 
 pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
@@ -144,7 +146,6 @@ def test_an_answer_comes_back_as_a_file(call, refused, folder):
 @pytest.mark.parametrize("axis", AXES)
 def test_a_volume_is_traced_as_it_lies(axis, call, refused, folder):
     """On the grid of the volume, as ITK-SNAP and 3D Slicer do; what is saved there is ITK's."""
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     slicerio = pytest.importorskip("slicerio", reason="pip install '.[annotate]'")
     image, labels, affine = oblique_volumes()
     save(folder / "i.nii.gz", image, affine)
@@ -657,6 +658,7 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     with sessions.open_session(folder / "session") as session:
         trace = rehearse.rehearse(session, judge, wait=True)
     prepared = prepare(jax.random.key(0), stack, config)
+    prepared = with_fields(prepared, make_fields(stack))
     network = runner.train_network(prepared, config)
     records = runner.run_strategy(SEr, prepared, network, config)[1]
     np.testing.assert_array_equal(trace.pairs[:, 0], records.section[1:])

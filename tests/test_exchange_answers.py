@@ -6,6 +6,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 from PIL import Image
 from samples import noted, png
@@ -275,7 +276,6 @@ class TestRegionsOfImageJ:
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_what_itk_saves_of_a_place_with_shear(suffix, tmp_path):
     """ITK knows axes at right angles alone: it takes the qform, and saves that."""
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     shear = np.array([[1, 0.08, 0, -10], [0, 0, 1.2, -8], [0, -0.9, 0.05, -9], [0, 0, 0, 1.0]])
     manifest = asked(tmp_path / "q", affine=shear, formats=("nifti",))
     template = nibabel.load(tmp_path / "q" / "template.nii.gz")

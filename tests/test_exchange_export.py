@@ -8,6 +8,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 from partitions import CLASSES, NAMES, partition
 from PIL import Image
@@ -115,7 +116,6 @@ def test_seg_nrrd(tmp_path):
 
 
 def test_simpleitk_finds_the_confidence_in_the_same_place(tmp_path):
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     needs("seg.nrrd")
     export = stack()
     export_stack(tmp_path, export, ["nifti", "seg.nrrd"])

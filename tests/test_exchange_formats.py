@@ -3,6 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 from partitions import CLASSES, NAMES, partition
 from test_exchange import needs
@@ -57,7 +58,6 @@ def test_many_classes_need_wider_ids(tmp_path):
 
 
 def test_simpleitk_reads_the_same_volumes(tmp_path):
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     rng = np.random.default_rng(0)
     voxels = rng.integers(0, 200, (4, 5, 7)).astype(np.uint8)
     for affine in (stack_affine(0.5, 2.0), TURNED):
@@ -74,7 +74,6 @@ def test_simpleitk_reads_the_same_volumes(tmp_path):
 
 
 def test_simpleitk_reads_the_same_colours(tmp_path):
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     colours = np.random.default_rng(1).integers(0, 256, (1, 5, 7, 3)).astype(np.uint8)
     for suffix, write in ((".nii.gz", nifti), (".nrrd", nrrd_image)):
         path = tmp_path / f"c{suffix}"
@@ -85,7 +84,6 @@ def test_simpleitk_reads_the_same_colours(tmp_path):
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".nii", ".mha"])
 def test_what_simpleitk_saves_is_read(suffix, tmp_path):
     """As ITK-SNAP saves: ITK writes both."""
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     labels = partition(2)
     grid = Grid(section_affine(stack_affine(0.4, 3.0), 6))
     path = tmp_path / "ours.nii.gz"

@@ -3,6 +3,7 @@
 import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from partitions import CLASSES, NAMES, partition
 from test_exchange import ask, refusal
 
@@ -186,7 +187,6 @@ class TestAnswers:
 
     def test_what_itk_crops_and_writes(self, asked, tmp_path):
         """ITK keeps the names of segments and moves the origin, as 3D Slicer does."""
-        sitk = pytest.importorskip("SimpleITK", reason="the oracle: pip install '.[test]'")
         manifest, mask, _ = asked
         whole = sitk.ReadImage(str(manifest.path.with_name("proposal.seg.nrrd")))
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -6,6 +6,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from samples import TABLE, assert_equal, noted, oblique_volumes, refused, save, small_volumes
 
 from al_jax.core.stack import UNLABELLED
@@ -230,7 +231,6 @@ def test_labels_whose_axes_run_otherwise_are_noted(tmp_path, volumes):
 @pytest.mark.parametrize("name", ["l.nii.gz", "l.nrrd", "l.seg.nrrd"])
 def test_labels_that_itk_saved_of_a_volume_with_shear(name, volumes, tmp_path):
     """ITK knows axes at right angles alone: it takes the qform, and saves that."""
-    sitk = pytest.importorskip("SimpleITK", reason="the oracle of volumes: pip install '.[test]'")
     shear = np.array([[-1, 0.15, 0, -10], [0, 0, 1.2, -8], [0, -0.9, 0.05, -9], [0, 0, 0, 1.0]])
     image, labels = small_volumes()
     path, whole = tmp_path / "i.nii.gz", nibabel.Nifti1Image(image, shear)

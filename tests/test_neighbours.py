@@ -14,7 +14,7 @@ from al_jax import session as sessions
 from al_jax.core.stack import UNLABELLED, make_images
 from al_jax.core.state import PartialLabels
 from al_jax.core.strategies import STRATEGIES, BDa, SDr, shares_program
-from al_jax.learner import neighbours, registration
+from al_jax.learner import neighbours
 from al_jax.learner.config import changed, model_of
 from al_jax.learner.learner import segment_stack
 from al_jax.learner.registration import Registered, register
@@ -205,7 +205,6 @@ def _pair(shift=(3, -2)):
 
 
 def test_a_known_shift_is_found_in_both_directions():
-    pytest.importorskip("SimpleITK")
     first, second = _pair()
     found = register(first, second)
     middle = (slice(16, 48), slice(16, 40))
@@ -221,7 +220,6 @@ def test_a_known_shift_is_found_in_both_directions():
 
 
 def test_equal_and_empty_sections_stay():
-    pytest.importorskip("SimpleITK")
     first, _ = _pair()
     for pair in ((first, first), (first, np.zeros_like(first)), (first[:6, :6], first[:6, 1:7])):
         found = register(*pair)
@@ -263,12 +261,6 @@ def test_fields_are_kept_by_pairs(tmp_path, monkeypatch):
     assert len(calls) == 2
     file.write_bytes(b"damaged")  # and so is made anew
     jax.tree.map(np.testing.assert_array_equal, first, neighbours.make_fields(stack, file))
-
-
-def test_without_simple_itk_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
-    with pytest.raises(ValueError, match="pip install SimpleITK"):
-        registration.register(*_pair())
 
 
 # In the loop.

@@ -31,7 +31,6 @@ EXTRAS = (
     "roifile",
     "distributed",
     "cryptography",
-    "SimpleITK",
 )
 QUICK = ("--initial_steps=4", "--query_steps=1", "--crop=32", "--batch=2")
 

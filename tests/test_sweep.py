@@ -21,6 +21,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 
+import jax
 import pytest
 import tiny
 from absl import flags
@@ -682,6 +683,10 @@ def test_its_report_is_of_the_runs_that_ended(its_report):
     assert {(row["method"], row["seed"]) for row in rows} == {
         (method, seed) for method in ("Da", "Rand") for seed in "01"
     }
+    for row in rows:
+        assert float(row["seconds"]) > 0 and row["started"].endswith("+00:00")
+        assert f" --strategies={row['method']}" in row["command"]
+        assert f"jax={jax.__version__} " in row["versions"] and len(row["strategy_digest"]) == 16
     problems = csv.DictReader(io.StringIO(found["problems.csv"].decode()))
     assert {row["kind"] for row in problems} == {"failed"}
 

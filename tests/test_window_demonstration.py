@@ -18,9 +18,10 @@ import hands
 
 import al_jax
 from al_jax.core.strategies import SEr
+from al_jax.learner.neighbours import make_fields
 from al_jax.session import Settings, ledger
 from al_jax.simulation import runner
-from al_jax.simulation.prepare import prepare
+from al_jax.simulation.prepare import prepare, with_fields
 from al_jax.window.layers import held
 from experiments.bench import rehearse
 
@@ -148,6 +149,7 @@ def test_a_window_that_waits_asks_what_a_simulation_asks_to_the_end(tmp_path):
     asked = [(event["section"], stack.names.index(event["structure"])) for event in events]
 
     prepared = prepare(jax.random.key(0), stack, config)
+    prepared = with_fields(prepared, make_fields(stack))
     network = runner.train_network(prepared, config)
     records = runner.run_strategy(SEr, prepared, network, config)[1]
     expected = np.stack([records.section[1:], records.structure[1:]], 1)

@@ -7,6 +7,7 @@ import tiny
 
 from al_jax import session as core
 from al_jax.core.stack import InputError, make_images
+from al_jax.learner.config import DEFAULT
 from al_jax.learner.neighbours import carry_mask
 from al_jax.model.inputs import Fields
 from al_jax.session import Settings
@@ -36,7 +37,8 @@ def test_a_mask_is_carried_over_the_fields_between(factor):
 def test_a_session_carries_the_nearest_one_where_it_registers(tmp_path, monkeypatch):
     stack = tiny.stack()
     images = make_images(stack.images, stack.names, stack.inside)
-    core.create(tmp_path / "session", images, SPANS, Settings(), truth=stack.truth)
+    settings = Settings(config=DEFAULT)  # which registers nothing
+    core.create(tmp_path / "session", images, SPANS, settings, truth=stack.truth)
     with core.open_session(tmp_path / "session") as session:
         with pytest.raises(InputError, match="'inner' was traced on no other section"):
             session.neighbour_outline(2, 3)
@@ -47,7 +49,8 @@ def test_a_session_carries_the_nearest_one_where_it_registers(tmp_path, monkeypa
         np.testing.assert_array_equal(plain, session.true_mask(4, 3) & images.inside[3])
         assert session.neighbour_outline(1, 3)[0] == 4  # not itself
         fields = _fields([(0, 0)] * 3 + [(0, 2)] + [(0, 0)], 1, plain.shape)
-        monkeypatch.setattr(session._trainer, "fields", lambda: fields)
+        monkeypatch.setattr(session._trainer, "_carries", True)
+        monkeypatch.setattr(session._trainer, "_fields", fields)
         source, carried = session.neighbour_outline(3, 3)
         np.testing.assert_array_equal(carried, np.roll(plain, -2, 1) & images.inside[3])
         pixels, labels = session.seen_beside(3, 4)

@@ -10,7 +10,9 @@ import datetime
 import functools
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,7 +65,9 @@ def define_flags() -> None:
 
 
 def read_setting(
-    stack: Images, in_range: Callable[[int], np.ndarray]
+    stack: Images,
+    in_range: Callable[[int], np.ndarray],
+    usual: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray] | None, Experience | None, Config]:
     """Published weights, the experience of prior stacks, and the settings, by the flags.
 
@@ -72,6 +76,7 @@ def read_setting(
     Args:
       stack: that is simulated or annotated.
       in_range: from a margin in sections to the ranges [N, C].
+      usual: see `read_config`.
 
     Raises:
       InputError: they do not fit.
@@ -82,9 +87,9 @@ def read_setting(
     earlier = read_earlier(FLAGS["from"].value)
     if earlier is not None and weights is not None:
         raise InputError("--weights and --from both name a network's weights; leave one out")
-    config = read_config(convention, stack.num_sections)
+    config = read_config(convention, stack.num_sections, usual=usual)
     if earlier is not None:
-        warm = read_config(earlier.convention, stack.num_sections, warm=True)
+        warm = read_config(earlier.convention, stack.num_sections, warm=True, usual=usual)
         if earlier.network != network_label(warm.network):
             raise InputError(
                 f"--from is of the network '{earlier.network}'; add --network={earlier.network}"

@@ -44,7 +44,9 @@ class Query:
     margin: int = setting(0, "Sections added to both ends of a structure's range.", 0)
     dropout_samples: int = setting(20, "S of Eq. 9.", 1)
     neighbours: bool = setting(
-        False, "Outlines are carried to neighbouring sections; not for the paper's strategies."
+        False,
+        "Outlines are carried to neighbouring sections (in a session by default); not for the "
+        "paper's strategies.",
     )
 
     def __post_init__(self) -> None:
@@ -125,6 +127,8 @@ jax.tree_util.register_dataclass(
 )
 
 DEFAULT = Config()
+SESSION = dataclasses.replace(DEFAULT, query=Query(neighbours=True))
+"""Of a session, unless it is told otherwise."""
 
 
 def preset(name: str, num_sections: int) -> Config:

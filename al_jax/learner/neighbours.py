@@ -61,7 +61,7 @@ def make_fields(images: Images, cache: str | os.PathLike | None = None) -> Field
         registered again, and it is written when that was not all. None: nothing is kept.
 
     Raises:
-      InputError: SimpleITK is not installed, or the file cannot be written.
+      InputError: the file cannot be written.
     """
     factor = field_factor(images.images.shape[1:3])
     known = {} if cache is None else _read(pathlib.Path(cache))

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from al_jax.core.stack import InputError
-
 VERSION = 1  # of the results, for what is kept of them
 
 
@@ -33,11 +31,9 @@ def register(first: np.ndarray, second: np.ndarray) -> Registered:
     """Registers two images of one shape, [h, w] float32 in [0, 1]; images of one grey do not move.
 
     Where the registered images are less alike than the two as they lie, they stay as they lie.
-
-    Raises:
-      InputError: SimpleITK is not installed.
     """
-    itk = _simple_itk()
+    import SimpleITK as itk  # by those alone who register
+
     still = np.zeros((*first.shape, 2), np.float32)
     before = correlation(first, second)
     if min(first.shape) < 8 or min(np.ptp(first), np.ptp(second)) == 0:
@@ -59,17 +55,6 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / size) if size > 0 else 0.0
-
-
-def _simple_itk() -> Any:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise InputError(
-            "outlines are carried to neighbouring sections by SimpleITK, which is not installed; "
-            "run: pip install SimpleITK"
-        ) from error
-    return SimpleITK
 
 
 def _affine(itk: Any, fixed: np.ndarray, moving: np.ndarray) -> Any:

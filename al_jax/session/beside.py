@@ -23,8 +23,8 @@ class Beside:
     def seen_beside(self, section: int, other: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and annotated classes of another section, in the place of a section.
 
-        They are carried along the registration of the sections where the session has one, else they
-        are as they are.
+        They are carried along the registration of the sections once the session has one; until
+        then, and in a session without, they are as they are.
 
         Returns:
           [H, W, K], and [H, W] int16, `UNLABELLED` where nothing was traced.
@@ -34,7 +34,7 @@ class Beside:
         section, other = whole(section, "section"), whole(other, "section")
         pixels = np.asarray(self.images.images[other])
         labels = self._newest()[0].labels_of(other, self.images)
-        if (fields := self._trainer.fields()) is None:
+        if (fields := self._trainer.found_fields) is None:
             return pixels, labels
         rows, columns = neighbours.nearest_places(labels.shape, fields, other, section)
         return pixels[rows, columns], labels[rows, columns]

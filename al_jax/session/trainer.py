@@ -133,6 +133,11 @@ class Trainer:
                 self._fields = neighbours.make_fields(self._images, self._cache)
             return self._fields
 
+    @property
+    def found_fields(self) -> Fields | None:
+        """Those `fields`, if they are found already: nobody waits for them."""
+        return self._fields
+
     def fraction(self, network: Network) -> float:
         """The share of the long training that is done, 0 to 1."""
         return (

@@ -246,7 +246,8 @@ def main() -> None:
     if not all(0 < speed < np.inf for speed in person):
         raise InputError(f"--speeds={','.join(FLAGS.speeds)} takes numbers above 0")
     stack = stack_flags.load_stack()
-    judge = Judge(stack, config_flags.read_config("plain", stack.num_sections))
+    config = config_flags.read_config("plain", stack.num_sections, usual=session_start.USUAL)
+    judge = Judge(stack, config)
     workdir = pathlib.Path(FLAGS.workdir)
     results: dict[str, list[dict]] = {order: [] for order in ORDERS}
     columns = {"answers": ">8.1f", "pace_error": ">11.1f", **dict.fromkeys(COLUMNS, ">16.1f")}

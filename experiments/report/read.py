@@ -320,11 +320,17 @@ def _read_run(
 
 
 def _made(configuration: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """By what source and on what a run was made; '' where it does not say it."""
+    """By what source, when, how and on what a run was made; '' where it does not say it."""
     record = result.get("record", {})
-    found = {key: record.get(key, "") for key in ("commit", "dirty")}
+    found = {key: record.get(key, "") for key in ("commit", "dirty", "started", "seconds")}
     found |= {key: record.get("machine", {}).get(key, "") for key in ("cores", "processor")}
-    return found | {"strategy_digest": configuration.get("strategy_digest", "")}
+    versions = result.get("versions", {})
+    return found | {
+        "versions": " ".join(f"{name}={version}" for name, version in versions.items()),
+        "strategy_digest": configuration.get("strategy_digest", ""),
+        "plugins": " ".join(f"{name}={own}" for name, own in record.get("plugins", {}).items()),
+        "command": result.get("command", ""),
+    }
 
 
 def _floats(cells: Any) -> np.ndarray:
