@@ -157,16 +157,48 @@ def test_an_answer_in_the_folder_of_a_question_is_of_that_one(ask, call, refused
 def test_questions_and_answers_of_another_session_are_refused(ask, call, refused):
     ask(1, "outer")
     shutil.copytree("s", "other")
-    other = ask(2, "outer", workdir="other")
-    line = refused("ingest", mask(other / "answer.png", 2, OUTER))
-    assert "a question of another session than s" in line
     call("absent", "--section=5", "--structure=inner", workdir="other")
     other = ask(2, "outer", workdir="other")  # by now the sessions differ
     line = refused("ingest", mask("m.png", 2, OUTER), f"--question={other}")
     assert "is a question of another session" in line
+    inside = mask(other / "answer.png", 2, OUTER)
+    line = refused("ingest", inside)
+    assert "'outer' on section 2" in line and "suggest --workdir=s with --section" in line
+    own = ask(2, "outer")  # as the line says
+    ask(4, "outer")
+    call("ingest", inside, f"--question={own}")
+    assert pairs() == [(2, "outer")]
+    call("undo")
     shutil.copytree(other, "mailed")  # and back to the session that asked
     call("ingest", "--answer=m.png", "--question=mailed", workdir="other")
     assert pairs("other") == [(2, "outer")]
+
+
+def test_an_answer_in_a_question_that_was_carried_elsewhere(ask, call, refused):
+    """On a stick, to another machine; the copy of the session that it came from is none other."""
+    shutil.copytree(ask(2, "outer"), "stick/0001")
+    call("absent", "--section=5", "--structure=inner")
+    ask(4, "outer")
+    inside = mask("stick/0001/answer.png", 2, OUTER)
+    call("ingest", inside)
+    assert pairs() == [(2, "outer")]
+    assert "has been answered" in refused("ingest", inside)
+    shutil.copytree("s", "laptop")
+    call("ingest", mask(ask(3, "outer", workdir="laptop") / "answer.png", 3, OUTER))
+    assert pairs() == [(2, "outer"), (3, "outer")]
+
+
+def test_questions_that_two_machines_asked_with_one_number(ask, call, refused):
+    ask(1, "outer")
+    shutil.copytree("s", "laptop")
+    theirs, own = ask(2, "outer", workdir="laptop"), ask(4, "outer")
+    shutil.copytree(theirs, f"s/questions/{theirs.name}")
+    line = refused("ingest", mask("m.png", 2, OUTER))
+    assert str(own) in line and theirs.name in line and "--question" in line
+    call("ingest", "--answer=m.png", f"--question=s/questions/{theirs.name}")
+    ask(3, "outer")  # after both
+    call("ingest", mask("m.png", 3, OUTER))
+    assert pairs() == [(2, "outer"), (3, "outer")]
 
 
 def test_what_was_taken_back_was_not_answered(ask, call, refused):

@@ -196,6 +196,21 @@ class TestOutlines:
         none = outline("class 2", plane={"c": 0, "z": 0, "t": 0})  # of a picture with one plane
         np.testing.assert_array_equal(read_answer(geojson(tmp_path, none), manifest), MASK)
 
+    @pytest.mark.parametrize("axis", ["z", "t"])
+    def test_numbers_of_planes_as_other_writers_write_them(self, axis, manifest, tmp_path):
+        for number in (3, 3.0, "3", "3.0"):
+            own = outline("class 2", plane={axis: number})
+            np.testing.assert_array_equal(read_answer(geojson(tmp_path, own), manifest), MASK)
+        for number in (1, 1.0, "1", -1.0):
+            other = outline("class 2", plane={axis: number})
+            assert "is drawn on planes" in refusal(geojson(tmp_path, other), manifest)
+        for plane in ({axis: "second"}, {axis: 2.5}, {axis: [3]}, {axis: float("nan")}, 3, [0, 3]):
+            other = outline("class 2", plane=plane)
+            assert "annotation 1 is on the plane" in refusal(geojson(tmp_path, other), manifest)
+        for plane in (None, {}, {axis: None}, {axis: 0.0}):
+            none = outline("class 2", plane=plane)
+            np.testing.assert_array_equal(read_answer(geojson(tmp_path, none), manifest), MASK)
+
     def test_what_has_no_class_is_left_out_beside_the_right_one(self, manifest, tmp_path):
         extra = outline(None, BACKGROUND)
         line = {"type": "LineString", "coordinates": [[0, 0], [5, 5]]}
@@ -237,23 +252,47 @@ class TestRegionsOfImageJ:
         manifest = asked(tmp_path / "q")
         path = self.saved(roifile, tmp_path, self.region(roifile, name="0004-0006"))
         np.testing.assert_array_equal(read_answer(path, manifest), MASK)
-        more = self.region(roifile, BACKGROUND, name="whatever")
-        path = self.saved(roifile, tmp_path, self.region(roifile, name="CLASS 2"), more)
-        np.testing.assert_array_equal(read_answer(path, manifest), MASK | BACKGROUND)
+        for name in ("0009-0006", "0003-0009-0006", "0009-0006-1", "10009-10006", "", None):
+            more = self.region(roifile, BACKGROUND, name=name)
+            path = self.saved(roifile, tmp_path, self.region(roifile, name="CLASS 2"), more)
+            np.testing.assert_array_equal(read_answer(path, manifest), MASK | BACKGROUND)
 
     def test_a_name_is_that_of_a_class(self, roifile, tmp_path):
         manifest = asked(tmp_path / "q", labels=np.where(BACKGROUND, 1, -1))
         other = self.region(roifile, BACKGROUND, name="class 1")
-        path = self.saved(roifile, tmp_path, self.region(roifile, name="x"), other)
+        path = self.saved(roifile, tmp_path, self.region(roifile, name=""), other)
         np.testing.assert_array_equal(read_answer(path, manifest), MASK)
         other = self.region(roifile, MASK, name="class 1")
-        path = self.saved(roifile, tmp_path, self.region(roifile, name="x"), other)
+        path = self.saved(roifile, tmp_path, self.region(roifile, name=""), other)
         assert "px of 'class 1' differ" in refusal(path, manifest)
+
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("class 2-1", None),
+            ("CLASS  2-12", None),
+            ("class 1-1", "px of 'class 1' differ"),
+            ("class 9", "has 'class 9', which is not a class; call it 'class 2' if"),
+            ("class 9-1", "has 'class 9-1', which is not a class"),
+            ("Class 2 b", "has 'Class 2 b', which is not a class"),
+            ("1", "has '1', which is not a class"),
+            ("x", "has 'x', which is not a class"),
+        ],
+    )
+    def test_names_that_imagej_made_of_doubles(self, name, says, roifile, tmp_path):
+        manifest = asked(tmp_path / "q")
+        more = self.region(roifile, BACKGROUND, name=name)
+        for own in ("class 2", "0004-0006"):
+            path = self.saved(roifile, tmp_path, self.region(roifile, name=own), more)
+            if says is None:
+                np.testing.assert_array_equal(read_answer(path, manifest), MASK | BACKGROUND)
+            else:
+                assert says in refusal(path, manifest)
 
     def test_the_slice_of_the_section_is_taken(self, roifile, tmp_path):
         manifest = asked(tmp_path / "q")
-        own = self.region(roifile, name="a", position=3)
-        other = self.region(roifile, BACKGROUND, name="b", position=1)
+        own = self.region(roifile, name="class 2", position=3)
+        other = self.region(roifile, BACKGROUND, name="class 2-1", position=1)
         path = self.saved(roifile, tmp_path, other, own)
         np.testing.assert_array_equal(read_answer(path, manifest), MASK)
         assert "is drawn on planes 1" in refusal(self.saved(roifile, tmp_path, other), manifest)

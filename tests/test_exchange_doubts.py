@@ -87,14 +87,43 @@ def test_a_line_in_place_of_an_area():
     ring = DISC & ~box(6, 11, 7, 13)
     assert "a line and not an area" in odd(ring)
     assert "a line and not an area" in odd(ring, known={2: DISC})
-    wide = box(2, 18, 2, 28) & ~box(4, 16, 4, 26)  # two pixels wide, and not filled
-    assert "a line" in odd(wide) and odd(wide, known={2: wide}) == ""
-    assert odd(box(2, 18, 2, 28) & ~box(5, 15, 5, 25)) == ""
     assert odd(ring, known={2: ring}) == ""  # a structure that is a line
     assert "a line" in odd(box(5, 7, 6, 14), known={2: DISC})  # two pixels wide
     assert odd(box(5, 7, 6, 14)) == ""
     assert odd(box(4, 16, 0, 30) & (np.indices(SHAPE) % 2 == 0).all(0)) == ""  # dots
     assert odd(box(0, 2, 6, 14), known={2: box(0, 4, 6, 14)}) == ""  # the edge cuts it
+
+
+@pytest.mark.parametrize(
+    ("ring", "doubted"),
+    [
+        (box(2, 18, 2, 28) & ~box(4, 16, 4, 26), True),  # two pixels wide
+        (box(2, 18, 2, 28) & ~box(5, 15, 5, 25), True),  # three
+        (box(2, 14, 2, 14) & ~box(5, 11, 5, 11), False),  # 108 px around 36
+        (box(2, 15, 2, 15) & ~box(5, 12, 5, 12), False),  # 120 px around 49
+        (box(2, 16, 2, 16) & ~box(5, 13, 5, 13), False),  # 132 px around 64
+        (box(2, 17, 2, 17) & ~box(5, 14, 5, 14), True),  # 144 px around 81
+        (box(1, 19, 1, 29) & ~box(5, 15, 5, 25), False),  # 304 px around 200, and 4 wide
+        (box(2, 18, 2, 28) & ~box(5, 15, 5, 30), False),  # around nothing
+    ],
+)
+def test_an_outline_that_is_not_filled(ring, doubted):
+    assert ("an outline around" in odd(ring)) == doubted
+    assert ("fill it" in odd(ring, known={2: box(2, 18, 2, 28)})) == doubted
+
+
+def test_structures_that_are_rings():
+    """A cortex around white matter; the background around everything."""
+    ring, hole = box(2, 18, 2, 28) & ~box(5, 15, 5, 25), box(5, 15, 5, 25)
+    assert odd(~box(3, 17, 3, 27), structure=0) == ""
+    assert odd(ring, known={2: ring}) == odd(ring, known={1: ring, 2: ring | hole}) == ""
+    thick = box(1, 19, 1, 29) & ~hole
+    assert "fill it" in odd(ring, known={2: hole}) and odd(ring, known={1: thick, 2: hole}) == ""
+    labels = np.where(hole, 2, -1)
+    assert odd(ring, labels=labels) == odd(ring, known={2: ring | hole}, labels=labels) == ""
+    assert "an outline around" in odd(ring, labels=np.where(box(5, 15, 5, 8), 2, -1))
+    assert "an outline around" in odd(ring, labels=np.where(hole, 1, -1))  # it is filled no more
+    assert "outline" not in odd(ring, inside=~hole)
 
 
 def test_outlines_of_no_known_size_are_doubted_at_the_edge():

@@ -15,7 +15,7 @@ from al_jax.exchange.questions import (
     digest_of_events,
     folder_of,
     latest,
-    next_number,
+    next_numbers,
     not_ours,
     question_name,
     read_manifest,
@@ -24,10 +24,10 @@ from al_jax.exchange.questions import (
 )
 
 
-def write(folder, formats=("png",), number=1, **changes):
+def write(folder, formats=("png",), number=1, settled=0, **changes):
     """The folder that a question is written into."""
     question, _ = ask(3)
-    origin = Origin(number, events=5, history="a", sections=6)
+    origin = Origin(number, events=5, history="a", sections=6, settled=settled)
     return write_question(folder, question._replace(**changes), TABLE, formats, origin=origin)[
         0
     ].parent
@@ -83,22 +83,40 @@ def test_digests_are_of_every_file(tmp_path):
 @pytest.mark.parametrize("times", [(1, 2, 3), (3, 2, 1), (1, 1, 1)])
 def test_the_latest_is_the_one_with_the_highest_number(times, tmp_path):
     """Names, times of files and a clock that was set back say nothing."""
-    assert latest(tmp_path) is None and next_number(tmp_path) == 1
+    assert latest(tmp_path) is None and next_numbers(tmp_path) == (1, 0)
     for name, when, asked in zip("bca", times, (9.0, 8.0, 7.0), strict=True):
-        folder = write(tmp_path / name, number=next_number(tmp_path), asked=asked)
+        folder = write(tmp_path / name, number=next_numbers(tmp_path)[0], asked=asked)
         os.utime(folder / "question.json", (when, when))
-    assert latest(tmp_path).path.parent.name == "a" and next_number(tmp_path) == 4
+    assert latest(tmp_path).path.parent.name == "a" and next_numbers(tmp_path) == (4, 0)
     shutil.rmtree(tmp_path / "b")
-    assert latest(tmp_path).path.parent.name == "a" and next_number(tmp_path) == 4
+    assert latest(tmp_path).path.parent.name == "a" and next_numbers(tmp_path) == (4, 0)
+
+
+def test_which_of_two_machines_asked_last_is_not_known(tmp_path):
+    """Both went on from question 1, each for itself, and their folders were put together."""
+    write(tmp_path / "a", number=1)
+    write(tmp_path / "b", number=2, structure=1, asked=9.0)
+    write(tmp_path / "c", number=2, asked=8.0)
+    with pytest.raises(InputError, match=r"/b, \S+/c were asked by copies .* by --question"):
+        latest(tmp_path)
+    write(tmp_path / "d", number=3)  # one of them had gone on by then
+    with pytest.raises(InputError, match="both as its question 2"):
+        latest(tmp_path)
+    number, settled = next_numbers(tmp_path)
+    assert (number, settled) == (5, 2)
+    write(tmp_path / "e", number=number, settled=settled)
+    assert latest(tmp_path).path.parent.name == "e"
+    shutil.copytree(tmp_path / "e", tmp_path / "e - Kopie")  # the same question
+    assert latest(tmp_path).section == 3 and next_numbers(tmp_path)[1] == 2
 
 
 def test_a_damaged_question_is_named_with_ways_out(tmp_path):
     for name in "ab":
-        write(tmp_path / name, number=next_number(tmp_path))
+        write(tmp_path / name, number=next_numbers(tmp_path)[0])
     (tmp_path / "a" / "question.json").write_text("{")
     with pytest.raises(InputError, match=r"a/question.json: .* by --question, or move \S+/a away"):
         latest(tmp_path)
-    assert next_number(tmp_path) == 3
+    assert next_numbers(tmp_path) == (3, 0)
     shutil.move(tmp_path / "a", tmp_path.parent / "away")
     assert latest(tmp_path).path.parent.name == "b"
 
@@ -111,6 +129,22 @@ def test_a_file_lies_in_the_folder_of_a_question_however_deep(tmp_path):
     assert folder_of(tmp_path / "link" / "a.png") in (folder, tmp_path / "link")
     (tmp_path / "answer.png").symlink_to(folder / "template.png")
     assert folder_of(tmp_path / "answer.png") == folder
+
+
+def test_questions_of_other_programs_are_none(tmp_path):
+    for content, found in [
+        (b'{"question": "why"}', None),
+        (b"[]", None),
+        (b'\xef\xbb\xbf{"al_jax": 1}', None),
+        (b'{"al_jax_question": 1', tmp_path),  # damaged: nobody knows of what
+        (b"", tmp_path),
+    ]:
+        (tmp_path / "question.json").write_bytes(content)
+        assert folder_of(tmp_path / "answer.png") == found
+    shutil.move(tmp_path / "question.json", write(tmp_path / "q") / "deep.json")
+    (tmp_path / "q" / "deep").mkdir()
+    (tmp_path / "q" / "deep" / "question.json").write_text("{}")
+    assert folder_of(tmp_path / "q" / "deep" / "answer.png") == tmp_path / "q"
 
 
 def test_what_was_shown_comes_back(tmp_path):

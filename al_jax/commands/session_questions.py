@@ -52,6 +52,7 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         return "nothing is left to ask", {"found": False}
     place = session.folder / QUESTIONS
     own = place / questions.question_name(question.section, question.structure, question.name)
+    number, settled = questions.next_numbers(place)
     written = write_question(
         own,
         question,
@@ -60,10 +61,11 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         affine=affine_on(session.images.place, question.section),
         downsample=_factor() or 1.0,
         origin=Origin(
-            questions.next_number(place),
+            number,
             len(session.events),
             digest_of_events(session.events),
             session.images.num_sections,
+            settled,
         ),
     )
     folder = written[0].parent
@@ -169,15 +171,11 @@ def latest_question(session: Session) -> tuple[Manifest, Question]:
         if own is not None and _pair(read_manifest(own)) != _pair(asked):
             raise InputError(
                 f"{FLAGS.answer}: lies in the folder of another question than --question="
-                f"{FLAGS.question}; leave that out, or name the answer of that one"
+                f"{FLAGS.question}; leave that out, or copy the answer into the folder of the "
+                "question that it answers"
             )
     elif own is not None:
         asked = read_manifest(own)
-        if not _within(own, place):
-            raise InputError(
-                f"{FLAGS.answer}: lies in the folder of a question of another session than "
-                f"{session.folder}; give that --workdir, or copy the file out of there"
-            )
     else:
         found = questions.latest(place)
         if found is None:
@@ -188,7 +186,8 @@ def latest_question(session: Session) -> tuple[Manifest, Question]:
     elsewhere = not _within(folder, place) and origin.history not in ("", known)
     other = (
         f"{folder}: is a question of another session, or of before its classes or sections "
-        f"changed; run: {again}"
+        f"changed; for {asked.pair} run: {again} with --section and --structure, and name that "
+        "question by --question=FOLDER"
     )
     if (
         elsewhere

@@ -15,6 +15,12 @@ MOST = 0.5
 SHORT = 8
 """Pixels of what is as thin as a line and small enough for a structure all the same."""
 
+BRUSH = 3
+"""Pixels that an outline is wide where it is drawn with a brush."""
+
+HOLLOW = 0.5
+"""Share of a structure's pixels that few go around."""
+
 
 def what_is_odd(
     question: Question, mask: np.ndarray, annotations: Annotations, *, scaled: bool = True
@@ -23,7 +29,8 @@ def what_is_odd(
 
     It holds all corners of the section (the background: none), or most of it, as inverted masks
     do; it touches neither the proposal nor the structure on the nearest sections where that was
-    traced; it is a line, not an area. What the structure does on these sections too is not odd.
+    traced; it is a line, not an area; it goes around much that is nobody's (the background may).
+    What the structure does on these sections too is not odd.
 
     Args:
       question: what was asked.
@@ -62,6 +69,12 @@ def what_is_odd(
         )
     if _is_line(own, masks):
         found.append("it is a line and not an area; fill it")
+    elif question.structure != 0:
+        others = (question.labels != UNLABELLED) & (question.labels != question.structure)
+        hole = _hole(own, inside & ~others)
+        brushed = hole > HOLLOW and not _holds_square(own, BRUSH + 1)
+        if (brushed or hole > 1) and not _is_ring(annotations, question):
+            found.append("it is an outline around pixels that are nobody's; fill it")
     return found
 
 
@@ -94,15 +107,32 @@ def _on_edge(mask: np.ndarray) -> bool:
 def _is_line(mask: np.ndarray, known: Sequence[np.ndarray]) -> bool:
     """Whether no pixel has all its neighbours, where the structure is an area on other sections.
 
-    Where nothing is known of it: whether it is one pixel wide, or goes around what it does not
-    fill.
+    Where nothing is known of it: whether it is one pixel wide.
     """
     if known:
         return _thin(mask) and not any(map(_thin, known))
-    if not minimum_filter(mask, 2, mode="constant", cval=0).any():
-        parts = label(mask, np.ones((3, 3)))[0]
-        return int(np.bincount(parts[mask], minlength=1).max()) > SHORT
-    return _thin(mask) and int(binary_fill_holes(mask).sum()) > 2 * int(mask.sum())
+    if _holds_square(mask, 2):
+        return False
+    parts = label(mask, np.ones((3, 3)))[0]
+    return int(np.bincount(parts[mask], minlength=1).max()) > SHORT
+
+
+def _is_ring(annotations: Annotations, question: Question) -> bool:
+    """Whether the structure goes around something on another section."""
+    return any(
+        _hole(own == question.structure) > HOLLOW
+        for section, own in annotations.labels.items()
+        if section != question.section
+    )
+
+
+def _hole(mask: np.ndarray, free: np.ndarray | bool = True) -> float:
+    """The free pixels that a mask goes around, as a share of its own."""
+    return float((binary_fill_holes(mask) & ~mask & free).sum() / max(mask.sum(), 1))
+
+
+def _holds_square(mask: np.ndarray, side: int) -> bool:
+    return bool(minimum_filter(mask, side, mode="constant", cval=0).any())
 
 
 def _thin(mask: np.ndarray) -> bool:

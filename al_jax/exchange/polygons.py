@@ -179,21 +179,27 @@ def _on_plane(
     numbered: list[tuple[int, dict]], section: int, path: str | os.PathLike
 ) -> list[tuple[int, dict]]:
     """The features that are on the plane of the section; slices of a stack are z or time."""
-    places = [_plane(feature) for _, feature in numbered]
+    places = [_plane(feature, f"{path}: annotation {number}") for number, feature in numbered]
     axis = 0 if any(z for z, _ in places) else 1
     planes = [place[axis] for place in places]
     own = take_plane(planes, section, path) if planes else 0
     return [one for one, plane in zip(numbered, planes, strict=True) if plane == own]
 
 
-def _plane(feature: dict) -> tuple[int, int]:
-    """The plane of a feature along z and time, counted from 0."""
+def _plane(feature: dict, where: str) -> tuple[int, int]:
+    """The plane of a feature along z and time, counted from 0, however its number is written."""
     geometry = feature.get("geometry")
     plane = geometry.get("plane") if isinstance(geometry, dict) else None
-    if not isinstance(plane, dict):
-        return 0, 0
-    z, t = (plane.get(axis, 0) for axis in "zt")
-    return (z if isinstance(z, int) else 0), (t if isinstance(t, int) else 0)
+    try:
+        z, t = (float((plane or {}).get(axis) or 0) for axis in "zt")
+        if z.is_integer() and t.is_integer():
+            return int(z), int(t)
+    except (AttributeError, TypeError, ValueError):  # no number, or no numbers by name
+        pass
+    raise InputError(
+        f"{where} is on the plane {json.dumps(plane)[:80]}; give whole numbers from 0, as "
+        '{"z": 2, "t": 0}, or leave the plane out'
+    )
 
 
 def _class_name(feature: dict) -> str | None:

@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ from al_jax.exchange.formats import FORMATS, check_formats, png
 from al_jax.exchange.placement import Grid, affine_on
 from al_jax.files.atomic import write_atomic
 from al_jax.files.folders import plain_name
-from al_jax.files.reading import full_path, reading
+from al_jax.files.reading import full_path, listed, reading
 
 if TYPE_CHECKING:
     from al_jax.session.session import Question
@@ -46,12 +47,15 @@ class Origin(NamedTuple):
       events: how many the session had.
       history: `digest_of_events` of these.
       sections: how many the stack has; 0 where that was not written.
+      settled: the highest number that questions of several pairs had by then: copies of a session
+        that ask each for itself, and are put together again, have such; 0: none.
     """
 
     number: int = 1
     events: int = 0
     history: str = ""
     sections: int = 0
+    settled: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -260,13 +264,13 @@ def not_ours(folder: pathlib.Path, names: Mapping[str, Any] | None = None) -> li
         raise InputError(f"{folder}: cannot be read ({error.strerror}); move it away") from error
 
 
-def next_number(questions: pathlib.Path) -> int:
-    """The number of the next question, by those whose folders are in a folder."""
-    found, numbers = _manifests(questions), [0]
-    for path in found:
+def next_numbers(questions: pathlib.Path) -> tuple[int, int]:
+    """`number` and `settled` of the next question, by those whose folders are in a folder."""
+    paths, found = _manifests(questions), list[Manifest]()
+    for path in paths:
         with contextlib.suppress(InputError):  # a damaged one counts, whatever its number was
-            numbers.append(read_manifest(path).origin.number)
-    return 1 + max(len(found), *numbers)
+            found.append(read_manifest(path))
+    return 1 + max(len(paths), *(one.origin.number for one in found), 0), _shared(found)
 
 
 def latest(questions: pathlib.Path) -> Manifest | None:
@@ -275,7 +279,8 @@ def latest(questions: pathlib.Path) -> Manifest | None:
     That is the one with the highest number; of those without one, by when they were asked.
 
     Raises:
-      InputError: one is damaged, so that nobody knows whether it is the latest.
+      InputError: one is damaged, or copies of the session went on asking each for itself, so that
+        nobody knows which is the latest.
     """
     found = []
     for path in _manifests(questions):
@@ -286,7 +291,21 @@ def latest(questions: pathlib.Path) -> Manifest | None:
                 f"{error}; or name the question that is answered by --question, or move "
                 f"{path.parent} away"
             ) from error
-    return max(found, key=lambda one: (one.origin.number, one.asked), default=None)
+    last = max(found, key=lambda one: (one.origin.number, one.asked), default=None)
+    if last is not None and (number := _shared(found)) > last.origin.settled:
+        alike = [str(one.path.parent) for one in found if one.origin.number == number]
+        raise InputError(
+            f"{listed(alike, 2)} were asked by copies of the session, both as its question "
+            f"{number}: which came last is not known; name the one that is answered by --question"
+        )
+    return last
+
+
+def _shared(found: Sequence[Manifest]) -> int:
+    """The highest number that questions of several pairs have; 0: each has one of its own."""
+    pairs = {(one.origin.number, one.section_name, one.structure) for one in found}
+    numbers = Counter(number for number, *_ in pairs)
+    return max((number for number, count in numbers.items() if count > 1), default=0)
 
 
 def folder_of(path: str | os.PathLike) -> pathlib.Path | None:
@@ -294,9 +313,18 @@ def folder_of(path: str | os.PathLike) -> pathlib.Path | None:
     file = full_path(path)
     for place in (pathlib.Path(os.path.abspath(file)), file.resolve()):
         for folder in place.parents:
-            if os.path.isfile(folder / MANIFEST):
+            if _is_question(folder / MANIFEST):
                 return folder
     return None
+
+
+def _is_question(path: pathlib.Path) -> bool:
+    """Whether a file is ours; a damaged one counts, as whoever reads it says so."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return path.is_file()
+    return isinstance(found, dict) and "al_jax_question" in found
 
 
 def read_shown(manifest: Manifest) -> tuple[np.ndarray | None, int]:
@@ -350,6 +378,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
                 int(found["events"]),
                 str(found["history"]),
                 int(found["sections"]),
+                int(found.get("settled", 0)),
             ),
             written=dict(found["written"]),
         )

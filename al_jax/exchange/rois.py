@@ -1,17 +1,24 @@
 """Regions of ImageJ and Fiji: a `.roi`, or a `.zip` of them as the ROI Manager saves it."""
 
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from al_jax.core.names import called
+from al_jax.core.names import called, clean
 from al_jax.core.stack import InputError
 from al_jax.exchange.extras import needed
 from al_jax.exchange.polygons import check_place, rasterise, take_plane
 from al_jax.files.reading import full_path, reading
 
 PURPOSE = "a file of ImageJ regions"
+
+NAMELESS = re.compile(r"(\d{4,}-)+\d{4,}(-\d{1,3})?|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|")
+"""Names that ImageJ (slice, row, column) and roifile (a UUID) make, and none."""
+
+DOUBLE = re.compile(r"-\d{1,3}$")
+"""What ImageJ puts after a name that another region has."""
 
 
 def read_rois(
@@ -25,8 +32,9 @@ def read_rois(
 ) -> dict[str, np.ndarray]:
     """The masks [H, W] bool of the classes in a file, by their names.
 
-    A region is of the class of its name, or else of the one that is asked for: most have numbers
-    for names. Of regions on several slices of a stack, those of the section are taken.
+    A region that nobody named (`NAMELESS`) is of the class that is asked for; one of another name
+    than a class keeps that. Of regions on several slices of a stack, those of the section are
+    taken.
 
     Args:
       path: of the file.
@@ -63,11 +71,20 @@ def read_rois(
                 f"{where} is a {region.roitype.name.lower()}, which has no area; draw a closed "
                 "outline, or leave it out"
             )
-        name = called(region.name or "", names)
-        name = name if name in names else asked
+        name = _class_of(region.name or "", names, asked)
         mask = _mask(region.coordinates(multi=True), shape, downsample, where)
         masks[name] = masks[name] | mask if name in masks else mask
     return masks
+
+
+def _class_of(name: str, names: Sequence[str], asked: str) -> str:
+    """The class that a region's name says; a name that says none as it is."""
+    if (found := called(name, names)) in names:
+        return found
+    if NAMELESS.fullmatch(clean(name)):
+        return asked
+    single = called(DOUBLE.sub("", clean(name)), names)
+    return single if single in names else name
 
 
 def _mask(
