@@ -9,6 +9,7 @@ from test_exchange import TABLE, ask
 
 from al_jax.core.names import called
 from al_jax.core.stack import InputError
+from al_jax.exchange import questions
 from al_jax.exchange.export import section_files
 from al_jax.exchange.questions import (
     Origin,
@@ -64,6 +65,36 @@ def test_what_a_person_changed_or_added_stays(change, kept, tmp_path):
     if kept != []:
         assert {path: path.read_bytes() for path in before} == before
     assert read_manifest(again).origin == Origin(3, 5, "a", 6)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_a_writer_left_that_was_stopped_is_no_person_s(before, tmp_path, monkeypatch):
+    if before:
+        write(tmp_path / "q", asked=1.0)
+    held = len(os.listdir(tmp_path / "q")) if before else 0
+    put, left = questions.write_atomic, iter(range(99))
+
+    def stop(path, data):
+        if next(left) == last:
+            raise KeyboardInterrupt
+        put(path, data)
+
+    for last in (0, 1, 2, 5):
+        monkeypatch.setattr(questions, "write_atomic", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "q", number=2 + last, asked=2.0 + last)
+        monkeypatch.setattr(questions, "write_atomic", put)
+        left = iter(range(99))
+        assert not_ours(tmp_path / "q") == []
+        assert write(tmp_path / "q", number=9, asked=9.0).name == "q"
+    assert not list(tmp_path.glob("q/.*")) and held in (0, len(os.listdir(tmp_path / "q")))
+    shutil.rmtree(tmp_path / "q")
+    monkeypatch.setattr(questions, "write_atomic", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "q")
+    monkeypatch.setattr(questions, "write_atomic", put)
+    (tmp_path / "q" / "classes.csv").write_bytes(b"mine")
+    assert not_ours(tmp_path / "q") == ["classes.csv"] and write(tmp_path / "q").name == "q_2"
 
 
 def test_a_folder_is_written_anew_as_a_whole_or_not_at_all(tmp_path):

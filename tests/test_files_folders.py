@@ -1,7 +1,9 @@
 """Folders of pictures: the order of sections, and whose labels are whose."""
 
+import os
 import random
 import re
+import shutil
 import unicodedata
 
 import pytest
@@ -209,6 +211,51 @@ def test_what_is_left_out_is_said(folders):
     for said in says:
         assert re.search(said, line), line
     assert ".git" not in line and "empty" not in line and "csv" not in line
+
+
+@pytest.mark.filterwarnings("error")
+def test_copies_among_the_sections_are_named(folders, tmp_path):
+    synchronised = [
+        "s4.sync-conflict-20260101-000000-ABC.png",
+        "s5 (PC's conflicted copy 2026).png",
+    ]
+    copies = ["s3 (1).png", "a s2 - Kopie.png", "Copy of s4.png", *synchronised]
+    (folder,) = folders(images=["a s2.png", *(f"s{n}.png" for n in (3, 4, 5, 6)), *copies])
+    for number, path in enumerate(folder.iterdir()):
+        path.write_bytes(b"%d" % number)
+    with pytest.warns(InputNote, match="5 sections look like copies of others .* 1 more") as caught:
+        assert len(list_pictures(folder)) == 10
+    (line,) = {str(warning.message) for warning in caught}
+    for name in copies:
+        assert name in line or "and 1 more" in line
+        (folder / name).unlink()
+    list_pictures(folder)  # nothing is said
+    (folder / "s7.png").write_bytes((folder / "s3.png").read_bytes())
+    (folder / "s8.png").write_bytes(b"x" * 200_000 + b"a")
+    (folder / "s9.png").write_bytes(b"x" * 200_000 + b"b")
+    with pytest.warns(InputNote, match=r"1 sections look like copies of others \(s7.png of s3.png"):
+        list_pictures(folder)
+    shutil.copytree(folder, tmp_path / "labels")
+    with pytest.warns(InputNote, match=r"images: 1 sections") as caught:
+        pair_pictures(folder, tmp_path / "labels")
+    assert len({str(warning.message) for warning in caught}) == 1  # labels are often alike
+
+
+@pytest.mark.filterwarnings("error")
+def test_sections_that_are_numbered_like_copies_are_none(folders):
+    (folder,) = folders(images=["s (1).png", "s (2).png", "t - Kopie.png", "u_copy.png", "v 2.png"])
+    assert len(list_pictures(folder)) == 5
+
+
+@pytest.mark.parametrize("name", [b"Schn\xe4tt1.png", b"\xff.tif"])
+def test_names_that_are_not_utf_8_are_refused(folders, name):
+    (folder,) = folders(images=["s1.png"])
+    try:
+        (folder / os.fsdecode(name)).touch()
+    except OSError:
+        pytest.skip("this file system has UTF-8 alone")
+    refused("its name is not UTF-8; rename the file", list_pictures, folder)
+    refused("its name is not UTF-8", pair_pictures, folder, folder)
 
 
 @pytest.mark.filterwarnings("error")

@@ -13,7 +13,7 @@ import tiny_session as ts
 from al_jax.core.stack import InputError, Place, make_images
 from al_jax.core.strategies import STRATEGIES, SDr
 from al_jax.learner.config import changed
-from al_jax.session import ranges, storage
+from al_jax.session import beginning, ranges, storage
 from al_jax.session.storage import Settings
 
 
@@ -77,6 +77,27 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="is not empty; choose another folder"):
         ts.create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_systems_put_into_folders_is_nothing(tmp_path):
+    place = tmp_path / "s"
+    (place / ".stfolder").mkdir(parents=True)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (place / name).write_bytes(b"theirs")
+    before = set(os.listdir(place))
+    ts.create(place)
+    assert storage.read(place).images.names == ts.IMAGES.names
+    assert before < set(os.listdir(place))
+    beginning._empty(place, stays=True)
+    assert set(os.listdir(place)) == before
+
+
+def test_names_that_were_not_utf_8_when_older_sessions_began(tmp_path):
+    sections = ["Schn\udce4tt1.png", "\ud800", *(f"{n}.png" for n in range(2, 6))]
+    images = make_images(ts.STACK.images, ts.STACK.names, sections=sections)
+    storage.create(tmp_path / "s", images, ts.IN_RANGE, Settings(0, ts.CONFIG))
+    found = storage.read(tmp_path / "s").images.sections
+    assert found == (r"Schn\udce4tt1.png", r"\ud800", *sections[2:])
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):

@@ -170,6 +170,37 @@ def test_a_copy_in_conflict_is_noted(folder, name):
     assert name in said and "in conflict" in said and "with 1 events that" in said
 
 
+def test_another_file_by_the_name_of_the_ledger_in_capitals(folder):
+    """Where capitals are one, that is the ledger itself."""
+    add(folder, note(1))
+    (folder / "Ledger.JSONL").touch()
+    alike = len(list(folder.glob("*.[jJ]*"))) == 1
+    assert len(ledger.notices(folder, *ledger.read_ledger(folder))) == (0 if alike else 1)
+    (folder / "Ledger.JSONL").unlink()
+    (folder / "LEDGER.jsonl").hardlink_to(folder / ledger.LEDGER)
+    assert ledger.notices(folder, *ledger.read_ledger(folder)) == []
+
+
+def test_a_missing_ledger_names_what_lies_there_instead(folder):
+    (folder / ledger.LEDGER).unlink()
+    with pytest.raises(InputError, match=r"ledger\.jsonl: there is no such file"):
+        ledger.read_ledger(folder)
+    for name in ("ledger (1).jsonl", "LEDGER-HOST.jsonl"):
+        (folder / name).touch()
+    said = r"is missing, but there is LEDGER-HOST.jsonl, ledger \(1\).jsonl; rename the one that"
+    with pytest.raises(InputError, match=said):
+        ledger.read_ledger(folder)
+
+
+@pytest.mark.parametrize("text", ["Ger\udce4t", "\ud800", b"x", np.int64(4)])
+def test_what_is_no_text_is_refused_before_anything_is_written(folder, text):
+    add(folder, note(1))
+    before = (folder / ledger.LEDGER).read_bytes()
+    with pytest.raises(InputError, match="no text"):
+        ledger.append(folder, [note(2, text)], ledger.read_ledger(folder)[1])
+    assert (folder / ledger.LEDGER).read_bytes() == before
+
+
 def test_what_is_no_copy_of_the_ledger_is_not_noted(folder):
     for name in (".ledger.jsonl.swp", "notes.txt", "session.json", "classes.csv"):
         (folder / name).touch()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from al_jax.session.session import Question
 
 MANIFEST, TRACED, SHOWN = "question.json", "traced.png", "shown.npz"
+BEGUN = ".question.json"
+"""The manifest while the files are written: what a writer that was stopped left is known by it."""
 VERSION = 1
 ALL = 1 << 62
 """Of a question that does not say how many events there were: all that there are."""
@@ -228,8 +230,11 @@ def write_question(
         raise InputError(
             f"{folder}: cannot be made ({error.strerror or error}); choose another place"
         ) from error
+    write_atomic(folder / BEGUN, written[MANIFEST])
     for name, data in written.items():
         write_atomic(folder / name, data)
+    with contextlib.suppress(OSError):
+        (folder / BEGUN).unlink()
     return [folder / MANIFEST, *(folder / name for name in written if name != MANIFEST)]
 
 
@@ -247,16 +252,19 @@ def not_ours(folder: pathlib.Path, names: Mapping[str, Any] | None = None) -> li
     """
     try:
         held = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        written: dict[str, str] = {}
-        if folder / MANIFEST in held:
+        written = dict[str, set[str]]()
+        for manifest in (folder / MANIFEST, folder / BEGUN):
             with contextlib.suppress(InputError):
-                written = read_manifest(folder).written
+                if own := read_manifest(manifest).written:
+                    own[manifest.name] = _digest(manifest.read_bytes())
+                for name, digest in own.items():
+                    written.setdefault(name, set()).add(digest)
         return [
             path.name
             for path in held
             if (names is not None and path.name not in names)
-            or (path.name not in written if path.name != MANIFEST else not written)
-            or (path.name != MANIFEST and _digest(path.read_bytes()) != written[path.name])
+            or path.name not in written
+            or _digest(path.read_bytes()) not in written[path.name]
         ]
     except FileNotFoundError:
         return []

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from al_jax.core.stack import InputError
+from al_jax.files.copies import note_copies
 from al_jax.files.placeholders import check_here, stands_for
 from al_jax.files.reading import listed, note
 from al_jax.files.registry import PICTURES, find
@@ -60,16 +61,17 @@ def in_order(stems: Iterable[str]) -> list[str]:
 def list_pictures(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The pictures of a folder in the order of their sections, with a note of what is left out.
 
-    Labels beside their images (`LABEL_ENDINGS`) are no sections.
+    Copies among them are noted, too. Labels beside their images (`LABEL_ENDINGS`) are no sections.
 
     Raises:
       InputError: it is not a folder, holds no picture, or two of one section; or the content of a
-        file is elsewhere.
+        file is elsewhere, or its name is not UTF-8.
     """
     pictures, others = _pictures(folder)
     images, labels = _apart(pictures, None)
     _note_left_out(folder, images, labels, others)
     files = _by_stem(folder, images)
+    note_copies(folder, files)
     return [files[stem] for stem in in_order(files)]
 
 
@@ -106,6 +108,7 @@ def pair_pictures(
         _note_left_out(images, image_files, beside, _without_folder(others, labels))
         _note_left_out(labels, label_files, [], _without_folder(more, images))
     image_of, label_of = _by_stem(images, image_files), _by_stem(labels, label_files)
+    note_copies(images, image_of)
     named = {stem: _image_name(stem, image_of, label_of) for stem in image_of}
     image_of = {named[stem]: file for stem, file in image_of.items()}
     pairs: dict[str, pathlib.Path] = {}
@@ -234,10 +237,19 @@ def _pictures(folder: str | os.PathLike) -> tuple[list[pathlib.Path], list[pathl
         own = _is_picture(path) and not path.name.startswith(".")
         if own:
             check_here(path)
+            _check_name(path)
         (pictures if own and path.is_file() else others).append(path)
     if not pictures:
         _no_pictures(folder, others)
     return pictures, others
+
+
+def _check_name(path: pathlib.Path) -> None:
+    """Refuses a name that no table and no page can hold."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: its name is not UTF-8; rename the file") from error
 
 
 def _is_picture(path: pathlib.Path) -> bool:

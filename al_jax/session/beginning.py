@@ -11,7 +11,7 @@ from al_jax.core.stack import Images
 from al_jax.files.reading import full_path
 from al_jax.learner.transfer import EXPERIENCE, Experience, read_experience
 from al_jax.session.session import Session, open_session, read_session
-from al_jax.session.storage import LOST_AND_FOUND, SETTINGS, Settings, create
+from al_jax.session.storage import NOTHING, SETTINGS, Settings, create
 
 
 def begin(
@@ -64,7 +64,7 @@ def experience_at(path: str | os.PathLike) -> Experience:
 def _empty(folder: pathlib.Path, stays: bool) -> None:
     """Takes back a session that was just made; a folder that was there before stays, empty."""
     for path in folder.iterdir() if stays else [folder]:
-        if path.name == LOST_AND_FOUND:
+        if path.name.casefold() in NOTHING:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from al_jax.core.stack import InputError
 from al_jax.files.atomic import to_disk, write_atomic
-from al_jax.files.reading import reading
+from al_jax.files.reading import listed, reading
 from al_jax.session.events import KINDS, Event
 
 LEDGER = "ledger.jsonl"
@@ -54,6 +54,11 @@ def read_ledger(folder: pathlib.Path) -> tuple[list[Event], End]:
     """
     path = folder / LEDGER
     with reading(path, "the ledger of a session"):
+        if not path.exists() and (copies := _copies(folder)):
+            raise InputError(
+                f"{path}: is missing, but there is {listed(copy.name for copy in copies)}; rename "
+                f"the one that goes on to {LEDGER}"
+            )
         data = path.read_bytes()
     events: list[Event] = []
     end, size = End(), 0
@@ -140,7 +145,12 @@ def append(folder: pathlib.Path, events: Sequence[Event], end: End) -> End:
 
 
 def _line(event: Event) -> bytes:
-    return json.dumps({"form": FORM, **event}, ensure_ascii=False).encode() + b"\n"
+    try:
+        return json.dumps({"form": FORM, **event}, ensure_ascii=False).encode() + b"\n"
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InputError(
+            f"an event holds what is no text ({error}); give it as text, in UTF-8"
+        ) from error
 
 
 def notices(folder: pathlib.Path, events: Sequence[Event], end: End) -> list[str]:
@@ -151,12 +161,18 @@ def notices(folder: pathlib.Path, events: Sequence[Event], end: End) -> list[str
             f"{folder / LEDGER}: {len(end.half)} bytes of a line that was not finished are left "
             f"out; the last event is {len(events)}, give again what came after it"
         )
+    return found + [_about_copy(path, events) for path in _copies(folder)]
+
+
+def _copies(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Other files that are called like a ledger; where capitals are one, no other name of it."""
+    own, found = folder / LEDGER, []
     for path in sorted(folder.iterdir()):
         name = path.name.casefold()
-        if name == LEDGER or name.startswith(".") or not path.is_file():
+        if name.startswith(".") or "ledger" not in name or "jsonl" not in name:
             continue
-        if "ledger" in name and "jsonl" in name:
-            found.append(_about_copy(path, events))
+        if path.is_file() and not (own.exists() and path.samefile(own)):
+            found.append(path)
     return found
 
 

@@ -31,7 +31,15 @@ FORM = 1
 
 SETTINGS, CLASSES = "session.json", "classes.csv"
 EARLIER = "earlier.npz"
-LOST_AND_FOUND = "lost+found"  # in an empty file system
+NOTHING = frozenset(
+    (
+        *("lost+found", ".ds_store", ".localized", "desktop.ini", "thumbs.db", ".directory"),
+        *(".stfolder", ".stignore", ".dropbox", ".fseventsd", ".spotlight-v100", ".trashes"),
+        *("system volume information", "$recycle.bin"),
+    )
+)
+"""What systems and synchronisers put into empty folders and file systems."""
+
 IMAGES, INSIDE, TRUTH, WEIGHTS = "images.npy", "inside.npy", "truth.npy", "weights.npz"
 
 
@@ -164,7 +172,7 @@ def create(
 
 def _check_empty(folder: str | os.PathLike, place: pathlib.Path) -> None:
     """Refuses a folder that holds something."""
-    held = [path.name for path in place.iterdir() if path.name != LOST_AND_FOUND]
+    held = [path.name for path in place.iterdir() if path.name.casefold() not in NOTHING]
     if SETTINGS in held:
         raise InputError(
             f"{folder}: is not empty but a session already; go on with it without init, or choose "
@@ -214,7 +222,7 @@ def read(folder: pathlib.Path) -> Content:
             raise InputError(f"{path}: was written by a newer version; use that one")
         settings = _from_json(about)
         colours = about["colours"]
-        names, sections = tuple(about["names"]), tuple(about["sections"])
+        names, sections = tuple(about["names"]), tuple(map(_readable, about["sections"]))
         place = about.get("place")  # older sessions have none, nor what they begin with
         begins_with = about.get("begins_with", ())
         place = None if place is None else Place(**{k: _tuples(v) for k, v in place.items()})
@@ -280,6 +288,11 @@ def forget_pages(images: Images) -> None:
         mapped = getattr(array, "base", None)
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _readable(name: str) -> str:
+    """A name that was no UTF-8 when older sessions began, as text that can be written."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _tuples(value: Any) -> Any:
