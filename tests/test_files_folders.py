@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 
 import pytest
+from PIL import Image
 from samples import refused
 
 from al_jax.files.folders import in_order, list_pictures, pair_pictures
@@ -223,7 +224,9 @@ def test_copies_among_the_sections_are_named(folders, tmp_path):
     (folder,) = folders(images=["a s2.png", *(f"s{n}.png" for n in (3, 4, 5, 6)), *copies])
     for number, path in enumerate(folder.iterdir()):
         path.write_bytes(b"%d" % number)
-    with pytest.warns(InputNote, match="5 sections look like copies of others .* 1 more") as caught:
+    with pytest.warns(
+        InputNote, match="images: sections look like copies of others .* 1 more"
+    ) as caught:
         assert len(list_pictures(folder)) == 10
     (line,) = {str(warning.message) for warning in caught}
     for name in copies:
@@ -233,12 +236,28 @@ def test_copies_among_the_sections_are_named(folders, tmp_path):
     (folder / "s7.png").write_bytes((folder / "s3.png").read_bytes())
     (folder / "s8.png").write_bytes(b"x" * 200_000 + b"a")
     (folder / "s9.png").write_bytes(b"x" * 200_000 + b"b")
-    with pytest.warns(InputNote, match=r"1 sections look like copies of others \(s7.png of s3.png"):
+    with pytest.warns(
+        InputNote, match=r"images: sections look like copies of others \(s7.png of s3.png"
+    ):
         list_pictures(folder)
     shutil.copytree(folder, tmp_path / "labels")
-    with pytest.warns(InputNote, match=r"images: 1 sections") as caught:
+    with pytest.warns(InputNote, match="images: sections look") as caught:
         pair_pictures(folder, tmp_path / "labels")
     assert len({str(warning.message) for warning in caught}) == 1  # labels are often alike
+
+
+@pytest.mark.filterwarnings("error")
+def test_blank_sections_are_no_copies(folders):
+    (folder,) = folders(images=["s1.png"])
+    for name in ("s1", "s2", "s3"):
+        Image.new("RGB", (5, 4), (9, 8, 7)).save(folder / f"{name}.png")
+    assert len(list_pictures(folder)) == 3
+    for name in ("s2", "s3"):
+        Image.linear_gradient("L").save(folder / f"{name}.png")
+    with pytest.warns(
+        InputNote, match=r"images: sections look like copies of others \(s3.png of s2.png"
+    ):
+        list_pictures(folder)
 
 
 @pytest.mark.filterwarnings("error")

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from al_jax.files.reading import listed, note
+from al_jax.core.stack import InputError
+from al_jax.files.reading import listed, note, reading
+from al_jax.files.registry import PICTURES, find
 
 MARK = re.compile(r" \(\d+\)|[ ._(-].*(?:conflict|copy|kopie|copie|copia).*", re.IGNORECASE)
 """What is put after the name of a file to name its copy, in some languages."""
@@ -23,6 +25,8 @@ PART = 1 << 16
 def note_copies(folder: str | os.PathLike, files: Mapping[str, pathlib.Path]) -> None:
     """A note of the pictures that hold what another one does, or are called like its copy.
 
+    Those of one colour alone, as slices beyond the ends of an object, are no copies.
+
     Args:
       folder: that holds them.
       files: by the names of their sections.
@@ -30,6 +34,8 @@ def note_copies(folder: str | os.PathLike, files: Mapping[str, pathlib.Path]) ->
     of = {name: original for name in files if (original := _original(name, files)) is not None}
     names = {path: name for name, path in files.items()}
     for group in _alike(files.values()):
+        if _is_blank(group[0]):
+            continue
         first, *more = sorted((names[path] for path in group), key=lambda name: name in of)
         of |= {name: first for name in more if name not in of}
     if of:
@@ -37,7 +43,7 @@ def note_copies(folder: str | os.PathLike, files: Mapping[str, pathlib.Path]) ->
             (f"{files[one].name} of {files[other].name}" for one, other in of.items()), 4
         )
         note(
-            f"{folder}: {len(of)} sections look like copies of others ({shown}); if they are, take "
+            f"{folder}: sections look like copies of others ({shown}); if they are, take "
             "them out of the folder and begin again"
         )
 
@@ -58,6 +64,15 @@ def _alike(paths: Iterable[pathlib.Path]) -> list[list[pathlib.Path]]:
     for key in (os.path.getsize, _middle, _digest):
         groups = [same for group in groups for same in _grouped(group, key)]
     return groups
+
+
+def _is_blank(path: pathlib.Path) -> bool:
+    read = find(PICTURES, path)
+    with contextlib.suppress(InputError), reading(path, "a picture"):  # whoever needs it says so
+        if read is not None:
+            samples = read(path).decode()
+            return bool((samples == samples[:1, :1]).all())
+    return False
 
 
 def _grouped(
