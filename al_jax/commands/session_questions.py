@@ -51,8 +51,9 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     if question is None:
         return "nothing is left to ask", {"found": False}
     place = session.folder / QUESTIONS
+    number, count, turns = session.first_place(question.section)
     own = place / questions.question_name(question.section, question.structure, question.name)
-    number, settled = questions.next_numbers(place)
+    next_number, settled = questions.next_numbers(place)
     written = write_question(
         own,
         question,
@@ -61,10 +62,12 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
         affine=affine_on(session.images.place, question.section),
         downsample=_factor() or 1.0,
         origin=Origin(
-            number,
+            next_number,
             len(session.events),
             digest_of_events(session.events),
             session.images.num_sections,
+            (number, count),
+            bool(turns),
             settled,
         ),
     )
