@@ -1,13 +1,17 @@
 """Checkpoints of pytrees with Orbax: atomic writes, the latest one found again after any stop."""
 
+import contextlib
 import errno
 import os
 import pathlib
+from collections.abc import Iterator
+from logging import LogRecord
 
 import chex
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from al_jax.core.stack import InputError
 
@@ -15,6 +19,22 @@ FORM = 1
 """Number of a checkpoint's form, which stands in it; a later one is not read by this version."""
 
 
+@contextlib.contextmanager
+def _reported_here() -> Iterator[None]:
+    """Nothing is said twice: Orbax, also in threads of its own, logs what it raises."""
+    logger = logging.get_absl_logger()
+
+    def others(record: LogRecord) -> bool:
+        return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
+
+
+@_reported_here()
 def open_checkpoints(
     folder: str | os.PathLike, *, read_only: bool = False
 ) -> ocp.CheckpointManager:
@@ -25,6 +45,8 @@ def open_checkpoints(
     Raises:
       InputError: the folder cannot be made or read.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise InputError(f"{folder}: is no folder; move it away")
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2,
         enable_async_checkpointing=False,
@@ -39,6 +61,7 @@ def open_checkpoints(
         raise InputError(f"{folder}: is damaged ({reason}); move it away") from error
 
 
+@_reported_here()
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
     """Writes `tree` (arrays and typed keys) as checkpoint `step`, unless that exists.
 
@@ -56,11 +79,12 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
         full = os.strerror(errno.ENOSPC)  # which is at the end of a long line
         reason = full if full in str(error) else str(error).splitlines()[0]
         raise InputError(
-            f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room and "
-            "run the same command again"
+            f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room or "
+            "repair it"
         ) from error
 
 
+@_reported_here()
 def restore(
     checkpoints: ocp.CheckpointManager, like: chex.ArrayTree, step: int | None = None
 ) -> tuple[int, chex.ArrayTree] | None:
