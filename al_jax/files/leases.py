@@ -13,7 +13,6 @@ of the folder has a copy of the lease, which holds nothing.
 
 import contextlib
 import datetime
-import errno
 import json
 import os
 import pathlib
@@ -30,7 +29,7 @@ from typing import Any, NoReturn
 import psutil
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import TEMPORARY, temporary_beside
+from al_jax.files.atomic import FULL, TEMPORARY, temporary_beside
 
 LEASE = ".lease"
 BEAT = 5.0  # seconds between two signs of life
@@ -62,8 +61,7 @@ def hold(path: str | os.PathLike, patience: float = 0.0) -> Iterator[pathlib.Pat
         owner = _this_process(folder)
         other = _take(folder / LEASE, owner, patience)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "make room" if full else "choose another --workdir"
+        what = "make room" if error.errno in FULL else "choose another --workdir"
         raise InputError(f"{path}: {error.strerror or error}; {what}") from error
     if other is not None:
         raise InputError(
