@@ -2,8 +2,10 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
+import tifffile
 import tiny_session as ts
 from commands import caller, flags_of
 from PIL import Image
@@ -11,6 +13,8 @@ from PIL import Image
 from al_jax import session as sessions
 from al_jax.commands import annotate
 from al_jax.core.stack import make_images
+from al_jax.exchange.classes import make_classes
+from al_jax.exchange.polygons import to_geojson
 from experiments import annotate as program
 
 
@@ -121,3 +125,87 @@ def test_names_with_commas(run, place):
     assert changed("--split=CA, all", '--to="layer 2,3", B').endswith("into 'layer 2,3', 'B'")
     status, _, failed = run("classes", f"--workdir={place}", "--merge=B,middle", "--to=")
     assert status == 2 and "needs the new name" in failed
+
+
+STACKS = {  # what a person saved of a whole stack: the truth of `outer`, as the stack began
+    "all.tif": lambda path, masks: tifffile.imwrite(path, masks, photometric="minisblack"),
+    "all.nii.gz": lambda path, masks: nibabel.save(
+        nibabel.Nifti1Image(masks.transpose(2, 1, 0), np.diag([-1.0, -1, 1, 1])), path
+    ),
+    "all.geojson": lambda path, masks: path.write_text(json.dumps(on_planes(masks))),
+}
+
+
+def on_planes(masks):
+    """GeoJSON of a stack [N, H, W], as QuPath saves it."""
+    classes = make_classes(ts.STACK.names, None)
+    found = []
+    for z, mask in enumerate(masks):
+        for one in json.loads(to_geojson(np.where(mask > 0, 2, 0), classes))["features"]:
+            one["geometry"]["plane"] = {"c": -1, "z": z, "t": 0}
+            found.append(one)
+    return {"type": "FeatureCollection", "features": found}
+
+
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize(
+    ("change", "section", "stored"),
+    [
+        ("--leave_out=s1.png", "s0.png", True),  # where it was
+        ("--leave_out=s1.png", "s3.png", None),  # six pages tell that they are of before
+        ("--order=s5.png,s4.png,s3.png,s2.png,s1.png,s0.png", "s1.png", False),
+        ("--mirror=s2.png", "s2.png", False),
+    ],
+)
+def test_an_answer_of_a_whole_stack_is_of_its_own_section(
+    run, place, tmp_path, name, change, section, stored
+):
+    n = int(section[1])
+    masks = np.stack([255 * ts.truth(k, 1).astype(np.uint8) for k in range(6)])
+    STACKS[name](tmp_path / name, masks)
+    assert run("sections", f"--workdir={place}", change)[0] == 0
+    assert run("suggest", f"--workdir={place}", f"--section={section}", "--structure=outer")[0] == 0
+    status, _, failed = run("ingest", f"--workdir={place}", f"--answer={tmp_path / name}")
+    if not (name.endswith(".tif") if stored is None else stored):
+        assert status == 2 and "is of the whole stack, whose sections were left out" in failed
+        return
+    assert (status, failed) == (0, "")
+    with sessions.open_session(place) as session:
+        found = session.images.sections.index(section)
+        labels = session.annotations.labels_of(found, session.images)
+    np.testing.assert_array_equal(labels == 1, ts.truth(n, 1) & ts.STACK.inside[n])
+
+
+@pytest.mark.parametrize("form", ["tiff", "png"])
+def test_an_export_is_taken_back_on_its_own_sections(run, place, tmp_path, form):
+    """Whatever became of their order; not where they were turned, which their images are not."""
+
+    def done(*arguments):
+        status, said, failed = run(arguments[0], *arguments[1:])
+        assert (status, failed) == (0, ""), failed
+        return said
+
+    for n in (2, 4):
+        Image.fromarray(255 * ts.truth(n, 1).astype(np.uint8)).save(tmp_path / "mask.png")
+        done("suggest", f"--workdir={place}", f"--section=s{n}.png", "--structure=outer")
+        done("ingest", f"--workdir={place}", f"--answer={tmp_path / 'mask.png'}", "--sure")
+    done("sections", f"--workdir={place}", "--leave_out=s1.png")
+    done("sections", f"--workdir={place}", "--order=s5.png,s4.png,s3.png,s2.png,s0.png")
+    out, slides = tmp_path / "out", tmp_path / "slides"
+    done("export", f"--workdir={place}", f"--formats={form}", f"--out={out}")
+    slides.mkdir()
+    for n, image in enumerate(np.asarray(ts.STACK.images[..., 0])):
+        Image.fromarray(image).save(slides / f"s{n}.png")
+    traced = out / {"tiff": "traced.tif", "png": "traced_png"}[form]
+    names = f"--names={out / 'classes.csv'}"
+    done("init", f"--workdir={tmp_path / 'b'}", f"--images={slides}", names, f"--labels={traced}")
+    with sessions.open_session(tmp_path / "b") as session:
+        labels = session.labels()
+    for n in range(6):
+        expected = ts.truth(n, 1) & ts.STACK.inside[n] & (n in (2, 4))
+        np.testing.assert_array_equal(labels[n] == 1, expected)
+    done("sections", f"--workdir={place}", "--mirror=s2.png")
+    done("export", f"--workdir={place}", f"--formats={form}", f"--out={out}")
+    words = ("init", f"--workdir={tmp_path / 'c'}", f"--images={slides}", names)
+    status, _, failed = run(*words, f"--labels={traced}")
+    assert status == 2 and "section s2.png of this export was mirrored" in failed

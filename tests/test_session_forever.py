@@ -1,7 +1,8 @@
 """A session folder as it was written once: every later version opens it, with the same answers.
 
-`tests/session_form_1` was written by `make` of today and is never written again; nothing that it
-says may be lost. A later form gets a folder of its own beside it.
+`tests/session_form_1` was written by `make` of its day and `tests/session_form_1_changed` by
+`make_changed`; they are never written again, and nothing that they say may be lost. A later form
+gets a folder of its own beside them.
 """
 
 import pathlib
@@ -15,6 +16,8 @@ import pytest
 import small_session as ss
 
 from al_jax import session as sessions
+from al_jax.exchange.classes import make_classes
+from al_jax.exchange.questions import Origin, digest_of_events, read_manifest, write_question
 from al_jax.learner.config import Config, changed
 from al_jax.model.networks import NETWORKS
 from al_jax.session import Session, Settings, ledger, storage
@@ -84,6 +87,30 @@ def make(folder: pathlib.Path) -> None:
             pass
 
 
+def make_changed(folder: pathlib.Path) -> None:
+    """On the first folder, each kind of change, answers after them, and a question."""
+    shutil.copytree(FIRST, folder)
+    with sessions.open_session(folder) as session:
+        session.rename_class(1, "A")
+        session.add_class("c", (1, 2), (1, 2, 3))
+        session.split_class(2, ["b", "d"])
+        session.store_answer(1, 2, ss.square(5))
+        session.merge_classes([2, 3], "b")
+        session.leave_out(0)
+        session.take_in("0")
+        session.mirror(0)
+        session.turn(0, 90)
+        session.replace_image(2, np.full((8, 8, 1), 7, np.uint8))
+        session.set_order([2, 0, 1])
+        session.store_answer(2, 3, ss.square(5) & (np.arange(8) > 1))
+        session.turn(1, 180)
+        session.undo()
+        question = session.next_question(section=0, structure=1)
+        classes = make_classes(session.images.names, session.images.colours)
+        origin = Origin(1, len(session.events), digest_of_events(session.events), 3, (2, 3), False)
+        write_question(folder / "questions" / "a", question, classes, ["png"], origin=origin)
+
+
 def drawn(session: Session) -> list[list[str]]:
     """The labels as `LABELS` has them."""
     return [
@@ -115,6 +142,31 @@ def test_a_folder_of_form_1_opens(tmp_path, held):
         before, after = (path / ledger.LEDGER for path in (FIRST, folder))
         assert after.read_bytes().startswith(before.read_bytes())
 
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_changed_folder_of_form_1_opens(tmp_path, held):
+    folder = shutil.copytree(FIRST.with_name("session_form_1_changed"), tmp_path / "s")
+    session = ss.opened(folder) if held else sessions.read_session(folder)
+    assert session.notices == [] and drawn(session) == CHANGED
+    assert session.images.names == ("background", "A", "b", "c")
+    assert session.images.sections == ("2", "0", "1") and session.left_out == ()
+    assert session.images.colours[3] == (1, 2, 3)
+    assert (session.images.images[0] == 7).all() and session.first_place(1) == (0, 3, "mr")
+    assert len(session.events) == 29 and session.network.proposes
+    asked = read_manifest(folder / "questions" / "a")
+    assert asked.pair == "'A' on section 2" and asked.origin.first == (2, 3)
+    assert asked.origin.history == digest_of_events(session.events)
+    if held:
+        assert session.undo()["event"] == "answer" and session.undo()["event"] == "order"
+        assert ss.opened(folder).images.sections == ("0", "1", "2")
+
+
+CHANGED = [
+    [EMPTY] * 8,
+    ["......11"] * 8,
+    [EMPTY] * 2 + [".111...."] * 3 + ["..33...."] * 3,
+]
+"""What is annotated in the second folder."""
 
 TOTAL = 9.462006739340723
 """Sum of the absolute weights of its network."""

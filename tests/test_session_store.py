@@ -92,15 +92,36 @@ def test_a_lost_answer_is_given_again_and_the_old_mask_comes_too_late(folder):
     assert [event["event"] for event in session.events].count("withdraw") == 1
 
 
-def test_others_on_the_section_are_answered_without_it(folder):
-    """What they took stays theirs: the old mask would lie on it."""
+def test_others_on_the_section_wait_for_it(folder):
+    """Its file may be on its way: what lies in its place would be taken from it."""
+    whole = ss.opened(folder)
     back = lose(folder, 3)
-    session = ss.opened(folder)
-    session.store_answer(1, 0, ss.square(5) | ss.square(4))
+    session, before = ss.opened(folder), (folder / "ledger.jsonl").read_bytes()
+    for answer in (
+        lambda: session.store_answer(1, 0, ss.square(5) | ss.square(4)),
+        lambda: session.store_absent(1, 0),
+    ):
+        with pytest.raises(InputError, match=r"'b' on section 1 does not count .*put back what is"):
+            answer()
+    session.store_absent(2, 1)  # elsewhere nobody waits
+    assert (folder / "ledger.jsonl").read_bytes().startswith(before)
+    session.undo()
     back()
     again = ss.opened(folder)
-    assert again.notices == [] and says(again) == says(session)
-    assert (again.labels()[1] == 0).sum() == 12 and not (again.labels()[1] == 2).any()
+    assert again.notices == [] and says(again) == says(whole)
+    again.store_answer(1, 0, ss.square(5) | ss.square(4))
+    assert (again.labels()[1] == 2).sum() == 9
+
+
+def test_of_two_lost_ones_each_is_given_again(folder):
+    backs = [lose(folder, number) for number in (2, 3)]
+    session = ss.opened(folder)
+    session.store_answer(1, 1, ss.square(2))
+    for _ in range(2):
+        again = ss.opened(folder)
+        assert (again.labels()[1] == 1).any()
+        backs[1]()  # that one counts again, and comes first
+    assert not again.notices and (again.labels()[1] == 2).sum() == 9
 
 
 def test_what_a_lost_correction_had_corrected_does_not_come_back(folder):

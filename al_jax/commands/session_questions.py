@@ -51,6 +51,7 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
     if question is None:
         return "nothing is left to ask", {"found": False}
     place = session.folder / QUESTIONS
+    number, count, turns = session.first_place(question.section)
     own = place / questions.question_name(question.section, question.structure, question.name)
     written = write_question(
         own,
@@ -64,6 +65,8 @@ def suggest(session: Session) -> tuple[str, dict[str, Any]]:
             len(session.events),
             digest_of_events(session.events),
             session.images.num_sections,
+            (number, count),
+            bool(turns),
         ),
     )
     folder = written[0].parent

@@ -42,8 +42,7 @@ def read_answer(path: str | os.PathLike, manifest: Manifest) -> np.ndarray:
         manifest.shape,
         manifest.structure,
         traced,
-        manifest.section,
-        manifest.origin.sections,
+        manifest.stack,
     )
     try:
         saved = read_saved(path, wanted)

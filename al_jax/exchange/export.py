@@ -185,8 +185,10 @@ def _files(export: Export, formats: Sequence[str]) -> Iterator[tuple[str, Conten
         yield name, functools.partial(bytes, data)
     yield "answers.csv", functools.partial(_answers, export)
     files = section_files(export.sections)
-    listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, strict=True))]
-    yield "sections.csv", functools.partial(table, [("number", "section", "files"), *listing])
+    done = export.turned or ("",) * len(files)
+    listing = [(n, *row) for n, row in enumerate(zip(export.sections, files, done, strict=True))]
+    header = ("number", "section", "files", "turned")
+    yield "sections.csv", functools.partial(table, [header, *listing])
     ids = functools.partial(ids_of, count=len(classes.names))
     for name in formats:
         form = FORMATS[name]

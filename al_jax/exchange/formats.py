@@ -20,7 +20,7 @@ from PIL import Image
 from al_jax.core.names import called
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
-from al_jax.exchange.placement import LPS, Grid, onto_section, reach
+from al_jax.exchange.placement import ALONE, LPS, Grid, InStack, affine_on, onto_section, reach
 from al_jax.exchange.polygons import read_geojson, to_geojson
 from al_jax.exchange.rois import read_rois
 from al_jax.exchange.segments import read_seg_nrrd, to_seg_nrrd
@@ -66,8 +66,7 @@ class Wanted(NamedTuple):
       shape: (H, W).
       asked: the class that is asked for.
       traced: [H, W] int16, what had been labelled when it was asked; None: nothing.
-      section: its number in the stack, from 0.
-      sections: how many there are; 0: nobody knows.
+      stack: where the section is in files of all.
     """
 
     classes: Classes
@@ -75,8 +74,7 @@ class Wanted(NamedTuple):
     shape: tuple[int, int]
     asked: int
     traced: np.ndarray | None = None
-    section: int = 0
-    sections: int = 0
+    stack: InStack = ALONE
 
     @property
     def name(self) -> str:
@@ -171,6 +169,7 @@ def _polygons(ids: np.ndarray, classes: Classes, grid: Grid, some: Sequence[int]
 
 def _read_segments(path: pathlib.Path, wanted: Wanted) -> Layers:
     found = read_seg_nrrd(path, wanted.grid.affine, wanted.shape)
+    _check_slices(nrrd.read_header(str(path))["sizes"][-3:], wanted, path)
     return [(called(name, wanted.classes.names), mask) for name, mask in found]
 
 
@@ -182,7 +181,7 @@ def _drawn(read: Callable[..., dict[str, np.ndarray]]) -> Callable[[pathlib.Path
             wanted.grid.downsample,
             names=wanted.classes.names,
             asked=wanted.name,
-            plane=wanted.section,
+            stack=wanted.stack,
         )
         return list(found.items())
 
@@ -244,7 +243,7 @@ def read_saved(path: str | os.PathLike, wanted: Wanted) -> Saved:
         return Saved(read_masks(file, wanted), known=None)
     known, mask = np.ones(shape, bool), False
     if find(VOLUMES, file) is not None:
-        ids, known = _read_volume(path, wanted.grid, shape)
+        ids, known = _read_volume(path, wanted)
     elif (open_one := find(PICTURES, file)) is not None:
         ids, mask = _read_picture(path, file, open_one, wanted)
         if ids.shape != shape:
@@ -282,11 +281,13 @@ def _read_picture(
     """Ids of a section, and whether they have one bit: of its picture, or its page in a stack."""
     if find({".tif": True, ".tiff": True}, file) and is_tiff(file):
         with open_pages(file) as pages:
-            if 1 < len(pages) == wanted.sections:
-                page = pages[wanted.section]
+            number = wanted.stack.page(len(pages), path) if len(pages) > 1 else None
+            if number is not None:
+                page = pages[number]
                 return picture_ids(page, page.orientation), page.bits == 1
             if len(pages) > 1:
-                stack = f", or all {wanted.sections} of the stack" if wanted.sections else ""
+                count = wanted.stack.total
+                stack = f", or all {count} of the stack" if count else ""
                 raise InputError(
                     f"{path}: has {len(pages)} pages; save that of the section alone{stack}"
                 )
@@ -294,16 +295,22 @@ def _read_picture(
     return picture_ids(picture, picture.orientation), picture.bits == 1
 
 
-def _read_volume(
-    path: str | os.PathLike, grid: Grid, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _check_slices(size: Sequence[int], wanted: Wanted, path: str | os.PathLike) -> None:
+    """Refuses several slices where a section has no place but its number, which is another now."""
+    placed = not np.array_equal(wanted.grid.affine, affine_on(None, wanted.stack.number))
+    if 1 not in size and not placed and not wanted.stack.kept:
+        wanted.stack.refuse(path)
+
+
+def _read_volume(path: str | os.PathLike, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
     """Ids of a section and `Saved.known`, from a file of it alone or a volume with other slices."""
-    volume = load_volume(path)
+    volume, grid, shape = load_volume(path), wanted.grid, wanted.shape
     if volume.voxels.ndim != 3:
         raise InputError(
             f"{path}: has {volume.voxels.shape[-1]} numbers a voxel; save labels, one id a voxel"
         )
     size, known = volume.voxels.shape, np.ones(shape, bool)
+    _check_slices(size, wanted, path)
     if 1 not in size:
         known = reach(size, volume.affine, grid.affine, shape, path)
     elif sorted(size) != sorted((1, *shape)):

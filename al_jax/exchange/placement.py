@@ -8,7 +8,7 @@ rows to the back, sections upwards.
 """
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -36,6 +36,50 @@ class Grid(NamedTuple):
 
     affine: np.ndarray
     downsample: float = 1.0
+
+
+class InStack(NamedTuple):
+    """Where a section is among others, for files of a whole stack.
+
+    Attributes:
+      number, total: of the section, from 0, and how many there are; 0: nobody knows.
+      first: both as the session began with them.
+      turned: it was mirrored or turned since.
+    """
+
+    number: int = 0
+    total: int = 0
+    first: tuple[int, int] = (0, 0)
+    turned: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is where it was: files of now and of then agree about it."""
+        return self.number == self.first[0] and not self.turned
+
+    def page(self, pages: int, path: str | os.PathLike) -> int | None:
+        """Which of so many pages shows it; None: they are not those of the stack.
+
+        Raises:
+          InputError: nobody knows whether they are those of now or of then.
+        """
+        now, then = pages == self.total, pages == self.first[1]
+        if not (now or then):
+            return None
+        if self.turned or (now and then and not self.kept):
+            self.refuse(path)
+        return self.number if now else self.first[0]
+
+    def refuse(self, path: str | os.PathLike) -> NoReturn:
+        """Raises InputError: `path` is of the whole stack, which was another one then."""
+        raise InputError(
+            f"{path}: is of the whole stack, whose sections were left out, ordered or turned "
+            "since; save this section alone, drawn on the image of the question"
+        )
+
+
+ALONE = InStack()
+"""Of a file that is of no stack."""
 
 
 def stack_affine(pixel: float = 1.0, spacing: float = 1.0) -> np.ndarray:

@@ -18,6 +18,7 @@ from al_jax.core.names import called, clean
 from al_jax.core.stack import InputError
 from al_jax.exchange.classes import Classes
 from al_jax.exchange.extras import needed
+from al_jax.exchange.placement import ALONE, InStack
 from al_jax.files.reading import full_path, listed, note, reading
 
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
@@ -69,7 +70,7 @@ def read_geojson(
     *,
     names: Sequence[str] = (),
     asked: str | None = None,
-    plane: int = 0,
+    stack: InStack = ALONE,
 ) -> dict[str, np.ndarray]:
     """The masks [H, W] bool of the classes in a file of QuPath, by their names.
 
@@ -84,7 +85,7 @@ def read_geojson(
       downsample: pixels of the full-resolution image along a pixel of the section.
       names: of all classes, see `names.called`.
       asked: the class that is asked for; None: any will do.
-      plane: of the section in the stack, from 0.
+      stack: where the section is in it.
 
     Raises:
       InputError: the file is not GeoJSON; an annotation has no class, no area, or reaches more than
@@ -95,7 +96,7 @@ def read_geojson(
         content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
     masks: dict[str, np.ndarray] = {}
     nameless: list[str] = []
-    numbered = _on_plane(list(enumerate(_features(content, path), 1)), plane, path)
+    numbered = _on_plane(list(enumerate(_features(content, path), 1)), stack, path)
     for number, feature in numbered:
         where = f"{path}: annotation {number}"
         name = _class_name(feature)
@@ -123,18 +124,21 @@ def read_geojson(
     return masks
 
 
-def take_plane(planes: Sequence[int], section: int, path: str | os.PathLike) -> int:
+def take_plane(planes: Sequence[int], stack: InStack, path: str | os.PathLike) -> int:
     """The plane, of those of a file's objects, that shows a section: its own one.
 
     0 is that of pictures which have one plane alone.
 
     Raises:
-      InputError: the objects are on planes of other sections.
+      InputError: the objects are on planes of other sections, or nobody knows of which.
     """
-    if section in planes:
+    section = stack.number
+    if section in planes and stack.kept:
         return section
     if set(planes) <= {0}:
         return 0
+    if not stack.kept:
+        stack.refuse(path)
     shown = listed(sorted(map(str, set(planes)), key=int))
     raise InputError(
         f"{path}: is drawn on planes {shown} (counted from 0) but the section asked for is plane "
@@ -176,13 +180,13 @@ def _features(content: Any, path: str | os.PathLike) -> list[dict]:
 
 
 def _on_plane(
-    numbered: list[tuple[int, dict]], section: int, path: str | os.PathLike
+    numbered: list[tuple[int, dict]], stack: InStack, path: str | os.PathLike
 ) -> list[tuple[int, dict]]:
     """The features that are on the plane of the section; slices of a stack are z or time."""
     places = [_plane(feature) for _, feature in numbered]
     axis = 0 if any(z for z, _ in places) else 1
     planes = [place[axis] for place in places]
-    own = take_plane(planes, section, path) if planes else 0
+    own = take_plane(planes, stack, path) if planes else 0
     return [one for one, plane in zip(numbered, planes, strict=True) if plane == own]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from al_jax.core.stack import UNLABELLED, Colour, InputError
 from al_jax.exchange.classes import Classes, ids_of, tables
 from al_jax.exchange.formats import FORMATS, check_formats, png
-from al_jax.exchange.placement import Grid, affine_on
+from al_jax.exchange.placement import Grid, InStack, affine_on
 from al_jax.files.atomic import write_atomic
 from al_jax.files.folders import plain_name
 from al_jax.files.reading import full_path, reading
@@ -46,12 +46,17 @@ class Origin(NamedTuple):
       events: how many the session had.
       history: `digest_of_events` of these.
       sections: how many the stack has; 0 where that was not written.
+      first: number of the section in the stack that the session began with, and how many it had;
+        (-1, 0) where that was not written.
+      turned: the section was mirrored or turned since.
     """
 
     number: int = 1
     events: int = 0
     history: str = ""
     sections: int = 0
+    first: tuple[int, int] = (-1, 0)
+    turned: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,12 @@ class Manifest:
     def grid(self) -> Grid:
         """Where the section is."""
         return Grid(np.array(self.affine), self.downsample)
+
+    @property
+    def stack(self) -> InStack:
+        """Where the section is in files of all."""
+        own, origin = (self.section, self.origin.sections), self.origin
+        return InStack(*own, origin.first if origin.first[1] else own, origin.turned)
 
     @property
     def pair(self) -> str:
@@ -329,6 +340,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
             raise InputError(f"{file}: is not a question of this version; write the question again")
         if "number" not in found:
             found |= _before_numbers(file)
+        first = found.get("first", Origin().first)
         return Manifest(
             path=file,
             section=int(found["section"]),
@@ -350,6 +362,8 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
                 int(found["events"]),
                 str(found["history"]),
                 int(found["sections"]),
+                (int(first[0]), int(first[1])),
+                bool(found.get("turned", False)),
             ),
             written=dict(found["written"]),
         )

@@ -8,6 +8,7 @@ import numpy as np
 from al_jax.core.names import called
 from al_jax.core.stack import InputError
 from al_jax.exchange.extras import needed
+from al_jax.exchange.placement import ALONE, InStack
 from al_jax.exchange.polygons import check_place, rasterise, take_plane
 from al_jax.files.reading import full_path, reading
 
@@ -21,7 +22,7 @@ def read_rois(
     *,
     names: Sequence[str],
     asked: str,
-    plane: int = 0,
+    stack: InStack = ALONE,
 ) -> dict[str, np.ndarray]:
     """The masks [H, W] bool of the classes in a file, by their names.
 
@@ -34,7 +35,7 @@ def read_rois(
       downsample: pixels of the image that was drawn on along a pixel of the section.
       names: of all classes.
       asked: of the class that is asked for.
-      plane: of the section in the stack, from 0.
+      stack: where the section is in it.
 
     Raises:
       InputError: the file holds no regions; one has no area, or reaches more than a pixel beyond
@@ -49,7 +50,7 @@ def read_rois(
     # Slices count from 1; 0 is a region that shows on all of them.
     slices = [max(one.position, one.z_position, one.t_position) - 1 for one in regions]
     bound = [number for number in slices if number >= 0]
-    own = take_plane(bound, plane, path) if bound else 0
+    own = take_plane(bound, stack, path) if bound else 0
     areas = {getattr(roifile.ROI_TYPE, kind) for kind in ("POLYGON", "FREEHAND", "TRACED")}
     areas |= {roifile.ROI_TYPE.RECT, roifile.ROI_TYPE.OVAL}
     masks: dict[str, np.ndarray] = {}

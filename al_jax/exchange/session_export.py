@@ -15,6 +15,7 @@ from al_jax.learner.transfer import EXPERIENCE, write_experience
 from al_jax.session import Session
 from al_jax.session.ranges import table_of_ranges
 from al_jax.session.results import Export
+from al_jax.session.turns import in_words
 
 REPORT = "report.html"
 
@@ -70,6 +71,7 @@ def export_session(
         sections=images.sections,
         colours=images.colours,
         place=images.place,
+        turned=tuple(in_words(session.first_place(n)[2]) for n in range(images.num_sections)),
         answers=session.answered(),
     )
     more: dict[str, Content] = {

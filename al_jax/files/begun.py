@@ -1,5 +1,7 @@
 """Labels that a session begins with: which ids are classes, and which say nothing yet."""
 
+import csv
+import io
 import os
 import pathlib
 from typing import NamedTuple
@@ -7,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from al_jax.core.stack import UNLABELLED, InputError
-from al_jax.files.reading import full_path, note
+from al_jax.files.reading import full_path, note, reading
 from al_jax.files.tables import LabelTable, read_table
 
 ROLES = ("traced", "labels")
@@ -20,10 +22,12 @@ class Begun(NamedTuple):
     Attributes:
       table: for readers; its class 0 says nothing, and the background is its last class.
       exported: labels lie as an export writes them, each upright on the size of all sections.
+      sections: names of what its pages show, as an export lists them; (): it is no export.
     """
 
     table: LabelTable
     exported: bool
+    sections: tuple[str, ...] = ()
 
     def classes(self, truth: np.ndarray) -> np.ndarray:
         """Classes of the table [...] as those of the session, int16; `UNLABELLED` says nothing."""
@@ -40,7 +44,8 @@ def begin_with(table: LabelTable, labels: str | os.PathLike) -> Begun:
     labelled; what an export wrote is read by the table that it wrote beside.
 
     Raises:
-      InputError: `table` lacks a class of the export, or 0 of it would be outside the image.
+      InputError: `table` lacks a class of the export, 0 of it would be outside the image, or its
+        sections were turned.
     """
     counted = 0 not in table.ids and table.outside_id != 0
     ids, classes = table.ids, table.classes
@@ -69,12 +74,35 @@ def begin_with(table: LabelTable, labels: str | os.PathLike) -> Begun:
     exported = counted or beside is not None
     if exported:
         note(f"{labels}: 0 is what was not labelled, as {beside or table.path} does not list it")
-    return Begun(table._replace(ids=ids, classes=classes, names=names), exported)
+    found = table._replace(ids=ids, classes=classes, names=names)
+    return Begun(found, exported, _sections_beside(labels))
+
+
+def _sections_beside(labels: str | os.PathLike) -> tuple[str, ...]:
+    """The sections that an export lists beside labels, in the order of its pages, if it does."""
+    path = _beside(labels, "sections.csv")
+    if path is None:
+        return ()
+    with reading(path, "a table of sections"):
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
+        names = tuple(row["section"] for row in rows)
+    for row in rows:
+        if row.get("turned"):
+            raise InputError(
+                f"{labels}: section {row['section']} of this export was {row['turned']}, which its "
+                "image may not be; take that back in the session and export again, or give images "
+                f"that are so, and empty the column 'turned' of {path}"
+            )
+    return names
 
 
 def _table_beside(labels: str | os.PathLike) -> pathlib.Path | None:
     """The table of classes that an export wrote beside labels, if these are of one."""
+    return _beside(labels, "classes.csv")
+
+
+def _beside(labels: str | os.PathLike, name: str) -> pathlib.Path | None:
+    """A file that an export wrote beside labels, if these are of one."""
     path = full_path(labels)
-    table = path.parent / "classes.csv"
     ours = path.name.startswith(ROLES) and (path.parent / "answers.csv").is_file()
-    return table if ours and table.is_file() else None
+    return path.parent / name if ours and (path.parent / name).is_file() else None

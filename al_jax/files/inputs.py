@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -126,6 +127,7 @@ def read_begun(
         label_suffix,
         begun=True,
         exported=begun.exported,
+        order=begun.sections,
     )
     known = begun.classes(found.truth)
     if (known < 0).all():
@@ -149,7 +151,7 @@ def _labelled(
     cut: Cut | None,
     channels: Sequence[int] | None,
     label_suffix: str | None,
-    **begun: bool,
+    **begun: Any,
 ) -> Labelled:
     if not is_volume(images):
         _refuse_cut(images, cut)

@@ -52,6 +52,7 @@ def read_sections(
     *,
     begun: bool = False,
     exported: bool = False,
+    order: Sequence[str] = (),
 ) -> Labelled:
     """Reads pictures and their labels.
 
@@ -60,8 +61,11 @@ def read_sections(
       table: of all ids.
       begun: labels of some sections are enough, others are of class 0; see `inputs.read_begun`.
       exported: labels lie as an export writes them.
+      order: names of the sections that pages of labels are of, where somebody knows them.
     """
-    with _opened(images, labels, label_suffix, begun=begun, exported=exported) as sections:
+    with _opened(
+        images, labels, label_suffix, begun=begun, exported=exported, order=order
+    ) as sections:
         pixels, inside = _images(sections, channels, images)
         truth = empty_truth(inside.shape, table)
         seen: dict[int, tuple[tuple, Picture]] = {}
@@ -109,11 +113,13 @@ def _opened(
     *,
     begun: bool = False,
     exported: bool = False,
+    order: Sequence[str] = (),
 ) -> Iterator[list[Section]]:
     """The sections of a folder or of one file, which can be decoded while the context is open."""
     path, label_path = full_path(images), None if labels is None else full_path(labels)
     with contextlib.ExitStack() as stack:
         found: Sequence[Picture | None]
+        pages: Sequence[Picture] | None
         if (open_stack := find(STACKS, path)) is not None:
             pictures = stack.enter_context(open_stack(path))
             names = [str(number) for number in range(len(pictures))]
@@ -121,7 +127,8 @@ def _opened(
             if label_path is not None:
                 open_labels = find(STACKS, label_path)
                 if open_labels is not None:
-                    found = stack.enter_context(open_labels(label_path))
+                    pages = stack.enter_context(open_labels(label_path))
+                    found = _by_name(pages, order, names, labels)
                 elif begun and label_path.is_dir():
                     of = label_files(label_path, names)
                     found = [_open(of[name]) if name in of else None for name in names]
@@ -131,7 +138,7 @@ def _opened(
                     )
         else:
             pairs: Sequence[tuple[pathlib.Path, pathlib.Path | None]]
-            pages: Sequence[Picture] | None = None
+            pages = None
             if label_path is None:
                 pairs = [(file, None) for file in list_pictures(path)]
             elif label_path.is_file():
@@ -147,7 +154,7 @@ def _opened(
             names = [image.name for image, _ in pairs]
             pictures = [_open(image) for image, _ in pairs]
             found = [None if label is None else _open(label) for _, label in pairs]
-            found = found if pages is None else pages
+            found = found if pages is None else _by_name(pages, order, names, labels)
         if len(found) != len(pictures):
             raise InputError(
                 f"{labels}: has {len(found)} pages but {images} has {len(pictures)}; give "
@@ -158,6 +165,29 @@ def _opened(
             Section(name, image, label, _turns(image, label, largest if exported else None))
             for name, image, label in zip(names, pictures, found, strict=True)
         ]
+
+
+def _by_name(
+    pages: Sequence[Picture],
+    order: Sequence[str],
+    names: Sequence[str],
+    labels: str | os.PathLike | None,
+) -> Sequence[Picture | None]:
+    """The page of each section of `names`, or None; `order` has the names that pages are of.
+
+    Names that are numbers alone, as those of pages, are counted in the order of `names`.
+    """
+    numbered = not set(order) & set(names)
+    own = [str(n) for n in range(len(names))] if numbered else names
+    if len(order) != len(pages) or not set(order) & set(own):
+        if order:
+            note(f"{labels}: its pages, {listed(list(order), 3)}, are taken in the images' order")
+        return pages
+    for name in order:
+        if name not in own:
+            raise InputError(f"{labels}: has section {name}, of which there is no image; add it")
+    of = dict(zip(order, pages, strict=True))
+    return [of.get(name) for name in own]
 
 
 def _upright(picture: Picture) -> tuple[int, int]:

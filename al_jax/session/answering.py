@@ -265,9 +265,7 @@ class Answering:
     def _store(self, answer: Answer) -> Stored:
         self._check_held()
         with self._lock:
-            gone = event_model.given_up(
-                self.events, lambda event: event["section"] == answer.section
-            )
+            gone = self._given_up(answer.section, self.images.names[answer.structure])
             before = store.Before(
                 self.images,
                 self._masks,
@@ -282,6 +280,23 @@ class Answering:
                 made.events[-1]["mask"] = self._keep(answer.section, np.asarray(made.mask))
             event = self._add([*gone, *made.events], made.after)[-1]
         return Stored(event, made.report, store.message(self.images, event, made.report))
+
+    def _given_up(self, section: int, name: str) -> list[Event]:
+        """What takes back a lost answer that is given again; others on its section are waited for.
+
+        Raises:
+          InputError: another one there is lost, whose pixels nobody knows.
+        """
+        here = [e for e in self.events if "lost" in e and e["section"] == section]
+        own = event_model.given_up(self.events, lambda e: e in here and e["structure"] == name)
+        others = () if own else event_model.given_up(self.events, lambda e: e in here)
+        for event in (self.events[one["withdrawn"] - 1] for one in others):
+            raise InputError(
+                f"'{event['structure']}' on section {self.images.sections[section]} does not "
+                f"count ({event['lost']}); put back what is missing, or answer that again, then "
+                "the others there"
+            )
+        return own
 
     def _add(self, events: Sequence[Event], after: Annotations | None = None) -> list[Event]:
         """Stores events, all or none, once they agree with all before them.

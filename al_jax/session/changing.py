@@ -233,6 +233,12 @@ class Changing:
         turns = self._view.turns.get(permanent, "")
         return permanent, self._view.classes[structure].number, turns
 
+    def first_place(self, section: int) -> tuple[int, int, str]:
+        """A section's number in the stack that the session began with, how many that had, turns."""
+        permanent = self._view.sections[section]
+        turns = self._view.turns.get(permanent, "")
+        return permanent, self._stored.images.num_sections, turns
+
     def pair_at(self, section: int, structure: int) -> tuple[int, int] | None:
         """The pair of permanent numbers, if there is one now."""
         if section not in self._view.sections or structure not in self._view.numbers:

@@ -46,6 +46,7 @@ class Export:
       names, sections, colours: see `Images`.
       answers: what was answered, in its order.
       place: see `Images`.
+      turned: what was done to each section since the session began, in words, or ''.
       downsample: pixels of a full-resolution image along a pixel of a section, for GeoJSON.
     """
 
@@ -57,4 +58,5 @@ class Export:
     colours: tuple[Colour, ...] | None = None
     answers: Sequence[Answered] = ()
     place: Place | None = None
+    turned: tuple[str, ...] = ()
     downsample: float = 1.0

@@ -17,6 +17,12 @@ MIRROR, TURNS = "m", {90: "r", 180: "h", 270: "l"}
 """Letters of what is done to a section, one after the other: left to right; degrees clockwise."""
 
 
+def in_words(turns: str) -> str:
+    """What was done to a section, one after the other, or ''."""
+    words = {MIRROR: "mirrored"} | {own: f"turned by {by}" for by, own in TURNS.items()}
+    return ", ".join(words[turn] for turn in turns)
+
+
 def turned(array: np.ndarray, turns: str) -> np.ndarray:
     """[H, W, ...] after the `turns` of a section; about its middle, in the same frame."""
     for turn in turns:
