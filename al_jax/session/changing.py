@@ -254,7 +254,7 @@ class Changing:
         kept = [name for name in self.images.names if name not in old]
         for name in (text_of(name, "name of a class") for name in new):
             for other in kept:
-                if number_of(name, [other]) is not None:
+                if name != other and number_of(name, [other]) is not None:
                     raise InputError(f"'{name}' is '{other}' once more; give it another name")
             kept.append(name)
         return kept[len(kept) - len(new) :]
