@@ -1,10 +1,8 @@
 """Checkpoints of pytrees with Orbax: atomic writes, the latest one found again after any stop."""
 
-import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator
 from logging import LogRecord
 
 import chex
@@ -19,22 +17,14 @@ FORM = 1
 """Number of a checkpoint's form, which stands in it; a later one is not read by this version."""
 
 
-@contextlib.contextmanager
-def _reported_here() -> Iterator[None]:
-    """Nothing is said twice: Orbax, also in threads of its own, logs what it raises."""
-    logger = logging.get_absl_logger()
-
-    def others(record: LogRecord) -> bool:
-        return f"{os.sep}orbax{os.sep}" not in record.pathname
-
-    logger.addFilter(others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(others)
+def _is_news(record: LogRecord) -> bool:
+    """Nothing is said twice: Orbax logs what it raises, in threads of its own at any time later."""
+    return not (record.exc_info and f"{os.sep}orbax{os.sep}" in record.pathname)
 
 
-@_reported_here()
+logging.get_absl_logger().addFilter(_is_news)
+
+
 def open_checkpoints(
     folder: str | os.PathLike, *, read_only: bool = False
 ) -> ocp.CheckpointManager:
@@ -61,7 +51,6 @@ def open_checkpoints(
         raise InputError(f"{folder}: is damaged ({reason}); move it away") from error
 
 
-@_reported_here()
 def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) -> None:
     """Writes `tree` (arrays and typed keys) as checkpoint `step`, unless that exists.
 
@@ -84,7 +73,6 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
         ) from error
 
 
-@_reported_here()
 def restore(
     checkpoints: ocp.CheckpointManager, like: chex.ArrayTree, step: int | None = None
 ) -> tuple[int, chex.ArrayTree] | None:
