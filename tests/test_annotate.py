@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from samples import TABLE, oblique_volumes, save
 from al_jax import session as sessions
 from al_jax.commands import annotate, command
 from al_jax.commands.earlier import beginning, known_of
+from al_jax.core.stack import InputError
 from al_jax.core.strategies import SEr
 from al_jax.files.slicing import AXES
 from al_jax.files.stacks import load_default, write_stack
@@ -538,6 +540,67 @@ def test_what_a_folder_leaves_out_is_said_where_notes_are(folder, monkeypatch, c
     status, said, error = run("init", "--workdir=t", *files)
     assert (status, said) == (2, "") and "4.png: is a link" in error and "datalad get" in error
     assert not (folder / "t").exists()
+
+
+def fails(*_, **__):
+    raise InputError("s/network: is full; make room")
+
+
+def runs_out(*_, **__):
+    raise MemoryError("17 GB\nare not there")
+
+
+def is_interrupted(*_, **__):
+    signal.raise_signal(signal.SIGINT)
+
+
+LEARN = "al_jax.commands.session_results.learn"
+END = "al_jax.session.Session.end"
+
+
+@pytest.mark.parametrize(
+    "place, failure, says",
+    [
+        (LEARN, fails, "note: s/network: is full; make room; all but"),
+        (LEARN, runs_out, "note: MemoryError: 17 GB are not there; all but"),
+        (END, fails, "note: s/network: is full; make room; all but"),
+        (LEARN, is_interrupted, "stopped; all but"),
+    ],
+)
+def test_what_is_stored_is_said_and_is_no_failure(
+    call, folder, monkeypatch, capsys, place, failure, says
+):
+    """Of `ingest --wait`, whatever becomes of the training and of its checkpoint."""
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    call("suggest")
+    run = caller(annotate, monkeypatch, capsys)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, failure)
+        patch.setattr(command.os, "_exit", sys.exit)
+        status, out, err = run("ingest", "--truth", "--wait", "--workdir=s")
+    assert status == 0 and out.startswith("'") and " px of outline" in out.splitlines()[0]
+    assert (out + err).splitlines()[1].startswith(says)
+    assert (out + err).endswith(
+        "the network is stored, which learns by: annotate train --workdir=s\n"
+    )
+    assert len(sessions.read_session("s").events) == 1
+
+
+def test_what_is_not_stored_is_a_failure(call, refused, folder, monkeypatch, capsys):
+    call("init", "--stack=stack.npz", "--truth", *QUICK)
+    call("suggest")
+    run = caller(annotate, monkeypatch, capsys)
+    with monkeypatch.context() as patch:
+        patch.setattr("al_jax.commands.session_questions.answer_truly", fails)
+        assert refused("ingest", "--truth", "--wait") == "s/network: is full; make room"
+        patch.setattr("al_jax.commands.session_questions.answer_truly", is_interrupted)
+        patch.setattr(command.os, "_exit", sys.exit)
+        status, out, err = run("ingest", "--truth", "--wait", "--workdir=s")
+    assert (status, out, err) == (130, "", "stopped; run the same command again\n")
+    with monkeypatch.context() as patch:  # what a training is to store is its checkpoint
+        patch.setattr("al_jax.commands.session_results.learn", lambda session: (1, 0.5))
+        patch.setattr(sessions.Session, "save_network", fails)
+        assert refused("train") == "s/network: is full; make room"
 
 
 @pytest.mark.slow

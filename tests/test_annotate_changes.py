@@ -109,6 +109,24 @@ def test_the_program_names_all_commands():
     assert all(word in program.__doc__ for word in annotate.COMMANDS)
 
 
+def test_names_with_commas(run, place):
+    """As typed where one name is meant; in quotes where several are."""
+
+    def changed(*arguments):
+        status, said, failed = run("classes", f"--workdir={place}", *arguments)
+        assert (status, failed) == (0, ""), failed
+        return said.strip()
+
+    assert changed("--rename=outer", "--to=layer 2,3") == "class 'outer' is 'layer 2,3' now"
+    assert changed("--rename=layer 2,3", '--to="CA1, oriens"').endswith("is 'CA1, oriens' now")
+    status, _, failed = run("classes", f"--workdir={place}", "--merge=CA1, oriens,inner", "--to=x")
+    assert status == 2 and "'CA1'" in failed and "; of several, one with a comma stands" in failed
+    assert changed('--merge="CA1, oriens",inner', "--to=CA, all").endswith("are one, 'CA, all'")
+    assert changed("--split=CA, all", '--to="layer 2,3", B').endswith("into 'layer 2,3', 'B'")
+    status, _, failed = run("classes", f"--workdir={place}", "--merge=B,middle", "--to=")
+    assert status == 2 and "needs the new name" in failed
+
+
 STACKS = {  # what a person saved of a whole stack: the truth of `outer`, as the stack began
     "all.tif": lambda path, masks: tifffile.imwrite(path, masks, photometric="minisblack"),
     "all.nii.gz": lambda path, masks: nibabel.save(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from absl import logging
 
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import BDa
@@ -216,3 +217,22 @@ def test_a_killed_writer_leaves_the_checkpoint_before(tmp_path):
         checkpoints.save(saved, 2, _numbers(2))
         _assert_latest(saved, 2, _numbers(2))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]  # and nothing is left over
+
+
+@pytest.mark.parametrize("target", [None, "nothing"])
+def test_a_place_that_is_no_folder_is_named(tmp_path, target):
+    place = tmp_path / "network"
+    place.symlink_to(target) if target else place.touch()
+    with pytest.raises(InputError, match="network: is no folder; move it away"):
+        checkpoints.open_checkpoints(place)
+
+
+def test_orbax_says_nothing_of_what_is_reported(tmp_path, capsys, caplog):
+    with checkpoints.open_checkpoints(tmp_path / "saved") as saved:
+        shutil.rmtree(tmp_path / "saved")
+        (tmp_path / "saved").touch()
+        with pytest.raises(InputError, match=r"saved: a checkpoint cannot be written .* repair it"):
+            checkpoints.save(saved, 1, _numbers(1))
+    assert capsys.readouterr().err == "" and not caplog.records
+    logging.error("of others, stays")
+    assert [record.message for record in caplog.records] == ["of others, stays"]

@@ -24,7 +24,9 @@ def test_write_atomic_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    refused("file: cannot be written .No space left", write_atomic, path, b"new")
+    refused(
+        "file: cannot be written .No space left on device.; make room", write_atomic, path, b"new"
+    )
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 

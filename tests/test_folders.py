@@ -1,5 +1,6 @@
 """Folders that one process holds at a time: what a lease keeps out, and what it leaves alone."""
 
+import errno
 import json
 import os
 import pathlib
@@ -396,3 +397,36 @@ def test_who_waits_gets_the_folder_in_the_end(tmp_path):
     assert line.endswith(", which is at work in it\n") and waiting.poll() is None
     process.communicate("", timeout=30)
     assert waiting.communicate(timeout=30)[0] == "held\nleft\n"
+
+
+@pytest.mark.parametrize("name", [leases.LEASE, f".{'0a' * 8}.tmp"])
+def test_what_cannot_be_removed_is_a_note(tmp_path, monkeypatch, capsys, name):
+    """The work is done, whatever becomes of the lease and of what a killed writer left."""
+    unlink = pathlib.Path.unlink
+
+    def failing(path: pathlib.Path, missing_ok: bool = False) -> None:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    (tmp_path / f".{'0a' * 8}.tmp").touch()
+    monkeypatch.setattr(pathlib.Path, "unlink", failing)
+    with leases.hold(tmp_path):
+        pass
+    said = capsys.readouterr().err
+    assert said == (
+        f"note: {tmp_path / name}: cannot be removed (Input/output error); remove it yourself\n"
+    )
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_on_a_full_disk_another_folder_is_no_help(tmp_path, monkeypatch):
+    def full(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(leases, "_make", full)
+    with (
+        pytest.raises(InputError, match=r": No space left on device; make room$"),
+        leases.hold(tmp_path),
+    ):
+        pytest.fail("entered")

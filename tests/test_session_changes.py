@@ -294,6 +294,103 @@ def test_a_new_class_has_a_colour_of_its_own(tmp_path):
         agrees_with_disk(session)
 
 
+MEANT = [
+    lambda session: session.turn(np.int64(1), np.int64(180)),
+    lambda session: session.add_class("c", [np.int8(1), None], np.array([1, 2, 255], np.uint8)),
+    lambda session: session.add_class(np.str_("c"), np.array([1, 2]), [1, 2, 3]),
+    lambda session: session.merge_classes(np.array([1, 2]), "ab"),
+    lambda session: session.split_class(np.int64(1), np.array(["c", "d"])),
+    lambda session: session.set_order(np.array([1, 0, 2, 3])),
+    lambda session: session.replace_image(jax.numpy.int32(1), jax.numpy.asarray(IMAGES.images[0])),
+    lambda session: session.skip(1, 1, np.str_("torn")),
+    lambda session: session.note(np.str_("torn")),
+]
+
+
+@pytest.mark.parametrize("change", MEANT)
+def test_numbers_and_arrays_of_numpy_are_taken(session, change):
+    change(session)
+    agrees_with_disk(session)
+
+
+WRONG = [
+    (lambda session: session.leave_out(True), "the section is True; give a whole number"),
+    (lambda session: session.mirror("s1"), "the section is 's1'"),
+    (lambda session: session.turn(1, [180]), r"the angle is \[180\]"),
+    (lambda session: session.turn(1, "180"), "the angle is '180'"),
+    (lambda session: session.turn(1, 45), "45 degrees; give 90, 180 or 270"),
+    (lambda session: session.add_class("c", (None, None), "red"), "the parts .* are 'red'; give a"),
+    (lambda session: session.add_class("c", colour=(1, 2)), r"the colour is \(1, 2\); give red"),
+    (lambda session: session.add_class("c", colour=(300, 2, 1)), "each 0 to 255"),
+    (lambda session: session.add_class("c", colour=(0.5, 0, 0)), "part of the colour is 0.5"),
+    (lambda session: session.add_class("c", colour=7), "colour are 7; give a list"),
+    (lambda session: session.add_class("c", "s1"), "the section is 's'"),
+    (lambda session: session.add_class("c", ("s1", "s2")), "the section is 's1'"),
+    (lambda session: session.add_class("c", (0.0, 2.0)), "the section is 0.0"),
+    (lambda session: session.add_class("c", (1,)), r"the range is \(1,\)"),
+    (lambda session: session.add_class("c", None), "the range is None"),
+    (lambda session: session.add_class(5), "the name of a class is 5; give text"),
+    (lambda session: session.rename_class(1.0, "c"), "the structure is 1.0"),
+    (lambda session: session.rename_class("a", "c"), "the structure is 'a'"),
+    (lambda session: session.rename_class(3, "c"), "there is no structure 3"),
+    (lambda session: session.rename_class(1, ["c"]), r"the name of a class is \['c'\]"),
+    (lambda session: session.merge_classes(["a", "b"], "c"), "the structure is 'a'"),
+    (lambda session: session.merge_classes("ab", "c"), "the structures are 'ab'; give a list"),
+    (lambda session: session.merge_classes(1, "c"), "the structures are 1; give a list"),
+    (lambda session: session.split_class(1, "cd"), "the names are 'cd'; give a list"),
+    (lambda session: session.split_class(1, [1, 2]), "the name of a class is 1"),
+    (lambda session: session.set_order(None), "the sections are None; give a list"),
+    (lambda session: session.set_order([0, "a", 2, 3]), "the section is 'a'"),
+    (lambda session: session.set_order("0123"), "the sections are '0123'"),
+    (lambda session: session.set_order([[0, 1, 2, 3]]), "give a whole number"),
+    (lambda session: session.replace_image(0, None), r"the image is object of \[\]"),
+    (
+        lambda session: session.replace_image(0, PIXELS[0].tolist()),
+        r"the image is int64 of \[5, 8\]",
+    ),
+    (lambda session: session.replace_image(0, [[0], [0, 1]]), "s0: the image is no array"),
+    (lambda session: session.take_in(2), "the name of the section is 2; give text"),
+    (lambda session: session.skip(1, 1, np.int64(4)), "the reason is .*4.*; give text"),
+    (lambda session: session.note(np.int64(4)), "the note is .*4.*; give text"),
+    (lambda session: session.note(b"x"), "the note is b'x'; give text"),
+]
+
+
+def test_what_is_no_number_no_list_and_no_text_is_refused(session):
+    for change, says in WRONG:
+        with pytest.raises(InputError, match=says):
+            change(session)
+    assert (session.folder / ledger.LEDGER).read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["A", " a", "a\u200b", "a  "])
+def test_names_that_tables_could_not_tell_apart_are_refused(session, name):
+    for change in (
+        lambda: session.add_class(name),
+        lambda: session.rename_class(2, name),
+        lambda: session.merge_classes([0, 2], name),
+        lambda: session.split_class(2, ["c", name]),
+    ):
+        with pytest.raises(InputError, match="is 'a' once more; give it another name"):
+            change()
+    with pytest.raises(InputError, match="'C' is 'c' once more"):
+        session.split_class(2, ["c", "C"])
+    session.rename_class(1, name.strip(" \u200b").upper())  # of its own name
+    assert session.images.names == ("background", "A", "b")
+
+
+@pytest.mark.parametrize("name", ["s2.png", "s2", " S2 ", "S2.PNG"])
+def test_a_section_is_taken_in_by_its_name_as_it_is_left_out(tmp_path, name):
+    sections = tuple(f"s{n}.png" for n in range(4))
+    images = make_images(PIXELS, NAMES, INSIDE, sections=sections)
+    with sessions.open_session(create(tmp_path / "s", images=images)) as session:
+        session.leave_out(2)
+        with pytest.raises(InputError, match=r"section 's1' is not left out; .* are: s2.png"):
+            session.take_in("s1")
+        session.take_in(name)
+        assert session.images.sections == sections and not session.left_out
+
+
 def test_refusals_of_names(session):
     for change in (
         lambda: session.add_class("a"),

@@ -241,3 +241,20 @@ def test_a_mask_that_is_missing_damaged_or_another(folder):
     path.unlink()
     with pytest.raises(InputError, match="there is no such file"):
         ledger.read_mask(folder, name)
+
+
+def test_a_folder_of_masks_that_was_not_carried_is_made_again(folder, monkeypatch):
+    """Git, rclone and S3 carry no empty folders; the new one is on the disk as its mask is."""
+    synced = []
+    monkeypatch.setattr(ledger, "to_disk", synced.append)
+    (folder / ledger.MASKS).rmdir()
+    mask = np.eye(5, dtype=bool)
+    np.testing.assert_array_equal(ledger.read_mask(folder, ledger.store_mask(folder, mask)), mask)
+    assert synced == [folder]
+
+
+def test_a_folder_of_masks_that_cannot_be_made(folder):
+    (folder / ledger.MASKS).rmdir()
+    (folder / ledger.MASKS).symlink_to(folder / "nothing")
+    with pytest.raises(InputError, match=r"masks/.*\.png: cannot be written \(File exists\); make"):
+        ledger.store_mask(folder, np.eye(5, dtype=bool))

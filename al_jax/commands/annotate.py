@@ -17,15 +17,17 @@ al_jax/session/README.md has an example of each.
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -44,9 +46,11 @@ from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.core.strategies import STRATEGIES
 from al_jax.session import Session
+from al_jax.session.ledger import read_ledger
 from al_jax.session.storage import COSTS, SETTINGS
 
 FLAGS = flags.FLAGS
+Action = Callable[[Session], tuple[str, dict[str, Any]]]
 COMMANDS = (
     "init",
     "suggest",
@@ -164,7 +168,7 @@ def main(word: str | None) -> int | None:
     begun_with = [name for name in ("stack", *stack_flags.FILE_FLAGS) if name != "images"]
     command.refuse((*begun_with, *(() if word == "sections" else ("images",))), f"with {word}")
     command.refuse(config_flags(), f"with {word}; a session keeps what it began with")
-    actions: dict[str, Callable[[Session], tuple[str, dict[str, Any]]]] = {
+    actions: dict[str, Action] = {
         "status": session_results.status,
         "export": session_results.export,
         "suggest": session_questions.suggest,
@@ -187,13 +191,50 @@ def main(word: str | None) -> int | None:
     if word in ("status", "export"):
         session = sessions.read_session(folder)
         result = actions[word](session)
-    else:
+        _show(session, result)
+        return command.output_status() if word == "status" else None
+    _work(folder, actions[word], learns=word == "ingest" and FLAGS.wait)
+    return None
+
+
+def _work(folder: pathlib.Path, action: Action, *, learns: bool) -> None:
+    """Does what may be stored, and learns from it then; what fails once it is done is a note."""
+    done = False
+    try:
         with sessions.open_session(folder) as session:
-            result = actions[word](session)
+            signal.signal(signal.SIGINT, functools.partial(_stop, folder, len(session.events)))
+            result = action(session)
+            done = True
+            _show(session, result)
+            if learns:
+                session_results.learn(session)
+    except Exception as error:
+        if not done:
+            raise
+        what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        _note(f"{' '.join(what.split())}; all but the network is stored, {_how_to_learn(folder)}")
+
+
+def _stop(folder: pathlib.Path, before: int, *_: object) -> NoReturn:
+    """Ends the command; where its events are stored, doing it again would be too much."""
+    with contextlib.suppress(InputError):
+        if len(read_ledger(folder)[0]) > before:
+            command.stop(f"all but the network is stored, {_how_to_learn(folder)}", 0)
+    command.stop()
+
+
+def _how_to_learn(folder: pathlib.Path) -> str:
+    return f"which learns by: {command.typed('train', folder)}"
+
+
+def _show(session: Session, result: tuple[str, dict[str, Any]]) -> None:
     for line in session.notices:
-        print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
+        _note(line)
     print_result(*result)
-    return command.output_status() if word == "status" else None
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr if FLAGS.json else sys.stdout, flush=True)
 
 
 def print_result(line: str, result: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -161,11 +162,11 @@ def check_finite(values: flags.FlagValues) -> None:
             raise InputError(f"flag --{name}={value}: give a finite number")
 
 
-def _stop(*_: object) -> None:
+def stop(line: str = "run the same command again", status: int = 130) -> NoReturn:
     """Ends the process at once: runs can be resumed, and libraries may swallow exceptions."""
-    line = "\n" if sys.stderr.isatty() else ""
-    print(f"{line}stopped; run the same command again", file=sys.stderr, flush=True)
-    os._exit(130)
+    begin = "\n" if sys.stderr.isatty() else ""
+    print(f"{begin}stopped; {line}", file=sys.stderr, flush=True)
+    os._exit(status)
 
 
 def complain(message: str) -> int:
@@ -206,7 +207,7 @@ def run(main: Callable[..., int | None], subcommands: Sequence[str] = ()) -> Non
     prepare()
 
     def guarded(rest: list[str]) -> int:
-        before = signal.signal(signal.SIGINT, _stop)
+        before = signal.signal(signal.SIGINT, lambda *_: stop())
         try:
             given = [rest[1] if rest[1:] else None] if subcommands else []
             return main(*given) or 0

@@ -1,11 +1,12 @@
 """Classes and sections of a session that change: added, renamed, left out, turned and so on."""
 
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
 from al_jax.commands import command
-from al_jax.core.stack import InputError
+from al_jax.core.stack import Images, InputError
 from al_jax.files.rescans import read_scan
 from al_jax.session import Event, Session
 from al_jax.session.ranges import section_number, span_of, structure_number
@@ -15,13 +16,20 @@ CLASS_ACTIONS = ("add", "rename", "merge", "split")
 SECTION_ACTIONS = ("leave_out", "take_in", "replace", "mirror", "turn", "order")
 
 
+QUOTES = "one with a comma stands in quotes"
+
+
 def define_flags() -> None:
     """The flags of `classes` and `sections`."""
     flags.DEFINE_string("add", None, "classes: name of a class more, of --first to --last.")
     flags.DEFINE_string("rename", None, "classes: a class that gets the name --to.")
-    flags.DEFINE_list("merge", None, "classes: classes that become one, --to.")
+    flags.DEFINE_list(
+        "merge", None, f"classes: classes that become one, --to; {QUOTES}, --merge='\"A, b\",C'."
+    )
     flags.DEFINE_string("split", None, "classes: a class that becomes several, --to=B,C.")
-    flags.DEFINE_list("to", None, "classes: the new name, or names.")
+    flags.DEFINE_string(
+        "to", None, f"classes: the new name, or the names of a split; of these, {QUOTES}."
+    )
     flags.DEFINE_string("leave_out", None, "sections: a section that is damaged, say.")
     flags.DEFINE_string("take_in", None, "sections: one that was left out, by name.")
     flags.DEFINE_string("replace", None, "sections: one that gets the image of --images.")
@@ -38,7 +46,7 @@ def classes(session: Session) -> tuple[str, dict[str, Any]]:
         command.refuse(("first", "last"), "without --add")
     if action in (None, "add"):
         command.refuse(("to",), "without --rename, --merge or --split")
-    images, to = session.images, [name.strip() for name in FLAGS.to or ()]
+    images, to = session.images, _names(FLAGS.to or "")
     if action is None:
         names = list(images.names)
         return f"the classes are {', '.join(names)}", {"classes": names}
@@ -47,13 +55,13 @@ def classes(session: Session) -> tuple[str, dict[str, Any]]:
         return _done(session, session.add_class(FLAGS.add.strip(), span))
     if action == "split":
         return _done(session, session.split_class(structure_number(FLAGS.split, images), to))
-    if len(to) != 1:
+    if not to:
         raise InputError(f"--{action} needs the new name; give it by --to")
+    name = to[0] if len(to) == 1 else FLAGS.to.strip()
     if action == "rename":
-        structure = structure_number(FLAGS.rename, images)
-        return _done(session, session.rename_class(structure, to[0]))
-    structures = [structure_number(name.strip(), images) for name in FLAGS.merge]
-    return _done(session, session.merge_classes(structures, to[0]))
+        return _done(session, session.rename_class(structure_number(FLAGS.rename, images), name))
+    structures = _each(structure_number, FLAGS.merge, images, images.names)
+    return _done(session, session.merge_classes(structures, name))
 
 
 def sections(session: Session) -> tuple[str, dict[str, Any]]:
@@ -73,7 +81,7 @@ def sections(session: Session) -> tuple[str, dict[str, Any]]:
     if action == "take_in":
         return _done(session, session.take_in(FLAGS.take_in))
     if action == "order":
-        order = [section_number(name.strip(), images) for name in FLAGS.order]
+        order = _each(section_number, FLAGS.order, images, images.sections)
         return _done(session, session.set_order(order))
     section = section_number(str(FLAGS[action].value), images)
     if action == "leave_out":
@@ -87,6 +95,26 @@ def sections(session: Session) -> tuple[str, dict[str, Any]]:
     return _done(
         session, session.replace_image(section, read_scan(FLAGS.images, session.images, section))
     )
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas, as of a flag that takes several."""
+    try:
+        return flags.ListParser().parse(text.strip())
+    except ValueError:  # a quote that does not end
+        return [text.strip()]
+
+
+def _each(
+    find: Callable[[str, Images], int], given: list[str], images: Images, known: tuple[str, ...]
+) -> list[int]:
+    """The numbers of names; where one of those that are known has a comma, says how to write it."""
+    try:
+        return [find(name, images) for name in given]
+    except InputError as error:
+        if not any("," in name for name in known):
+            raise
+        raise InputError(f"{error}; of several, {QUOTES}") from error
 
 
 def _action(actions: tuple[str, ...], others: tuple[str, ...]) -> str | None:

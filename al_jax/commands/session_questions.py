@@ -134,8 +134,6 @@ def ingest(session: Session) -> tuple[str, dict[str, Any]]:
             )
         how = "corrected" if FLAGS.corrected else "traced"
         stored = _stored(session, question, mask, how)
-    if FLAGS.wait:
-        session_results.learn(session)
     return stored.message, dict(stored.event)
 
 

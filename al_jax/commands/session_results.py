@@ -24,6 +24,7 @@ def train(session: Session) -> tuple[str, dict[str, Any]]:
         if not session.network.trained:
             line = "there is nothing to learn from yet: answer the first examples"
         return line, {"pieces": 0, "behind": session.behind()}
+    session.save_network()
     seconds = time.monotonic() - began
     line = f"learnt from event {session.network.through} on: loss {loss:.4f}, {seconds:.1f} s"
     return line.replace(" on:", ":"), {

@@ -228,6 +228,8 @@ def given_ranges(spans: Mapping[str, Span], images: Images, margin: int = 0) -> 
 def whole(value: Any, what: str) -> int:
     """A whole number, of NumPy or JAX too; InputError if it is none."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         return operator.index(value)
     except TypeError as error:
         raise InputError(f"the {what} is {value!r}; give a whole number") from error

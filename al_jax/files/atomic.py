@@ -18,6 +18,10 @@ TEMPORARY = "." + "[0-9a-f]" * 16 + ".tmp"
 """What files are called before they are complete, as a pattern: leftovers of killed writers."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or of a share of it, that is full: another place on it is no help."""
+
+
 def temporary_beside(path: pathlib.Path) -> pathlib.Path:
     """A new name of `TEMPORARY` in the folder of `path`."""
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -46,8 +50,9 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
+        what = "make room" if error.errno in FULL else "choose another place"
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+            f"{path}: cannot be written ({error.strerror or error}); {what}"
         ) from error
 
 

@@ -3,16 +3,26 @@
 import errno
 import os
 import pathlib
+from logging import LogRecord
 
 import chex
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from al_jax.core.stack import InputError
 
 FORM = 1
 """Number of a checkpoint's form, which stands in it; a later one is not read by this version."""
+
+
+def _is_news(record: LogRecord) -> bool:
+    """Nothing is said twice: Orbax logs what it raises, in threads of its own at any time later."""
+    return not (record.exc_info and f"{os.sep}orbax{os.sep}" in record.pathname)
+
+
+logging.get_absl_logger().addFilter(_is_news)
 
 
 def open_checkpoints(
@@ -25,6 +35,8 @@ def open_checkpoints(
     Raises:
       InputError: the folder cannot be made or read.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise InputError(f"{folder}: is no folder; move it away")
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2,
         enable_async_checkpointing=False,
@@ -56,8 +68,8 @@ def save(checkpoints: ocp.CheckpointManager, step: int, tree: chex.ArrayTree) ->
         full = os.strerror(errno.ENOSPC)  # which is at the end of a long line
         reason = full if full in str(error) else str(error).splitlines()[0]
         raise InputError(
-            f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room and "
-            "run the same command again"
+            f"{checkpoints.directory}: a checkpoint cannot be written ({reason}); make room or "
+            "repair it"
         ) from error
 
 

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import psutil
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import TEMPORARY, temporary_beside
+from al_jax.files.atomic import FULL, TEMPORARY, temporary_beside
 
 LEASE = ".lease"
 BEAT = 5.0  # seconds between two signs of life
@@ -61,7 +61,8 @@ def hold(path: str | os.PathLike, patience: float = 0.0) -> Iterator[pathlib.Pat
         owner = _this_process(folder)
         other = _take(folder / LEASE, owner, patience)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; choose another --workdir") from error
+        what = "make room" if error.errno in FULL else "choose another --workdir"
+        raise InputError(f"{path}: {error.strerror or error}; {what}") from error
     if other is not None:
         raise InputError(
             f"{path}: another process is at work in it ({_who(other)}); wait for it, or end it"
@@ -70,20 +71,37 @@ def hold(path: str | os.PathLike, patience: float = 0.0) -> Iterator[pathlib.Pat
     beating = threading.Thread(target=_beat, args=(folder / LEASE, owner, released), daemon=True)
     beating.start()
     try:
-        for leftover in folder.glob(TEMPORARY):  # of a writer that was killed
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(folder)
         yield folder
     finally:
         released.set()
         beating.join()
-        held = _read(folder / LEASE)
-        if held is not None and _is_of(held, owner):
-            (folder / LEASE).unlink(missing_ok=True)
-        elif held:  # it woke so late that the block ended before the next sign of life was due
-            _end(folder)
+        with _noted(folder / LEASE):
+            held = _read(folder / LEASE)
+            if held is not None and _is_of(held, owner):
+                (folder / LEASE).unlink(missing_ok=True)
+            elif held:  # it woke so late that the block ended before the next sign of life was due
+                _end(folder)
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what writers that were killed left in a folder of this process, as far as it can."""
+    with _noted(folder):
+        for leftover in folder.glob(TEMPORARY):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _noted(path: pathlib.Path) -> Iterator[None]:
+    """A block that removes what is not needed: that it cannot is a note, and no failure."""
+    try:
+        yield
+    except OSError as error:
+        what = error.filename or path
+        _say(f"note: {what}: cannot be removed ({error.strerror or error}); remove it yourself")
 
 
 def _take(lease: pathlib.Path, owner: Owner, patience: float) -> Owner | None:

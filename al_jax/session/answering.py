@@ -156,7 +156,7 @@ class Answering:
         """A pair is not asked for until nothing else is left.
 
         Raises:
-          InputError: there is no such pair, or it has been answered.
+          InputError: there is no such pair, it has been answered, or the reason is no text.
         """
         where = answers.check_pair(self.images, section, structure)
         section, structure = whole(section, "section"), whole(structure, "structure")
@@ -164,7 +164,7 @@ class Answering:
             if self.annotations.state.annotated[section, structure]:
                 raise InputError(f"{where} has been answered; undo takes an answer back")
             event = store.pair_event(self.images, "skip", section, structure)
-            if reason:
+            if reason := store.text_of(reason, "reason"):
                 event["reason"] = reason
             return self._add([event])[0]
 
@@ -228,9 +228,9 @@ class Answering:
             return self._add([*gone, event])[-1]
 
     def note(self, text: str) -> Event:
-        """Keeps a remark in the ledger."""
+        """Keeps a remark in the ledger; InputError if it is no text."""
         with self._lock:
-            return self._add([Event(event="note", text=text)])[0]
+            return self._add([Event(event="note", text=store.text_of(text, "note"))])[0]
 
     def replay(self, events: Sequence[Event]) -> Annotations:
         """The annotations after events, whatever the ledger holds.

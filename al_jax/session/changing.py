@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from al_jax.core import answers
-from al_jax.core.answers import Span
+from al_jax.core.answers import Span, whole
+from al_jax.core.names import number_of
 from al_jax.core.stack import Colour, Images, InputError
 from al_jax.session import changes, ledger, storage
 from al_jax.session.annotations import Annotations
 from al_jax.session.events import Event, effective_answers
+from al_jax.session.ranges import section_named
 from al_jax.session.restating import restated
 from al_jax.session.storage import Content
+from al_jax.session.store import several, span_of, text_of
 from al_jax.session.turns import TURNS, store_rescan, turned, turned_back
 from al_jax.session.views import View
 
@@ -51,11 +54,13 @@ class Changing:
         What was answered stays: where it is, answers that have its pixels are to be corrected.
         """
 
+        ends, parts = list(span_of(span)), None if colour is None else _colour(colour)
+
         def made() -> Event:
-            own = changes.written(self._view, Event(span=list(span)))
-            event = Event(event="add", names=[name], **own)
-            if colour is not None:
-                event["colour"] = list(colour)
+            own = changes.written(self._view, Event(span=ends))
+            event = Event(event="add", names=self._names([name]), **own)
+            if parts is not None:
+                event["colour"] = parts
             return event
 
         return self._change(made)
@@ -63,7 +68,9 @@ class Changing:
     def rename_class(self, structure: int, name: str) -> Event:
         """Another name of a class."""
         old = self._name(structure)
-        return self._change(lambda: Event(event="rename", structure=old, names=[name]))
+        return self._change(
+            lambda: Event(event="rename", structure=old, names=self._names([name], [old]))
+        )
 
     def merge_classes(self, structures: Sequence[int], name: str) -> Event:
         """Classes become one, of the name of one of them or a new one.
@@ -71,7 +78,7 @@ class Changing:
         Its ranges are theirs together. A pair is answered where none of its parts is open: its
         outline is that of all parts. Where one is open, the pair is to be answered again.
         """
-        names = [self._name(structure) for structure in dict.fromkeys(structures)]
+        names = list(dict.fromkeys(map(self._name, several(structures, "structures"))))
         if len(names) < 2:
             raise InputError("a merge needs two classes or more; name them")
         return self._change(lambda: self._restating("merge", names, [name]))
@@ -82,8 +89,8 @@ class Changing:
         Where it was traced they are to be traced, as nobody knows which part is which; where it was
         said to be absent they are out of range.
         """
-        old = self._name(structure)
-        return self._change(lambda: self._restating("split", [old], list(names)))
+        old, new = self._name(structure), several(names, "names")
+        return self._change(lambda: self._restating("split", [old], new))
 
     def leave_out(self, section: int) -> Event:
         """A section is asked for, learnt from and exported no longer; its answers rest."""
@@ -91,19 +98,24 @@ class Changing:
         return self._change(lambda: self._of_section("leave_out", section))
 
     def take_in(self, name: str) -> Event:
-        """A section that was left out comes back with its answers, by its name."""
+        """A section that was left out comes back with its answers, by its name.
+
+        With the ending of its file or without, see `ranges.section_named`.
+        """
+        text = text_of(name, "name of the section")
 
         def made() -> Event:
-            names = self._stored.images.sections
-            if name not in self.left_out:
-                there = ", ".join(self.left_out) or "none is"
-                raise InputError(f"section '{name}' is not left out; of those that are: {there}")
-            section = names.index(name)
-            whole = changes.translated(self._stored, self._written, whole=True)
+            out, names = self.left_out, self._stored.images.sections
+            if (named := section_named(text, out)) is None:
+                there = ", ".join(out) or "none is"
+                raise InputError(f"section '{text}' is not left out; of those that are: {there}")
+            section = names.index(out[named])
+            everything = changes.translated(self._stored, self._written, whole=True)
             traced = {
                 event["structure"]
-                for event in effective_answers(whole.events)
-                if event["event"] == "answer" and whole.view.sections[event["section"]] == section
+                for event in effective_answers(everything.events)
+                if event["event"] == "answer"
+                and everything.view.sections[event["section"]] == section
             }
             grown = [
                 one.name
@@ -123,6 +135,10 @@ class Changing:
         """
         where = self._section(section)
         like = self.images.images
+        try:
+            image = np.asarray(image)
+        except ValueError as error:  # ragged lists
+            raise InputError(f"{where}: the image is no array ({error}); give one") from error
         if image.shape != like.shape[1:] or image.dtype != like.dtype:
             raise InputError(
                 f"{where}: the image is {image.dtype} of {list(image.shape)}; bring it into the "
@@ -149,7 +165,7 @@ class Changing:
 
         The frame stays: of sections that are not square, corners of it are beyond the image then.
         """
-        where = self._section(section)
+        where, degrees = self._section(section), whole(degrees, "angle")
         if degrees not in TURNS:
             raise InputError(f"{degrees} degrees; give 90, 180 or 270")
         inside = np.asarray(self.images.inside[section])
@@ -167,6 +183,7 @@ class Changing:
         Args:
           order: all section numbers n, in the order that they are to have.
         """
+        order = [whole(n, "section") for n in several(order, "sections")]
         if sorted(order) != list(range(self.images.num_sections)):
             raise InputError(
                 f"an order names each of the {self.images.num_sections} sections once; give all"
@@ -197,7 +214,7 @@ class Changing:
         Raises:
           InputError: the session has no truth, or it does not know the class.
         """
-        self._section(section)
+        answers.check_pair(self.images, section, structure)
         one, permanent = self._view.classes[structure], self._view.sections[section]
         base = self._stored.images.num_classes
         known = [c for c in one.lineage if c < base]
@@ -229,9 +246,18 @@ class Changing:
         return self._view.sections.index(section), self._view.numbers.index(structure)
 
     def _name(self, structure: int) -> str:
-        if not 0 <= structure < self.images.num_classes:
-            raise InputError(f"there is no structure {structure}")
+        answers.check_pair(self.images, 0, structure)
         return self.images.names[structure]
+
+    def _names(self, new: Sequence[str], old: Sequence[str] = ()) -> list[str]:
+        """New names in place of old ones; refused where tables could not tell two apart."""
+        kept = [name for name in self.images.names if name not in old]
+        for name in (text_of(name, "name of a class") for name in new):
+            for other in kept:
+                if name != other and number_of(name, [other]) is not None:
+                    raise InputError(f"'{name}' is '{other}' once more; give it another name")
+            kept.append(name)
+        return kept[len(kept) - len(new) :]
 
     def _section(self, section: int) -> str:
         answers.check_pair(self.images, section, 0)
@@ -242,12 +268,20 @@ class Changing:
 
     def _restating(self, kind: str, old: list[str], new: list[str]) -> Event:
         """A merge or a split, with what becomes of the answers."""
-        whole, images, now = self._whole()
+        new = self._names(new, old)
+        everything, images, now = self._whole()
         structures = [images.names.index(name) for name in old]
-        found = restated(whole, now, images, structures, split=kind == "split")
+        found = restated(everything, now, images, structures, split=kind == "split")
         for mask in found.masks.values():
             ledger.store_mask(self.folder, mask)
         event = Event(event=kind, names=new, answers=found.answers, reopened=found.reopened)
         if kind == "merge":
             return Event(**event, structures=old)
         return Event(**event, structure=old[0], sections=found.absent)
+
+
+def _colour(given: Sequence[int]) -> list[int]:
+    parts = [whole(part, "part of the colour") for part in several(given, "parts of the colour")]
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
+        raise InputError(f"the colour is {given!r}; give red, green and blue, each 0 to 255")
+    return parts

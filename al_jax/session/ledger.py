@@ -12,7 +12,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -203,16 +203,33 @@ def store_mask(folder: pathlib.Path, mask: np.ndarray) -> str:
     path = _mask_path(folder, name)
     try:
         read_mask(folder, name)
-        to_disk(path.parent)  # its writer may have been stopped before that
     except InputError:  # there is none, or it is damaged
         buffer = io.BytesIO()
         Image.fromarray(mask).save(buffer, "PNG")
-        write_atomic(path, buffer.getvalue())
+        write_within(folder, path, buffer.getvalue())
+        return name
+    with _writing(path):
+        to_disk(path.parent)  # its writer may have been stopped before that
+    return name
+
+
+def write_within(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
+    """As `write_atomic`, in a folder of a session, made anew: many tools carry no empty ones."""
+    with _writing(path):
+        if not path.parent.exists():
+            path.parent.mkdir(exist_ok=True)
+            to_disk(folder)
+    write_atomic(path, data)
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); repair the disk"
+            f"{path}: cannot be written ({error.strerror or error}); make room or repair the disk"
         ) from error
-    return name
 
 
 def read_mask(folder: pathlib.Path, name: str) -> np.ndarray:

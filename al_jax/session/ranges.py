@@ -1,7 +1,7 @@
 """Ranges as a person gives them: a table, sections and classes by their names."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -86,21 +86,31 @@ def section_number(text: str, images: Images) -> int:
     Raises:
       InputError: there is none.
     """
-    text = text.strip()
-    stems = [without_ending(name) for name in images.sections]
-    for names in (images.sections, stems):
-        if names.count(text) < 2 and (named := number_of(text, names)) is not None:
-            return named
-    number = int(text) if text.isascii() and text.isdecimal() else None
-    numbers = [int(stem) if stem.isascii() and stem.isdecimal() else None for stem in stems]
-    if number is not None and numbers.count(number) == 1:
-        return numbers.index(number)
-    numbered = any(other is not None for other in numbers)
+    if (named := section_named(text, images.sections)) is not None:
+        return named
+    number = _number(text)
+    numbered = any(_number(without_ending(name)) is not None for name in images.sections)
     if number is not None and not numbered and number < images.num_sections:
         return number
     raise InputError(
-        f"there is no section '{text}'; they go from {images.sections[0]} to {images.sections[-1]}"
+        f"there is no section '{text.strip()}'; they go from {images.sections[0]} to "
+        f"{images.sections[-1]}"
     )
+
+
+def section_named(text: str, sections: Sequence[str]) -> int | None:
+    """Which section a name is, without the ending of its file or with it, 5 for 05.png, too."""
+    text, stems = text.strip(), [without_ending(name) for name in sections]
+    for names in (sections, stems):
+        if names.count(text) < 2 and (named := number_of(text, names)) is not None:
+            return named
+    number, numbers = _number(text), [_number(stem) for stem in stems]
+    return numbers.index(number) if number is not None and numbers.count(number) == 1 else None
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def structure_number(text: str, images: Images) -> int:

@@ -28,8 +28,7 @@ import numpy as np
 from al_jax.core import answers
 from al_jax.core.answers import whole
 from al_jax.core.stack import UNLABELLED, Images, InputError
-from al_jax.files.atomic import TEMPORARY
-from al_jax.files.leases import hold
+from al_jax.files.leases import hold, remove_leftovers
 from al_jax.learner import config as settings
 from al_jax.learner import neighbours
 from al_jax.learner.config import model_of
@@ -320,8 +319,7 @@ def open_session(path: str | os.PathLike) -> Iterator[Session]:
     place = pathlib.Path(path).expanduser()
     storage.check(place)
     with hold(place):
-        for leftover in (place / ledger.MASKS).glob(TEMPORARY):  # of a writer that was killed
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(place / ledger.MASKS)
         session = Session(place, storage.read(place), held=True)
         try:
             yield session

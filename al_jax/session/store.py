@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -170,6 +170,23 @@ def span_of(given: Sequence[int | None]) -> Span:
             raise
         raise InputError(f"the range is {given!r}; give its first and last section") from error
     return first, last
+
+
+def text_of(given: Any, what: str) -> str:
+    """A text, of NumPy too; InputError if it is none."""
+    if not isinstance(given, str):
+        raise InputError(f"the {what} is {given!r}; give text")
+    return str(given)
+
+
+def several(given: Any, what: str) -> list:
+    """What is in a list or an array; InputError if it is none, as a text is."""
+    try:
+        if isinstance(given, str | bytes):
+            raise TypeError
+        return list(given)
+    except TypeError as error:
+        raise InputError(f"the {what} are {given!r}; give a list") from error
 
 
 def _checked(seconds: float | None) -> float | None:

@@ -7,7 +7,6 @@ import pathlib
 import numpy as np
 
 from al_jax.core.stack import InputError
-from al_jax.files.atomic import write_atomic
 from al_jax.files.reading import reading
 from al_jax.session import ledger
 
@@ -74,9 +73,8 @@ def store_rescan(folder: pathlib.Path, image: np.ndarray) -> str:
     name, buffer = _digest(image), io.BytesIO()
     path = folder / RESCANS / f"{name}.npy"
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
         np.save(buffer, image, allow_pickle=False)
-        write_atomic(path, buffer.getvalue())
+        ledger.write_within(folder, path, buffer.getvalue())
     return name
 
 
