@@ -29,11 +29,21 @@ def _efforts(runs: dict, stack: str, method: str, dice: int, kind: str = "effort
     return [float(row[f"{kind}_at_dice_{dice}"]) for row in found if row is not None]
 
 
+def _least(runs: dict, stack: str, method: str, dice: int) -> str:
+    """A sign where a run ended before it had the Dice."""
+    found = (runs.get((stack, seed, method)) for seed in SEEDS)
+    return "≥ " * any(row and row[f"effort_at_dice_{dice}_bound"] != "0" for row in found)
+
+
 def _medians(runs: dict, stack: str, method: str, kind: str = "effort") -> str:
-    found = [_efforts(runs, stack, method, dice, kind) for dice in (90, 95)]
-    count = len(found[0])
+    found = {dice: _efforts(runs, stack, method, dice, kind) for dice in (90, 95)}
+    count = len(found[90])
     few = "" if count == len(SEEDS) else f", n = {count}"
-    return " / ".join(f"{statistics.median(own):.1f}" for own in found) + few if count else ""
+    told = (
+        _least(runs, stack, method, dice) + f"{statistics.median(own):.1f}"
+        for dice, own in found.items()
+    )
+    return " / ".join(told) + few
 
 
 def _ranges(runs: dict, stack: str) -> str:
