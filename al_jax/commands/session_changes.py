@@ -14,8 +14,6 @@ from al_jax.session.ranges import section_number, span_of, structure_number
 FLAGS = flags.FLAGS
 CLASS_ACTIONS = ("add", "rename", "merge", "split")
 SECTION_ACTIONS = ("leave_out", "take_in", "replace", "mirror", "turn", "order")
-
-
 QUOTES = "one with a comma stands in quotes"
 
 
