@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes, label, minimum_filter
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    binary_fill_holes,
+    find_objects,
+    label,
+    minimum_filter,
+)
 
 from al_jax.core.stack import UNLABELLED
 from al_jax.session.annotations import Annotations
@@ -128,7 +135,12 @@ def _is_ring(annotations: Annotations, question: Question) -> bool:
 
 def _hole(mask: np.ndarray, free: np.ndarray | bool = True) -> float:
     """The free pixels that a mask goes around, as a share of its own."""
-    return float((binary_fill_holes(mask) & ~mask & free).sum() / max(mask.sum(), 1))
+    if not mask.any():
+        return 0.0
+    (box,) = find_objects(mask.astype(np.int8))  # all that it goes around, and little else
+    own = mask[box]
+    around = binary_fill_holes(own) & ~own & np.broadcast_to(free, mask.shape)[box]
+    return float(around.sum() / own.sum())
 
 
 def _holds_square(mask: np.ndarray, side: int) -> bool:

@@ -27,7 +27,7 @@ from al_jax.exchange.formats import FORMATS, Format, check_formats
 from al_jax.exchange.placement import Grid, affine_on, in_volume, own_place
 from al_jax.files.atomic import write_atomic
 from al_jax.files.folders import plain_name
-from al_jax.files.reading import full_path, reading
+from al_jax.files.reading import file_digest, full_path, reading
 from al_jax.files.spreadsheets import table
 from al_jax.session.results import Answered, Export
 
@@ -159,8 +159,7 @@ def _note(folder: pathlib.Path, name: str, digest: str) -> None:
 def _is_ours(path: pathlib.Path, digests: set[str]) -> bool:
     if not digests or path.is_symlink() or not path.is_file():
         return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() in digests
+    return file_digest(path) in digests
 
 
 def _check_free(path: pathlib.Path, digests: set[str]) -> None:

@@ -1,7 +1,6 @@
 """Copies among the pictures of a folder: by what they are called, and by what they hold."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import re
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from al_jax.core.stack import InputError
-from al_jax.files.reading import listed, note, reading
+from al_jax.files.reading import file_digest, listed, note, reading
 from al_jax.files.registry import PICTURES, find
 
 MARK = re.compile(r" \(\d+\)|[ ._(-].*(?:conflict|copy|kopie|copie|copia).*", re.IGNORECASE)
@@ -61,7 +60,7 @@ def _original(name: str, names: Iterable[str]) -> str | None:
 def _alike(paths: Iterable[pathlib.Path]) -> list[list[pathlib.Path]]:
     """Groups of files that hold the same; empty ones hold nothing."""
     groups = [list(paths)]
-    for key in (os.path.getsize, _middle, _digest):
+    for key in (os.path.getsize, _middle, file_digest):
         groups = [same for group in groups for same in _grouped(group, key)]
     return groups
 
@@ -89,8 +88,3 @@ def _middle(path: pathlib.Path) -> bytes:
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - PART) // 2)
         return file.read(PART)
-
-
-def _digest(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """Messages of readers: one line for whatever a decoder raises, notes about what they took."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import pathlib
@@ -105,6 +106,12 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def file_digest(path: pathlib.Path) -> str:
+    """SHA-256 of what a file holds, which is never in memory as a whole."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

@@ -290,7 +290,8 @@ class Answering:
         here = [e for e in self.events if "lost" in e and e["section"] == section]
         own = event_model.given_up(self.events, lambda e: e in here and e["structure"] == name)
         others = () if own else event_model.given_up(self.events, lambda e: e in here)
-        for event in (self.events[one["withdrawn"] - 1] for one in others):
+        if others:
+            event = self.events[others[0]["withdrawn"] - 1]
             raise InputError(
                 f"'{event['structure']}' on section {self.images.sections[section]} does not "
                 f"count ({event['lost']}); put back what is missing, or answer that again, then "

@@ -229,8 +229,7 @@ class Changing:
 
     def place_of(self, section: int, structure: int) -> tuple[int, int, str]:
         """A pair by its permanent numbers, and the turns of its section: for what is kept of it."""
-        permanent = self._view.sections[section]
-        turns = self._view.turns.get(permanent, "")
+        permanent, _, turns = self.first_place(section)
         return permanent, self._view.classes[structure].number, turns
 
     def first_place(self, section: int) -> tuple[int, int, str]:

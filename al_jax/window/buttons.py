@@ -33,6 +33,12 @@ class Keys(QObject):
         return False
 
 
+def discard(part: QWidget) -> None:
+    """Takes a widget away, now: others may come before it is deleted."""
+    part.setParent(None)
+    part.deleteLater()
+
+
 def make_label(text: str = "", size: int = 0) -> QLabel:
     """Text as it is, whatever a class is called; `size` points larger than the rest."""
     label = QLabel(text)

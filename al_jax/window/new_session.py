@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from al_jax.core.stack import Images, InputError
 from al_jax.files.slicing import AXES, Cut
 from al_jax.window.background import beside
-from al_jax.window.buttons import make_button, make_label
+from al_jax.window.buttons import discard, make_button, make_label
 from al_jax.window.polling import Polling
 from al_jax.window.rows import PathRow, a_file, a_folder, a_new_folder
 from al_jax.window.spans import Spans
@@ -195,8 +195,7 @@ class NewSession(QDialog):
     def _forget_spans(self) -> None:
         if self.spans is not None:
             self.spans.end()
-            self.spans.setParent(None)
-            self.spans.deleteLater()
+            discard(self.spans)
             self.spans = None
 
     def _sections_changed(self) -> None:

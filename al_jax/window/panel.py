@@ -19,6 +19,7 @@ from al_jax.window.actions import BIG, BUTTONS, PANEL
 from al_jax.window.buttons import (
     Entry,
     Keys,
+    discard,
     make_action_button,
     make_button,
     make_choice,
@@ -89,10 +90,9 @@ class Panel(QScrollArea):
         self._lay_out(body, self._beside(body, canvases, more))
 
     def take_away(self) -> None:
-        """Takes itself and its dialogs away, now: others may come before they are deleted."""
+        """Takes itself and its dialogs away."""
         for part in (self, self.table, self.sheet):
-            part.setParent(None)
-            part.deleteLater()
+            discard(part)
 
     def refresh(self) -> None:
         """Shows the present messages of the controller."""

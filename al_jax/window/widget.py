@@ -15,7 +15,7 @@ from al_jax.core.stack import InputError
 from al_jax.session import Question, open_session
 from al_jax.window import layers
 from al_jax.window.background import beside, start_computing
-from al_jax.window.buttons import Entry
+from al_jax.window.buttons import Entry, discard
 from al_jax.window.changes_dialog import ChangesDialog
 from al_jax.window.compiling import Compiler
 from al_jax.window.controller import Controller
@@ -242,8 +242,7 @@ class Annotate(QWidget):
         if isalive(self):
             self._take_away()
             if self._changes is not None:
-                self._changes.setParent(None)
-                self._changes.deleteLater()
+                discard(self._changes)
             layers.retire(self._viewer)
             self.start.show()
         self._changes = None
