@@ -15,6 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
+import hands
 import jax
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def shared() -> pathlib.Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no scans at {folder}: set AL_JAX_DATA to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """One for all modules: the application of Qt, one a process, dies with its display."""
+    yield from hands.display()
 
 
 @pytest.fixture(scope="module", autouse=True)

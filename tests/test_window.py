@@ -28,11 +28,7 @@ from al_jax.window.drafts import latest_draft, read_draft
 from al_jax.window.layers import BESIDE, IMAGE, LEFT, PATH, PROPOSAL, TRACE, TRACED, held
 
 TESTS = pathlib.Path(__file__).parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def display():
-    yield from hands.display()
+pytestmark = pytest.mark.usefixtures("display")
 
 
 @pytest.fixture(autouse=True)

@@ -25,14 +25,9 @@ from al_jax.simulation.prepare import prepare, with_fields
 from al_jax.window.layers import held
 from experiments.bench import rehearse
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("display")]
 ROOT = pathlib.Path(__file__).parents[1]
 ANSWERS = 10
-
-
-@pytest.fixture(scope="module", autouse=True)
-def display():
-    yield from hands.display()
 
 
 STARTED = """

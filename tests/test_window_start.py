@@ -18,11 +18,7 @@ from al_jax.window.changes_dialog import ChangesDialog
 from al_jax.window.layers import LAYERS
 
 ROOT = pathlib.Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def display():
-    yield from hands.display()
+pytestmark = pytest.mark.usefixtures("display")
 
 
 @pytest.fixture(scope="module")
