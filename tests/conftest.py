@@ -1,7 +1,6 @@
 """Where the tests find the scans that are not shipped, and what they leave behind."""
 
 import atexit
-import functools
 import gc
 import os
 import pathlib
@@ -21,9 +20,8 @@ import numpy as np
 import pytest
 import tiny
 
-from al_jax.learner import config
 from al_jax.model.networks import NETWORKS
-from al_jax.session import storage, trainer
+from al_jax.session import trainer
 
 NETWORKS["pixelwise"] = tiny.Pixelwise
 # Compilation is most of the time of the tests: a third of it so, and arrays of theirs are small.
@@ -79,15 +77,6 @@ def _programs_are_forgotten() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
-
-
-@pytest.fixture(scope="module")
-def digested_once():
-    """Sources are not read again for each of many openings of sessions."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (storage, config):
-            patch.setattr(module, "source_digest", functools.cache(module.source_digest))
-        yield
 
 
 @pytest.fixture(scope="module")

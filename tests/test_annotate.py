@@ -35,11 +35,12 @@ from al_jax.learner.config import network_label
 from al_jax.learner.neighbours import make_fields
 from al_jax.learner.transfer import Experience, flat_weights, write_experience
 from al_jax.model import resolution
+from al_jax.model.augmentation import TABLE1
 from al_jax.simulation import runner
 from al_jax.simulation.prepare import prepare, with_fields
 from experiments.bench import rehearse
 
-pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
+pytestmark = pytest.mark.usefixtures("programs_once")
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--initial_steps=8", "--query_steps=2", "--crop=32", "--batch=4")
 
@@ -306,6 +307,7 @@ def begun(folder):
 
 
 def test_flags_of_an_old_session_say_what_it_began_with(begun, monkeypatch, capsys, opened):
+    monkeypatch.setattr(settings, "DEFAULT", tiny.config(augmentation=TABLE1))
     run = caller(annotate, monkeypatch, capsys)
     assert run("init", "--workdir=s", *BEGUN)[0] == 0
     before = sorted(path.name for path in (begun / "s").iterdir())

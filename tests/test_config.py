@@ -36,7 +36,15 @@ def through_json(config):
         DEFAULT,
         preset("paper", 24),
         warm_start(DEFAULT),
-        tiny.config(alpha=0.25, crop=32, field="paper", scale=(0.5, 2.0), skips=0.1, start="none"),
+        tiny.config(
+            alpha=0.25,
+            crop=32,
+            augmentation=Table1(),
+            field="paper",
+            scale=(0.5, 2.0),
+            skips=0.1,
+            start="none",
+        ),
     ],
     ids=["default", "paper", "warm", "changed"],
 )

@@ -16,7 +16,7 @@ from al_jax.core.stack import InputError, make_images
 from al_jax.session import Settings, ledger
 from al_jax.session.turns import turned, turned_back
 
-pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
+pytestmark = pytest.mark.usefixtures("programs_once")
 SHAPE = (4, 5, 8)
 NAMES = ("background", "a", "b")
 INSIDE = np.ones(SHAPE, bool)

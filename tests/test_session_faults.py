@@ -19,8 +19,6 @@ from al_jax import session as sessions
 from al_jax.core.stack import InputError
 from al_jax.session import ledger
 
-pytestmark = pytest.mark.usefixtures("digested_once")
-
 LABELS = np.zeros((3, 8, 8), int)
 LABELS[1][square(5)] = 2
 
@@ -41,7 +39,7 @@ STORING = {
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory, digested_once):
+def begun(tmp_path_factory):
     """A session with two answers, and all compiled."""
     folder = create(tmp_path_factory.mktemp("faults") / "begun")
     session = opened(folder)

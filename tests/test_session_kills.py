@@ -130,7 +130,7 @@ def begun(folder: pathlib.Path, steps: int) -> pathlib.Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills, training", [(800, False), (200, True)])
-def test_a_thousand_kills_of_commands(tmp_path, processes, kills, training, digested_once):
+def test_a_thousand_kills_of_commands(tmp_path, processes, kills, training):
     """With every process that is killed, at least one command has been acknowledged, or a piece."""
     folder = begun(tmp_path / "s", 90_000 if training else 8)
     count = survive_commands(folder, processes, kills, training=training)

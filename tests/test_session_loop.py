@@ -24,7 +24,7 @@ from al_jax.session import Settings, ledger, pace, trainer, trials
 from al_jax.simulation import loop, runner
 from al_jax.simulation.prepare import prepare
 
-pytestmark = pytest.mark.usefixtures("digested_once", "programs_once")
+pytestmark = pytest.mark.usefixtures("programs_once")
 
 
 @pytest.fixture

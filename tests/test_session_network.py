@@ -12,8 +12,6 @@ from al_jax.files import checkpoints
 from al_jax.session import Session, Settings, network, storage, trainer, trials
 from al_jax.session.network import Checkpoints, Network
 
-pytestmark = pytest.mark.usefixtures("digested_once")
-
 CONFIG = tiny.config(initial_steps=8, query_steps=2, crop=16, batch=2)
 
 

@@ -14,13 +14,11 @@ from al_jax.exchange.questions import digest_of_events
 from al_jax.session import ledger, progress
 from al_jax.session.events import drawn
 
-pytestmark = pytest.mark.usefixtures("digested_once")
-
 ROWS = np.arange(8)[:, None] + np.zeros(8, int)
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory, digested_once):
+def answered(tmp_path_factory):
     """'a' on section 0 and 1, 'b' on section 1."""
     folder = ss.create(tmp_path_factory.mktemp("answered") / "s")
     session = ss.opened(folder)

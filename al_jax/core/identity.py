@@ -97,6 +97,7 @@ def _parts(thing: Any) -> list[Any]:
     return [getattr(thing, "__qualname__", re.sub(" at 0x[0-9a-f]+", "", repr(thing)))]
 
 
+@functools.cache
 def _source(thing: Any, name: str = "") -> str:
     """The source without comments, docstrings and layout; nothing where there is none."""
     if name == "<lambda>":  # of which a line may have several
