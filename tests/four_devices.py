@@ -132,6 +132,7 @@ def test_each_device_predicts_its_share(count, share):
     assert largest == 4 * share * 2 * tiny.CLASSES
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_and_with_fewer_devices(tmp_path):
     """What the commands do: checkpoints of four devices are read by one, and the reverse."""
     records, network = [], tmp_path / "network"

@@ -176,7 +176,7 @@ def test_an_answer_of_a_whole_stack_is_of_its_own_section(
     np.testing.assert_array_equal(labels == 1, ts.truth(n, 1) & ts.STACK.inside[n])
 
 
-@pytest.mark.parametrize("form", ["tiff", "png"])
+@pytest.mark.parametrize("form", ["tiff", pytest.param("png", marks=pytest.mark.slow)])
 def test_an_export_is_taken_back_on_its_own_sections(run, place, tmp_path, form):
     """Whatever became of their order; not where they were turned, which their images are not."""
 

@@ -234,6 +234,7 @@ def test_wall_times(text, where, seconds):
 
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries keep memory")
+@pytest.mark.slow
 def test_a_worker_keeps_its_memory_between_training_steps():
     """Dask's MALLOC_TRIM_THRESHOLD_ gives every large array back: its pages fault in anew."""
     code = """
@@ -433,6 +434,7 @@ def preloading(slurm: dict[str, str], file: str) -> None:
     pathlib.Path(slurm["DASK_CONFIG"]).write_text(json.dumps(settings))
 
 
+@pytest.mark.slow
 def test_slurm_gives_the_bytes_that_are_given_here(here, folder, slurm):
     status, _, err = here(*REAL, "--workdir=local")
     assert status == 0, err

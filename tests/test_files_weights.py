@@ -105,6 +105,7 @@ def test_conventions_differ_by_an_affine_map_and_no_more(vgg_params):
     np.testing.assert_allclose(one, two, atol=1e-4 * np.abs(one).max())
 
 
+@pytest.mark.slow
 def test_the_published_weights(shared):
     path = shared / "weights/vgg16_imagenet_conv13_f16.npz"
     if not path.is_file():

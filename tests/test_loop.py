@@ -193,7 +193,7 @@ def test_simulate_draws_its_weights_from_the_key():
     _assert_close(simulate(_prepared(), params=drawn), (last, records))
 
 
-ALWAYS = ("BDa", "BDa_CE", "H_dropout", "KSDr", "Oracle", "Uniform")  # of each kind one
+ALWAYS = ("BDa", "H_dropout", "KSDr", "Uniform")
 
 
 @pytest.mark.parametrize(
@@ -341,6 +341,7 @@ def test_rand_follows_its_priority(finished):
     assert (np.diff(drawn) < 0).all()
 
 
+@pytest.mark.slow
 def test_targets_stop_a_run(finished):
     records = finished[1]
     made = ~records.done
@@ -396,6 +397,7 @@ def test_dice_history_of_fit():
         before = np.asarray(run.learner.dice[0])
 
 
+@pytest.mark.slow
 def test_dice_history_of_prospective():
     # D: of the asked structure, the reported Dice of the prediction just before the answer.
     config = changed(PIXELWISE, {"dice_estimate": "prospective"})

@@ -196,6 +196,7 @@ def test_encode_and_decode_are_the_whole():
     np.testing.assert_allclose(logits, _apply()(params["params"], x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_cast_params_change_nothing_but_when_they_are_cast():
     network = networks.FCN(3, width=1 / 32, fc_features=4, dtype=jnp.bfloat16)
     params = tiny.weights(network, heads=True)

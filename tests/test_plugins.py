@@ -91,7 +91,9 @@ def test_an_example_is_short_and_loads(path):
     assert plugins.digests([str(path), "json"])[path.name] == content[:16]
 
 
-@pytest.mark.parametrize("names", ["margin,focal", pytest.param("unet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "names", [pytest.param(name, marks=pytest.mark.slow) for name in ("margin,focal", "unet")]
+)
 def test_examples_run(call, folder, names):
     strategies, network = USES[names]
     files = ",".join(f"{EXAMPLES / name}.py" for name in names.split(","))

@@ -52,6 +52,7 @@ def watched(monkeypatch, stop_at: float = 2.0) -> list[float]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_stopped_pretraining_goes_on_to_the_same_end(call, tmp_path, monkeypatch):
     status, out, _ = call(*QUICK, "--out=whole.npz")
     assert status == 0

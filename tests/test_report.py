@@ -455,6 +455,7 @@ def test_a_sweep_without_the_proposed_method_or_the_paper(tmp_path):
     assert "No picture: " in page and "stack.npz: there is no such file" in page
 
 
+@pytest.mark.slow
 def test_a_sweep_of_rules_beyond_the_paper(tmp_path):
     """They have a panel of their own, and what B predicted is told of those that go by it."""
     for method in ("SDr", "Neighbour"):
@@ -464,6 +465,7 @@ def test_a_sweep_of_rules_beyond_the_paper(tmp_path):
     assert [row["method"] for row in table(tmp_path / "report" / "lengths.csv")] == ["SDr"]
 
 
+@pytest.mark.slow
 def test_against_another_reference(tmp_path):
     for stack, further in (("s", 0), ("t", 1)):
         for method, end in (("SDr", 12), ("BDa", 14)):
@@ -527,6 +529,7 @@ def test_a_run_that_cannot_be_read_is_listed(tmp_path, file, old, new, why):
     assert why in text and str(tmp_path) not in text
 
 
+@pytest.mark.slow
 def test_what_earlier_stacks_and_corrections_save(tmp_path):
     """Each stack has a starting point of its own; a run with another alpha does not count."""
     person = {"correct": False, "tolerance": 1, "tremor": 0.0}

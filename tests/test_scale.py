@@ -59,7 +59,9 @@ def begun() -> tuple:
     return jax.eval_shape(begin, key, stack)
 
 
-@pytest.mark.parametrize("strategy", ["BDa", "HBDa", "H_dropout"])
+@pytest.mark.parametrize(
+    "strategy", ["BDa", *(pytest.param(s, marks=pytest.mark.slow) for s in ("HBDa", "H_dropout"))]
+)
 def test_queries_hold_one_section_beside_the_stack(begun, strategy):
     queries = functools.partial(
         loop.run_queries,
@@ -126,6 +128,7 @@ def test_an_answer_writes_one_section_where_it_lies():
     assert program.compile().memory_analysis().temp_size_in_bytes < labels / 4
 
 
+@pytest.mark.slow
 def test_queries_write_one_section_where_it_lies():
     # The same of the simulator's loop, by the copies of all labels that XLA puts in.
     config = tiny.config()

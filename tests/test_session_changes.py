@@ -485,6 +485,7 @@ def test_a_network_goes_with_other_names_and_sections(learnt):
     assert learnt.network is before and learnt.train_step() is None
 
 
+@pytest.mark.slow
 def test_an_added_class_takes_little_of_the_others(learnt):
     before, network = probabilities(learnt), learnt.network
     learnt.add_class("core", (2, 3))

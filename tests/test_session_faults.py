@@ -151,6 +151,7 @@ def keep(folder, acknowledge) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.slow
 def test_a_process_is_killed_at_each_call(tmp_path):
     keep(tmp_path / "before", lambda: None)  # all is imported
     with faults.failing() as calls:

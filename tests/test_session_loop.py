@@ -773,7 +773,9 @@ def test_the_lines_of_the_ledger_keep_their_form(session):
     assert '"span": [null, 4]' in written[6] and '"text": "Größe"' in written[8]
 
 
-@pytest.mark.parametrize("name", [pytest.param("HB", marks=pytest.mark.slow), "Rand"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) for name in ("HB", "Rand")]
+)
 def test_a_session_asks_by_any_strategy_that_knows_no_truth(tmp_path, name):
     """As a simulation asks under the same key, if it waits for each training."""
     strategy = STRATEGIES[name]

@@ -266,6 +266,7 @@ def test_the_result(finished, rows):
             assert summary[f"effort_at_{target}"] == pytest.approx(at, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_another_seed_starts_elsewhere(here, rows, tmp_path):
     here(tmp_path, "--seed=1", "--strategies=Rand", "--target_dice=0")
     with open(tmp_path / "queries.csv", newline="") as file:
@@ -294,6 +295,7 @@ def test_the_same_command_again(here, finished, tmp_path):
     assert results(workdir) == before and stamps(workdir) == written
 
 
+@pytest.mark.slow
 def test_a_table_that_is_ahead_of_the_checkpoints(here, finished, tmp_path):
     """Stopped after queries that no checkpoint holds yet: they are made again, just so."""
     workdir = tmp_path / "ahead"
@@ -307,6 +309,7 @@ def test_a_table_that_is_ahead_of_the_checkpoints(here, finished, tmp_path):
     assert {k: v for k, v in stamps(workdir).items() if "/Rand/" not in k} == kept
 
 
+@pytest.mark.slow
 def test_stopped_runs_end_as_if_they_had_not_been(bench, here, finished, tmp_path):
     """To the same bytes, as the same command is wherever it runs."""
     workdir = tmp_path / "stopped"

@@ -91,6 +91,7 @@ def test_the_posterior_is_that_of_all_classes():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), some, every)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_a_network_for_which_other_classes_are_impossible():
     network = tiny.Pixelwise(CLASSES)
     settings = Training(crop=32, batch=3)

@@ -322,6 +322,7 @@ def test_failures_are_recorded_and_the_others_go_on(call, folder, pretending):
     assert (status, out.split("; ")[0]) == (1, "out: 3 runs: 0 ran, 2 were there, 1 failed")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_mended_leaves_no_failure(call, folder, pretending):
     arguments = ("--workdir=out", "--stack=broken.npz,b.npz", "--strategies=Da", "--jobs=1")
     assert call(*arguments)[0] == 1

@@ -86,6 +86,7 @@ def test_the_same_key_gives_the_same_bytes(whole):
     assert whole[1].shape == (6,) and whole[1].dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_the_loss_goes_down():
     run, state, key, means = _train(SMALL, 6), _state(SMALL), jax.random.key(2), []
     for first_step in range(0, 84, 6):

@@ -401,7 +401,8 @@ def test_agreement_is_that_of_outlines_drawn_with_outlines_known(length, in_rang
     assert transfer.agreement(renamed, images, may, ModelConfig(tiny.Pixelwise(2))) == 0
 
 
-@pytest.mark.parametrize("fits", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fits", [True, False])
 def test_a_sweep_carries_over_to_each_stack_its_own(tmp_path, monkeypatch, fits):
     """`{stack}` is its name; a run begins without training, where it was left, if that fits."""
     monkeypatch.setattr(transfer, "AGREES", 0.0 if fits else 1.1)

@@ -581,6 +581,7 @@ def test_the_window_closes_at_once_whatever_runs(opened, folder, monkeypatch):
     np.testing.assert_array_equal(held(widget.controller.layer), drawn)  # it was a draft
 
 
+@pytest.mark.slow
 def test_a_stroke_survives_a_kill(folder):
     person = subprocess.Popen(
         [sys.executable, str(TESTS / "window_person.py"), str(folder)],

@@ -150,6 +150,7 @@ def _failed():
     return future
 
 
+@pytest.mark.slow
 def test_the_command_that_measures(tmp_path, monkeypatch, capsys):
     write_stack(tmp_path / "stack.npz", tiny.stack())
     out = tmp_path / "outlines.csv"

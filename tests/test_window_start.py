@@ -282,7 +282,9 @@ def test_the_commands_of_the_plugin(started, plugin, monkeypatch, tmp_path):
     assert "is not a session" in widget.start.said
 
 
-@pytest.mark.parametrize("name", ["shipped", "serial", "answered"])
+@pytest.mark.parametrize(
+    "name", ["answered", *(pytest.param(s, marks=pytest.mark.slow) for s in ("shipped", "serial"))]
+)
 def test_sample_data_are_sessions_to_try(started, plugin, name, monkeypatch):
     from al_jax.window import samples
 
