@@ -486,6 +486,7 @@ def test_what_slurm_loses_does_no_harm(folder, slurm, lost):
                 one.kill()
 
 
+@pytest.mark.slow
 def test_a_queue_that_refuses_jobs_is_said(folder, slurm):
     settings = json.loads(pathlib.Path(slurm["DASK_CONFIG"]).read_text())
     settings["jobqueue"]["slurm"]["queue"] = "nowhere"

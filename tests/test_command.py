@@ -405,6 +405,7 @@ def test_the_real_command_refuses_a_flag(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_real_command_refuses_a_stack(tmp_path):
     path = tmp_path / "stack.npz"
     write_stack(path, tiny.stack())
@@ -415,6 +416,7 @@ def test_the_real_command_refuses_a_stack(tmp_path):
     assert os.listdir(tmp_path) == ["stack.npz"]
 
 
+@pytest.mark.slow
 def test_the_real_command_lists_its_flags():
     done = in_shell("--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -423,6 +425,7 @@ def test_the_real_command_lists_its_flags():
         assert f"  --{name}:" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_home_folder_and_a_short_h(call, folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert command.home("--workdir=~/out") == f"--workdir={folder}/out"
@@ -522,10 +525,10 @@ def test_the_program_lists_its_commands(arguments):
     [
         (["simulat"], "'simulat' is not one of annotate, export, simulate; see python -m al_jax"),
         (["--workdir=s", "annotate"], "'--workdir=s' is not one of annotate, export, simulate;"),
-        (["export", "--workdir=s"], "run: python -m al_jax annotate init --workdir=s"),
         *(
             pytest.param(*more, marks=pytest.mark.slow)
             for more in (
+                (["export", "--workdir=s"], "run: python -m al_jax annotate init --workdir=s"),
                 (["simulate", "--answer=a.png"], "Unknown command line flag 'answer'"),
                 (["annotate", "sugest"], "'sugest' is not one of init, suggest, ingest, "),
                 (["export", "status"], "'status' is not a flag; see --help"),
@@ -544,15 +547,11 @@ def test_what_the_program_refuses(arguments, line):
     ("module", "arguments", "name"),
     [
         ("al_jax", ("annotate", "suggest", "--help"), "python -m al_jax annotate"),
-        *(
-            pytest.param(*more, marks=pytest.mark.slow)
-            for more in (
-                ("al_jax", ("simulate", "-h"), "python -m al_jax simulate"),
-                ("experiments.annotate", ("--help",), "python -m experiments.annotate"),
-            )
-        ),
+        ("al_jax", ("simulate", "-h"), "python -m al_jax simulate"),
+        ("experiments.annotate", ("--help",), "python -m experiments.annotate"),
     ],
 )
+@pytest.mark.slow
 def test_help_names_the_program_that_was_called(module, arguments, name):
     done = in_shell(*arguments, module=module)
     assert (done.returncode, done.stderr) == (0, "")

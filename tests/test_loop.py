@@ -193,7 +193,7 @@ def test_simulate_draws_its_weights_from_the_key():
     _assert_close(simulate(_prepared(), params=drawn), (last, records))
 
 
-ALWAYS = ("BDa", "H_dropout", "KSDr", "Uniform")
+ALWAYS = ("BDa", "KSDr", "Uniform")
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_sweeps_alone_need_their_extra():
     """As an installation without extras has it; a sweep says how to get it."""
 

@@ -109,6 +109,7 @@ def test_examples_run(call, folder, names):
     assert len(described["network_digest"]) == 16  # as of any that is not al_jax's own
 
 
+@pytest.mark.slow
 def test_an_edited_plugin_is_another_run(call, folder):
     path = mine(folder)
     command = (f"--plugin={path}", "--strategies=short", PIXELWISE, *RUN, "--workdir=out")

@@ -71,6 +71,7 @@ def test_a_stopped_pretraining_goes_on_to_the_same_end(call, tmp_path, monkeypat
     assert not (tmp_path / "start.npz.checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_starting_point_knows_all_but_the_stack_that_is_held_out(call):
     assert call(*QUICK, "--held_out=stack_0", "--leave_out=stack_1", "--out=start.npz")[0] == 0
     found = read_experience("start.npz")

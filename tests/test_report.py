@@ -378,6 +378,7 @@ def test_what_the_page_says(written):
     assert "| Da | 12.00<br>paper 12.00 ± 1.88<br>1 of 3 stacks |" in page
 
 
+@pytest.mark.slow
 def test_the_same_sweep_gives_the_same_bytes(sweep, written, tmp_path):
     shutil.copytree(sweep / "runs", tmp_path / "runs")
     report.report(*read_sweep(str(tmp_path)), "mri", None, tmp_path / "again")
@@ -588,6 +589,7 @@ def test_a_run_stands_for_the_settings_that_its_strategy_does_not_read(tmp_path)
     assert list(runs.method[runs.setting == main]) == ["BDa", "Rand"]
 
 
+@pytest.mark.slow
 def test_strategies_of_a_plugin(tmp_path):
     """What a run says of its strategy counts, and an edited one is another row."""
     rows = [(10, 0.5), (20, 0.96)]

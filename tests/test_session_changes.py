@@ -463,6 +463,7 @@ def equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 def test_a_network_goes_with_other_names_and_sections(learnt):
     before = learnt.network
     learnt.rename_class(1, "ring")

@@ -280,6 +280,7 @@ def test_another_seed_starts_elsewhere(here, rows, tmp_path):
 # Again, and on after a stop.
 
 
+@pytest.mark.slow
 def test_the_same_command_again(here, finished, tmp_path):
     """All is there; then without what is written after the last checkpoint."""
     workdir = tmp_path / "again"

@@ -182,6 +182,7 @@ def test_an_outline_is_closed_and_filled_when_the_mouse_is_let_go(opened, folder
     assert event["length"] > 0 and "not an area" not in widget.panel.message.text()
 
 
+@pytest.mark.slow
 def test_a_line_is_no_area_unless_somebody_insists(opened, folder):
     widget, hand = opened
     hand.stroke(_circle((20, 24), 9, 0.6))  # an open outline
@@ -211,6 +212,7 @@ def test_a_polygon_under_way_is_neither_nothing_nor_an_answer(opened, folder):
     assert event["event"] == "answer" and not len(widget.controller.layer.corners)
 
 
+@pytest.mark.slow
 def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
     widget, hand = opened
     controller, layer = widget.controller, widget.controller.layer
@@ -458,6 +460,7 @@ def test_no_tool_moves_a_layer_and_none_is_taken_from_under_the_hand(opened, fol
     assert held(layer).any()
 
 
+@pytest.mark.slow
 def test_how_the_section_is_seen_is_changed_by_keys_and_stays(opened):
     widget, hand = opened
     image, traced = (widget._viewer.layers[name] for name in (IMAGE, TRACED))
@@ -493,6 +496,7 @@ def test_a_hidden_layer_is_shown_when_somebody_draws(opened):
     assert f"choose the layer '{TRACE}'" in widget.panel.message.text()
 
 
+@pytest.mark.slow
 def test_the_eraser_is_not_in_the_hand_at_the_next_question(opened, folder):
     widget, hand = opened
     hand.stroke(_circle((20, 24), 9))
@@ -502,6 +506,7 @@ def test_the_eraser_is_not_in_the_hand_at_the_next_question(opened, folder):
     assert len(_ledger(folder)) == 1 and widget.controller.layer.mode == "paint"
 
 
+@pytest.mark.slow
 def test_the_brush_can_be_seen_however_small_the_section_is_drawn(opened):
     widget, hand = opened
     layer, camera = widget.controller.layer, widget._viewer.camera

@@ -117,6 +117,7 @@ def test_a_new_session_is_made_in_a_form(started):
     assert widget.controller.span(3) == (1, 4) and widget.controller.span(2) == (0, 5)
 
 
+@pytest.mark.slow
 def test_a_form_that_is_left_gives_back_what_was_open(started, tmp_path):
     viewer, widget, hand = started
     widget.open(controllers.make_session(tmp_path / "session"))

@@ -61,7 +61,7 @@ def _kind(thing: Any) -> str:
     if inspect.isfunction(thing):
         return _source(thing.__code__, thing.__name__) or _bytecode(thing.__code__)
     if inspect.isclass(thing):
-        return _source(thing) or thing.__qualname__
+        return _source(thing) or thing.__qualname__  # type: ignore[arg-type]
     return type(thing).__qualname__
 
 
@@ -72,7 +72,7 @@ def _parts(thing: Any) -> list[Any]:
     if inspect.isclass(thing):
         bases = [base for base in thing.__bases__ if base.__module__ == thing.__module__]
         functions = list(_functions(thing))
-        if not _source(thing):
+        if not _source(thing):  # type: ignore[arg-type]
             return bases + functions
         # Those without a source were made by a decorator of the class.
         own = [function for function in functions if _source(function.__code__)]

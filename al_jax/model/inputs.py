@@ -1,5 +1,7 @@
 """What a network sees of a stack: images with their intensity range, as its weights expect them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -45,9 +47,14 @@ class Sections(struct.PyTreeNode):
 def make_sections(stack: Images) -> Sections:
     """Images and their domains, with each section's intensity range."""
     images, inside = jnp.asarray(stack.images), jnp.asarray(stack.inside)
-    # Not under vmap, which would hold the whole stack as float32.
-    low, high = jax.lax.map(lambda x: intensity_range(*x), (images, inside))
+    low, high = _intensity_ranges(images, inside)
     return Sections(images=images, inside=inside, low=low, high=high)
+
+
+@functools.partial(jax.jit, inline=True)  # else each call outside of jit compiles its loop anew
+def _intensity_ranges(images: jax.Array, inside: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Not under vmap, which would hold the whole stack as float32.
+    return jax.lax.map(lambda x: intensity_range(*x), (images, inside))
 
 
 def normalise(image: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

@@ -61,6 +61,7 @@ def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> 
     return array.at[place].set(row, mode="drop")
 
 
+@functools.partial(jax.jit, inline=True)  # else each call outside of jit compiles its loop anew
 def row_sums(flags: jax.Array) -> jax.Array:
     """How many of each row are True; [N, ...] bool -> [N] int32.
 
