@@ -120,5 +120,5 @@ AUGMENTATIONS["still"] = still
 
 
 def config(**settings) -> Config:
-    """The default settings with both, and with others of some fields."""
-    return changed(Config(network=Pixelwise), {"augmentation": still, **settings})
+    """The default settings with both, without neighbours, and with others of some fields."""
+    return changed(Config(network=Pixelwise), {"augmentation": still, "neighbours": False, **settings})

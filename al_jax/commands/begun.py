@@ -135,7 +135,8 @@ def _settings(begun: Content) -> Iterator[str]:
     if not _fits(config, given):
         yield from (name for name, value in given.items() if not _fits(config, {name: value}))
     elif FLAGS["preset"].present:
-        kept = (*session_start.USUAL, *(configuration.OF_WARM_START if begun.earlier else ()))
+        # Sessions from before it was the default go on without neighbours.
+        kept = ("neighbours", *(configuration.OF_WARM_START if begun.earlier else ()))
         values = {field.name: value for field, value in leaves(config) if field.name in kept}
         values |= given | {"convention": config.training.convention}
         if changed(preset(FLAGS.preset, begun.images.num_sections), values) != config:

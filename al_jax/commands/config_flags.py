@@ -1,8 +1,7 @@
 """A flag for every setting, made from the fields of `Config`; and from flags to a `Config`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -63,7 +62,6 @@ def read_config(
     values: flags.FlagValues = FLAGS,
     *,
     warm: bool = False,
-    usual: Mapping[str, Any] = MappingProxyType({}),
 ) -> Config:
     """The preset, with the values of those flags that are given.
 
@@ -73,12 +71,11 @@ def read_config(
       values: the flags.
       warm: the network comes from prior stacks. Where --from names stacks that do not fit, the
         flags of `OF_WARM_START` are ignored.
-      usual: values of settings that no flag gives, in place of the preset's.
 
     Raises:
       InputError: the values do not go together.
     """
-    config, found = preset(values.preset, num_sections), {**usual, **given(values)}
+    config, found = preset(values.preset, num_sections), given(values)
     if values["from"].value and not warm:
         found = {name: value for name, value in found.items() if name not in OF_WARM_START}
     try:

@@ -18,7 +18,7 @@ from al_jax.core.state import true_ranges
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.inputs import read_images
 from al_jax.files.stacks import load_default, read_stack
-from al_jax.learner.config import SESSION, make_keys
+from al_jax.learner.config import make_keys
 from al_jax.learner.transfer import describe_experience
 from al_jax.session import Session, Settings
 from al_jax.session.beginning import begin
@@ -27,8 +27,6 @@ from al_jax.session.ranges import described, read_in_range
 from al_jax.simulation.annotator import initial_queries
 
 FLAGS = flags.FLAGS
-USUAL = {"neighbours": SESSION.query.neighbours}
-"""What a session has by default, whatever its preset."""
 
 
 def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -45,7 +43,7 @@ def init(folder: pathlib.Path) -> tuple[str, dict[str, Any]]:
             return true_ranges(images, truth, margin)
         return np.ones((images.num_sections, images.num_classes), bool)
 
-    weights, earlier, config = simulate.read_setting(images, ranges_with, USUAL)
+    weights, earlier, config = simulate.read_setting(images, ranges_with)
     if config.query.length != "crack":
         raise InputError("--length has no effect in a session, which counts cracks; leave it out")
     refuse_annotators()

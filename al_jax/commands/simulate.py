@@ -10,9 +10,7 @@ import datetime
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -54,7 +52,7 @@ def define_flags() -> None:
     config_flags.define_flags()
     flags.adopt_module_key_flags(config_flags)
     names = f"Any of {', '.join(STRATEGIES)}, or a plugin's."
-    flags.DEFINE_list("strategies", ["BDa", "Rand"], names)
+    flags.DEFINE_list("strategies", ["BDa", "SEr", "Rand"], names)
     flags.DEFINE_float("target_dice", 0.95, "Stop at this Dice; a fraction.", 0, 1)
     flags.DEFINE_float("max_effort", 1.0, "Stop at this effort; a fraction.", 0, 1)
     flags.DEFINE_string("workdir", "results/simulate", "Where the results go.")
@@ -65,9 +63,7 @@ def define_flags() -> None:
 
 
 def read_setting(
-    stack: Images,
-    in_range: Callable[[int], np.ndarray],
-    usual: Mapping[str, Any] = MappingProxyType({}),
+    stack: Images, in_range: Callable[[int], np.ndarray]
 ) -> tuple[dict[str, np.ndarray] | None, Experience | None, Config]:
     """Published weights, the experience of prior stacks, and the settings, by the flags.
 
@@ -76,7 +72,6 @@ def read_setting(
     Args:
       stack: that is simulated or annotated.
       in_range: from a margin in sections to the ranges [N, C].
-      usual: see `read_config`.
 
     Raises:
       InputError: they do not fit.
@@ -87,9 +82,9 @@ def read_setting(
     earlier = read_earlier(FLAGS["from"].value)
     if earlier is not None and weights is not None:
         raise InputError("--weights and --from both name a network's weights; leave one out")
-    config = read_config(convention, stack.num_sections, usual=usual)
+    config = read_config(convention, stack.num_sections)
     if earlier is not None:
-        warm = read_config(earlier.convention, stack.num_sections, warm=True, usual=usual)
+        warm = read_config(earlier.convention, stack.num_sections, warm=True)
         if earlier.network != network_label(warm.network):
             raise InputError(
                 f"--from is of the network '{earlier.network}'; add --network={earlier.network}"

@@ -44,9 +44,7 @@ class Query:
     margin: int = setting(0, "Sections added to both ends of a structure's range.", 0)
     dropout_samples: int = setting(20, "S of Eq. 9.", 1)
     neighbours: bool = setting(
-        False,
-        "Outlines are carried to neighbouring sections (in a session by default); not for the "
-        "paper's strategies.",
+        True, "Outlines are carried to neighbouring sections; not for the paper's strategies."
     )
 
     def __post_init__(self) -> None:
@@ -127,8 +125,6 @@ jax.tree_util.register_dataclass(
 )
 
 DEFAULT = Config()
-SESSION = dataclasses.replace(DEFAULT, query=Query(neighbours=True))
-"""Of a session, unless it is told otherwise."""
 
 
 def preset(name: str, num_sections: int) -> Config:
@@ -263,7 +259,9 @@ def from_json(data: Mapping[str, Any]) -> Config:
       InputError: a value is not allowed, or a network or an augmentation is unknown here, or has
         another source than it had.
     """
-    given = {FORMER.get(name, name): value for name, value in flatten(data).items()}
+    # Files that say nothing of neighbours are from before there were any.
+    given = {"neighbours": False}
+    given |= {FORMER.get(name, name): value for name, value in flatten(data).items()}
     known = {field.name for field, _ in leaves(DEFAULT)} | {"augmentation"}
     try:
         config = changed(

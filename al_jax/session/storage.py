@@ -21,7 +21,7 @@ from al_jax.core.strategies import OWN_STRATEGIES, STRATEGIES, SEr, Strategy
 from al_jax.files.atomic import temporary_beside, to_disk
 from al_jax.files.reading import reading
 from al_jax.files.spreadsheets import table
-from al_jax.learner.config import SESSION, Config, check_registered, from_json, name_of, to_json
+from al_jax.learner.config import DEFAULT, Config, check_registered, from_json, name_of, to_json
 from al_jax.learner.transfer import Experience, read_experience, write_experience
 from al_jax.session import ledger
 from al_jax.session.ranges import ends
@@ -60,7 +60,7 @@ class Settings:
     """
 
     seed: int = 0
-    config: Config = SESSION
+    config: Config = DEFAULT
     strategy: Strategy = SEr
     cost: str = "pixels"
 

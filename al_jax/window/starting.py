@@ -11,7 +11,7 @@ from al_jax.files.inputs import is_volume, read_images
 from al_jax.files.reading import full_path, with_notes
 from al_jax.files.slicing import Cut
 from al_jax.files.tables import table_of
-from al_jax.learner.config import SESSION, Config, changed, warm_start
+from al_jax.learner.config import DEFAULT, Config, changed, warm_start
 from al_jax.learner.transfer import Experience, describe_experience, misfit
 from al_jax.session import Settings
 from al_jax.session.beginning import begin, experience_at
@@ -100,11 +100,11 @@ def begin_session(beginning: Beginning, images: Images) -> list[str]:
     if not beginning.folder.strip():
         raise InputError("Say where the session goes: a new folder")
     earlier = experience_at(beginning.earlier) if beginning.earlier else None
-    config, notes = SESSION if earlier is None else _warm(earlier), list[str]()
-    in_range = in_range_by(beginning, images, SESSION.query.margin)
+    config, notes = DEFAULT if earlier is None else _warm(earlier), list[str]()
+    in_range = in_range_by(beginning, images, DEFAULT.query.margin)
     if earlier is not None:
         if (line := misfit(earlier, images, in_range, config)) is not None:
-            earlier, config = None, SESSION
+            earlier, config = None, DEFAULT
             notes.append(f"The earlier session is {line}")
         else:
             notes.append(describe_experience(earlier, images.names))
@@ -116,7 +116,7 @@ def _warm(earlier: Experience) -> Config:
     """The settings of a session that goes on with the network of another one."""
     values = {"convention": earlier.convention, "network": earlier.network}
     try:
-        return changed(warm_start(SESSION), values)
+        return changed(warm_start(DEFAULT), values)
     except ValueError as error:
         raise InputError(
             f"the earlier session has the network '{earlier.network}', which is not known here; "

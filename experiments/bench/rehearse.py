@@ -246,7 +246,7 @@ def main() -> None:
     if not all(0 < speed < np.inf for speed in person):
         raise InputError(f"--speeds={','.join(FLAGS.speeds)} takes numbers above 0")
     stack = stack_flags.load_stack()
-    config = config_flags.read_config("plain", stack.num_sections, usual=session_start.USUAL)
+    config = config_flags.read_config("plain", stack.num_sections)
     judge = Judge(stack, config)
     workdir = pathlib.Path(FLAGS.workdir)
     results: dict[str, list[dict]] = {order: [] for order in ORDERS}

@@ -25,7 +25,7 @@ from absl import flags
 from al_jax import session as sessions
 from al_jax.commands import command, session_results
 from al_jax.core.stack import InputError
-from al_jax.learner.config import SESSION, Config, changed
+from al_jax.learner.config import DEFAULT, Config, changed
 from al_jax.session import Session, Settings
 from al_jax.session.demonstration import answer_examples, answer_truly
 from experiments.bench import harness, made_up, truth
@@ -102,7 +102,7 @@ def main() -> None:
     """Measures every part, and prints it beside its limit."""
     size = harness.whole_numbers(FLAGS.stack_size, 4, "stack_size")
     workdir = pathlib.Path(FLAGS.workdir)
-    quick = changed(SESSION, {"initial_steps": 1, "query_steps": 1})
+    quick = changed(DEFAULT, {"initial_steps": 1, "query_steps": 1})
     making = functools.partial(make, size=size, config=quick)
     parts: dict[str, Callable] = {"make": making, "work": work, "open": reopen}
     if FLAGS.part is not None:

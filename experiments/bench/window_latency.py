@@ -29,7 +29,6 @@ from absl import flags
 from al_jax import window
 from al_jax.commands import command, config_flags
 from al_jax.commands.plugins import load_plugins
-from al_jax.commands.session_start import USUAL
 from al_jax.core.stack import InputError
 from al_jax.files.stacks import load_default
 from al_jax.session import Settings
@@ -58,7 +57,7 @@ def main() -> None:
     window.start_computing()
     with tempfile.TemporaryDirectory() as folder:
         workdir, stack = pathlib.Path(folder) / "session", load_default()
-        config = config_flags.read_config("plain", stack.num_sections, usual=USUAL)
+        config = config_flags.read_config("plain", stack.num_sections)
         truth.make_session(workdir, stack, Settings(FLAGS.seed, config))
         found = measure(workdir, FLAGS.updates)
     columns = {"median": ">8.1f", "p99": ">8.1f", "worst": ">8.1f", "beats": ">8"}

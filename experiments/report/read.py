@@ -16,7 +16,7 @@ import pandas as pd
 
 from al_jax.commands.folders import as_flags
 from al_jax.core.stack import InputError
-from al_jax.core.strategies import unread_lengths
+from al_jax.core.strategies import STRATEGIES, unread_lengths
 from al_jax.files.reading import reading
 from al_jax.files.spreadsheets import as_name
 from al_jax.learner.config import FORMER, Config, to_json
@@ -259,6 +259,9 @@ def _unread(configuration: dict[str, Any]) -> frozenset[str]:
     names = set(unread_lengths(reads))
     if "dropout" not in reads:
         names.add("dropout_samples")
+    known = STRATEGIES.get(configuration["strategy"])
+    if known is not None and not known.neighbours:
+        names.add("neighbours")
     if "priority" in reads and "dice" not in reads:  # otherwise D breaks ties
         names |= {"alpha", "dice_estimate"}
     return frozenset(names)

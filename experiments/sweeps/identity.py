@@ -28,6 +28,7 @@ AFTERWARDS = (
     "dropout_samples",
     "dice_over",
     "count_background",
+    "neighbours",
 )
 
 
@@ -46,6 +47,8 @@ def unread(strategy: str | None) -> frozenset[str]:
     names = set(unread_lengths(method.reads))
     if not method.dropout:
         names.add("dropout_samples")
+    if not method.neighbours:
+        names.add("neighbours")
     # D breaks ties, but no two pairs have the same priority that al_jax draws.
     drawn = "priority" in method.reads and method in OWN_STRATEGIES.values()
     if drawn and "dice" not in method.reads:
@@ -72,4 +75,5 @@ def digest(configuration: dict[str, Any]) -> str:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    return as_flags(to_json(Config()))
+    # Runs got their names when the default was to see each section by itself.
+    return as_flags(to_json(Config())) | {"neighbours": False}
