@@ -56,7 +56,7 @@ def own_flags():
 def folder(tmp_path, monkeypatch):
     """The working directory, with a stack in it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings, "DEFAULT", tiny.config())
+    monkeypatch.setattr(settings, "DEFAULT", tiny.config(neighbours=True))
     write_stack("stack.npz", ts.STACK)
     return tmp_path
 
@@ -307,7 +307,7 @@ def begun(folder):
 
 
 def test_flags_of_an_old_session_say_what_it_began_with(begun, monkeypatch, capsys, opened):
-    monkeypatch.setattr(settings, "DEFAULT", tiny.config(augmentation=TABLE1))
+    monkeypatch.setattr(settings, "DEFAULT", tiny.config(augmentation=TABLE1, neighbours=True))
     run = caller(annotate, monkeypatch, capsys)
     assert run("init", "--workdir=s", *BEGUN)[0] == 0
     before = sorted(path.name for path in (begun / "s").iterdir())

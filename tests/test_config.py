@@ -69,7 +69,7 @@ def test_the_layout_of_older_files_is_read():
     assert from_json(was) == Config(
         network=small,
         training=Training(initial_steps=7, downsampling=1, crop=32, augmentation=augmentation),
-        query=Query(alpha=0.25),
+        query=Query(alpha=0.25, neighbours=False),  # which were not there
         annotator=Annotator(correct=True, outline_noise=0.5, review_cost=2.0),
     )
 

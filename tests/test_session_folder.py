@@ -13,12 +13,21 @@ import tiny_session as ts
 from al_jax.core.stack import InputError, Place, make_images
 from al_jax.core.strategies import STRATEGIES, SDr
 from al_jax.learner.config import changed
+from al_jax.model.augmentation import Table1
 from al_jax.session import beginning, ranges, storage
 from al_jax.session.storage import Settings
 
 
 def test_what_was_created_is_read(tmp_path):
-    config = changed(ts.CONFIG, {"alpha": np.float32(0.25), "crop": np.int16(64), "field": "paper"})
+    config = changed(
+        ts.CONFIG,
+        {
+            "augmentation": Table1(),
+            "alpha": np.float32(0.25),
+            "crop": np.int16(64),
+            "field": "paper",
+        },
+    )
     settings = Settings(np.int64(7), config, STRATEGIES["HB"])
     weights = {"a": np.arange(3.0)}
     place = ts.create(tmp_path / "new" / "s", settings=settings, weights=weights)

@@ -183,8 +183,8 @@ def test_runs_share_a_network_if_its_training_is_the_same(folder, flag, shared):
 
 def test_no_flag_is_what_a_simulation_does(folder):
     planned = planned_by(folder)
-    assert [run.name for run in planned] == ["colin27.npz"] * 2
-    assert [run.configuration["strategy"] for run in planned] == ["BDa", "Rand"]
+    assert [run.name for run in planned] == ["colin27.npz"] * 3
+    assert [run.configuration["strategy"] for run in planned] == ["BDa", "SEr", "Rand"]
 
 
 def test_a_file_with_two_grids(folder):

@@ -29,6 +29,8 @@ def configuration(strategy: str = "BDa", **settings) -> dict:
         ("H", {"min_effort": 3.0}, False),
         ("HB", {"min_effort": 3.0}, True),
         ("H_dropout", {"dropout_samples": 2}, True),
+        ("BDa", {"neighbours": False}, False),
+        ("SDr", {"neighbours": False}, True),
     ],
 )
 def test_what_a_strategy_reads_names_its_runs(strategy, setting, counts):
@@ -39,6 +41,8 @@ def test_what_a_strategy_reads_names_its_runs(strategy, setting, counts):
 def test_names_stay_what_they_are():
     """A change here makes every finished run unknown; who means it raises `SCHEMA`."""
     assert identity.digest(configuration()) == "9171e9a30af36eaa"
+    # From when neighbours were off by default.
+    assert identity.digest(configuration("SDr", neighbours=False)) == "0d2015d7d320d0a2"
 
 
 def test_a_setting_counts_where_it_is_not_at_its_default(monkeypatch):

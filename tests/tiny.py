@@ -121,4 +121,6 @@ AUGMENTATIONS["still"] = still
 
 def config(**settings) -> Config:
     """The default settings with both, without neighbours, and with others of some fields."""
-    return changed(Config(network=Pixelwise), {"augmentation": still, "neighbours": False, **settings})
+    return changed(
+        Config(network=Pixelwise), {"augmentation": still, "neighbours": False, **settings}
+    )
