@@ -66,8 +66,9 @@ def test_there_are_four_devices():
 
 @pytest.mark.parametrize(
     ("strategy", "count"),
-    [("HBDa", EVEN), pytest.param("H_dropout", ODD, marks=pytest.mark.slow)],
+    [("HBDa", EVEN), ("H_dropout", ODD)],
 )
+@pytest.mark.slow
 def test_the_same_queries(strategy, count):
     simulate = _jit("simulate", "strategy", "queries")
     shared, one = (
@@ -97,9 +98,8 @@ def _begun(strategy: str, count: int, mesh: jax.sharding.Mesh | None):
 
 @pytest.mark.parametrize(
     ("strategy", "count"),
-    [("HBDa", ODD), ("H_dropout", FEW)],
+    [("HBDa", ODD), pytest.param("H_dropout", FEW, marks=pytest.mark.slow)],
 )
-@pytest.mark.slow
 def test_the_same_prediction_to_the_bit(strategy, count):
     begin = _jit("begin", "strategy")
     (shared, _), (one, _) = (begin(*_begun(strategy, count, mesh)) for mesh in (MESH, None))

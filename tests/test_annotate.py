@@ -730,6 +730,7 @@ def test_a_session_of_the_shipped_stack_asks_what_a_simulation_asks(folder, monk
     np.testing.assert_array_equal(trace.pairs[:, 1], records.structure[1:])
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_written_or_read():
     # Not in pytest's own folder, which pytest keeps from other users.
     with tempfile.TemporaryDirectory() as folder:

@@ -497,6 +497,7 @@ def test_a_queue_that_refuses_jobs_is_said(folder, slurm):
     assert "partition" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, slurm):
     arguments = ("--strategies=Da", "--cluster=slurm", "--jobs=1")
     process = start_sweep(folder, *arguments, **slurm)

@@ -147,7 +147,7 @@ def test_balanced_crops_of_nothing_labelled_are_crops():
     jax.tree.map(np.testing.assert_array_equal, batch, usual)
 
 
-@pytest.mark.parametrize("balanced", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("balanced", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 1.0])
 def test_the_share_of_balanced_crops(balanced):
     # Asked for section 4, where nothing is labelled; a balanced crop is of another one.
     sections, partial = _stack()

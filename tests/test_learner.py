@@ -22,6 +22,8 @@ from al_jax.simulation.prepare import prepare
 STACK, CLASSES = tiny.stack(), tiny.CLASSES
 COUNT = tiny.SHAPE[0]
 SECTIONS = make_sections(STACK)
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ESTIMATES if name != "shrunk"]
+SHRUNK_FIRST = ["shrunk", *OTHERS]
 ROUGH = {"xla_backend_optimization_level": 0}  # compiling is most of the time
 
 
@@ -112,7 +114,7 @@ def test_fit_moves_on_by_one_answer():
     assert not np.array_equal(steps[-1].dice[1], steps[0].dice[0])
 
 
-@pytest.mark.parametrize("estimate", ESTIMATES)
+@pytest.mark.parametrize("estimate", SHRUNK_FIRST)
 def test_a_dice_that_was_not_known_is_what_comes_first(estimate):
     # First answers, then `update`, without an evaluation before: D(T-2) is D(T-1).
     begun, s, config = _begun(dice_estimate=estimate)
@@ -264,7 +266,7 @@ def test_a_person_gets_the_network_of_the_simulation():
     np.testing.assert_allclose(losses.mean(), record.loss[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimate", ESTIMATES)
+@pytest.mark.parametrize("estimate", SHRUNK_FIRST)
 def test_answers_may_be_recorded_before_the_training(estimate):
     begun, s, config = _begun(dice_estimate=estimate)
     s = _answer(s, 1, 1)

@@ -254,7 +254,8 @@ def test_strategies_share_start_and_network():
     )
 
 
-@pytest.mark.parametrize("strategy", ["Rand", pytest.param("HB", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["Rand", "HB"])
 def test_one_compilation_for_all_is_each_alone(strategy):
     alone = _ask(strategy, None, count=2, peers=(STRATEGIES[strategy],))
     together, records = _queries(strategy, [2])

@@ -98,7 +98,8 @@ def test_the_python_runs(small, monkeypatch):
     """As it stands; or, as compiling is most of the time, with a network that compiles at once."""
     _, section = python_of("README.md")
     if small:
-        quick = al_jax.Training(initial_steps=20, query_steps=2)
+        plain = {"crop": 32, "batch": 4, "augmentation": tiny.still}
+        quick = al_jax.Training(initial_steps=20, query_steps=2, **plain)
         config = al_jax.Config(network=tiny.Pixelwise, training=quick)
         monkeypatch.setattr(al_jax, "Config", lambda: config)
     assert set(re.findall(r"\bal_jax\.(\w+)", section)) <= set(al_jax.__all__)

@@ -404,6 +404,7 @@ def test_what_had_been_traced(sweep):
 # Runs of other kinds.
 
 
+@pytest.mark.slow
 def test_a_start_beyond_the_budget_and_a_run_that_is_done(tmp_path):
     write_run(tmp_path, "s", 0, "BDa", [(18, 0.6), (30, 1.0)])
     runs, problems = read_sweep(str(tmp_path))

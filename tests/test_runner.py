@@ -93,6 +93,7 @@ def test_it_is_the_simulation_and_goes_on_after_any_stop(tmp_path):
         assert seen[0][0] > 0 and (seen[1][0] > 0) == (stops == {"stop_run": 3})
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_run_are_refused(tmp_path):
     prepared, places = _prepare(), Checkpointing(tmp_path, 0)
     network = runner.train_network(prepared, CONFIG, checkpointing=places.at("network"))

@@ -669,6 +669,7 @@ def test_a_checkpoint_that_does_not_tell_trials_apart_is_read(place):
         assert estimates(session)[0][2, 2] == 1.75
 
 
+@pytest.mark.slow
 def test_a_session_goes_on_from_what_another_taught(tmp_path):
     """It proposes before anything was traced, and asks what a simulation asks."""
     first = ts.create(tmp_path / "first")

@@ -56,7 +56,10 @@ def test_classes_and_labels_by_hand():
     assert columns.tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize("network", [networks.small(CLASSES), tiny.Pixelwise(CLASSES)])
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(networks.small(CLASSES), marks=pytest.mark.slow), tiny.Pixelwise(CLASSES)],
+)
 def test_logits_of_some_classes_are_columns_of_all(network):
     params = tiny.weights(network, 1, heads=True)
     x = jax.random.normal(jax.random.key(0), (2, 32, 64, 3))

@@ -711,6 +711,7 @@ def test_a_report_while_the_sweep_runs_is_of_what_has_ended(bench, undisturbed, 
     assert all(found[name] == before[name] for name in before if name != "problems.csv")
 
 
+@pytest.mark.slow
 def test_the_same_sweep_again_repeats_nothing(bench, undisturbed):
     workdir, before = undisturbed[0], stamps(undisturbed[0])
     assert len(before) >= 6

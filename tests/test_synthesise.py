@@ -65,6 +65,7 @@ def made(folder: pathlib.Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_scans_are_deformed_on_one_grid_and_the_same_again(call, folder):
     arguments = ("--scans=mri", "--grouping=nine", "--sections=4", SIZE)
     status, out, err = call(*arguments, "--out=new/one")

@@ -274,6 +274,7 @@ def _widths(stack):
         yield 4 * mask.sum() / length
 
 
+@pytest.mark.slow
 def test_stacks_count_alike_however_long_they_are():
     """Of crops about labelled pixels as many are of a stack of two sections as of one of six."""
     one = tiny.stack(1)

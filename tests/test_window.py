@@ -320,6 +320,7 @@ def test_one_key_shows_the_proposal_and_one_zooms_to_it(opened, folder, monkeypa
     assert viewer.camera.zoom == pytest.approx(far)
 
 
+@pytest.mark.slow
 def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
     widget, hand = opened
     controller = widget.controller

@@ -7,7 +7,7 @@ import tiny
 
 from al_jax import session as core
 from al_jax.core.stack import InputError, make_images
-from al_jax.learner.config import DEFAULT
+from al_jax.learner.config import DEFAULT, changed
 from al_jax.learner.neighbours import carry_mask
 from al_jax.model.inputs import Fields
 from al_jax.session import Settings
@@ -37,7 +37,7 @@ def test_a_mask_is_carried_over_the_fields_between(factor):
 def test_a_session_carries_the_nearest_one_where_it_registers(tmp_path, monkeypatch):
     stack = tiny.stack()
     images = make_images(stack.images, stack.names, stack.inside)
-    settings = Settings(config=DEFAULT)  # which registers nothing
+    settings = Settings(config=changed(DEFAULT, {"neighbours": False}))
     core.create(tmp_path / "session", images, SPANS, settings, truth=stack.truth)
     with core.open_session(tmp_path / "session") as session:
         with pytest.raises(InputError, match="'inner' was traced on no other section"):

@@ -156,6 +156,7 @@ def test_a_session_is_exported_from_a_form(started, tmp_path):
     assert not form.isVisible()
 
 
+@pytest.mark.slow
 def test_classes_and_sections_are_changed_in_a_form(started, tmp_path, monkeypatch):
     from qtpy.QtCore import QItemSelectionModel
     from qtpy.QtWidgets import QPushButton
