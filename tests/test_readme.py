@@ -32,6 +32,7 @@ PAGES = (
     "al_jax/window/README.md",
     "experiments/README.md",
     "experiments/results/README.md",
+    "experiments/results/history.md",
 )
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 LIBRARY = TEXT["al_jax/README.md"]

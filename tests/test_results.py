@@ -5,79 +5,184 @@ import pathlib
 import re
 import statistics
 
+import pytest
+
 RESULTS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 STACKS = {
     "scan 1000": "mri_1000_nine",
     "scan 1006": "mri_1006_nine",
     "scan 1010": "mri_1010_nine",
     "frog": "frog",
-    "FVB, mouse 1": "fvb_1",
-    "histology, Br5292": "histology_Br5292",
-    "histology, Br5595": "histology_Br5595",
+    "mouse 1 (FVB)": "fvb_1",
+    "histology Br5292": "histology_Br5292",
+    "histology Br5595": "histology_Br5595",
+    "macaque (INIA19)": "inia19",
 }
+FORMER = {"FVB, mouse 1": "mouse 1 (FVB)"}  # names of the page of history
+FORMER |= {f"histology, {donor}": f"histology {donor}" for donor in ("Br5292", "Br5595")}
 SEEDS = ("0", "1", "2")
 
+Runs = dict[tuple[str, str, str], dict[str, str]]
 
-def _runs(name: str) -> dict[tuple[str, str, str], dict[str, str]]:
+
+def _read(name: str) -> list[dict[str, str]]:
     with open(RESULTS / name, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["setting"] == "main"]
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    """(stack, seed, method) -> its row."""
+    names = ("nine_runs.csv", "histology_runs.csv", "pairs_runs.csv")
+    rows = [row for name in names for row in _read(name) if row["setting"] == "main"]
     return {(row["stack"], row["seed"], row["method"]): row for row in rows}
 
 
-def _efforts(runs: dict, stack: str, method: str, dice: int, kind: str = "effort") -> list[float]:
+def _section(page: str, title: str) -> str:
+    text = (RESULTS / page).read_text().replace("*", "")
+    return re.split(r"\n##+ ", text.split(f"# {title}\n")[1])[0]
+
+
+def _cells(section: str) -> dict[str, list[str]]:
+    """Of each row of a table, by its first cell, the others."""
+    lines = re.findall(r"^\| ([^|]+) \|(.+)\|$", section, re.MULTILINE)
+    return {name: [cell.strip() for cell in rest.split("|")] for name, rest in lines}
+
+
+def _of(runs: Runs, stack: str, method: str) -> list[dict[str, str]]:
     found = (runs.get((stack, seed, method)) for seed in SEEDS)
-    return [float(row[f"{kind}_at_dice_{dice}"]) for row in found if row is not None]
+    return [row for row in found if row is not None]
 
 
-def _least(runs: dict, stack: str, method: str, dice: int) -> str:
+def _efforts(runs: Runs, stack: str, method: str, dice: int, kind: str = "effort") -> list[float]:
+    return [float(row[f"{kind}_at_dice_{dice}"]) for row in _of(runs, stack, method)]
+
+
+def _few(runs: Runs, stack: str, method: str) -> str:
+    count = len(_of(runs, stack, method))
+    return "" if count == len(SEEDS) else f", n = {count}"
+
+
+def _medians(runs: Runs, stack: str, method: str, kind: str = "effort") -> str:
     """A sign where a run ended before it had the Dice."""
-    found = (runs.get((stack, seed, method)) for seed in SEEDS)
-    return "≥ " * any(row and row[f"effort_at_dice_{dice}_bound"] != "0" for row in found)
-
-
-def _medians(runs: dict, stack: str, method: str, kind: str = "effort") -> str:
-    found = {dice: _efforts(runs, stack, method, dice, kind) for dice in (90, 95)}
-    count = len(found[90])
-    few = "" if count == len(SEEDS) else f", n = {count}"
-    told = (
-        _least(runs, stack, method, dice) + f"{statistics.median(own):.1f}"
-        for dice, own in found.items()
-    )
-    return " / ".join(told) + few
-
-
-def _ranges(runs: dict, stack: str) -> str:
-    found = [_efforts(runs, stack, "SEr", dice) for dice in (90, 95)]
-    assert all(len(own) == len(SEEDS) for own in found)
-    told = (f"{statistics.median(own):.1f} ({min(own):.1f} to {max(own):.1f})" for own in found)
+    told = []
+    for dice in (90, 95):
+        least = any(row[f"effort_at_dice_{dice}_bound"] != "0" for row in _of(runs, stack, method))
+        median = statistics.median(_efforts(runs, stack, method, dice, kind))
+        told.append("≥ " * least + f"{median:.1f}")
     return " / ".join(told)
 
 
-def test_the_table_of_one_dice_for_each_pair():
-    page = (RESULTS / "README.md").read_text()
-    section = page.split("### One Dice for each pair")[1].split("\n### ")[0]
-    runs = _runs("nine_runs.csv") | _runs("histology_runs.csv") | _runs("pairs_runs.csv")
-    lines = re.findall(r"^\| ([^|]+) \|(.+)\|$", section.replace("*", ""), re.MULTILINE)
-    cells = {name: [cell.strip() for cell in rest.split("|")] for name, rest in lines}
+def _both(runs: Runs, stack: str, method: str) -> str:
+    """Both countings."""
+    if not _of(runs, stack, method):
+        return "not run"
+    told = (_medians(runs, stack, method, kind) for kind in ("effort", "effort_once"))
+    return "; ".join(told) + _few(runs, stack, method)
+
+
+def _band(runs: Runs, stack: str) -> str:
+    found = [_efforts(runs, stack, "SEr", dice) for dice in (90, 95)]
+    return " / ".join(f"{min(own):.1f}-{max(own):.1f}" for own in found if own)
+
+
+def _practice(stack: str) -> list[list[float]]:
+    """The least that any method and number of sections takes, whole and once, for 90 and 95%."""
+    rows = [row for row in _read("practice.csv") if row["stack"] == f"{stack}.npz"]
+    return [
+        [
+            100 * min(float(row[kind]) for row in rows if float(row["dice"]) >= dice)
+            for dice in (0.9, 0.95)
+        ]
+        for kind in ("effort_own", "effort")
+    ]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_how_much_tracing_is_saved(runs, name):
+    stack = STACKS[name]
+    cells = _cells(_section("README.md", "How much tracing is saved"))[name]
+    assert cells[:2] == [_both(runs, stack, method) for method in ("BDa", "SEr")]
+    assert cells[2] == _band(runs, stack)
+    best = _practice(stack)
+    assert cells[3] == "; ".join(f"{at_90:.1f} / {at_95:.1f}" for at_90, at_95 in best)
+    own = _efforts(runs, stack, "SEr", 90)
+    assert cells[4] == (f"{statistics.median(own) / best[0][0]:.2f}" if own else "")
+
+
+def _compared(runs: Runs, reference: str, dice: int) -> tuple[int, int, float]:
+    """In how many pairs of stack and seed SEr needs less, of how many, and the median ratio."""
+    shares = [
+        float(runs[stack, seed, "SEr"][f"effort_at_dice_{dice}"])
+        / float(runs[stack, seed, reference][f"effort_at_dice_{dice}"])
+        for stack in STACKS.values()
+        for seed in SEEDS
+        if (stack, seed, reference) in runs and (stack, seed, "SEr") in runs
+    ]
+    return sum(share < 1 for share in shares), len(shares), statistics.median(shares)
+
+
+def test_pairs_of_stack_and_seed(runs):
+    section = _section("README.md", "How much tracing is saved")
+    less, count, median = _compared(runs, "BDa", 90)
+    told = f"at 90% in {less} of {count} pairs of stack and seed (median ratio {median:.2f})"
+    assert told in section
+    less, count, median = _compared(runs, "BDa", 95)
+    assert f"at 95% in {less} of {count} ({median:.2f})" in section
+
+
+def test_the_table_of_one_dice_for_each_pair(runs):
+    section = _section("history.md", "One Dice for each pair")
+    cells = _cells(section)
     for name, stack in STACKS.items():
-        assert cells[name][0] == _ranges(runs, stack)
-        assert cells[name][1] == _medians(runs, stack, "SEr", "effort_once")
-        assert cells[name][2:4] == [_medians(runs, stack, method) for method in ("SDr", "BDa")]
+        if not _of(runs, stack, "SEr"):
+            continue
+        former = next((was for was, now in FORMER.items() if now == name), name)
+        found = [_efforts(runs, stack, "SEr", dice) for dice in (90, 95)]
+        told = (f"{statistics.median(x):.1f} ({min(x):.1f} to {max(x):.1f})" for x in found)
+        assert cells[former][0] == " / ".join(told)
+        assert cells[former][1] == _medians(runs, stack, "SEr", "effort_once")
+        others = [_medians(runs, stack, m) + _few(runs, stack, m) for m in ("SDr", "BDa")]
+        assert cells[former][2:4] == others
     for reference in ("SDr", "BDa"):
         for dice in (90, 95):
-            shares = [
-                own / other
-                for stack in STACKS.values()
-                for seed in SEEDS
-                if (stack, seed, reference) in runs
-                for own, other in [
-                    [
-                        float(runs[stack, seed, method][f"effort_at_dice_{dice}"])
-                        for method in ("SEr", reference)
-                    ]
-                ]
-            ]
-            less = sum(share < 1 for share in shares)
-            median = statistics.median(shares)
-            told = f"{less} of {len(shares)} pairs of stack and seed (median ratio {median:.2f})"
+            less, count, median = _compared(runs, reference, dice)
+            told = f"{less} of {count} pairs of stack and seed (median ratio {median:.2f})"
             assert told in section
+
+
+def _over_scans(rows: list[dict[str, str]], column: str, spread: bool = True) -> str:
+    """Mean ± standard deviation over stacks, seeds averaged first."""
+    stacks = {row["stack"] for row in rows}
+    means = [statistics.mean(float(r[column]) for r in rows if r["stack"] == s) for s in stacks]
+    bound = f"effort_at_dice_{column[-2:]}_bound"
+    told = "≥ " * any(row[bound] != "0" for row in rows) + f"{statistics.mean(means):.1f}"
+    return told + f" ± {statistics.stdev(means):.1f}" * spread
+
+
+def test_the_methods_of_the_paper():
+    cells = _cells(_section("README.md", "The ten methods of the paper"))
+    rows = [row for row in _read("nine_runs.csv") if row["setting"] == "main"]
+    methods = [name.strip("`") for name in cells if name.startswith("`")]
+    assert len(methods) == 10
+    for method in methods:
+        own = [row for row in rows if row["method"] == method]
+        found = cells[f"`{method}`"]
+        assert found[0] == _over_scans(own, "effort_at_dice_90")
+        assert found[2] == _over_scans(own, "effort_at_dice_95")
+        once = [_over_scans(own, f"effort_once_at_dice_{dice}", spread=False) for dice in (90, 95)]
+        assert found[4] == " / ".join(once)
+
+
+def test_earlier_stacks():
+    cells = _cells(_section("README.md", "With earlier stacks, with corrections"))
+    rows = _read("carried_runs.csv")
+    asked = {
+        "BDa, from scratch": ("BDa", False),
+        "SDr, warm start": ("SDr", True),
+        "KSDr, warm start and proposals corrected exactly": ("KSDr", True),
+    }
+    for name, (method, warm) in asked.items():
+        own = [r for r in rows if r["method"] == method and r["setting"].count("from=") == warm]
+        assert len(own) == 10
+        assert cells[name][1:] == [_over_scans(own, f"effort_at_dice_{d}") for d in (90, 95)]
