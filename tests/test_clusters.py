@@ -445,6 +445,28 @@ def test_slurm_gives_the_bytes_that_are_given_here(here, folder, slurm):
 
 
 @pytest.mark.slow
+def test_slurm_runs_an_edited_plugin_anew(folder, slurm):
+    """Its workers load it, and the report has a row for each of its sources."""
+    path = folder / "mine.py"
+    path.write_text((ROOT / "experiments/plugins/shortest.py").read_text())
+    plugin = "--plugin=mine.py,pixelwise"
+    rest = [flag for flag in REAL if not flag.startswith(("--plugin", "--strategies"))]
+    command = (plugin, "--strategies=short,Da", *rest, "--cluster=slurm")
+    before = sweep(folder, *command, **slurm)
+    path.write_text(path.read_text().replace("(1 - evidence.dice)", "(2 - evidence.dice)"))
+    after = sweep(folder, *command, **slurm)
+    lines = [out.split("; ")[0] for _, out, _ in (before, after)]
+    assert lines[0] == "out: 2 runs: 2 ran, 0 were there, 0 failed", (before, after)
+    assert lines[1] == "out: 2 runs: 1 ran, 1 were there, 0 failed", (before, after)
+    done = start(folder, "-m", "experiments.report", plugin, "--sweep=out", "--out=report")
+    _, err = done.communicate(timeout=PATIENCE)
+    assert done.returncode == 0, err
+    names = pd.read_csv(folder / "report" / "runs.csv").method.tolist()
+    (other,) = (name for name in set(names) if name.startswith("short (digest "))
+    assert sorted(names) == ["Da", "short", other]
+
+
+@pytest.mark.slow
 def test_a_cluster_of_others_gives_the_bytes_that_are_given_here(here, folder):
     """By a TLS scheduler with two workers."""
     status, _, err = here(*REAL, "--workdir=local")

@@ -68,7 +68,7 @@ def test_both_files_of_one_set_of_weights(vgg_params, tmp_path):
 def test_weights_in_half_precision(dtype, tmp_path):
     """Every value of the layers of width 1/64 is one that half precision has."""
     network = networks.FCN(2, width=1 / 64, fc_features=0)
-    rounded = jax.tree.map(lambda a: np.asarray(jnp.asarray(a, dtype)), tiny.weights(network))
+    rounded = jax.tree.map(lambda a: np.asarray(a).astype(jnp.dtype(dtype)), tiny.weights(network))
     params = {layer: p for layer, p in rounded.items() if layer.startswith("block")}
     save_file(in_torchvision(params), tmp_path / "half.safetensors")
     found = read_weights(tmp_path / "half.safetensors").arrays

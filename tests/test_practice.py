@@ -144,7 +144,7 @@ def test_the_table_of_the_page_is_that_of_its_csv():
         numbers = {name: float(row[name]) for name in ("effort", "effort_own", "dice")}
         stacks.setdefault(row["stack"].removesuffix(".npz"), []).append(row | numbers)
     section = (
-        (results / "README.md").read_text().split("## The usual practice")[1].split("\n## ")[0]
+        (results / "history.md").read_text().split("## The usual practice")[1].split("\n## ")[0]
     )
     told = {}
     for line in section.splitlines():

@@ -78,3 +78,18 @@ def test_there_are_no_compiler_options_on_one_core_or_where_xla_knows_none(monke
     monkeypatch.undo()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     assert compiler_options() == {}
+
+
+def test_half_precision_is_that_of_numpy():
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    found = np.asarray(jax.jit(xla.from_half)(finite))
+    np.testing.assert_array_equal(found, finite.astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(finite))
+    rng = np.random.default_rng(0)
+    between = np.float32([2.0**-25, 3 * 2.0**-25, 1 + 2.0**-11, 1 + 3 * 2.0**-11])  # to the even
+    drawn = (10.0 ** rng.uniform(-9, 4, 100_000)).astype(np.float32)
+    given = np.concatenate([finite[finite >= 0].astype(np.float32), between, drawn])
+    rounded = np.asarray(jax.jit(xla.to_half)(given))
+    assert rounded.dtype == np.float16
+    np.testing.assert_array_equal(rounded, given.astype(np.float16))

@@ -15,6 +15,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh
 
+from al_jax import xla
 from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
@@ -441,7 +442,7 @@ def segment_stack(
         sections,
         partial_labels(state),
         model_of(config, state.annotated.shape[1]),
-        reduce_fn=lambda p, _: (p.segmentation, p.confidence.astype(jnp.float16)),
+        reduce_fn=lambda p, _: (p.segmentation, xla.to_half(p.confidence)),
         log_prior=_log_prior(learner.carrying, state, sections),
     )
 

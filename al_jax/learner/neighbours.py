@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from al_jax import xla
 from al_jax.core.stack import Images
 from al_jax.core.state import PartialLabels
 from al_jax.files.atomic import write_npz
@@ -296,7 +297,7 @@ def _one_side(
         here = jnp.clip(section, 0, count - 1)
         rows, columns = _nearest(points, size)
         field = fields.displacement[here, side]
-        points = points + jnp.moveaxis(field[rows, columns].astype(jnp.float32), -1, 0)
+        points = points + jnp.moveaxis(xla.from_half(field[rows, columns]), -1, 0)
         chain *= fields.quality[here, side]
         section += step
         there = jnp.clip(section, 0, count - 1)

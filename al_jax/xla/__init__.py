@@ -14,13 +14,16 @@ from al_jax.xla.compiler import (
     without_axes_types,
     write_row,
 )
+from al_jax.xla.half import from_half, to_half
 
 __all__ = [
     "compiler_options",
     "count",
+    "from_half",
     "row_sums",
     "shared_map",
     "stored_map",
+    "to_half",
     "trim_memory",
     "use_compilation_cache",
     "without_axes_types",
