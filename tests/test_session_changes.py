@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_session as ts
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from al_jax import session as sessions
@@ -609,7 +609,16 @@ def _renamed(kind, event, labels):
     return labels
 
 
+# An answer on a section that was left out and taken in again.
+AGAIN = [
+    *(("split", 701, 10, 8), ("add", 846, 107, 7), ("answer", 225, 869, 0)),
+    *(("order", 642, 15, 0), ("answer", 449, 477, 3), ("leave_out", 480, 193, 3)),
+    *(("take_in", 839, 829, 6), ("answer", 999, 235, 2), ("answer", 0, 138, 0)),
+]
+
+
 @settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@example(AGAIN)
 @given(st.lists(MOVES, min_size=4, max_size=16))
 def test_any_changes_leave_outlines_where_they_were(tmp_path_factory, moves):
     place = create(tmp_path_factory.mktemp("any") / "s")

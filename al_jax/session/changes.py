@@ -65,15 +65,15 @@ def translated(stored: Content, events: Sequence[Event], *, whole: bool = False)
     counting = {e["number"] for e in events} - gone
     counting -= {e["corrects"] for e in events if "corrects" in e and e["number"] in counting}
     traced = [
-        (step.structures[0], step.event["section"])
+        (step.event["number"], step.structures[0], step.event["section"])
         for step in steps
         if step.event["event"] == "answer"
         and step.event["number"] in counting
         and step.event["section"] in place
     ]
 
-    def column(then: View, c: int) -> list[int]:
-        """Where a class of the view might be at an earlier time."""
+    def column(then: View, c: int, number: int) -> list[int]:
+        """Where a class of the view might be after the event of this number."""
         found = {
             place[section]
             for old, own in then.ranges.items()
@@ -81,26 +81,27 @@ def translated(stored: Content, events: Sequence[Event], *, whole: bool = False)
             for section in own
             if section in place
         }
-        for old, section in traced:  # what rests is in range, whatever that is meanwhile
-            if section in then.out and c in into.get(old, ()):
+        for answer, old, section in traced:  # what rests is in range, whatever that is meanwhile
+            if answer < number and section in then.out and c in into.get(old, ()):
                 found.add(place[section])
         return sorted(found)
 
     now = first_view(stored)
     in_range = np.zeros((len(place), len(view.classes)), bool)
     for n, c in enumerate(view.numbers):
-        in_range[column(now, c), n] = True
+        in_range[column(now, c, 0), n] = True
     shaped: dict[int, dict[int, list[int]]] = {}
     for step in live:
-        before, now = now, advance(now, step)
+        before, now, number = now, advance(now, step), step.event["number"]
         moved = {
             old
             for old in before.ranges.keys() | now.ranges.keys()
             if before.ranges.get(old) is not now.ranges.get(old)
         }
-        moved |= {old for old, section in traced if section in before.out ^ now.out}
+        turned = before.out ^ now.out
+        moved |= {old for answer, old, where in traced if answer < number and where in turned}
         touched = {c for old in moved for c in into.get(old, ())}
-        shaped[step.event["number"]] = {view.numbers.index(c): column(now, c) for c in touched}
+        shaped[number] = {view.numbers.index(c): column(now, c, number) for c in touched}
     anew: dict[int, Event | None] = {}
     for step in live:
         found = step.event.get("answers", {})
