@@ -14,7 +14,7 @@ def class_areas(labels: jax.Array, inside: jax.Array, num_classes: int) -> jax.A
     return xla.count(jnp.where(inside, labels.astype(jnp.int32), -1), num_classes)
 
 
-@functools.partial(jax.jit, inline=True, static_argnames="num_classes")
+@functools.partial(xla.compile_once, static_argnames="num_classes")
 def presence(labels: chex.Array, inside: chex.Array, num_classes: int) -> jax.Array:
     """Which classes have a pixel on which section; [N, H, W], [N, H, W] bool -> [N, C] bool."""
     chex.assert_rank([labels, inside], 3)

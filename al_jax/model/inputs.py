@@ -1,11 +1,10 @@
 """What a network sees of a stack: images with their intensity range, as its weights expect them."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from al_jax import xla
 from al_jax.core.stack import Images
 
 CONVENTIONS = ("plain", "caffe", "torchvision")
@@ -51,7 +50,7 @@ def make_sections(stack: Images) -> Sections:
     return Sections(images=images, inside=inside, low=low, high=high)
 
 
-@functools.partial(jax.jit, inline=True)  # else each call outside of jit compiles its loop anew
+@xla.compile_once
 def _intensity_ranges(images: jax.Array, inside: jax.Array) -> tuple[jax.Array, jax.Array]:
     # Not under vmap, which would hold the whole stack as float32.
     return jax.lax.map(lambda x: intensity_range(*x), (images, inside))

@@ -98,8 +98,8 @@ def translated(stored: Content, events: Sequence[Event], *, whole: bool = False)
             for old in before.ranges.keys() | now.ranges.keys()
             if before.ranges.get(old) is not now.ranges.get(old)
         }
-        turned = before.out ^ now.out
-        moved |= {old for answer, old, where in traced if answer < number and where in turned}
+        changed = before.out ^ now.out  # sections left out, or taken in again
+        moved |= {old for answer, old, where in traced if answer < number and where in changed}
         touched = {c for old in moved for c in into.get(old, ())}
         shaped[number] = {view.numbers.index(c): column(now, c, number) for c in touched}
     anew: dict[int, Event | None] = {}

@@ -52,7 +52,7 @@ class Settings:
 
     Attributes:
       seed: of all randomness, as in a simulation.
-      config: as in a simulation, but with neighbours by default; 'length' is 'crack'.
+      config: as in a simulation; 'length' is 'crack'.
       strategy: what asks: by default the one that needs the least effort of those that know no
         truth.
       cost: of `COSTS`, what it should need least of: pixels of outline, or the person's seconds, to

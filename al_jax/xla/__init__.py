@@ -4,6 +4,7 @@ It depends on no other part of al_jax, so that equations may call its helpers.
 """
 
 from al_jax.xla.compiler import (
+    compile_once,
     compiler_options,
     count,
     row_sums,
@@ -17,6 +18,7 @@ from al_jax.xla.compiler import (
 from al_jax.xla.half import from_half, to_half
 
 __all__ = [
+    "compile_once",
     "compiler_options",
     "count",
     "from_half",

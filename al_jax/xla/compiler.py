@@ -61,7 +61,11 @@ def write_row(array: jax.Array, index: jax.Array, row: jax.Array, read: Any) -> 
     return array.at[place].set(row, mode="drop")
 
 
-@functools.partial(jax.jit, inline=True)  # else each call outside of jit compiles its loop anew
+compile_once = functools.partial(jax.jit, inline=True)
+"""For a function with a loop that is called outside of jit, too: each call would compile anew."""
+
+
+@compile_once
 def row_sums(flags: jax.Array) -> jax.Array:
     """How many of each row are True; [N, ...] bool -> [N] int32.
 
