@@ -258,6 +258,46 @@ def test_the_scissors_hold_to_edges_and_close_themselves(opened, folder):
     assert not len(layer.clicks)
 
 
+def test_the_smart_brush_grows_to_the_edge_and_each_step_is_taken_back(opened, folder):
+    widget, hand = opened
+    controller, layer = widget.controller, widget.controller.layer
+    controller.do("go", 2, 3)  # a disc
+    hand.settle()
+    mask = _truth(controller.question)
+    rows, columns = np.nonzero(mask)
+    middle, radius = np.array([rows.mean(), columns.mean()]), np.sqrt(mask.sum() / np.pi)
+    fine = layer.brush_size
+    hand.key("7")
+    assert "grows up to it" in widget.panel.message.text() and layer.brush_size > fine
+    hand.key("]")
+    wide = layer.brush_size
+    inner = _circle(middle, radius - 2, 0.98)
+    hand.press(inner[0])
+    for place in inner:
+        hand.move(place)
+    line = held(layer)
+    assert line.any() and line.sum() < 2 * np.pi * radius + 9  # until it is let go
+    hand.release(inner[-1])
+    both = 2 * (held(layer) & mask).sum() / (held(layer).sum() + mask.sum())
+    assert both > 0.9 and "Ctrl+Z takes that back" in widget.panel.message.text()
+    all_of_it, steps = held(layer), []
+    for _ in range(3):
+        hand.special("Z", control=True)
+        steps.append(held(layer))
+    grown, stroke, nothing = steps
+    assert line.sum() < grown.sum() < all_of_it.sum() and not nothing.any()
+    np.testing.assert_array_equal(stroke, line)
+    hand.key("2")
+    assert layer.brush_size == fine
+    hand.key("7")
+    assert layer.brush_size == wide and layer.mode == "transform"
+    hand.stroke(inner)
+    widget.close_session()
+    widget.open(folder)
+    hand.settle()
+    assert held(widget.controller.layer).sum() > line.sum()  # the draft
+
+
 def test_the_panel_has_a_sheet_of_keys_and_a_table_to_click_on(opened, folder):
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
@@ -442,14 +482,15 @@ def test_no_training_takes_the_question_away(opened, folder):
 def test_no_tool_moves_a_layer_and_none_is_taken_from_under_the_hand(opened, folder):
     widget, hand = opened
     viewer, layer = widget._viewer, widget.controller.layer
-    for other, key in ((viewer.layers[IMAGE], "2"), (layer, "7")):
+    for other, key in ((viewer.layers[IMAGE], "2"), (layer, "7")):  # napari's to move a layer
         viewer.layers.selection.active = other
         hand.key(key)
+        assert not layer._overlays["transform_box"].visible
         hand.stroke([(20, 20), (28, 34)])
         for each in viewer.layers:
             np.testing.assert_array_equal(each.affine.affine_matrix, np.eye(3))
             np.testing.assert_array_equal(each.translate, 0)
-    assert not held(layer).any()
+        assert held(layer).any() == (other is layer)  # the smart brush is in its place
     viewer.layers.selection.active = layer
     viewer.reset_view()
     hand.key("2")

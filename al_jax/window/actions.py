@@ -38,6 +38,7 @@ BUTTONS = (
     Action("q", "back", "Back to question"),
 )
 MORE = (
+    Action("7", "smart_brush", "Smart brush"),
     Action("i", "toggle_proposal", "Show or hide proposal"),
     Action("Shift+I", "zoom", "Zoom to it, and back"),
     Action("o", "fill", "Fill the outline"),

@@ -133,6 +133,12 @@ class Answering(Shown):
         self.layer.wire.prepare()
         self.message = "Click along the edge; a double click, or one at the start, closes and fills"
 
+    def smart_brush(self) -> None:
+        """Takes the smart brush into the hand."""
+        self._asked()
+        self.layer.mode = "transform"
+        self.message = "Draw along the inside of the edge; let go, and the line grows up to it"
+
     def close_path(self) -> None:
         """Closes the polygon or the outline under way, and fills it."""
         self._asked()

@@ -220,9 +220,7 @@ class Controller(Answering, Moving, Appearance, Exporting, Looking):
         """Lines, and a brush that nobody has chosen, can be seen at any zoom."""
         if self.question is not None:
             layers.fit_lines(self.viewer)
-        if self.question is not None and self.layer.brush_size == self._brush:
-            self._brush = layers.brush_at(self.viewer.camera.zoom)
-            self.layer.brush_size = self._brush
+            layers.fit_brushes(self.layer, self.viewer.camera.zoom)
 
 
 def _learns_first(session: Session, question: Question | None) -> bool:

@@ -22,6 +22,7 @@ from al_jax.core.stack import UNLABELLED, Colour
 from al_jax.window.lines import enclosed, labelled_outline, outline_left
 from al_jax.window.livewire import Livewire
 from al_jax.window.scissors import enclosed_pixels
+from al_jax.window.smart_brush import stroke
 
 IMAGE, PROPOSAL, TRACED = "section", "proposal", "traced"
 OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trace here"
@@ -33,6 +34,8 @@ OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
 THIN = 2.0  # pixels of the screen, the width of a line at least
 BRUSH = 1.5  # pixels of the screen, the width that the brush has at least
+SMART = 27.0  # pixels of the screen, the width of the smart brush
+SMART_LEAST = 5  # pixels of the section
 GAP = 12.0  # pixels of the screen between the ends of an outline that is closed
 START = 8.0  # pixels of the screen from the first click of the scissors, where another one closes
 ROOM = 0.7  # of the canvas, that is filled by what is zoomed to
@@ -69,8 +72,19 @@ def _draw(layer: "Tracing", event: Any) -> Iterator[None]:
     layer.close_stroke(before, np.array(path), GAP / event.camera_zoom)
 
 
-def _stay(_layer: "Tracing", _event: Any) -> None:
-    """What napari's tool to move a layer does here."""
+def _grow(layer: "Tracing", event: Any) -> Iterator[None]:
+    """The smart brush: a fine line, which grows to the edges when the mouse is let go."""
+    if event.button == 2 or layer.cursor == "circle_frozen":  # the brush's size is being changed
+        return
+    before, path = held(layer), [layer.world_to_data(event.position)]
+    with layer.block_history():
+        layer.draw_line(np.array(path), event.camera_zoom)
+        yield
+        while event.type == "mouse_move":
+            path.append(layer.world_to_data(event.position))
+            layer.draw_line(np.array(path[-2:]), event.camera_zoom)
+            yield
+    layer.grow_stroke(before, np.array(path), GAP / event.camera_zoom)
 
 
 def _cut(layer: "Tracing", event: Any) -> None:
@@ -93,18 +107,31 @@ def _close(layer: "Tracing", event: Any) -> None:
         layer.close_path()
 
 
+def _take(layer: "Tracing", smart_before: bool, smart: bool) -> None:
+    """Gives the tool that is taken its own width; `smart`: the smart brush."""
+    layer.widths[smart_before] = layer.brush_size
+    layer.brush_size = layer.widths[smart]
+    layer.help = "" if smart else layer.help  # napari's is on moving layers
+
+
 class Tracing(Labels):
     """A Labels layer of one structure on one section: 1 is the structure, 0 is not.
 
     A stroke of the brush that comes back to its start, or to what is drawn, is closed and filled.
     The polygon tool takes the pixels whose centres are inside. (napari's takes all that the polygon
     touches, 11% more of a disc of radius 10.) In place of the tool that picks a label, as there is
-    one alone, are the scissors (`Livewire`). The layer cannot be moved.
+    one alone, are the scissors (`Livewire`), in place of the one that moves a layer is the smart
+    brush, which has a width of its own. The layer cannot be moved.
 
     Attributes:
       wire: the outline of the scissors under way.
       path_drawn: called with its path [K, 2], its clicks [L, 2] and the camera's zoom.
+      widths: of the brush and the smart brush, in pixels, that of the tool in hand as it was taken.
+      fitted: those that were chosen for the person (`fit_brushes`).
       widest: the brush of all strokes of the question that was the widest, in pixels.
+      grown: gives rows and columns of what a stroke along a path [K, 2] grows to, by a smart brush
+        of a width in pixels.
+      grew: called with how many pixels a stroke grew by.
       filled: called with how many pixels a stroke enclosed.
       named: says what is at a row and a column, for napari's status bar; another thread calls it.
     """
@@ -112,20 +139,40 @@ class Tracing(Labels):
     _drag_modes = Labels._drag_modes | {
         Labels._modeclass.PAINT: _draw,
         Labels._modeclass.PICK: _cut,
-        Labels._modeclass.TRANSFORM: _stay,
+        Labels._modeclass.TRANSFORM: _grow,
     }
     _move_modes = Labels._move_modes | {
         Labels._modeclass.PICK: _follow,
-        Labels._modeclass.TRANSFORM: _stay,
+        Labels._modeclass.TRANSFORM: Labels._move_modes[Labels._modeclass.PAINT],
     }
+    _cursor_modes = Labels._cursor_modes | {Labels._modeclass.TRANSFORM: "circle"}
     widest: float = 1
     wire: Livewire
+    widths: list[int]
+    fitted: list[int]
     _camera_zoom: float = 1.0
     path_drawn: Callable[[np.ndarray, np.ndarray, float], None] = staticmethod(
         lambda path, clicks, zoom: None
     )
+    grown: Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]] = staticmethod(
+        lambda path, width: (np.zeros(0, int), np.zeros(0, int))
+    )
+    grew: Callable[[int], None] = staticmethod(lambda count: None)
     filled: Callable[[int], None] = staticmethod(lambda count: None)
     named: Callable[[int, int], str] = staticmethod(lambda row, column: "")
+
+    def _mode_setter_helper(self, mode_in: Any) -> Any:
+        """napari's; the smart brush keeps its own width, and there is no box to move layers by."""
+        before, mode = self._mode, super()._mode_setter_helper(mode_in)
+        if mode != before:
+            smart = self._modeclass.TRANSFORM
+            _take(self, before == smart, mode == smart)
+            self.update_transform_box_visibility(False)
+        return mode
+
+    def update_transform_box_visibility(self, visible: bool) -> None:
+        """napari's, of a box that is never shown here."""
+        super().update_transform_box_visibility(False)
 
     def get_status(self, position: npt.ArrayLike | None = None, **how: Any) -> dict[str, str]:
         """napari's, with what is under the pointer."""
@@ -153,6 +200,22 @@ class Tracing(Labels):
         self.colormap = DirectLabelColormap(color_dict=colours)
         self.editable, self.visible, self.widest = True, True, 1
         self.selected_label, self.mode = 1, "paint" if tool == "erase" else tool
+
+    def draw_line(self, path: np.ndarray, zoom: float) -> None:
+        """Draws a line along a path [K, 2], as fine as can be seen at a camera's zoom."""
+        pixels = stroke(path, self.data.shape, brush_at(zoom))
+        self.data_setitem(tuple(pixels.T), self.selected_label or 1)
+
+    def grow_stroke(self, before: np.ndarray, path: np.ndarray, gap: float) -> None:
+        """Has a stroke of the smart brush grow, and closed; each a step of undo after its own.
+
+        The arguments are those of `close_stroke`.
+        """
+        drawn = int(held(self).sum())
+        self.data_setitem(self.grown(path, self.brush_size), self.selected_label or 1)
+        if count := int(held(self).sum()) - drawn:
+            self.grew(count)
+        self.close_stroke(before, path, gap)
 
     def close_stroke(self, before: np.ndarray, path: np.ndarray, gap: float) -> None:
         """Fills what a stroke encloses, if it is bent; one step of undo, after the stroke's own.
@@ -293,7 +356,7 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     if first:
         tracing.path_drawn = functools.partial(_show_path, layers[PATH])
         viewer.reset_view()
-        tracing.brush_size = brush_at(viewer.camera.zoom)
+        fit_brushes(tracing, viewer.camera.zoom)
     return tracing
 
 
@@ -435,12 +498,24 @@ def fit_lines(viewer: ViewerModel) -> None:
             layer.edge_width = width
 
 
+def fit_brushes(layer: Tracing, zoom: float) -> None:
+    """Brushes whose width nobody has chosen can be seen, and reach far enough, at any zoom."""
+    smart = layer.mode == "transform"
+    layer.widths[smart] = layer.brush_size
+    for tool, width in enumerate((brush_at(zoom), max(SMART_LEAST, round(SMART / zoom)))):
+        if layer.widths[tool] == layer.fitted[tool]:
+            layer.widths[tool] = layer.fitted[tool] = width
+    if layer.brush_size != layer.widths[smart]:
+        layer.brush_size = layer.widths[smart]
+
+
 def make_tracing(shape: tuple[int, int], name: str) -> Tracing:
     """An empty layer of `shape` [H, W], with a fine brush ready; `restart` begins a question."""
     layer = Tracing(np.zeros(shape, np.uint8), name=name, opacity=0.6)
-    layer.wire = Livewire()
+    layer.wire, layer.widths, layer.fitted = Livewire(), [1, SMART_LEAST], [1, SMART_LEAST]
+    layer.brush_size = 1  # a wider one makes what it outlines larger
     layer.mouse_double_click_callbacks.append(_close)
-    layer.mode, layer.brush_size = "paint", 1  # a wider one makes what it outlines larger
+    layer.mode = "paint"
     return layer
 
 

@@ -22,6 +22,7 @@ from al_jax.window.clock import WorkClock
 from al_jax.window.drafts import Draft, DraftWriter, read_draft
 from al_jax.window.layers import Tracing, held
 from al_jax.window.scissors import Guide, make_guide
+from al_jax.window.smart_brush import grow
 from al_jax.window.text import name_at, opening
 from al_jax.window.work import Work
 
@@ -64,7 +65,6 @@ class Shown(Work):
         self._from_proposal = self._due = False
         self._sure: tuple[str, int, int] | None = None
         self._offered: Future[Question | None] | None = None
-        self._brush = 0  # that was chosen for the person
 
     @property
     def _looking(self) -> bool:
@@ -171,15 +171,19 @@ class Shown(Work):
         names = self.session.images.names
         self.layer.named = functools.partial(name_at, question, names)
         self.layer.wire.lead(lambda: self._beside(lambda: _guide(question)))
+        self.layer.grown = functools.partial(_grown, question)
         self.layer.resume(start.corners, start.clicks)
         layers.fit_lines(self.viewer)
         if first:
-            self._brush, self.layer.filled = self.layer.brush_size, self._filled
+            self.layer.grew, self.layer.filled = self._grew, self._filled
             self.layer.wire.said = self._say_now
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
         self._drafts.begin(Draft(nothing, False, 0.0) if begun else self._unturned_draft())
+
+    def _grew(self, count: int) -> None:
+        self._say_now(f"Grown by {count} px; Ctrl+Z takes that back")
 
     def _filled(self, count: int) -> None:
         self._say_now(f"Filled, {count} px; Ctrl+Z takes that back")
@@ -293,6 +297,11 @@ class Shown(Work):
 def _guide(question: Question) -> Guide:
     """What leads the scissors on a question's section."""
     return make_guide(question.image, question.labels, question.proposal)
+
+
+def _grown(question: Question, path: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a stroke of the smart brush grows to on a question's section."""
+    return grow(path, width, question.image, question.labels)
 
 
 def colours_of(session: Session) -> list[Colour]:

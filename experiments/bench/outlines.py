@@ -1,14 +1,18 @@
-"""How well the scissors of the window outline what a hand clicks on, beside straight lines.
+"""How well the window's scissors and smart brush outline what a hand clicks on, or paints.
 
     python -m experiments.bench.outlines
 
 A scripted hand goes round every part of a structure with a click every 15 px and a tremor of 1 px
 (normal, along rows and along columns). What is told is the share of the true outline within 1 px of
 the outline of what is filled then: by a polygon through the clicks; by the scissors led by the
-image alone; by the scissors led by the network's proposal too; and of the proposal as it is. Both
-states are those of `bench.learning`; only sections where nobody has traced the structure count, and
-of these only the ones that are no multiples of --tuned, on which the numbers of
-`al_jax.window.scissors` were chosen. --out appends the rows to a CSV. The frog of the neighbours:
+image alone; by the scissors led by the network's proposal too; and of the proposal as it is. It
+also paints, with a tremor that goes from one such value to the next in 15 px: along the outline
+itself (`fine`), and --inside_px inside of it with a brush of --brush_px, as wide as it is (`brush`)
+and as the smart brush, which grows to the edge (`smart_brush`; no proposal leads it). Both states
+are those of `bench.learning`; only sections where nobody has traced the structure count, and of
+these only the ones that are no multiples of --tuned, on which the numbers of
+`al_jax.window.scissors` and `al_jax.window.smart_brush` were chosen. --out appends the rows to a
+CSV. The frog of the neighbours:
 
     python -m experiments.bench.outlines --images=../shared/data/frog/images \\
         --labels=../shared/data/frog/labels --names=../shared/data/frog/labels.csv --pick=24:94:3
@@ -40,11 +44,11 @@ from al_jax.model.training import init_train_state
 from al_jax.simulation.prepare import prepare
 from al_jax.window import scissors
 from al_jax.xla import compiler_options
-from experiments.bench import harness, learning
+from experiments.bench import harness, learning, strokes
 from experiments.bench.real_stacks import pick
 
 FLAGS = flags.FLAGS
-TRACERS = ("polygon", "image", "scissors", "proposal")
+TRACERS = ("polygon", "image", "scissors", "proposal", "fine", "brush", "smart_brush")
 NEAR = 1.0  # pixels
 
 
@@ -54,6 +58,8 @@ def define_flags() -> None:
     flags.adopt_module_key_flags(learning)
     flags.DEFINE_float("spacing_px", 15.0, "Pixels of outline between two clicks.", 1)
     flags.DEFINE_float("tremor", 1.0, "Pixels that a click is off, a standard deviation.", 0)
+    flags.DEFINE_float("inside_px", 3.0, "Pixels from the outline to the strokes inside.", 0)
+    flags.DEFINE_integer("brush_px", 9, "Width of the brush and of the smart brush.", 1)
     flags.DEFINE_integer("tuned", 4, "Multiples of it are not judged; 0: all sections are.", 0)
     flags.DEFINE_string("pick", None, "Sections first:end:step of the stack, from 0.")
     flags.DEFINE_string("out", None, "A CSV to which the rows are appended; default: nowhere.")
@@ -115,17 +121,19 @@ def measure(
     annotated: np.ndarray,
     drawn: np.ndarray,
     hand: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    painter: strokes.Hand,
     *,
     tuned: int,
     seed: int,
 ) -> dict[int, np.ndarray]:
-    """Cracks within 1 px by each of `TRACERS`, and all, [5] of each structure.
+    """Cracks within 1 px by each of `TRACERS`, and all, [8] of each structure.
 
     Args:
       stack: of which the truth is known.
       annotated: [N, C] bool, what was traced.
       drawn: [N, H, W], what the network draws.
       hand: from an outline to its clicks.
+      painter: who paints.
       tuned, seed: see `held_out`, and of the tremor.
     """
     counts: dict[int, np.ndarray] = {}
@@ -139,15 +147,18 @@ def measure(
         proposal = drawn[section] == structure
         led = scissors.propose(alone(section), proposal)
         rng = np.random.default_rng([seed, section, structure])
-        for outline in parts(np.asarray(stack.truth[section]) == structure):
+        painting = np.random.default_rng([seed, section, structure, 1])
+        mask, image = np.asarray(stack.truth[section]) == structure, stack.images[section]
+        for outline in parts(mask):
             points = hand(outline, rng)
             masks = (
                 filled(points, nothing.shape),
                 trace(alone(section), points),
                 trace(led, points),
                 proposal,
+                *strokes.painted(outline, mask, np.asarray(image), painter, painting),
             )
-            found = [*(near(outline, mask) for mask in masks), len(outline) - 1]
+            found = [*(near(outline, each) for each in masks), len(outline) - 1]
             counts[structure] = counts.get(structure, 0) + np.array(found)
     return counts
 
@@ -187,14 +198,15 @@ def main() -> None:
         return predict(*arguments, reduce_fn=lambda seen, _: seen.segmentation)
 
     hand = functools.partial(clicks, spacing=FLAGS.spacing_px, tremor=FLAGS.tremor)
-    formats = dict.fromkeys(TRACERS, ">9.3f")
+    painter = strokes.Hand(FLAGS.inside_px, FLAGS.brush_px, FLAGS.spacing_px, FLAGS.tremor)
+    formats = dict.fromkeys(TRACERS, ">11.3f")
     row = harness.table({"state": ">6", "structure": ">14", "cracks": ">7", **formats})
     rows = []
     for name, state in (("start", start), ("third", further)):
         untrained = init_train_state(keys.weights, model)
         network, _ = train(keys.training, untrained, state, task.sections, config, loss=loss)
         drawn, annotated = np.asarray(draw(network.params, state)), np.asarray(state.annotated)
-        found = measure(stack, annotated, drawn, hand, tuned=FLAGS.tuned, seed=FLAGS.seed)
+        found = measure(stack, annotated, drawn, hand, painter, tuned=FLAGS.tuned, seed=FLAGS.seed)
         shares = {c: counts[:-1] / counts[-1] for c, counts in sorted(found.items())}
         for structure, share in shares.items():
             rows.append((name, stack.names[structure], int(found[structure][-1]), *share))
@@ -209,6 +221,7 @@ def append(path: str, rows: list[tuple]) -> None:
     """Adds rows to a CSV, with what they are of."""
     settings = {"pick": FLAGS.pick, "seed": FLAGS.seed}
     settings |= {"spacing": FLAGS.spacing_px, "tremor": FLAGS.tremor}
+    settings |= {"inside": FLAGS.inside_px, "width": FLAGS.brush_px}
     of = {"stack": stack_flags.called(), **settings}
     head = ("state", "structure", "cracks", *TRACERS)
     texts = [(*row[:3], *(f"{share:.3f}" for share in row[3:])) for row in rows]
