@@ -269,7 +269,7 @@ def test_the_smart_brush_grows_to_the_edge_and_each_step_is_taken_back(opened, f
     fine = layer.brush_size
     hand.key("7")
     assert "grows up to it" in widget.panel.message.text() and layer.brush_size > fine
-    hand.key("]")
+    hand.key("[")
     wide = layer.brush_size
     inner = _circle(middle, radius - 2, 0.98)
     hand.press(inner[0])

@@ -21,7 +21,7 @@ RISE = 0.06  # of the height, from the line to the rim of the brush
 FADE = 0.6  # of an edge at the rim
 AROUND = 13  # pixels around the brush in which edges are compared (`scissors.AROUND`)
 REACH = 16  # pixels from the line to the rim; wider brushes see, and grow, by blocks of pixels
-SIDE = 128  # pixels along a side of what is grown at once
+SIDE = 256  # pixels along a side of what is grown at once
 
 _BESIDE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.int8)
 
