@@ -51,7 +51,7 @@ def proposing(monkeypatch, propose) -> None:
     ask = core.Session.next_question
 
     def with_proposal(session, **pair):
-        if (question := ask(session, **pair)) is None:
+        if (question := ask(session, **pair | {"propose": False})) is None:
             return None
         proposal = propose(question)
         seen = np.where(proposal, question.structure, question.labels)

@@ -166,7 +166,7 @@ def test_a_stack_is_simulated(call, tmp_path):
     arguments = ("--stack=a.npz", "--strategies=BDa", "--workdir=out", "--max_effort=0.5", *QUICK)
     status, out, err = call("al-jax", "simulate", *arguments)
     assert status == 0, err
-    assert out.endswith("out: queries.csv, result.json, curve.png, annotations.png\n")
+    assert out.endswith("out: queries.csv, surfaces.csv, result.json, curve.png, annotations.png\n")
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["versions"]["al_jax"] == al_jax.__version__
     assert result["summary"]["BDa"]["queries"] > 0

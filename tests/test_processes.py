@@ -71,7 +71,7 @@ def test_two_processes_ask_what_one_asks(folder):
     (status, out, err), (quiet, nothing, more) = by_two(folder, "--workdir=two", "--max_effort=0.6")
     assert (status, quiet) == (0, 0), err + more
     assert all(line.startswith("[Gloo] ") for line in nothing.splitlines())  # of JAX
-    assert out.endswith("two: queries.csv, result.json, curve.png, annotations.png\n")
+    assert out.endswith("two: queries.csv, surfaces.csv, result.json, curve.png, annotations.png\n")
     assert ended(start(folder, "--workdir=one", "--max_effort=0.6"))[0] == 0
     tables = [(folder / name / "queries.csv").read_bytes() for name in ("one", "two")]
     assert tables[0] == tables[1] and tables[0].count(b"\n") > 6

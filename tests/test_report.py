@@ -35,8 +35,12 @@ FIXED = (
 )
 
 
-def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **settings):
+def write_run(
+    root, stack, seed, strategy, trace, names=NAMES, error=None, hd95=None, seconds=None, **settings
+):
     """A run as `experiments.sweep` leaves it; `trace` is (own effort %, Dice) per row.
+
+    Structures are `hd95`, one pixel more, ... from their truth, in the mean half of that.
 
     Each outline once is twice as many %. The structures have the Dice plus and minus 0.02; the
     network alone has half of it. Predicted lengths are 10, 40, 10, ..., actual ones 20, 40, 20, ...
@@ -68,6 +72,16 @@ def write_run(root, stack, seed, strategy, trace, names=NAMES, error=None, **set
     (folder / "queries.csv").write_text("\n".join(lines) + "\n")
     write_stack(folder / "stack.npz", tiny.stack())
     result = {"input": {"stack": f"{stack}.npz"}, "configuration": configuration, "start": START}
+    if seconds is not None:
+        result["record"] = {"seconds": seconds}
+    if hd95 is not None:
+        rows = ["strategy,structure,sections,missed,hd95_px,mean_px,hd95_mm,mean_mm"]
+        rows.append(f"{strategy},{names[0]},4,0,90,90,,")
+        rows += [
+            f"{strategy},{name},4,{int(not k)},{hd95 + k},{(hd95 + k) / 2},,"
+            for k, name in enumerate(names[1:])
+        ]
+        (folder / "surfaces.csv").write_text("\n".join(rows) + "\n")
     (folder / "result.json").write_text(json.dumps(result))
     return folder
 
@@ -78,11 +92,12 @@ def sweep(tmp_path_factory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("sweep")
     for i in range(3):
         for s in range(2):
-            write_run(root, f"s{i}", s, "BDa", [(10, 0.5), (12 + i, 0.9), (14 + i + s, 0.95)])
+            trace = [(10, 0.5), (12 + i, 0.9), (14 + i + s, 0.95)]
+            write_run(root, f"s{i}", s, "BDa", trace, hd95=1 + 3 * i + s, seconds=10 + 2 * i + s)
             end = (60, 0.96 if i == 2 else 0.94)
             rows = [(10, 0.5), (20 + 2 * i, 0.7), (40 + 4 * i + 2 * s, 0.91), end]
             write_run(root, f"s{i}", s, "Rand", rows)
-    write_run(root, "s0", 0, "Da", [(10, 0.5), (12, 0.92), (16, 0.97)])
+    write_run(root, "s0", 0, "Da", [(10, 0.5), (12, 0.92), (16, 0.97)], hd95=2)
     write_run(root, "s0", 1, "Da", [], error="the loss is not finite at query 3")
     write_run(root, "s0", 0, "BDa", [(10, 0.5), (11, 0.92), (13, 0.96)], alpha=0.9)
     torn = write_run(root, "s0", 0, "H", [(10, 0.5), (30, 0.6)])
@@ -291,6 +306,29 @@ def test_calibration(written):
     for row in table(written / "calibration.csv"):
         close(row, bin=5, expected_percent=50, actual_percent=10)
     assert {row["method"] for row in table(written / "calibration.csv")} == {"BDa", "Da", "Rand"}
+
+
+def test_surface_distances_at_the_end(written):
+    rows = table(written / "ends.csv")
+    # Structures at h, h + 1, h + 2 with h = 1 + 3 i + s; seeds, then stacks: 2.5, 5.5, 8.5.
+    ours = pick(rows, method="BDa")
+    close(ours, stacks=3, hd95_px_mean=5.5, hd95_px_std=3, mean_px_mean=2.75, mean_px_std=1.5)
+    close(ours, dice_percent_mean=95, dice_percent_std=0, lacking_percent_mean=100 / 12)
+    assert ours["hd95_mm_mean"] == "" == pick(rows, method="Rand")["hd95_px_mean"]
+    alone = pick(rows, method="Da")
+    close(alone, stacks=1, hd95_px_mean=3)
+    page = (written / "report.md").read_text()
+    head = "| method | Dice (%) | HD95 (px) | mean distance (px) | pairs without (%) |"
+    assert head in page and "| BDa | 95.00 ± 0.00 | 5.50 ± 3.00 | 2.75 ± 1.50 |" in page
+    assert "| Da | 97.00 | 3.00 | 1.50 | 8.33 |" in page
+
+
+def test_what_a_question_costs(written):
+    rows = table(written / "costs.csv")
+    # 10, 11, 12, 13, 14, 15 seconds for two questions each, of 20 and 40 px.
+    close(pick(rows, method="BDa"), runs=6, questions=2, seconds=12.5, seconds_per_question=6.25)
+    close(pick(rows, method="BDa"), outline_px=30)
+    assert pick(rows, method="Rand")["seconds"] == ""
 
 
 def test_sensitivity_to_alpha(written):
@@ -515,6 +553,8 @@ def test_a_run_that_is_there_twice(tmp_path):
         ("queries.csv", "20,40,20,0.95", "20,40,9,0.95", "effort_own_percent falls"),
         ("queries.csv", "20,40,20,0.95", "20,9,20,0.95", "effort_percent falls"),
         ("queries.csv", "20,40,20,0.95", "20,40,20,", "dice lacks a number"),
+        ("surfaces.csv", "hd95_px", "hd95", "is no table of surface distances"),
+        ("surfaces.csv", "4,1,2", "4,1,two", "cannot be read as a table of surface distances"),
         ("result.json", '"start"', '"begin"', "cannot be read"),
         ("result.json", "{", "", "cannot be read as a JSON object"),
         ("config.json", '"seed"', '"sead"', "has no 'seed'"),
@@ -522,7 +562,7 @@ def test_a_run_that_is_there_twice(tmp_path):
 )
 def test_a_run_that_cannot_be_read_is_listed(tmp_path, file, old, new, why):
     write_run(tmp_path, "s", 1, "BDa", [(10, 0.5), (20, 0.95)])
-    path = write_run(tmp_path, "s", 0, "BDa", [(10, 0.5), (20, 0.95)]) / file
+    path = write_run(tmp_path, "s", 0, "BDa", [(10, 0.5), (20, 0.95)], hd95=2) / file
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     runs, problems = read_sweep(str(tmp_path))
@@ -662,6 +702,9 @@ def test_a_table_as_a_run_writes_it_is_read(tmp_path):
     )
     folder = write_run(tmp_path, "s0", 0, "BDa", [(10, 0.5)], names=names)
     (folder / "queries.csv").write_bytes(runs.table_of_queries({"BDa": records}, stack))
+    moved = np.roll(truth, 1, axis=1)  # what was the last row of four is the first
+    moved[0][moved[0] == 1] = 0
+    (folder / "surfaces.csv").write_bytes(runs.table_of_surfaces({"BDa": moved}, stack))
     header = (folder / "queries.csv").read_text().split("\n")[0].split(",")
     assert "section_name" in header and "effort_own_percent" in header
     assert header[-8:-4] == [f"dice_{name}" for name in names]
@@ -669,6 +712,9 @@ def test_a_table_as_a_run_writes_it_is_read(tmp_path):
     (found,) = runs_read.itertuples()
     assert problems.empty and found.names == names
     assert found.asked == [(2, "unclamped_a")]
+    assert found.surfaces["hd95_px"] == pytest.approx((1 + 1 + 3) / 3)
+    assert found.surfaces["lacking_percent"] == pytest.approx(100 / 9)
+    assert np.isnan(found.surfaces["hd95_mm"])
     # All digits of a float32, so that a target that was reached is reached here too.
     np.testing.assert_array_equal(found.dice.astype(np.float32), records.dice)
     np.testing.assert_array_equal(found.class_dice.astype(np.float32), classes)

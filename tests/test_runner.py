@@ -184,6 +184,19 @@ def test_five_alphas_share_a_program():
     assert np.ptp([dice[1] for dice in predicted]) < 1e-6  # D is known at one step alone
 
 
+def test_the_segmentation_of_a_run_is_what_its_last_dice_is_of():
+    prepared = _prepare()
+    network = runner._compiled(runner._new_network)(prepared.keys, prepared.task, CONFIG)
+    run, records = runner.run_strategy(BDa, prepared, network, CONFIG, max_effort=0.4)
+    found, truth = runner.segmentation(run, prepared, CONFIG), np.asarray(STACK.truth)
+    for c in range(1, STACK.num_classes):
+        ours, theirs = ((labels == c) & STACK.inside for labels in (found, truth))
+        present = theirs.any((1, 2))
+        sums = (ours.sum((1, 2)) + theirs.sum((1, 2)))[present]
+        dice = 2 * (ours & theirs).sum((1, 2))[present] / sums
+        assert dice.mean() == pytest.approx(records.class_dice[-1, c], rel=1e-5)
+
+
 def test_each_alpha_asks_by_its_own():
     prepared = _prepare()
     network = runner._compiled(runner._new_network)(prepared.keys, prepared.task, CONFIG)

@@ -224,7 +224,7 @@ def test_overlap_is_clipped_and_said(session):
     ts.answer(session, 2, 2)
     both = ts.truth(2, 1) | ts.truth(2, 2)
     stored = session.store_answer(2, 1, both)
-    assert f"clipped: {ts.truth(2, 2).sum()} px of 'middle'" in stored.message
+    assert f"left out: {ts.truth(2, 2).sum()} px that are 'middle'" in stored.message
     np.testing.assert_array_equal(session.annotations.labels[2] == 1, ts.truth(2, 1))
     with pytest.raises(InputError, match="nothing is left of the mask"):
         session.store_answer(2, 3, both)

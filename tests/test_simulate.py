@@ -43,6 +43,7 @@ SETTINGS = (
 NETWORK = "initial_partial_cross_entropy"  # the stage of its training
 RESULTS = (
     "queries.csv",
+    "surfaces.csv",
     "result.json",
     "curve.png",
     "annotations.png",
@@ -180,7 +181,7 @@ def test_what_a_user_sees(finished):
     first, *table, last = (line for line in out.splitlines() if line)
     summary = json.loads((workdir / "result.json").read_text())["summary"]
     assert first.startswith("6 sections of 40x48, 4 classes, 1344 px of outline; results in ")
-    assert last == f"{workdir}: queries.csv, result.json, curve.png, annotations.png"
+    assert last == f"{workdir}: queries.csv, surfaces.csv, result.json, curve.png, annotations.png"
     half = 2 + len(STRATEGIES)
     for kind, lines in (("effort", table[:half]), ("effort_own", table[half:])):
         assert lines[0].startswith(f"{kind} (% of ")

@@ -360,6 +360,44 @@ def test_one_key_shows_the_proposal_and_one_zooms_to_it(opened, folder, monkeypa
     assert viewer.camera.zoom == pytest.approx(far)
 
 
+def test_a_hidden_proposal_is_no_obstacle(opened, folder, monkeypatch):
+    """napari would draw hidden lines by the places of the question before: more of them, fewer."""
+    widget, hand = opened
+    viewer, controller = widget._viewer, widget.controller
+    controllers.proposing(monkeypatch, _truth)
+    hidden = [viewer.layers[name] for name in (PROPOSAL, LEFT)]
+    for k, pair in enumerate([(2, 3), (2, 1), (1, 3), (3, 1), (2, 3)]):
+        controller.do("go", *pair)
+        hand.settle()
+        if not k:
+            hand.key("i")
+        question = controller.question
+        assert (question.section, question.structure) == pair
+        np.testing.assert_array_equal(viewer.layers[IMAGE].data, question.image[..., 0])
+        assert not any(layer.visible for layer in hidden)
+    viewer.camera.zoom *= 4  # lines are drawn thinner
+    hand.settle()
+    hand.key("i")
+    assert all(layer.visible for layer in hidden) and len(hidden[1].data) > 8
+
+
+def test_a_choice_gives_the_keys_back_to_the_canvas(opened, folder):
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    widget, hand = opened
+    panel, focus = widget.panel, widget.window().focusWidget  # of a window, active or not
+    for choice in (panel.structure, panel.section):
+        choice.setFocus()
+        hand.wait(0.05)
+        QTest.keyClick(choice, Qt.Key.Key_Down)
+        hand.wait(0.05)
+        assert focus() is not choice and "Canvas" in type(focus()).__name__
+    hand.press_shift("C")
+    hand.press_shift("C")
+    assert "Canvas" in type(focus()).__name__
+
+
 @pytest.mark.slow
 def test_the_neighbours_outline_is_a_draft_to_correct(opened, folder):
     widget, hand = opened

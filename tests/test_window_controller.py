@@ -94,7 +94,7 @@ def test_what_lies_on_other_answers_is_clipped_and_said(controller):
     trace(controller, controller.question.inside)
     assert not controller.do("store")  # as odd as it is
     assert controller.do("store")
-    assert f"clipped: {(tiny.stack().truth[n] == c).sum()} px of" in controller.message
+    assert f"left out: {(tiny.stack().truth[n] == c).sum()} px that are" in controller.message
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,88 @@ def test_there_is_no_proposal_before_the_network_learns(controller):
     assert "no proposal yet" in controller.message and not _ledger(controller)
 
 
+def test_a_proposal_that_is_there_by_now_is_shown_before_it_is_an_answer(
+    folder, untrained, monkeypatch
+):
+    with at_controller(folder) as controller:
+        controller.do("go", 2, 3)
+        trace(controller, true_mask(controller))
+        proposing(monkeypatch, lambda q: q.inside)
+        network = type(controller.session.network)
+        monkeypatch.setattr(network, "proposes", property(lambda _: True))
+        for key in "a":
+            _press(controller, key)
+        assert not _ledger(controller) and _pair(controller) == (2, 3)
+        assert controller.message == "The network has learnt since; this is what it proposes"
+        assert controller.question.proposal.any() and held(controller.layer).any()
+        _press(controller, "a")
+        assert "a again takes the proposal" in controller.message
+        _press(controller, "a")
+        assert _ledger(controller)[0]["how"] == "accepted"
+
+
+def test_a_proposal_in_the_layer_is_hidden_beneath_it(folder, untrained, monkeypatch):
+    proposing(monkeypatch, lambda q: tiny.stack().truth[q.section] == q.structure)
+    with at_controller(folder) as controller:
+        proposal, left = (controller.viewer.layers[n] for n in (layers.PROPOSAL, layers.LEFT))
+        _press(controller, "t")
+        assert not proposal.visible and not left.visible
+        _press(controller, "i")
+        assert proposal.visible and left.visible
+        _press(controller, "i")
+        _press(controller, "t")  # the person has hidden it, and it stays so
+        _press(controller, "s")
+        assert len(_ledger(controller)) == 1 and not proposal.visible
+        _press(controller, "i")
+        _press(controller, "t")
+        _press(controller, "s")
+        assert len(_ledger(controller)) == 2 and proposal.visible and left.visible
+
+
+def test_what_is_not_shown_is_not_answered(controller, monkeypatch):
+    """The next section is half on the screen: no key stores what is drawn there."""
+    n, c = _pair(controller)
+
+    def fail(*_):
+        raise IndexError("of napari")
+
+    monkeypatch.setattr(layers, "outline_left", fail)
+    with pytest.raises(IndexError):
+        controller.do("go", n + 1, c)
+    monkeypatch.undo()
+    controllers.no_training(monkeypatch)
+    trace(controller, tiny.stack().truth[n] == c)
+    assert not controller.do("store") and not _ledger(controller)
+    assert controller.do("back") and _pair(controller) == (n, c)
+
+
+def test_undo_brings_back_what_others_hold_too(controller):
+    n, c = _pair(controller)
+    trace(controller, true_mask(controller))
+    controller.do("store")
+    other = next(k for k in range(1, 4) if k != c)
+    controller.do("go", n, other)
+    drawn = np.zeros_like(controller.question.inside)
+    drawn[8:30, 8:34] = True
+    trace(controller, drawn)
+    assert controller.do("store") or controller.do("store")
+    assert "left out" in controller.message
+    controller.do("undo")
+    np.testing.assert_array_equal(held(controller.layer), drawn)
+    assert controller.do("take_pixels") or controller.do("take_pixels")
+    labels = controller.session.annotations.labels_of(n, controller.session.images)
+    np.testing.assert_array_equal(labels == other, drawn & controller.session.images.inside[n])
+    controller.do("undo")
+    labels = controller.session.annotations.labels_of(n, controller.session.images)
+    assert (labels == c).sum() == (tiny.stack().truth[n] == c).sum() and not (labels == other).any()
+
+
 def test_an_empty_proposal_is_not_an_answer(folder, untrained, monkeypatch):
     proposing(monkeypatch, lambda q: np.zeros(q.inside.shape, bool))
     with at_controller(folder) as controller:
         assert not controller.do("accept")
         assert "n only if it is not there" in controller.message and not _ledger(controller)
+        assert "The network sees nothing of it here" in text.reasons(controller)
 
 
 def test_nothing_traced_is_no_answer(controller):

@@ -15,6 +15,7 @@ from al_jax.files.spreadsheets import table
 from al_jax.learner.config import Config, to_json
 from al_jax.learner.transfer import Experience
 from al_jax.simulation.loop import Record
+from al_jax.simulation.surfaces import pixel_size, stack_surfaces
 
 TARGETS = (0.8, 0.9, 0.95)
 
@@ -122,6 +123,31 @@ def _row(
         *by_class("dice", record.class_dice),
         *by_class("dice_unclamped", record.class_dice_unclamped),
     ]
+
+
+def table_of_surfaces(segmentations: dict[str, np.ndarray], stack: Stack) -> bytes:
+    """surfaces.csv: a row per strategy and structure, of the segmentation with which it ended.
+
+    Args:
+      segmentations: of each strategy, [N, H, W] classes.
+      stack: with the truth; in mm, too, if it lies in a volume.
+    """
+    units = {"px": (1.0, 1.0), "mm": pixel_size(stack.place)}
+    rows: list[list[Any]] = []
+    for strategy, segmentation in segmentations.items():
+        found = {
+            unit: stack_surfaces(segmentation, stack, pixel)
+            for unit, pixel in units.items()
+            if pixel is not None
+        }
+        for c, name in enumerate(stack.names):
+            row = [strategy, name, int(found["px"].sections[c]), int(found["px"].missed[c])]
+            for unit in units:
+                own = (found[unit].hd95[c], found[unit].mean[c]) if unit in found else ()
+                row += ["" if np.isnan(value) else f"{value:.6g}" for value in own] or ["", ""]
+            rows.append(row)
+    measures = [f"{measure}_{unit}" for unit in units for measure in ("hd95", "mean")]
+    return table([["strategy", "structure", "sections", "missed", *measures], *rows])
 
 
 def summarise(records: Record) -> dict[str, float | int | None]:

@@ -3,7 +3,8 @@
     al-jax simulate
 
 On the shipped stack: BDa and Rand from one start and one initial network. It writes `queries.csv`,
-`result.json`, `curve.png` and `annotations.png` into --workdir, and resumes where it was stopped.
+`surfaces.csv`, `result.json`, `curve.png` and `annotations.png` into --workdir, and resumes where
+it was stopped.
 """
 
 import datetime
@@ -184,6 +185,7 @@ def simulate_into(
     if config.annotator.outline_noise:
         print(f"outlines as this person draws them have a Dice of {ceiling:.1%}", flush=True)
     records_of: dict[str, Record] = {}
+    segmentations: dict[str, np.ndarray] = {}
 
     def report(strategy: str, records: Record) -> None:
         records_of[strategy] = records
@@ -218,6 +220,7 @@ def simulate_into(
                 show=bar.show,
             )
         records_of[strategy] = records
+        segmentations[strategy] = runner.segmentation(run, prepared, config)
         labels, annotated = np.asarray(run.state.labels), np.asarray(run.state.annotated)
         rows.append((f"{strategy} ({float(records.effort_unique[-1]):.1%})", labels, annotated))
         # Experience is counted in cracks.
@@ -232,6 +235,7 @@ def simulate_into(
             write_experience(workdir / EXPERIENCE, experience)
 
     write_atomic(workdir / "queries.csv", runs.table_of_queries(records_of, stack))
+    write_atomic(workdir / "surfaces.csv", runs.table_of_surfaces(segmentations, stack))
     summary = {strategy: runs.summarise(records) for strategy, records in records_of.items()}
     figures.curve(
         {
@@ -260,4 +264,4 @@ def simulate_into(
     made = record.record(began, command=record.command(), plugins=plugins)
     write_atomic(path, record.recorded(path, result, made))
     print_table(summary)
-    print(f"\n{workdir}: queries.csv, result.json, curve.png, annotations.png")
+    print(f"\n{workdir}: queries.csv, surfaces.csv, result.json, curve.png, annotations.png")

@@ -430,11 +430,16 @@ def propose(
 
 
 def segment_stack(
-    learner: Learner, state: ALState, sections: Sections, config: Config
+    learner: Learner,
+    state: ALState,
+    sections: Sections,
+    config: Config,
+    *,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The segmentation of Eq. 4, [N, H, W] int16, and its confidence (Eq. 3), float16.
 
-    Both are meaningless outside the image domain.
+    Both are meaningless outside the image domain. `mesh`: devices that share the sections.
     """
     return predict(
         state.key,
@@ -444,6 +449,7 @@ def segment_stack(
         model_of(config, state.annotated.shape[1]),
         reduce_fn=lambda p, _: (p.segmentation, xla.to_half(p.confidence)),
         log_prior=_log_prior(learner.carrying, state, sections),
+        mesh=mesh,
     )
 
 

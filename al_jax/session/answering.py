@@ -11,7 +11,6 @@ import numpy as np
 from al_jax.core import answers
 from al_jax.core.answers import Span, whole
 from al_jax.core.stack import Images, InputError
-from al_jax.session import annotations as state_of
 from al_jax.session import changes, ledger, store
 from al_jax.session import events as event_model
 from al_jax.session.annotations import Annotations
@@ -57,6 +56,7 @@ class Answering:
         how: str = "traced",
         seconds: float | None = None,
         widen: bool = False,
+        take: bool = False,
     ) -> Stored:
         """Stores the outline of a structure: on the disk when this returns, or refused.
 
@@ -66,11 +66,14 @@ class Answering:
 
         Args:
           section, structure: n and c; any pair may be answered.
-          mask: [H, W] bool, the pixels of the structure. What belongs to others is clipped.
+          mask: [H, W] bool, the pixels of the structure. What belongs to others is clipped,
+            unless `take` says otherwise.
           question: what was asked, with the proposal that was shown, if any.
           how: of `HOW`.
           seconds: that it took; None counts from the question, if there is one.
           widen: widen the structure's range if it does not reach the section.
+          take: the others give up what they hold of the mask: their outlines are corrected by the
+            same answer, and are as they were if that is taken back.
 
         Raises:
           InputError: what `answers.answer` refuses, an empty mask, another `how`, no room on the
@@ -83,23 +86,18 @@ class Answering:
             raise InputError(f"how '{how}' is not of {', '.join(HOW)}")
         if not mask.any():
             raise InputError(f"{where}: the mask is empty; if it is absent there, say absent")
-        with self._lock:
-            rest = state_of.remainder(self.annotations, self.images, section, structure, mask)
-        stored = self._store(
+        return self._store(
             Answer(
                 section=section,
                 structure=structure,
-                mask=mask | rest,
+                mask=mask,
                 how=how,
                 question=question,
                 seconds=seconds,
                 widen=widen,
+                take=take,
             )
         )
-        if not (count := np.count_nonzero(rest)):
-            return stored
-        more = f"{count} px that were left are it too, as nothing else may be there"
-        return stored._replace(message=f"{stored.message}; {more}")
 
     def store_absent(
         self,
@@ -208,6 +206,16 @@ class Answering:
                 return self._add([withdrawal])[0]
         return self._change(lambda: withdrawal)
 
+    def answer_mask(self, event: Event) -> np.ndarray:
+        """[H, W] bool, what an answer was stored with; of any other event, nothing.
+
+        Raises:
+          InputError: its file is missing or another one.
+        """
+        if "mask" not in event:
+            return np.zeros(self.images.inside.shape[1:], bool)
+        return self._masks(event["mask"])
+
     def set_range(self, structure: int, span: Span) -> Event:
         """Another first and last section of a structure; None is an open end.
 
@@ -276,10 +284,11 @@ class Answering:
                 self._rule,
             )
             made = store.addition(before, answer)
-            if answer.mask is not None:
-                made.events[-1]["mask"] = self._keep(answer.section, np.asarray(made.mask))
+            for one in made.events:
+                if "mask" in one:
+                    one["mask"] = self._keep(answer.section, np.asarray(made.masks[one["mask"]]))
             event = self._add([*gone, *made.events], made.after)[-1]
-        return Stored(event, made.report, store.message(self.images, event, made.report))
+        return Stored(event, made.report, made.message)
 
     def _given_up(self, section: int, name: str) -> list[Event]:
         """What takes back a lost answer that is given again; others on its section are waited for.

@@ -13,7 +13,7 @@ import numpy as np
 from al_jax.core.colours import class_colours
 from al_jax.core.stack import Colour, Images, InputError
 from al_jax.learner.transfer import Experience
-from al_jax.session.events import CHANGES, Event
+from al_jax.session.events import CHANGES, Event, effective
 from al_jax.session.storage import Content
 from al_jax.session.turns import read_rescan, turned
 from al_jax.session.views import (
@@ -61,9 +61,7 @@ def translated(stored: Content, events: Sequence[Event], *, whole: bool = False)
     view = view._replace(out=frozenset()) if whole else view
     into = descent(view, live)
     place = {section: n for n, section in enumerate(view.sections)}
-    gone = {event["withdrawn"] for event in events if event["event"] == "withdraw"}
-    counting = {e["number"] for e in events} - gone
-    counting -= {e["corrects"] for e in events if "corrects" in e and e["number"] in counting}
+    counting = {event["number"] for event in effective(events)}
     traced = [
         (step.event["number"], step.structures[0], step.event["section"])
         for step in steps

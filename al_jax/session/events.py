@@ -72,6 +72,7 @@ class Event(TypedDict, total=False):
     proposal_dice: float
     network: int
     corrects: int
+    given_to: int
     reason: str
     span: list[int | None]
     withdrawn: int
@@ -93,6 +94,7 @@ def effective(events: Iterable[Event]) -> list[Event]:
 
     What corrects an outline takes its place: outlines that were drawn around it later keep
     clear of it, and get what it gives back. What a withdrawn answer had corrected counts again.
+    What made room for an answer (`given_to`) counts as long as that is not withdrawn.
 
     Raises:
       InputError: what is withdrawn is no earlier event, or was withdrawn before.
@@ -103,7 +105,7 @@ def effective(events: Iterable[Event]) -> list[Event]:
             given[event["number"]] = event
         elif given.pop(event["withdrawn"], None) is None:
             raise InputError(f"there is no event {event['withdrawn']} to take back")
-    left = list(given.values())
+    left = [event for event in given.values() if event.get("given_to", event["number"]) in given]
     corrected = {event.get("corrects") for event in left}
     answered = {event["number"] for event in left if event["event"] == "answer"}
     place: dict[int, int] = {}

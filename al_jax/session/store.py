@@ -59,6 +59,7 @@ class Answer:
     question: Question | None = None
     seconds: float | None = None
     widen: bool = False
+    take: bool = False
 
 
 class Before(NamedTuple):
@@ -81,15 +82,17 @@ class Addition(NamedTuple):
 
     Attributes:
       events: to store, all or none; the last one is the answer.
-      mask: [H, W] bool, that the answer names.
+      masks: [H, W] bool, by the names that the events have for them.
       after: the annotations then.
-      report: what became of the mask.
+      report: what became of the answer's mask.
+      message: what was stored, one line.
     """
 
     events: list[Event]
-    mask: np.ndarray
+    masks: dict[str, np.ndarray]
     after: Annotations
     report: Report
+    message: str
 
 
 def addition(before: Before, answer: Answer) -> Addition:
@@ -104,13 +107,24 @@ def addition(before: Before, answer: Answer) -> Addition:
         seconds = max(time.time() - question.asked, 0.0)
     now, events, later = before.now, list[Event](), list[Event]()
     mask = np.zeros(images.inside.shape[1:], bool) if answer.mask is None else answer.mask
-    clipped, outside = dict[str, int](), 0
+    clipped, outside, rest = dict[str, int](), 0, np.zeros_like(mask)
+    labels = now.labels_of(section, images)
+    room, made = _Room([], {}, []), dict[int, Report]()
+    if answer.take:
+        room = _making_room(before, answer)
+        numbered = [Event(**e, number=len(before.events) + k) for k, e in enumerate(room.events, 1)]
+        before = before._replace(events=[*before.events, *numbered], masks=_either(room, before))
     old = _number_of_answer(before, section, structure)
     if old is not None:
-        labels = now.labels_of(section, images)
-        others = np.where(labels == structure, UNLABELLED, labels)
+        own = (labels == structure) | (mask & answer.take)
+        others = np.where(own, UNLABELLED, labels)
         mask, clipped, outside = answers.clip(images, section, structure, mask, others)
-        now, later = _around(before, old)
+        now, later = _around(before, old, made)
+    else:
+        if room.events:
+            now = _applied(before, before.empty, effective(before.events), made)
+        rest = state_of.remainder(now, images, section, structure, mask)
+        mask = mask | rest
     if answer.widen and not now.state.in_range[section, structure]:
         span = _widened(now, section, structure)
         events.append(range_event(images, structure, span))
@@ -133,14 +147,15 @@ def addition(before: Before, answer: Answer) -> Addition:
     after, report = state_of.answer(now, images, section, structure, mask, by_hand)
     if old is not None:
         report = report._replace(clipped=report.clipped | clipped, outside=outside)
-    for following in later:
-        after = apply(after, images, following, before.masks)[0]
+    after = _applied(before, after, later, made)
     predicted = of_pair(now, before.network, before.rule, section, structure)
     if now.known(structure):
         event["predicted"] = round(float(predicted.left), 2)
     event["length"] = round(report.effort, 2)
+    masks = dict(room.masks)
     if answer.mask is not None:
         event["mask"] = digest(mask)
+        masks[event["mask"]] = mask
     if seconds is not None:
         event["seconds"] = round(seconds, 2)
     if question is not None:
@@ -148,7 +163,74 @@ def addition(before: Before, answer: Answer) -> Addition:
     event.update(compared)
     if old is not None:
         event["corrects"] = old
-    return Addition([*events, event], mask, after, report)
+    first = len(before.events) - len(room.events) + 1
+    for number, giver in enumerate(room.events, first):
+        giver["given_to"] = first + len(room.events) + len(events)
+        if number in made:
+            giver.setdefault("length", round(made[number].effort, 2))
+    seen = after.labels_of(section, images)[mask & images.inside[section]]
+    if answer.take and (seen != structure).any():
+        where = answers.check_pair(images, section, structure)
+        raise InputError(f"{where}: the others do not give up its pixels; correct them")
+    said = message(images, event, report, room.givers)
+    if count := np.count_nonzero(rest):
+        said += f"; {count} px that were left are it too, as nothing else may be there"
+    return Addition([*room.events, *events, event], masks, after, report, said)
+
+
+class _Room(NamedTuple):
+    """What has others keep clear of an answer: events, masks by their names, and who gives."""
+
+    events: list[Event]
+    masks: dict[str, np.ndarray]
+    givers: list[str]
+
+
+def _making_room(before: Before, answer: Answer) -> _Room:
+    """An outline that others cover gives, too: it would come up. Of nothing no answer remains.
+
+    How they were made, and what of a proposal they kept, stays.
+    """
+    images, section, room = before.images, answer.section, _Room([], {}, [])
+    assert answer.mask is not None
+    labels, mask = before.now.labels_of(section, images), answer.mask & images.inside[section]
+    for old in effective_answers(before.events):
+        c = images.names.index(old["structure"])
+        if old["event"] != "answer" or old["section"] != section or c == answer.structure:
+            continue
+        shown = labels == c
+        if not (mask & (shown | before.masks(old["mask"]))).any():
+            continue
+        if (shown & mask).any():
+            room.givers.append(old["structure"])
+        if (left := shown & ~mask).any():
+            event = pair_event(images, "answer", section, c)
+            event["how"], event["mask"] = old.get("how", "traced"), digest(left)
+            room.masks[event["mask"]] = left
+            if "kept" in old:
+                event["kept"], event["length"] = old["kept"], old["length"]
+                event["proposal_dice"], event["network"] = old["proposal_dice"], old["network"]
+        else:
+            where = f"section {images.sections[section]}"
+            event = Event(event="note", text=f"nothing is left of '{old['structure']}' on {where}")
+        event["corrects"] = old["number"]
+        room.events.append(event)
+    return room
+
+
+def _either(room: _Room, before: Before) -> Masks:
+    return lambda name: room.masks[name] if name in room.masks else before.masks(name)
+
+
+def _applied(
+    before: Before, now: Annotations, events: Sequence[Event], made: dict[int, Report]
+) -> Annotations:
+    """The annotations after events that count; `made` gets what became of their masks."""
+    for event in events:
+        now, report = apply(now, before.images, event, before.masks)
+        if report is not None:
+            made[event["number"]] = report
+    return now
 
 
 def pair_event(images: Images, kind: str, section: int, structure: int) -> Event:
@@ -200,17 +282,18 @@ def _checked(seconds: float | None) -> float | None:
     return found
 
 
-def message(images: Images, event: Event, report: Report) -> str:
-    """What was stored, one line."""
+def message(images: Images, event: Event, report: Report, givers: Sequence[str] = ()) -> str:
+    """What was stored, one line; `givers` are the structures that gave up pixels."""
     name = f"'{event['structure']}' on section {images.sections[event['section']]}"
     if event["event"] == "absent":
         return f"{name}: absent"
     line = f"{name}: {report.effort:.0f} px of outline"
     if "predicted" in event:
         line += f", {event['predicted']:.0f} predicted"
-    lost = [f"{count} px of '{other}'" for other, count in report.clipped.items()]
+    lost = [f"{count} px that are '{other}'" for other, count in report.clipped.items()]
     lost += [f"{report.outside} px beyond the image"] if report.outside else []
-    return line + (f"; clipped: {', '.join(lost)}" if lost else "")
+    line += f"; left out: {', '.join(lost)}" if lost else ""
+    return line + (f"; taken from {', '.join(map(repr, givers))}" if givers else "")
 
 
 def _number_of_answer(before: Before, section: int, structure: int) -> int | None:
@@ -221,15 +304,12 @@ def _number_of_answer(before: Before, section: int, structure: int) -> int | Non
     return None
 
 
-def _around(before: Before, old: int) -> tuple[Annotations, list[Event]]:
+def _around(before: Before, old: int, made: dict[int, Report]) -> tuple[Annotations, list[Event]]:
     """What counts before the place that a correction of the answer `old` will have, and after."""
     correction = Event(event="note", number=len(before.events) + 1, corrects=old)
     counting = effective([*before.events, correction])
     place = counting.index(correction)
-    now = before.empty
-    for event in counting[:place]:
-        now = apply(now, before.images, event, before.masks)[0]
-    return now, counting[place + 1 :]
+    return _applied(before, before.empty, counting[:place], made), counting[place + 1 :]
 
 
 def _compared(now: Annotations, images: Images, question: Question, mask: np.ndarray) -> Event:

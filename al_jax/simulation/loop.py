@@ -5,7 +5,7 @@ program that wants progress, checkpoints and early stopping (`runner`) calls pie
 same end.
 """
 
-from typing import Any
+import dataclasses
 
 import chex
 import jax
@@ -236,15 +236,22 @@ def run_queries(
             return learner, scores, record
 
         def rest(learner: Learner, scores: Scores) -> tuple[Learner, Scores, Record]:
-            nothing: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            return learner, scores, nothing.replace(done=jnp.asarray(True))
+            return learner, scores, _no_query(task.present.shape[1])
 
-        shapes = jax.eval_shape(work, run.learner, run.scores)[2]
         # Neither branch hands on the state: XLA copies what a branch hands on.
         learner, scores, record = jax.lax.cond(stop, rest, work, run.learner, run.scores)
         return Run(state=state, learner=learner, scores=scores), record
 
     return jax.lax.scan(step, run, None, length=count)
+
+
+def _no_query(num_classes: int) -> Record:
+    """The record of a step that has nothing to do: `done`, else zeros."""
+    names = {field.name for field in dataclasses.fields(Record)} - {"done", "section", "structure"}
+    by_class = {"class_dice", "class_dice_unclamped"}
+    numbers = {name: jnp.zeros((num_classes,) * (name in by_class)) for name in names}
+    nothing = jnp.int32(0)
+    return Record(done=jnp.asarray(True), section=nothing, structure=nothing, **numbers)
 
 
 def _as_seen(task: Task, config: Config, strategy: Strategy) -> Task:

@@ -7,6 +7,9 @@ import time
 from tqdm import tqdm
 
 LOG_SECONDS = 60.0  # between two lines of progress where there is no terminal
+# What compiles, or resumes, first goes at another pace: no time left is said before so much of the
+# stage is done, or so many seconds have gone by.
+KNOWN, PATIENCE = 0.1, 600.0
 
 
 class Progress:
@@ -25,13 +28,15 @@ class Progress:
                 initial=fraction,
                 desc=f"{self._name:>9}",
                 smoothing=0,
-                bar_format=self._layout(fraction),
+                bar_format=layout(fraction, 0.0, 0.0),
                 postfix=self._listed(values),
                 file=sys.stderr if self._terminal else io.StringIO(),
             )
-            self._logged = time.monotonic()
+            self._logged = self._begun = time.monotonic()
             return
-        self._bar.n, self._bar.bar_format = fraction, self._layout(fraction)
+        spent = time.monotonic() - self._begun
+        self._bar.n = fraction
+        self._bar.bar_format = layout(fraction, fraction - self._bar.initial, spent)
         self._bar.set_postfix_str(self._listed(values))
         if not self._terminal and time.monotonic() - self._logged >= LOG_SECONDS:
             self._log()
@@ -39,11 +44,6 @@ class Progress:
     def _log(self) -> None:
         print(self._bar, file=sys.stderr, flush=True)
         self._logged = time.monotonic()
-
-    @staticmethod
-    def _layout(fraction: float) -> str:
-        spent = "{elapsed}" if fraction >= 1 else "{remaining} left"
-        return "{desc} {percentage:3.0f}%|{bar:10}| " + spent + "{postfix}"
 
     @staticmethod
     def _listed(values: dict[str, str]) -> str:
@@ -59,3 +59,16 @@ class Progress:
         self._bar.close()
         if not self._terminal and failure is None:
             self._log()
+
+
+def layout(fraction: float, here: float, seconds: float) -> str:
+    """The format of a bar: the time left by the pace of this process, once there is one.
+
+    Args:
+      fraction: of the stage that is done.
+      here: the part of it that this process did.
+      seconds: what that took.
+    """
+    told = fraction < 1 and here > 0 and (here >= KNOWN or seconds >= PATIENCE)
+    time_of = "{remaining} left" if told else "{elapsed}"
+    return "{desc} {percentage:3.0f}%|{bar:10}| " + time_of + "{postfix}"

@@ -32,7 +32,7 @@ from al_jax.core.state import ALState
 from al_jax.core.strategies import Strategy, shares_program
 from al_jax.files import checkpoints
 from al_jax.learner.config import Config, Keys, model_of, to_json
-from al_jax.learner.learner import check_loss, fit_initial
+from al_jax.learner.learner import check_loss, fit_initial, segment_stack
 from al_jax.model.training import TrainState, init_train_state
 from al_jax.simulation import loop, scores
 from al_jax.simulation.loop import Record, Run
@@ -106,6 +106,7 @@ _PROGRAMS: dict[Callable, tuple[tuple[str, ...], str | None]] = {
     _piece: (("loss", "steps"), "train_state"),
     loop.begin: (("strategy",), None),
     loop.run_queries: (("strategies", "count"), "run"),
+    segment_stack: (("mesh",), None),
 }
 
 
@@ -126,6 +127,13 @@ def _compiled(function: Callable) -> Callable:
 def ceiling(prepared: Prepared, config: Config) -> float:
     """`scores.ceiling` of a prepared run: 1 unless the person's outlines are off."""
     return float(_compiled(scores.ceiling)(prepared.task, config))
+
+
+def segmentation(run: Run, prepared: Prepared, config: Config) -> np.ndarray:
+    """Eq. 4 of all sections as the run stands, [N, H, W] int16; meaningless outside the domain."""
+    sections, mesh = prepared.task.sections, prepared.task.mesh
+    found, _ = _compiled(segment_stack)(run.learner, run.state, sections, config, mesh=mesh)
+    return np.asarray(found)
 
 
 def train_network(

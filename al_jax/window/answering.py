@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from al_jax.core.stack import UNLABELLED, InputError
+from al_jax.core.stack import InputError
 from al_jax.exchange.doubts import what_is_odd
-from al_jax.session import Question, Session, Stored
-from al_jax.session.events import effective_answers
 from al_jax.window.layers import fill_outline, held, put
 from al_jax.window.lines import is_line
 from al_jax.window.shown import Shown
@@ -31,11 +29,19 @@ class Answering(Shown):
             raise InputError(f"Nothing is traced of {pair_name(question)}")
         if not self.in_range:
             raise InputError(f"{pair_name(question)} is outside its range; g or r changes that")
-        seconds, correcting = self._clock.seconds, self.correcting
         how = "corrected" if self._from_proposal else "traced"
+        seconds = self._clock.seconds
         self._work(
             "storing the answer",
-            lambda: _take_pixels(self.session, question, mask, how, seconds, correcting),
+            lambda: self.session.store_answer(
+                question.section,
+                question.structure,
+                mask,
+                question=question,
+                how=how,
+                seconds=seconds,
+                take=True,
+            ),
             self._answered,
         )
 
@@ -46,13 +52,22 @@ class Answering(Shown):
         by_hand = self._drawn and not self._from_proposal
         if by_hand and seen is not None and not np.array_equal(own, self._free(seen)):
             self._ask_twice("You have traced something; a again takes the proposal")
-        self.take()
-        self._store(sure=True)
+        if self._put_proposal():
+            self._store(sure=True)
 
     def take(self) -> None:
         """The network's proposal goes into the layer, to be corrected."""
+        if self._put_proposal():
+            self._hide_proposal()
+            self.message = "The proposal is yours to correct; s stores it, i shows it beneath"
+
+    def _put_proposal(self) -> bool:
+        """Whether the proposal is in the layer; if there is one by now, it is shown first."""
         question = self._asked()
         if question.proposal is None:
+            if self.session.network.proposes and not self.correcting:
+                self._again("The network has learnt since; this is what it proposes")
+                return False
             raise InputError(
                 "That pair has been answered; what was traced is there to correct"
                 if self.correcting
@@ -67,7 +82,7 @@ class Answering(Shown):
         self.layer.close_path()
         put(self.layer, proposal)
         self._from_proposal = True
-        self.message = "The proposal is yours to correct; s stores it"
+        return True
 
     def from_neighbour(self) -> None:
         """The outline of the nearest section where it was traced goes into the layer."""
@@ -213,49 +228,3 @@ class Answering(Shown):
             ),
             self._answered,
         )
-
-
-def _take_pixels(
-    session: Session,
-    question: Question,
-    mask: np.ndarray,
-    how: str,
-    seconds: float,
-    correcting: bool,
-) -> Stored:
-    """Stores an answer [H, W] bool to which the others on its section give what they hold of it."""
-    section, structure, names = question.section, question.structure, session.images.names
-    taken: list[str] = []
-    if correcting:  # else a section of which all is answered would have pixels of no class
-        session.withdraw(_answer_to(session, section, names[structure]))
-    for _ in range(2 * len(names)):
-        labels = session.annotations.labels_of(section, session.images)
-        holders = np.unique(labels[mask & (labels != UNLABELLED)]).tolist()
-        # What one gives up goes to those that were traced around it later, if there are any.
-        if not holders:
-            break
-        other = holders[0]
-        left = (labels == other) & ~mask
-        taken.append(f"'{names[other]}'")
-        if left.any():
-            session.store_answer(section, other, left)
-        else:
-            session.withdraw(_answer_to(session, section, names[other]))
-    else:
-        raise InputError(
-            f"{pair_name(question)}: the others do not give up its pixels; correct them"
-        )
-    stored = session.store_answer(
-        section, structure, mask, question=question, how=how, seconds=seconds
-    )
-    givers = f"; taken from {', '.join(dict.fromkeys(taken))}" if taken else ""
-    return stored._replace(message=stored.message + givers)
-
-
-def _answer_to(session: Session, section: int, name: str) -> int:
-    """The number of the answer that counts."""
-    return next(
-        event["number"]
-        for event in effective_answers(session.events)
-        if (event["section"], event["structure"]) == (section, name)
-    )

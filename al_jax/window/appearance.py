@@ -41,8 +41,7 @@ class Appearance(Shown):
         if self._asked().proposal is None:
             raise InputError("There is no proposal to show")
         shown = not self._layer(layers.PROPOSAL).visible
-        for name in (layers.PROPOSAL, layers.LEFT):
-            self._layer(name).visible = shown
+        self._set_proposal(shown)
         self.message = "" if shown else "The proposal is hidden; i shows it"
 
     def zoom(self) -> None:

@@ -145,11 +145,23 @@ class Controller(Answering, Moving, Appearance, Exporting, Looking):
             self.do("back")
             return True
         asked = None if self.chosen or self.waiting or self.doing else self.question
+        if self._first_proposals(bool(outcomes)):
+            return True
         if outcomes and asked and self.session.network.through > asked.network:
             # What is shown stays: what the network knows now is offered.
             self._offered = self._beside(lambda: self.session.next_question(propose=False))
             self._see_offer()
         return bool(outcomes) or news
+
+    def _first_proposals(self, learnt: bool) -> bool:
+        """Offers a proposal of a pair that the person chose before there was one."""
+        question = self.question
+        if not learnt or question is None or not self.chosen or self.waiting or self.doing:
+            return False
+        if question.proposal is not None or self.correcting or not self.session.network.proposes:
+            return False
+        self.offer = "The network has a proposal now; t starts from it, a shows it"
+        return True
 
     def _see_offer(self) -> bool:
         """Whether what the network would ask now is known since the last call."""

@@ -6,6 +6,7 @@ napari's history of strokes is not tied to a section, and the way of the scissor
 trace in may be changed by hand.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -344,9 +345,10 @@ def show(viewer: ViewerModel, view: View, colours: Sequence[Colour]) -> Tracing:
     kind = layers[TRACED].data.dtype
     _update(layers[PROPOSAL], (view.proposal * (view.structure + 1)).astype(kind))
     _update(layers[TRACED], (view.labels - UNLABELLED).astype(kind))
-    _update(layers[OUTLINE], labelled_outline(view.labels, view.inside))
-    _update(layers[LEFT], outline_left(view.proposal, view.labels, view.inside))
-    layers[LEFT].edge_color = colour
+    with _drawn_anew(layers[OUTLINE]), _drawn_anew(layers[LEFT]):
+        _update(layers[OUTLINE], labelled_outline(view.labels, view.inside))
+        _update(layers[LEFT], outline_left(view.proposal, view.labels, view.inside))
+        layers[LEFT].edge_color = colour
     tracing = layers[TRACE]
     tracing.restart(view.begun, colour)
     layers.selection.active = tracing
@@ -441,6 +443,16 @@ def _labels(size: tuple[int, ...], colours: Sequence[Colour], **look: Any) -> La
     return Labels(nothing, colormap=DirectLabelColormap(color_dict=of_classes), **look)
 
 
+@contextlib.contextmanager
+def _drawn_anew(lines: Vectors) -> Iterator[None]:
+    """Shows lines while they change: napari draws hidden ones by the places of those before."""
+    seen, lines.visible = lines.visible, True
+    try:
+        yield
+    finally:
+        lines.visible = seen
+
+
 def _update(layer: Layer, data: np.ndarray) -> None:
     """Gives a layer other data, if they are; napari draws anew whatever it is given."""
     if not np.array_equal(layer.data, data):
@@ -471,8 +483,9 @@ def _show_path(layer: Vectors, path: np.ndarray, clicks: np.ndarray, zoom: float
     steps = [np.stack([path[:-1], np.diff(path, axis=0)], 1)]
     for arm in np.array([[4, 4], [4, -4]]) * pixel:
         steps.append(np.stack([clicks - arm, np.broadcast_to(2 * arm, clicks.shape)], 1))
-    layer.edge_width = 2 * pixel
-    layer.data = np.concatenate(steps).astype(np.float32)
+    with _drawn_anew(layer):
+        layer.edge_width = 2 * pixel
+        layer.data = np.concatenate(steps).astype(np.float32)
 
 
 def change_contrast(layer: Image, by: float) -> None:
@@ -495,7 +508,8 @@ def fit_lines(viewer: ViewerModel) -> None:
     for name in (OUTLINE, LEFT):
         layer = viewer.layers[name]
         if not 0.8 < layer.edge_width / width < 1.25:  # drawing many anew takes a while
-            layer.edge_width = width
+            with _drawn_anew(layer):
+                layer.edge_width = width
 
 
 def fit_brushes(layer: Tracing, zoom: float) -> None:

@@ -68,7 +68,8 @@ class Panel(QScrollArea):
         self.headline.setObjectName("headline")
         self.offer.setObjectName("offer")
         for label in (self.headline, self.offer):  # so that no button moves with what they say
-            label.setFixedHeight(LINES * label.fontMetrics().lineSpacing())
+            metrics = label.fontMetrics()
+            label.setFixedHeight(LINES * metrics.lineSpacing() + metrics.descent())
         self.message, self.reasons = make_label(), make_label()
         self.progress, self.network, self.enough = make_label(), make_label(), make_label()
         self.enough.setObjectName("enough")
@@ -81,6 +82,9 @@ class Panel(QScrollArea):
         self.section, self.structure = make_choice(sections), make_choice(names)
         self.first, self.last = make_choice(sections), make_choice(sections)
         self.structure.activated.connect(self._show_range)
+        self._canvases = canvases
+        for choice in (self.section, self.structure, self.first, self.last):
+            choice.activated.connect(self._to_canvas)
         self.table = Table(parent, self.images, lambda n, c: controller.do("go", n, c))
         self.sheet = Sheet(parent, controller.actions)
         body = QWidget()
@@ -118,6 +122,17 @@ class Panel(QScrollArea):
             self.section.setCurrentIndex(question.section)
             self.structure.setCurrentIndex(question.structure)
             self._show_range()
+            self._to_canvas()
+
+    def _to_canvas(self, _: object = None) -> None:
+        """Gives the keys to the canvas, which a choice or a dialog had."""
+        for canvas in self._canvases:
+            canvas.setFocus()
+
+    def _turn(self, dialog: QWidget) -> None:
+        dialog.setVisible(not dialog.isVisible())
+        if not dialog.isVisible():
+            self._to_canvas()
 
     def _beside(
         self, body: QWidget, canvases: Sequence[QWidget], more: Sequence[Entry]
@@ -126,7 +141,7 @@ class Panel(QScrollArea):
         row, turns = QHBoxLayout(), {}
         row.addWidget(make_menu_button(self._controller, more), 1)
         for action, dialog in zip(PANEL, (self.table, self.sheet), strict=True):
-            turn = functools.partial(_turn, dialog)
+            turn = functools.partial(self._turn, dialog)
             turns[action.character] = turn
             row.addWidget(make_dialog_button(action, dialog, turn), 1)
         keys = Keys(body, turns)
@@ -206,7 +221,3 @@ def _seconds_of_one(controller: Controller) -> float | None:
     """What an answer is expected to take, or took so far; None: nobody knows."""
     now = controller.progress
     return now.seconds if now.seconds_next is None else now.seconds_next
-
-
-def _turn(dialog: QWidget) -> None:
-    dialog.setVisible(not dialog.isVisible())

@@ -62,7 +62,7 @@ class Shown(Work):
         self._wait, self._tool, self._lost = wait, "", ""
         self._clock = WorkClock(clock, viewer.cursor.position)
         self._drafts = DraftWriter(session.folder, clock)
-        self._from_proposal = self._due = False
+        self._from_proposal = self._due = self._hidden = False
         self._sure: tuple[str, int, int] | None = None
         self._offered: Future[Question | None] | None = None
 
@@ -137,6 +137,7 @@ class Shown(Work):
 
     def _show(self, question: Question | None, *, chosen: bool, begun: Draft | None = None) -> None:
         """Shows a question, with the draft of its pair."""
+        self.question = None  # what fails to be shown is not answered
         if question is None:
             if hasattr(self, "layer"):  # nothing was shown yet where all was answered before
                 self.layer.editable = False
@@ -155,6 +156,7 @@ class Shown(Work):
         start = begun or self._begun(question) or Draft(answered, False, 0.0)
         self.correcting = bool(self.session.annotations.state.annotated[n, c])
         self._from_proposal = start.from_proposal
+        self._show_proposal()
         first = layers.TRACE not in self.viewer.layers
         self.layer = layers.show(
             self.viewer,
@@ -185,6 +187,22 @@ class Shown(Work):
     def _grew(self, count: int) -> None:
         self._say_now(f"Grown by {count} px; Ctrl+Z takes that back")
 
+    def _hide_proposal(self) -> None:
+        """Hides a proposal that is in the layer to trace in, so that it is seen what changes."""
+        if self.viewer.layers[layers.PROPOSAL].visible:
+            self._set_proposal(False)
+            self._hidden = True
+
+    def _show_proposal(self) -> None:
+        """Shows what `_hide_proposal` has hidden."""
+        if self._hidden:
+            self._set_proposal(True)
+
+    def _set_proposal(self, shown: bool) -> None:
+        self._hidden = False
+        for name in (layers.PROPOSAL, layers.LEFT):
+            self.viewer.layers[name].visible = shown
+
     def _filled(self, count: int) -> None:
         self._say_now(f"Filled, {count} px; Ctrl+Z takes that back")
 
@@ -207,17 +225,18 @@ class Shown(Work):
         """The pair that is shown, by its permanent numbers."""
         return None if self.question is None else self._at[:2]
 
-    def _again(self) -> None:
+    def _again(self, message: str = "") -> None:
         """Shows the same pair after what is known of it changed; the strokes stay."""
         if self.question is None:
             return self._next()
         draft, (section, structure) = self._draft(), self._pair
         begun = draft if draft.any() else None
-        self._work(
-            "looking at that pair",
-            lambda: self._ask(section, structure),
-            lambda question: self._show(question, chosen=self.chosen, begun=begun),
-        )
+
+        def show(question: Question) -> None:
+            self._show(question, chosen=self.chosen, begun=begun)
+            self.message = message or self.message
+
+        self._work("looking at that pair", lambda: self._ask(section, structure), show)
 
     def _next(self, learns_first: Callable[[Question | None], bool] | None = None) -> None:
         """Shows the method's question."""

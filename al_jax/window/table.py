@@ -74,7 +74,7 @@ class Pairs(QAbstractTableModel):
             return None
         pair = index.column(), index.row()
         mark, dice = Mark(int(self._found.marks[pair])), self._found.dice[pair[1]]
-        proposed = mark in (Mark.OPEN, Mark.LATER) and not np.isnan(dice)
+        proposed = mark == Mark.OPEN and not np.isnan(dice)
         if role == Qt.ItemDataRole.DisplayRole:
             if pair == self._pair:
                 return SHOWN

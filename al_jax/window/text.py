@@ -45,6 +45,8 @@ def reasons(controller: "Controller") -> str:
         lines.append(f"About {duration(question.seconds)} for you, by your pace so far")
     if question.proposal is not None and question.segmentation is None:
         lines.append("All that is left of the section is it; a takes that")
+    elif question.proposal is not None and not question.proposal.any():
+        lines.append("The network sees nothing of it here")
     elif question.proposal is not None and not question.beside:
         lines.append("The proposal is the network's")
     if controller.chosen:

@@ -92,6 +92,8 @@ def report(
         "lengths": lengths,
         "calibration": calibration,
         "initial_effort": tables.starts(runs),
+        "ends": tables.ends(runs),
+        "costs": tables.costs(runs),
         "problems": settings.of_problems(problems, main),
         **{
             f"sensitivity_{key}": settings.sensitivity(every, key, varied[key], main)
@@ -140,6 +142,7 @@ def report(
             for metric, table in compared.items()
         },
         structures=cells.worst_table(found["structures"]),
+        ends=cells.ends_table(found["ends"]),
         listed=cells.listed,
         count=count,
         times=times,

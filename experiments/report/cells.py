@@ -129,6 +129,24 @@ def worst_table(table: pd.DataFrame) -> Table:
     return Table(["method", "worst", "Dice (%)"], rows, groups(rows))
 
 
+def ends_table(table: pd.DataFrame) -> Table:
+    """Dice and surface distances at the end, those that some run says."""
+    heads = {
+        "dice_percent": "Dice (%)",
+        "hd95_px": "HD95 (px)",
+        "mean_px": "mean distance (px)",
+        "hd95_mm": "HD95 (mm)",
+        "mean_mm": "mean distance (mm)",
+        "lacking_percent": "pairs without (%)",
+    }
+    shown = {name: head for name, head in heads.items() if table[f"{name}_mean"].notna().any()}
+    rows = [
+        [row["method"], *(_mean_std(row[f"{name}_mean"], row[f"{name}_std"]) for name in shown)]
+        for _, row in table.iterrows()
+    ]
+    return Table(["method", *shown.values()], rows, groups(rows))
+
+
 def setting_table(table: pd.DataFrame, key: str, values: list[str]) -> Table:
     """Effort at each Dice over the values of a setting."""
     found = table.set_index(["method", "at_percent", "value"])

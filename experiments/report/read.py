@@ -1,7 +1,8 @@
 """The runs of a sweep as a table, and what is wrong with those that cannot be used.
 
 A sweep directory holds `runs/<digest>/`, each with `config.json`, and once finished `queries.csv`,
-`result.json` and `stack.npz`; a run that failed has an `error.json` instead of `result.json`.
+`surfaces.csv` (older runs have none), `result.json` and `stack.npz`; a run that failed has an
+`error.json` instead of `result.json`.
 """
 
 import csv
@@ -42,6 +43,7 @@ NUMBERS = {
     "actual": "actual_length",
     "expected": "predicted_dice",
 }
+SURFACES = ("hd95_px", "mean_px", "hd95_mm", "mean_mm")  # columns of surfaces.csv
 
 
 def read_sweep(path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -58,6 +60,8 @@ def read_sweep(path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
       names, class_dice: C classes, background first; [T + 1, C] fractions, NaN for one that is on
         no section.
       predicted, actual: [T] outline of each answer, pixels.
+      surfaces: of the segmentation at the end, means over its structures by name (`SURFACES`), and
+        the % of pairs that it lacks; NaN where the run does not say it.
       expected, alone: [T] Dice of the structure asked for: as D expected it of the network, NaN
         where nothing was, and as it was by the network alone just before, on all sections.
 
@@ -315,11 +319,26 @@ def _read_run(
             "asked": [(int(section), name) for section, name in asked],
             "names": names,
             "class_dice": by_class[:, 0],
+            "surfaces": _surfaces(run / "surfaces.csv"),
             "predicted": numbers["predicted"][1:],
             "actual": numbers["actual"][1:],
             "expected": numbers["expected"][1:],
             "alone": by_class[np.arange(len(asked)), 1, structures],
         }
+
+
+def _surfaces(path: pathlib.Path) -> dict[str, float]:
+    """Means over the structures, background left out; Dice weighs them alike, too."""
+    if not path.exists():
+        return dict.fromkeys((*SURFACES, "lacking_percent"), np.nan)
+    with reading(path, "a table of surface distances"):
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        if not {"structure", "sections", "missed", *SURFACES} <= set(table) or len(table) < 2:
+            raise InputError(f"{path}: is no table of surface distances; run it again")
+        structures = table.iloc[1:]
+        lacking = 100 * structures.missed.sum() / max(structures.sections.sum(), 1)
+        means = {name: float(structures[name].astype(float).mean()) for name in SURFACES}
+        return means | {"lacking_percent": float(lacking)}
 
 
 def _made(configuration: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

@@ -265,6 +265,38 @@ def starts(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def ends(runs: pd.DataFrame) -> pd.DataFrame:
+    """Where each method ended: Dice and surface distances, seeds averaged first, over stacks."""
+    last = [{"dice_percent": 100 * run.dice[-1], **run.surfaces} for run in runs.itertuples()]
+    numbers = pd.DataFrame(last, index=runs.index)
+    # A method whose runs do not all say their distances would be a mean of others.
+    numbers = numbers.where(numbers.notna().groupby(runs.method).transform("all"))
+    stacks = numbers.groupby([runs.method, runs["stack"]]).mean()
+    over = stacks.groupby("method").agg(["mean", "std"]).loc[methods(runs)]
+    over.columns = [f"{name}_{how}" for name, how in over.columns]
+    counts = stacks.groupby("method").size().rename("stacks")
+    return pd.concat([counts, over], axis=1).rename_axis("method").reset_index()
+
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """What a question costs: medians over runs of their means, in seconds and pixels of outline.
+
+    Seconds are those of a run, its compilation and what it waited for included; NaN if not said.
+    """
+    rows = []
+    for method in methods(runs):
+        mine = runs[runs.method == method]
+        asked = np.array([len(run) for run in mine.asked])
+        seconds = pd.to_numeric(pd.Series([made["seconds"] for made in mine.made]), "coerce")
+        outline = [own.mean() for own in mine.actual if own.size]
+        row = {"method": method, "runs": len(mine), "questions": np.median(asked)}
+        row["seconds"] = seconds.median()
+        row["seconds_per_question"] = (seconds / np.maximum(asked, 1)).median()
+        row["outline_px"] = np.median(outline) if outline else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataFrame:
     """A row per run of all settings, with the numbers that everything else is made of."""
     rows = []
@@ -273,6 +305,7 @@ def of_runs(runs: pd.DataFrame, main: str, budgets: tuple[int, ...]) -> pd.DataF
         row |= {"seed": run.seed, "method": run.method, **run.made, "queries": len(run.asked)}
         row["initial_effort_percent"], row["final_effort_percent"] = run.effort[[0, -1]]
         row["final_dice_percent"] = 100 * run.dice[-1]
+        row |= {f"final_{name}": value for name, value in run.surfaces.items()}
         for at in TARGETS:
             name = f"effort_at_dice_{at}"
             row[name], row[f"{name}_bound"] = effort_of(run, at)

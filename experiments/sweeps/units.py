@@ -269,7 +269,7 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
             table = runs.table_of_queries({setting["strategy"]: records}, stack)
             write_atomic(folder / "queries.csv", table)
 
-        _, records = runner.run_strategy(
+        ended, records = runner.run_strategy(
             method,
             prepared,
             initial,
@@ -281,6 +281,9 @@ def perform(run: RunUnit, seconds: float, show: runner.Show) -> None:
             show=show,
         )
         report(records)
+        labels = runner.segmentation(ended, prepared, config)
+        surfaces = runs.table_of_surfaces({setting["strategy"]: labels}, stack)
+        write_atomic(folder / "surfaces.csv", surfaces)
         answered = np.argwhere(np.asarray(prepared.state.annotated).T)
         result: dict[str, Any] = {
             "input": {"stack": run.name, **runs.contents(stack)},

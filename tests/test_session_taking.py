@@ -1,0 +1,147 @@
+"""An answer that takes pixels from others: all or nothing, undone as one, the same by replay."""
+
+import numpy as np
+import pytest
+import tiny_session as ts
+
+from al_jax import session as sessions
+from al_jax.core.stack import UNLABELLED, InputError
+from al_jax.session import ledger
+from al_jax.session.events import effective_answers
+
+N = 2
+
+
+@pytest.fixture
+def session(tmp_path):
+    with sessions.open_session(ts.create(tmp_path / "s")) as found:
+        yield found
+
+
+def labels(session) -> np.ndarray:
+    return session.annotations.labels_of(N, session.images).copy()
+
+
+def box(rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros(ts.STACK.inside.shape[1:], bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def check(session) -> None:
+    """Memory, the events and the disk say the same."""
+    assert ts.same(session.replay(session.events), session.annotations)
+    events, _ = ledger.read_ledger(session.folder)
+    assert ts.same(session.replay(events), session.annotations)
+
+
+def test_the_others_keep_what_they_have_elsewhere(session):
+    ts.answer(session, N, 1)
+    ts.answer(session, N, 2)
+    before, kept = labels(session), session.annotations
+    mask = box(slice(10, 24), slice(10, 24))
+    assert {1, 2} <= set(before[mask].tolist())
+    stored = session.store_answer(N, 3, mask, take=True)
+    assert stored.message.endswith("; taken from 'outer', 'middle'")
+    np.testing.assert_array_equal(labels(session), np.where(mask, 3, before))
+    first, second, own = session.events[2:]
+    assert (first["corrects"], second["corrects"]) == (1, 2)
+    assert first["given_to"] == second["given_to"] == own["number"] == 5
+    assert own["length"] > 0 and first["length"] > 0 and "seconds" not in first
+    check(session)
+    session.undo()
+    assert ts.same(session.annotations, kept)
+    check(session)
+
+
+def test_on_a_section_of_which_all_is_answered(session):
+    """A structure that was answered before takes from what surrounds it, and back."""
+    for structure in (3, 2, 1, 0):
+        ts.answer(session, N, structure)
+    whole = labels(session)
+    assert not (whole[ts.STACK.inside[N]] == UNLABELLED).any()
+    for structure in (3, 1, 0, 2):
+        before, kept = labels(session), session.annotations
+        own = before == structure
+        shifted = np.roll(own, 3, axis=1) & ts.STACK.inside[N]
+        session.store_answer(N, structure, own | shifted, take=True)
+        np.testing.assert_array_equal(labels(session), np.where(own | shifted, structure, before))
+        check(session)
+        session.undo()
+        assert ts.same(session.annotations, kept)
+    np.testing.assert_array_equal(labels(session), whole)
+    check(session)
+
+
+def test_what_would_be_of_no_class_is_refused_and_nothing_has_changed(session):
+    for structure in (3, 2, 1, 0):
+        ts.answer(session, N, structure)
+    shifted = np.roll(ts.truth(N, 0), 3, axis=1) & ts.STACK.inside[N]
+    now = session.annotations
+    for _ in range(2):
+        with pytest.raises(InputError, match="would be of no class"):
+            session.store_answer(N, 0, shifted, take=True)
+        assert session.annotations is now and len(session.events) == 4
+        assert len(ledger.read_ledger(session.folder)[0]) == 4
+    check(session)
+
+
+def test_of_what_has_nothing_left_no_answer_remains(session):
+    """However often it was corrected; it is asked for again, and comes back with undo."""
+    session.store_answer(N, 2, box(slice(10, 14), slice(10, 14)))
+    session.store_answer(N, 2, box(slice(10, 16), slice(10, 16)))
+    kept = session.annotations
+    session.store_answer(N, 1, box(slice(8, 20), slice(8, 20)), take=True)
+    assert not session.annotations.state.annotated[N, 2]
+    assert [e["structure"] for e in effective_answers(session.events)] == ["outer"]
+    note = session.events[2]
+    assert note["event"] == "note" and "nothing is left of 'middle'" in note["text"]
+    check(session)
+    session.undo()
+    assert ts.same(session.annotations, kept) and session.annotations.state.annotated[N, 2]
+
+
+def test_an_outline_that_others_cover_does_not_come_up(session):
+    """1 was drawn over 2's pixels; what 2 gives up is the taker's, not 1's."""
+    session.store_answer(N, 2, box(slice(10, 14), slice(10, 20)))
+    session.store_answer(N, 1, box(slice(8, 16), slice(8, 22)))
+    before, mask = labels(session), box(slice(11, 13), slice(12, 18))
+    assert set(before[mask].tolist()) == {2}
+    stored = session.store_answer(N, 3, mask, take=True)
+    assert stored.message.endswith("; taken from 'middle'")
+    np.testing.assert_array_equal(labels(session), np.where(mask, 3, before))
+    check(session)
+
+
+def test_how_the_others_were_made_stays(session):
+    session.store_answer(N, 2, box(slice(10, 14), slice(10, 20)), how="given", seconds=3)
+    session.store_answer(N, 3, box(slice(10, 14), slice(10, 12)), take=True)
+    assert [event["how"] for event in session.events] == ["given", "given", "traced"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_of_answers_takings_and_undo(session, seed):
+    rng = np.random.default_rng(seed)
+    inside = ts.STACK.inside[N]
+    for _ in range(14):
+        structure, before = int(rng.integers(4)), labels(session)
+        top, left = rng.integers(2, 30, 2)
+        mask = box(slice(top, top + rng.integers(3, 14)), slice(left, left + rng.integers(3, 20)))
+        mask &= inside
+        kept, count = session.annotations, len(session.events)
+        take = bool(rng.random() < 0.6)
+        try:
+            session.store_answer(N, structure, mask, take=take)
+        except InputError:
+            assert session.annotations is kept and len(session.events) == count
+            continue
+        after = labels(session)
+        if take:
+            others = (before != structure) & (before != UNLABELLED) & ~mask
+            np.testing.assert_array_equal(after[others], before[others])
+            assert (after[mask] == structure).all()
+        check(session)
+        if rng.random() < 0.4:
+            session.undo()
+            assert ts.same(session.annotations, kept)
+            check(session)
