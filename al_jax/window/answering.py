@@ -29,8 +29,7 @@ class Answering(Shown):
             raise InputError(f"Nothing is traced of {pair_name(question)}")
         if not self.in_range:
             raise InputError(f"{pair_name(question)} is outside its range; g or r changes that")
-        how = "corrected" if self._from_proposal else "traced"
-        seconds = self._clock.seconds
+        how, seconds = self._how(mask), self._clock.seconds
         self._work(
             "storing the answer",
             lambda: self.session.store_answer(
@@ -172,6 +171,13 @@ class Answering(Shown):
         if not self.layer.take_corner_back():
             raise InputError("There is no corner to take back; Ctrl+Z takes back a stroke")
 
+    def _how(self, mask: np.ndarray) -> str:
+        """How a mask [H, W] bool was made, as the layer shows."""
+        proposal = self._asked().proposal
+        if proposal is not None and np.array_equal(mask, self._free(proposal)):
+            return "accepted"
+        return "corrected" if self._from_proposal else "traced"
+
     def _checked(self) -> np.ndarray:
         """[H, W] bool, what is traced; a person is asked first where it is hardly meant so."""
         question = self._asked()
@@ -210,9 +216,7 @@ class Answering(Shown):
             )
         if not (widen or self.in_range):
             raise InputError(f"{name} is outside its range; w stores it and widens that")
-        how = "corrected" if self._from_proposal else "traced"
-        if question.proposal is not None and np.array_equal(mask, self._free(question.proposal)):
-            how = "accepted"
+        how = self._how(mask)
         whole = layer & question.inside  # what lies on others is clipped, and reported
         seconds = self._clock.seconds
         self._work(

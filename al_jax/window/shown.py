@@ -176,9 +176,11 @@ class Shown(Work):
         self.layer.grown = functools.partial(_grown, question)
         self.layer.resume(start.corners, start.clicks)
         layers.fit_lines(self.viewer)
+        self.viewer.status = ""  # it named what was under the pointer before
         if first:
             self.layer.grew, self.layer.filled = self._grew, self._filled
             self.layer.wire.said = self._say_now
+            self.layer.events.mode.connect(self._say_tool)
             for name in layers.LAYERS:  # a layer's own keys come before a viewer's
                 self._bind(self.viewer.layers[name])
         self._clock.begin(start.seconds, held(self.layer))
@@ -202,6 +204,10 @@ class Shown(Work):
         self._hidden = False
         for name in (layers.PROPOSAL, layers.LEFT):
             self.viewer.layers[name].visible = shown
+
+    def _say_tool(self) -> None:
+        if self.layer.mode == "polygon":
+            self._say_now("Click corner by corner; a double click or Enter closes and fills")
 
     def _filled(self, count: int) -> None:
         self._say_now(f"Filled, {count} px; Ctrl+Z takes that back")

@@ -20,8 +20,8 @@ def bands(sections: int, size: int, classes: int) -> Stack:
     return make_stack(_noise(sections, size, size), truth, _names(classes))
 
 
-def atlas(sections: int, height: int, width: int, classes: int) -> Stack:
-    """Grey noise with a grid of structures, of which each section shows the next ones on."""
+def atlas(sections: int, height: int, width: int, classes: int, channels: int = 1) -> Stack:
+    """Noise with a grid of structures, of which each section shows the next ones on."""
     shown = min(SHOWN, classes - 1)
     across = int(np.ceil(np.sqrt(shown + 1)))  # a cell at least for the background
     rows, columns = (np.arange(size) * across // size for size in (height, width))
@@ -30,11 +30,12 @@ def atlas(sections: int, height: int, width: int, classes: int) -> Stack:
     for section in range(sections):
         first = (classes - 1 - shown) * section // (sections - 1)
         truth[section] = np.where(cells <= shown, cells + first, 0)
-    return make_stack(_noise(sections, height, width), truth, _names(classes))
+    return make_stack(_noise(sections, height, width, channels), truth, _names(classes))
 
 
-def _noise(sections: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (sections, height, width, 1), np.uint8)
+def _noise(sections: int, height: int, width: int, channels: int = 1) -> np.ndarray:
+    size = (sections, height, width, channels)
+    return np.random.default_rng(0).integers(0, 256, size, np.uint8)
 
 
 def _names(classes: int) -> list[str]:

@@ -27,6 +27,7 @@ from experiments.sweeps import units
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 LEAVE = 120.0  # seconds before the wall time of a job at which its worker leaves
 PRELOAD = "experiments.sweeps.units"
+MEMORY = 4  # GB that a process asks a queue for, unless Dask's jobqueue.yaml says it
 REFUSALS, AGAIN = 3, 5.0  # how often a queue is asked to take a job, and the seconds between
 
 
@@ -161,6 +162,7 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
         limit = wall_time(str(own["walltime"]), where)
         arguments += ["--lifetime", f"{limit - min(LEAVE, limit / 4):.0f}s"]
     queue: Any = getattr(dask_jobqueue, QUEUES[where])
+    processes = own.get("processes") or 1
     refused: list[str] = []
 
     class Job(queue.job_cls):  # type: ignore[misc]
@@ -188,7 +190,8 @@ def _queue(where: str, count: int, workdir: pathlib.Path) -> Any:
             security=Security.temporary(),
             shared_temp_directory=str(keys),
             worker_extra_args=arguments,
-            processes=own.get("processes") or 1,
+            processes=processes,
+            memory=own.get("memory") or f"{MEMORY * processes}GB",
             scheduler_options=pages | (own.get("scheduler-options") or {}),
             silence_logs=logging.CRITICAL,
         )
