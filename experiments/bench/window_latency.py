@@ -10,9 +10,7 @@ these: the first question, the next ones before the network trains (what trains 
 while it does, closing the window while an update is under way, and memory.
 `--stack_size=100x2000x2000x70` takes RGB noise of that size in place of the shipped stack.
 
-Found on two cores of an AMD EPYC under Xvfb (--updates=30, 2026-11-27): p99 9.8 ms late while the
-network trains, 24.4 ms while a brush draws too, 20.6 ms for the brush alone; from an answer to the
-next question 0.09 s (median), an update 0.49 s.
+Found on two cores of an AMD EPYC under Xvfb (2026-11-30): see experiments/README.md.
 """
 
 if not __package__:  # run by its path
@@ -34,6 +32,7 @@ from al_jax.commands import command, config_flags
 from al_jax.commands.plugins import load_plugins
 from al_jax.core.stack import InputError
 from al_jax.files.stacks import load_default
+from al_jax.learner.config import Config
 from al_jax.session import Settings
 from experiments.bench import harness, made_up, truth
 
@@ -47,7 +46,7 @@ EXAMPLE, EXAMPLE_CPU = "answer to next question, untrained", "answer to next, un
 ANSWER, UPDATE, CLOSING = (
     "answer to next question, trained",
     "an update",
-    "closing during an update",
+    "closing",
 )
 SECONDS = (FIRST, FIRST_CPU, EXAMPLE, EXAMPLE_CPU, ANSWER, UPDATE, CLOSING)
 REST = 5.0  # seconds of drawing while nothing trains
@@ -57,7 +56,9 @@ def define_flags() -> None:
     """All flags of the command."""
     config_flags.define_flags()
     flags.adopt_module_key_flags(config_flags)
-    flags.DEFINE_integer("updates", 10, "Updates of the network to measure in each part.", 1)
+    flags.DEFINE_integer(
+        "updates", 10, "Updates of the network to measure in each part; 0: without training.", 0
+    )
     flags.DEFINE_string("stack_size", None, "Sections x height x width x classes of RGB noise.")
     flags.DEFINE_string("out", None, "Where the figures go as JSON; default: nowhere.")
 
@@ -71,10 +72,10 @@ def main() -> None:
         workdir = pathlib.Path(folder) / "session"
         size = FLAGS.stack_size and harness.whole_numbers(FLAGS.stack_size, 4, "stack_size")
         sections = size[0] if size else load_default().num_sections
-        settings = Settings(FLAGS.seed, config_flags.read_config("plain", sections))
+        config = config_flags.read_config("plain", sections)
         # In a process of its own, as the stack with its truth is in no memory of a window.
         making = multiprocessing.get_context("spawn").Process(
-            target=make, args=(workdir, size, settings)
+            target=make, args=(workdir, size, FLAGS.seed, config)
         )
         making.start()
         making.join()
@@ -83,9 +84,11 @@ def main() -> None:
     row = harness.table({"event loop, ms late": ">22", **columns})
     for name in (*DOING, ALONE):
         late = found[name]
+        if not late:
+            continue
         row(name, *np.percentile(late, (50, 99)), max(late), len(late))
     row = harness.table({"seconds": ">42", "median": ">8.2f", "worst": ">8.2f", "of": ">6"})
-    for name in SECONDS:
+    for name in filter(found.get, SECONDS):
         row(name, statistics.median(found[name]), max(found[name]), len(found[name]))
     print(
         f"memory: {harness.most_memory():.0f} MiB; load of the machine: {os.getloadavg()[0]:.1f} "
@@ -95,10 +98,12 @@ def main() -> None:
         harness.write(FLAGS.out, harness.record(found))
 
 
-def make(workdir: pathlib.Path, size: tuple[int, int, int, int] | None, settings: Settings) -> None:
+def make(
+    workdir: pathlib.Path, size: tuple[int, int, int, int] | None, seed: int, config: Config
+) -> None:
     """A session whose truth can answer."""
     stack = made_up.atlas(*size, channels=3) if size else load_default()
-    truth.make_session(workdir, stack, settings)
+    truth.make_session(workdir, stack, Settings(seed, config))
 
 
 def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
@@ -150,6 +155,8 @@ def measure(workdir: pathlib.Path, updates: int) -> dict[str, list[float]]:
             found[EXAMPLE].append(time.perf_counter() - now)
             found[EXAMPLE_CPU].append(time.process_time() - cpu)
             yield
+        if not updates:
+            return
         while not controller.session.network.trained or controller.busy:
             if controller.failure is not None:
                 failures.append(controller.failure)
