@@ -47,7 +47,7 @@ def test_the_others_keep_what_they_have_elsewhere(session):
     first, second, own = session.events[2:]
     assert (first["corrects"], second["corrects"]) == (1, 2)
     assert first["given_to"] == second["given_to"] == own["number"] == 5
-    assert own["length"] > 0 and first["length"] > 0 and "seconds" not in first
+    assert own["length"] > 0 and first["length"] > 0
     check(session)
     session.undo()
     assert ts.same(session.annotations, kept)
@@ -115,8 +115,58 @@ def test_an_outline_that_others_cover_does_not_come_up(session):
 
 def test_how_the_others_were_made_stays(session):
     session.store_answer(N, 2, box(slice(10, 14), slice(10, 20)), how="given", seconds=3)
-    session.store_answer(N, 3, box(slice(10, 14), slice(10, 12)), take=True)
+    session.store_answer(N, 3, box(slice(10, 14), slice(10, 12)), take=True, seconds=4)
     assert [event["how"] for event in session.events] == ["given", "given", "traced"]
+    assert [event["seconds"] for event in session.events] == [3, 3, 4]
+
+
+def test_a_part_of_it_is_not_taken_back_alone(session):
+    ts.answer(session, N, 2)
+    session.store_answer(N, 3, box(slice(10, 24), slice(10, 24)), take=True)
+    with pytest.raises(InputError, match="event 2 made room for answer 3; take that back instead"):
+        session.withdraw(2)
+    assert len(session.events) == 3
+    check(session)
+
+
+def test_half_of_it_on_the_disk_is_nothing(tmp_path):
+    """Cut within its last line; what comes next has its number, and the outline is whole."""
+    folder = ts.create(tmp_path / "s")
+    with sessions.open_session(folder) as session:
+        ts.answer(session, N, 2)
+        before = labels(session)
+        session.store_answer(N, 3, box(slice(10, 24), slice(10, 24)), take=True)
+    path = folder / ledger.LEDGER
+    data = path.read_bytes()
+    for cut in (20, len(data.splitlines(keepends=True)[-1])):
+        path.write_bytes(data[:-cut])
+        with sessions.open_session(folder) as session:
+            np.testing.assert_array_equal(labels(session), before)
+            session.note("hello")
+            ts.answer(session, 3, 2)
+            assert [event["number"] for event in session.events] == [1, 2, 3]
+        with sessions.open_session(folder) as session:
+            np.testing.assert_array_equal(labels(session), before)
+            check(session)
+
+
+def test_a_taker_that_was_lost_is_given_again(tmp_path):
+    """What had made room for it stays, and the disk says what memory says."""
+    folder = ts.create(tmp_path / "s")
+    mask = box(slice(10, 24), slice(10, 24))
+    with sessions.open_session(folder) as session:
+        ts.answer(session, N, 2)
+        event = session.store_answer(N, 3, mask, take=True).event
+        whole = labels(session)
+    (folder / "masks" / f"{event['mask']}.png").unlink()
+    with sessions.open_session(folder) as session:
+        assert not session.annotations.state.annotated[N, 3]
+        session.store_answer(N, 3, mask)
+        np.testing.assert_array_equal(labels(session), whole)
+        check(session)
+    with sessions.open_session(folder) as session:
+        np.testing.assert_array_equal(labels(session), whole)
+        check(session)
 
 
 @pytest.mark.parametrize("seed", range(6))

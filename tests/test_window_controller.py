@@ -136,6 +136,7 @@ def test_a_proposal_that_is_there_by_now_is_shown_before_it_is_an_answer(
     with at_controller(folder) as controller:
         controller.do("go", 2, 3)
         trace(controller, true_mask(controller))
+        controller._clock.begin(30, held(controller.layer))
         proposing(monkeypatch, lambda q: q.inside)
         network = type(controller.session.network)
         monkeypatch.setattr(network, "proposes", property(lambda _: True))
@@ -147,7 +148,8 @@ def test_a_proposal_that_is_there_by_now_is_shown_before_it_is_an_answer(
         _press(controller, "a")
         assert "a again takes the proposal" in controller.message
         _press(controller, "a")
-        assert _ledger(controller)[0]["how"] == "accepted"
+        (event,) = _ledger(controller)
+        assert event["how"] == "accepted" and event["seconds"] >= 30
 
 
 def test_a_proposal_in_the_layer_is_hidden_beneath_it(folder, untrained, monkeypatch):
@@ -217,6 +219,24 @@ def test_an_empty_proposal_is_not_an_answer(folder, untrained, monkeypatch):
 def test_nothing_traced_is_no_answer(controller):
     assert not controller.do("store")
     assert "press n" in controller.message and not _ledger(controller)
+
+
+def test_the_polygon_says_how_it_closes_and_hides_no_other_message(controller):
+    controller.layer.mode = "polygon"
+    assert controller.message.startswith("Click corner by corner")
+    trace(controller, true_mask(controller))
+    assert controller.do("store") and controller.layer.mode == "polygon"
+    assert "px of outline" in controller.message
+
+
+def test_undo_without_the_file_of_a_mask_is_done_and_said_so(controller):
+    mask = true_mask(controller)
+    trace(controller, mask)
+    controller.do("store")
+    for path in (controller.session.folder / "masks").iterdir():
+        path.unlink()
+    assert controller.do("undo") and controller.message.startswith("Taken back")
+    np.testing.assert_array_equal(held(controller.layer), mask)
 
 
 def test_absent(controller):

@@ -176,7 +176,11 @@ class Answering:
           InputError: what came after it would contradict what is left.
         """
         with self._lock:
-            left = [e for e in effective(self.events) if e["event"] not in ("note", "rest")]
+            left = [
+                event
+                for event in effective(self.events)
+                if event["event"] not in ("note", "rest") and "given_to" not in event
+            ]
             if not left:
                 return None
             newest = max(left, key=lambda event: event["number"])
@@ -187,8 +191,8 @@ class Answering:
         """Takes back any event by its number; answers after it get the pixels that it had taken.
 
         Raises:
-          InputError: there is no such event, it was taken back already, or what is left
-            contradicts.
+          InputError: there is no such event, it was taken back already, it made room for
+            another one, or what is left contradicts.
         """
         number = whole(number, "number of an event")
         withdrawal = Event(event="withdraw", withdrawn=number)
@@ -201,6 +205,11 @@ class Answering:
                 raise InputError(
                     f"event {number} belongs to what was changed since; take that change back "
                     "first, or correct the answer"
+                )
+            if "given_to" in found[0]:
+                raise InputError(
+                    f"event {number} made room for answer {found[0]['given_to']}; take that back "
+                    "instead"
                 )
             if found[0]["event"] not in CHANGES:
                 return self._add([withdrawal])[0]
@@ -306,6 +315,9 @@ class Answering:
                 f"count ({event['lost']}); put back what is missing, or answer that again, then "
                 "the others there"
             )
+        gave = {event.get("given_to") for event in self.events}
+        if any(event["withdrawn"] in gave for event in own):
+            return []  # it is corrected, so that what had made room for it stays
         return own
 
     def _add(self, events: Sequence[Event], after: Annotations | None = None) -> list[Event]:

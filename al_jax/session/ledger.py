@@ -61,14 +61,14 @@ def read_ledger(folder: pathlib.Path) -> tuple[list[Event], End]:
             )
         data = path.read_bytes()
     events: list[Event] = []
-    end, size = End(), 0
+    end, size, ends = End(), 0, list[End]()
     for number, line in enumerate(data.splitlines(keepends=True), 1):
         size += len(line)
         if not line.strip():
             continue
         event = _parsed(line)
         if event is None and size == len(data) and not line.endswith(b"\n"):
-            return events, end._replace(half=data[end.size :])
+            return _whole(events, ends, data, end._replace(half=data[end.size :]))
         expected, event = len(events) + 1, event or {}
         form = event.pop("form", FORM)
         if isinstance(form, int) and form > FORM:
@@ -80,7 +80,17 @@ def read_ledger(folder: pathlib.Path) -> tuple[list[Event], End]:
             )
         events.append(cast(Event, event))
         end = End(size, line)
-    return events, End(len(data), data[end.size - len(end.last) :])
+        ends.append(end)
+    return _whole(events, ends, data, End(len(data), data[end.size - len(end.last) :]))
+
+
+def _whole(events: list[Event], ends: list[End], data: bytes, end: End) -> tuple[list[Event], End]:
+    """Without what made room for an answer that is not there: its writer was stopped before."""
+    for number, event in enumerate(events):
+        if event.get("given_to", 0) > len(events):
+            last = ends[number - 1] if number else End()
+            return events[:number], last._replace(half=data[last.size :])
+    return events, end
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -207,6 +207,8 @@ def _making_room(before: Before, answer: Answer) -> _Room:
             event = pair_event(images, "answer", section, c)
             event["how"], event["mask"] = old.get("how", "traced"), digest(left)
             room.masks[event["mask"]] = left
+            if "seconds" in old:
+                event["seconds"] = old["seconds"]
             if "kept" in old:
                 event["kept"], event["length"] = old["kept"], old["length"]
                 event["proposal_dice"], event["network"] = old["proposal_dice"], old["network"]
@@ -298,7 +300,11 @@ def message(images: Images, event: Event, report: Report, givers: Sequence[str] 
 
 def _number_of_answer(before: Before, section: int, structure: int) -> int | None:
     name = before.images.names[structure]
-    for event in effective_answers(before.events):
+    # One that is lost, too: what had made room for it still counts.
+    found = [Event(**event) for event in before.events]
+    for event in found:
+        event.pop("lost", None)
+    for event in effective_answers(found):
         if (event["section"], event["structure"]) == (section, name):
             return event["number"]
     return None

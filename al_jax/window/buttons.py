@@ -109,9 +109,20 @@ def make_dialog_button(action: Action, dialog: QWidget, turn: Callable[[], None]
     return button
 
 
-def make_choice(names: tuple[str, ...]) -> QComboBox:
+class Choice(QComboBox):
+    """A choice that says when its list is closed, by `closed`."""
+
+    closed: Callable[[], None] = staticmethod(lambda: None)
+
+    def hidePopup(self) -> None:
+        """Closes the list."""
+        super().hidePopup()
+        self.closed()
+
+
+def make_choice(names: tuple[str, ...]) -> Choice:
     """One of some names."""
-    choice = QComboBox()
+    choice = Choice()
     choice.addItems(names)
     choice.setMaxVisibleItems(20)
     choice.setMinimumContentsLength(min(max(map(len, names), default=1) + 1, 6))

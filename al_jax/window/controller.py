@@ -160,7 +160,7 @@ class Controller(Answering, Moving, Appearance, Exporting, Looking):
             return False
         if question.proposal is not None or self.correcting or not self.session.network.proposes:
             return False
-        self.offer = "The network has a proposal now; t starts from it, a shows it"
+        self.offer = "The network has a proposal now; t or a shows it"
         return True
 
     def _see_offer(self) -> bool:

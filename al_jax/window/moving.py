@@ -89,7 +89,7 @@ class Moving(Shown):
 
     def _undone(self, place: tuple[int, int] | None) -> Then:
         session = self.session
-        event = session.undo()
+        before, event = session.annotations, session.undo()
         if event is None:
             raise InputError("There is nothing to undo")
         if event["event"] in CHANGES:
@@ -98,8 +98,10 @@ class Moving(Shown):
             return Then(event, None, True)
         section = event["section"]
         structure = session.images.names.index(event["structure"])
-        # As it was drawn: what others hold of it, too.
-        traced = session.answer_mask(event)
+        try:  # as it was drawn: what others hold of it, too
+            traced = session.answer_mask(event)
+        except InputError:
+            traced = before.labels_of(section, session.images) == structure
         by_proposal = event.get("how") in ("accepted", "corrected")
         draft = Draft(traced, by_proposal, event.get("seconds", 0.0))
         begun = draft if traced.any() else None  # what was put off may have a draft

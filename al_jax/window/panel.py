@@ -84,7 +84,7 @@ class Panel(QScrollArea):
         self.structure.activated.connect(self._show_range)
         self._canvases = canvases
         for choice in (self.section, self.structure, self.first, self.last):
-            choice.activated.connect(self._to_canvas)
+            choice.closed = self._to_canvas  # not before: what is typed there goes nowhere else
         self.table = Table(parent, self.images, lambda n, c: controller.do("go", n, c))
         self.sheet = Sheet(parent, controller.actions)
         body = QWidget()
@@ -124,7 +124,7 @@ class Panel(QScrollArea):
             self._show_range()
             self._to_canvas()
 
-    def _to_canvas(self, _: object = None) -> None:
+    def _to_canvas(self) -> None:
         """Gives the keys to the canvas, which a choice or a dialog had."""
         for canvas in self._canvases:
             canvas.setFocus()

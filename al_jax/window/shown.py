@@ -206,7 +206,8 @@ class Shown(Work):
             self.viewer.layers[name].visible = shown
 
     def _say_tool(self) -> None:
-        if self.layer.mode == "polygon":
+        by_hand = self.question is not None and not (self.doing or self._tool)
+        if by_hand and self.layer.mode == "polygon":
             self._say_now("Click corner by corner; a double click or Enter closes and fills")
 
     def _filled(self, count: int) -> None:
@@ -240,6 +241,7 @@ class Shown(Work):
 
         def show(question: Question) -> None:
             self._show(question, chosen=self.chosen, begun=begun)
+            self._clock.begin(draft.seconds, held(self.layer))
             self.message = message or self.message
 
         self._work("looking at that pair", lambda: self._ask(section, structure), show)
@@ -312,7 +314,8 @@ class Shown(Work):
 
     def _release(self) -> None:
         if self._tool:
-            self.layer.editable, self.layer.mode, self._tool = True, self._tool, ""
+            self.layer.editable, self.layer.mode = True, self._tool
+            self._tool = ""
 
     def _say(self, failure: str) -> None:
         """Shows what failed, if anything did."""
