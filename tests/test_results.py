@@ -110,6 +110,16 @@ def test_how_much_tracing_is_saved(runs, name):
     assert cells[4] == (f"{statistics.median(own) / best[0][0]:.2f}" if own else "")
 
 
+@pytest.mark.parametrize("method", ["BDa", "SEr"])
+def test_what_the_macaque_had_taken_when_it_was_stopped(method):
+    section = " ".join(_section("README.md", "How much tracing is saved").split())
+    rows = [row for row in _read("inia19_begun.csv") if row["strategy"] == method]
+    row = next(row for row in rows if float(row["dice"]) >= 0.775)
+    whole, once = (float(row[f"{kind}_percent"]) for kind in ("effort_own", "effort"))
+    told = f"{whole:.1f}; {once:.1f} in {row['step']}"
+    assert re.search(rf"{method} (had taken )?{re.escape(told)}", section)
+
+
 def _compared(runs: Runs, reference: str, dice: int) -> tuple[int, int, float]:
     """In how many pairs of stack and seed SEr needs less, of how many, and the median ratio."""
     shares = [
