@@ -651,7 +651,8 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
     assert len(finished) == 4 and len(os.listdir(workdir / "runs")) == 8
     seen = set()
     for run in finished:
-        assert sorted(os.listdir(run)) == ["config.json", "queries.csv", "result.json", "stack.npz"]
+        files = ["config.json", "queries.csv", "result.json", "stack.npz", "surfaces.csv"]
+        assert sorted(os.listdir(run)) == files
         result = json.loads((run / "result.json").read_text())
         c = result["configuration"]
         assert result["input"] == {
@@ -667,6 +668,9 @@ def test_what_is_in_the_directory_of_a_sweep(undisturbed):
         assert header.startswith("strategy,step,section,section_name,structure,")
         assert {row.split(",")[0] for row in rows} == {c["strategy"]}
         assert result["summary"]["queries"] == len(rows) - 1 > 1
+        _, *surfaces = (run / "surfaces.csv").read_text().splitlines()
+        told = [tuple(row.split(",")[:2]) for row in surfaces]
+        assert told == [(c["strategy"], name) for name in tiny.stack().names]
         truth = tiny.stack()
         assert [name for _, name in result["start"]] == list(truth.names)
         assert all((truth.truth[n] == truth.names.index(s)).any() for n, s in result["start"])
