@@ -85,12 +85,18 @@ def test_a_traced_answer_is_stored_and_the_next_question_comes(controller):
     assert "px of outline" in controller.message
 
 
-def test_what_lies_on_other_answers_is_clipped_and_said(controller):
+def _beside_a_traced_one(controller) -> tuple[int, int, int]:
+    """Traces what is asked, and goes to another structure there: section, the first, the other."""
     n, c = _pair(controller)
     trace(controller, true_mask(controller))
     controller.do("store")
     other = next(k for k in range(1, 4) if k != c)
     controller.do("go", n, other)
+    return n, c, other
+
+
+def test_what_lies_on_other_answers_is_clipped_and_said(controller):
+    n, c, _ = _beside_a_traced_one(controller)
     trace(controller, controller.question.inside)
     assert not controller.do("store")  # as odd as it is
     assert controller.do("store")
@@ -188,11 +194,7 @@ def test_what_is_not_shown_is_not_answered(controller, monkeypatch):
 
 
 def test_undo_brings_back_what_others_hold_too(controller):
-    n, c = _pair(controller)
-    trace(controller, true_mask(controller))
-    controller.do("store")
-    other = next(k for k in range(1, 4) if k != c)
-    controller.do("go", n, other)
+    n, c, other = _beside_a_traced_one(controller)
     drawn = np.zeros_like(controller.question.inside)
     drawn[8:30, 8:34] = True
     trace(controller, drawn)

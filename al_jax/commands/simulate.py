@@ -2,9 +2,9 @@
 
     al-jax simulate
 
-On the shipped stack: BDa and Rand from one start and one initial network. It writes `queries.csv`,
-`surfaces.csv`, `result.json`, `curve.png` and `annotations.png` into --workdir, and resumes where
-it was stopped.
+On the shipped stack: BDa, SEr and Rand from one start and one initial network. It writes
+`queries.csv`, `surfaces.csv`, `result.json`, `curve.png` and `annotations.png` into --workdir, and
+resumes where it was stopped.
 """
 
 import datetime

@@ -29,20 +29,7 @@ class Answering(Shown):
             raise InputError(f"Nothing is traced of {pair_name(question)}")
         if not self.in_range:
             raise InputError(f"{pair_name(question)} is outside its range; g or r changes that")
-        how, seconds = self._how(mask), self._clock.seconds
-        self._work(
-            "storing the answer",
-            lambda: self.session.store_answer(
-                question.section,
-                question.structure,
-                mask,
-                question=question,
-                how=how,
-                seconds=seconds,
-                take=True,
-            ),
-            self._answered,
-        )
+        self._keep(mask, self._how(mask), take=True)
 
     def accept(self) -> None:
         """The network's proposal is the answer."""
@@ -217,18 +204,23 @@ class Answering(Shown):
         if not (widen or self.in_range):
             raise InputError(f"{name} is outside its range; w stores it and widens that")
         how = self._how(mask)
-        whole = layer & question.inside  # what lies on others is clipped, and reported
-        seconds = self._clock.seconds
+        # What lies on others is clipped, and reported.
+        self._keep(layer & question.inside, how, widen=widen)
+
+    def _keep(self, mask: np.ndarray, how: str, *, widen: bool = False, take: bool = False) -> None:
+        """Stores a mask [H, W] bool as the answer; see `Session.store_answer`."""
+        question, seconds = self._asked(), self._clock.seconds
         self._work(
             "storing the answer",
             lambda: self.session.store_answer(
                 question.section,
                 question.structure,
-                whole,
+                mask,
                 question=question,
                 how=how,
                 seconds=seconds,
                 widen=widen,
+                take=take,
             ),
             self._answered,
         )

@@ -145,7 +145,8 @@ class Controller(Answering, Moving, Appearance, Exporting, Looking):
             self.do("back")
             return True
         asked = None if self.chosen or self.waiting or self.doing else self.question
-        if self._first_proposals(bool(outcomes)):
+        if outcomes and self._has_first_proposal():
+            self.offer = "The network has a proposal now; t or a shows it"
             return True
         if outcomes and asked and self.session.network.through > asked.network:
             # What is shown stays: what the network knows now is offered.
@@ -153,15 +154,13 @@ class Controller(Answering, Moving, Appearance, Exporting, Looking):
             self._see_offer()
         return bool(outcomes) or news
 
-    def _first_proposals(self, learnt: bool) -> bool:
-        """Offers a proposal of a pair that the person chose before there was one."""
+    def _has_first_proposal(self) -> bool:
+        """Whether there is a proposal by now of a pair that the person chose before."""
         question = self.question
-        if not learnt or question is None or not self.chosen or self.waiting or self.doing:
+        if question is None or not self.chosen or self.waiting or self.doing:
             return False
-        if question.proposal is not None or self.correcting or not self.session.network.proposes:
-            return False
-        self.offer = "The network has a proposal now; t or a shows it"
-        return True
+        first = question.proposal is None and not self.correcting
+        return first and self.session.network.proposes
 
     def _see_offer(self) -> bool:
         """Whether what the network would ask now is known since the last call."""

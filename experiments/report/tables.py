@@ -281,7 +281,8 @@ def ends(runs: pd.DataFrame) -> pd.DataFrame:
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """What a question costs: medians over runs of their means, in seconds and pixels of outline.
 
-    Seconds are those of a run, its compilation and what it waited for included; NaN if not said.
+    Seconds are those of a run, its compilation and what it waited for included, since it last went
+    on; NaN if not said.
     """
     rows = []
     for method in methods(runs):
