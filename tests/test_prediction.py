@@ -14,6 +14,7 @@ from al_jax.model import networks, prediction
 from al_jax.model.config import ModelConfig, Training
 from al_jax.model.inputs import Sections, network_input, normalise
 from al_jax.model.resolution import downsample_section
+from al_jax.model.upsampling import Coarse
 
 CLASSES, COUNT = tiny.CLASSES, 5
 PIXELWISE = tiny.Pixelwise(CLASSES)
@@ -228,3 +229,37 @@ def test_sections_that_are_not_wanted_are_zero_and_the_others_the_same():
     for one, other in zip(some, whole, strict=True):
         np.testing.assert_array_equal(one[where], other[where])
         assert not one[~where].any() and other[~where].any()
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+@pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
+def test_a_large_section_is_predicted_in_strips_of_rows(network, samples, monkeypatch):
+    params = tiny.weights(network, 1, heads=True)
+    section, partial = (jax.tree.map(lambda leaf: leaf[3], part) for part in _stack()[:2])
+    height, width = partial.labels.shape
+    prior = np.random.default_rng(1).normal(size=(-(-height // 3), -(-width // 3), CLASSES))
+
+    def run(uncertainty):
+        return prediction.predict_section(
+            jax.random.key(1),
+            params,
+            downsample_section(section, 2),
+            partial,
+            ModelConfig(network),
+            uncertainty=uncertainty,
+            dropout_samples=samples,
+            log_prior=lambda classes: Coarse(jnp.asarray(prior, jnp.float32)[..., classes], 3),
+        )
+
+    def third(posterior, inside):
+        return class_entropy(posterior[::3, ::3], inside[::3, ::3])
+
+    whole = quick(lambda: run(third))()
+    values = height * width * CLASSES
+    monkeypatch.setattr(prediction, "LARGE", values - 1)
+    monkeypatch.setattr(prediction, "STRIP", values // 8)  # every third pixel, of both axes
+    found = quick(lambda: run(class_entropy))()
+    for name in ("segmentation", "unclamped", "fit", "labelled"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    np.testing.assert_allclose(found.confidence, whole.confidence, rtol=1e-5)
+    np.testing.assert_allclose(found.uncertainty, whole.uncertainty, rtol=1e-4, atol=1e-6)

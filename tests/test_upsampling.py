@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax.model.upsampling import upsample
+from al_jax.model.upsampling import Coarse, upsample
 
 
 def test_upsample_by_hand():
@@ -41,3 +41,15 @@ def test_upsample_and_its_gradient_are_jaxs(size, factor):
     found = jax.jit(lambda: both(lambda x: upsample(x, factor)))()
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+def test_some_pixels_are_those_of_all(factor):
+    rng = np.random.default_rng(2)
+    coarse = Coarse(rng.normal(size=(4, 5, 3)).astype(np.float32), factor)
+    size = (4 * factor - factor // 2, 5 * factor - 1)
+    whole = coarse.whole(size)
+    assert whole.shape == (*size, 3)
+    rows, columns = jnp.array([size[0] - 1, 0, 2]), jnp.arange(0, size[1], 3)
+    found = coarse.at(rows, columns)
+    np.testing.assert_allclose(found, whole[np.ix_(rows, columns)], rtol=1e-6, atol=1e-6)

@@ -23,7 +23,7 @@ from al_jax.learner import registration
 from al_jax.learner.registration import Registered, register
 from al_jax.model.inputs import Fields
 from al_jax.model.resolution import nearest_downsample
-from al_jax.model.upsampling import upsample
+from al_jax.model.upsampling import Coarse
 
 SIDE = 192
 """Sections are downsampled to this side at most before they are registered, pixels."""
@@ -135,7 +135,7 @@ def log_prior(
     section: jax.Array,
     carrying: jax.Array,
     classes: jax.Array,
-) -> jax.Array:
+) -> Coarse:
     """What carried outlines add to the network's logits on a section (Eq. 3).
 
     That is the log of the probability of each class, over that of one of which nothing is known,
@@ -147,7 +147,7 @@ def log_prior(
       carrying: from `begin` and `add_trial`.
 
     Returns:
-      [H, W, K] float32; 0 for a class of which nothing is carried.
+      Of each pixel [K] float32; 0 for a class of which nothing is carried.
     """
     there, reliability = carried(partial, fields, section, classes)
     network, share = (estimate[classes] for estimate in estimates(carrying))
@@ -155,9 +155,7 @@ def log_prior(
     weight = WEIGHT * (1 - network) / (1 - jnp.minimum(share * reliability, 0.95))
     reliability = jnp.minimum(reliability * share / CARRIED, 0.99)
     probability = reliability * there + (1 - reliability) * UNKNOWN
-    log = weight * jnp.log(probability / UNKNOWN)
-    height, width = partial.labels.shape[1:]
-    return upsample(log[None], fields.downsampling)[0, :height, :width]
+    return Coarse(weight * jnp.log(probability / UNKNOWN), fields.downsampling)
 
 
 def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> np.ndarray:

@@ -100,19 +100,21 @@ class FCN(nn.Module):
             pools.append(x)
         return tuple(pools[self.finest - 1 :])
 
-    def decode(
+    @property
+    def stride(self) -> int:
+        """How many pixels of its image are between two places of `scores`."""
+        return 2**self.finest
+
+    def scores(
         self,
         pools: tuple[jax.Array, ...],
-        size: tuple[int, int],
         key: jax.Array | None = None,
         *,
-        downsampling: int = 1,
         classes: jax.Array | None = None,
     ) -> jax.Array:
-        """The pooling layers -> logits [B, H, W, C] of `size` (H, W); `key` switches dropout on.
+        """The pooling layers -> logits [B, h, w, C], one in `stride`; `key` switches dropout on.
 
-        They are of an image downsampled by `downsampling`; `size` is that of the original. With
-        `classes` [B, K] they are of these alone, [B, H, W, K].
+        With `classes` [B, K] they are of these alone, [B, h, w, K].
         """
         x = pools[-1]
         if self.fc_features:
@@ -126,7 +128,22 @@ class FCN(nn.Module):
         for block in range(4, self.finest - 1, -1):
             score = getattr(self, f"score{block}")
             x = upsample(x, 2) + score(pools[block - self.finest], classes)
-        x = upsample(x, downsampling * 2**self.finest)
+        return x
+
+    def decode(
+        self,
+        pools: tuple[jax.Array, ...],
+        size: tuple[int, int],
+        key: jax.Array | None = None,
+        *,
+        downsampling: int = 1,
+        classes: jax.Array | None = None,
+    ) -> jax.Array:
+        """`scores` upsampled: logits [B, H, W, C] of `size` (H, W).
+
+        They are of an image downsampled by `downsampling`; `size` is that of the original.
+        """
+        x = upsample(self.scores(pools, key, classes=classes), downsampling * self.stride)
         return x[:, : size[0], : size[1]]
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:

@@ -1,9 +1,11 @@
 """A network's predictions of a stack, alone and combined with its labels (Eqs. 3, 4, 8 and 9).
 
-Class probabilities never exist for more than one section a device: a stack is reduced section by
-section to what the caller needs of each. The truth is not known here.
+Class probabilities never exist for more than one section a device, of a large section for a strip
+of its rows: a stack is reduced section by section to what the caller needs of each. The truth is
+not known here.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,14 +22,25 @@ from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import PartialLabels
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Sections, network_input, normalise
-from al_jax.model.protocol import cast_params, decode, encode
+from al_jax.model.protocol import cast_params, encode, scores
 from al_jax.model.subsets import subset, subset_classes
+from al_jax.model.upsampling import Coarse
 
 Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
-"""(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer."""
+"""(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer, and
+of a large section of every so many pixels."""
 
-LogPrior = Callable[[jax.Array], jax.Array]
-"""Of a section: classes [K] -> what is added to their logits, [H, W, K]."""
+LogPrior = Callable[[jax.Array], Coarse]
+"""Of a section: classes [K] -> what is added to their logits, [K] for each pixel."""
+
+Logits = Callable[[Callable[[Coarse], jax.Array]], jax.Array]
+"""From what takes the values of some pixels, or of all, to the logits of these, [..., K]."""
+
+LARGE = 2**25
+"""Pixels times classes of a section that is decoded in strips: 128 MiB of probabilities."""
+
+STRIP = 2**22
+"""Pixels times classes of a strip."""
 
 
 class Prediction(struct.PyTreeNode):
@@ -74,34 +87,50 @@ def predict_section(
       log_prior: what else is known of the section, added to the logits, or None.
     """
     network, labels, inside = model.network, partial.labels, section.inside
-    num_classes = network.num_classes
+    num_classes, size = network.num_classes, labels.shape
     own, classes = partial, jnp.arange(num_classes)
     if section.classes:
         classes = subset_classes(partial.in_range, partial.seen, section.classes)
         own = subset(partial, classes)
-    chosen = classes[None] if section.classes else None
+    chosen = classes if section.classes else None
     pixels = normalise(section.images, section.low, section.high)
     x = network_input(pixels, model.training.convention)[None]
     params = cast_params(params, network)
     features = encode(network, params, x)
+    factor, prior = section.downsampling, None if log_prior is None else log_prior(classes)
 
-    def logits_of(key: jax.Array | None = None) -> jax.Array:
-        """[H, W, K] of the section's classes; `key` switches dropout on."""
-        factor, size = section.downsampling, labels.shape
-        found = decode(network, params, features, size, key, downsampling=factor, classes=chosen)[0]
-        return found if log_prior is None else found.astype(jnp.float32) + log_prior(classes)
+    def logits_of(key: jax.Array | None = None) -> Logits:
+        """Of the section's classes; `key` switches dropout on."""
+        coarse = scores(network, params, features, size, key, downsampling=factor, classes=chosen)
+        if prior is None:
+            return lambda view: view(coarse)
+        return lambda view: view(coarse).astype(jnp.float32) + view(prior)
 
-    logits = logits_of()
+    def whole(values: Coarse) -> jax.Array:
+        return values.whole(size)
 
-    best = segment(logits, own.labels, own.compatible)
-    probabilities = class_posterior(logits, own.labels, own.compatible)
-    confidence = jnp.take_along_axis(probabilities, best[..., None], -1)[..., 0]
-    unclamped = segment(logits, jnp.full_like(labels, UNLABELLED), own.in_range)
+    def some(values: Coarse) -> jax.Array:
+        return values.at(*(jnp.arange(0, side, every) for side in size))
+
+    logits, values = logits_of(), labels.size * len(classes)
+    every = 1 if values <= LARGE else math.isqrt(values // STRIP) + 1
+    view = whole if every == 1 else some
+    best, confidence, unclamped = (
+        _drawing(logits(whole), own) if every == 1 else _by_strips(logits, own)
+    )
     spread = jnp.zeros(num_classes)
     if uncertainty is not None:
+        known = own.labels[::every, ::every], own.compatible
+
+        def posterior(logits: Logits) -> jax.Array:
+            return class_posterior(logits(view), *known)
+
         if dropout_samples:
-            probabilities = dropout_posterior(key, logits_of, own, dropout_samples)
-        spread = spread.at[classes].set(uncertainty(probabilities, inside), mode="drop")
+            found = dropout_posterior(key, lambda k: posterior(logits_of(k)), dropout_samples)
+        else:
+            found = posterior(logits)
+        found = uncertainty(found, inside[::every, ::every])
+        spread = spread.at[classes].set(found, mode="drop")
     if section.classes:
         best, unclamped = classes[best], classes[unclamped]
     return Prediction(
@@ -112,6 +141,28 @@ def predict_section(
         labelled=class_areas(labels, inside, num_classes) > 0,
         uncertainty=spread,
     )
+
+
+def _drawing(logits: jax.Array, partial: PartialLabels) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Eq. 4, its confidence, and the network's own argmax over the classes in range, [H, W]."""
+    labels, compatible = partial.labels, partial.compatible
+    best = segment(logits, labels, compatible)
+    confidence = class_posterior(logits, labels, compatible).max(-1)
+    return best, confidence, segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
+
+
+def _by_strips(logits: Logits, partial: PartialLabels) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`_drawing`, some rows at a time."""
+    (height, width), classes = partial.labels.shape, partial.compatible.shape[-1]
+    strip, columns = max(STRIP // (width * classes), 1), jnp.arange(width)
+
+    def drawing(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        rows = jnp.minimum(start + jnp.arange(strip), height - 1)
+        own = partial.replace(labels=partial.labels[rows])
+        return _drawing(logits(lambda values: values.at(rows, columns)), own)
+
+    strips = jax.lax.map(drawing, jnp.arange(0, height, strip))
+    return jax.tree.map(lambda x: x.reshape(-1, width)[:height], strips)
 
 
 def predict(
@@ -183,7 +234,7 @@ def predict(
 
 
 def dropout_posterior(
-    key: jax.Array, decode: Callable[[jax.Array], jax.Array], partial: PartialLabels, samples: int
+    key: jax.Array, posterior: Callable[[jax.Array], jax.Array], samples: int
 ) -> jax.Array:
     """Eq. 9: the mean posterior [H, W, C] of one section over Monte Carlo dropout.
 
@@ -191,13 +242,13 @@ def dropout_posterior(
 
     Args:
       key: draws the dropout.
-      decode: from a key to the logits [H, W, C] under its dropout.
-      partial: what is labelled on the section.
+      posterior: from a key to Eq. 3 [H, W, C] under its dropout.
       samples: S.
     """
 
     def sample(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        return total + class_posterior(decode(key), partial.labels, partial.compatible), None
+        return total + posterior(key), None
 
-    zero = jnp.zeros((*partial.labels.shape, partial.compatible.shape[-1]))
+    like = jax.eval_shape(posterior, key)
+    zero = jnp.zeros(like.shape, like.dtype)
     return jax.lax.scan(sample, zero, jax.random.split(key, samples))[0] / samples

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.core.losses import LOG_ZERO
-from al_jax.model.upsampling import upsample
+from al_jax.model.upsampling import Coarse, upsample
 
 SIDE = 32
 """The side in pixels of the image that weights are drawn for."""
@@ -31,8 +31,10 @@ class Network(Protocol):
     5. Methods that it may have. Both or neither of `encode(x)`, which gives what does not depend on
        dropout, and `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k
        times as large as x; if `decode` takes `classes` [B, K] too, it gives the logits of these
-       alone, [B, H, W, K] (a number that is no class: any); and `cast_params(params)`, the weights
-       as it computes with them.
+       alone, [B, H, W, K] (a number that is no class: any). Beside them `stride` and
+       `scores(features, key)` (and `classes`), from which `decode` upsamples bilinearly: then large
+       sections are never decoded as a whole. And `cast_params(params)`, the weights as it computes
+       with them.
     """
 
     num_classes: int
@@ -99,6 +101,37 @@ def decode(
     if not own:
         logits = jnp.take_along_axis(logits, jnp.minimum(columns, network.num_classes - 1), -1)
     return jnp.where(columns < network.num_classes, logits, LOG_ZERO)
+
+
+def scores(
+    network: Network,
+    params: chex.ArrayTree,
+    features: Any,
+    size: tuple[int, ...],
+    key: jax.Array | None = None,
+    *,
+    downsampling: int = 1,
+    classes: jax.Array | None = None,
+) -> Coarse:
+    """The logits of one image, not upsampled yet if the network can tell them so.
+
+    Args:
+      network, params, key, downsampling: see `decode`.
+      features: from `encode`, of a batch of one.
+      size: of the whole image.
+      classes: [K], or None.
+    """
+    chosen = None if classes is None else classes[None]
+    if not hasattr(network, "scores"):
+        logits = decode(
+            network, params, features, size, key, downsampling=downsampling, classes=chosen
+        )
+        return Coarse(logits[0])
+    own = {} if chosen is None else {"classes": chosen}
+    found = network.apply({"params": params}, features, key, **own, method="scores")[0]
+    if classes is not None:
+        found = jnp.where(classes < network.num_classes, found, LOG_ZERO)
+    return Coarse(found, downsampling * cast(Any, network).stride)
 
 
 def _takes_classes(network: Network) -> bool:

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -47,3 +48,31 @@ def _upsample_backward(factor: int, _: None, gradient: jax.Array) -> tuple[jax.A
 
 
 upsample.defvjp(_upsample_forward, _upsample_backward)
+
+
+class Coarse(struct.PyTreeNode):
+    """Values of an image that are not upsampled yet.
+
+    Attributes:
+      values: [h, w, F].
+      factor: static; pixels of the image between two of them.
+    """
+
+    values: jax.Array
+    factor: int = struct.field(pytree_node=False, default=1)
+
+    def whole(self, size: tuple[int, ...]) -> jax.Array:
+        """Of all pixels of an image of `size` (H, W): [H, W, F]."""
+        return upsample(self.values[None], self.factor)[0, : size[0], : size[1]]
+
+    def at(self, rows: jax.Array, columns: jax.Array) -> jax.Array:
+        """Of some rows [R] and columns [Q] alone: [R, Q, F], as `whole` has them."""
+        values = self.values
+        for axis, pixels in enumerate((rows, columns)):
+            here = pixels // self.factor
+            place = (pixels % self.factor + 0.5) / self.factor - 0.5
+            beside = jnp.clip(here + jnp.sign(place).astype(here.dtype), 0, values.shape[axis] - 1)
+            place = jnp.expand_dims(jnp.abs(place), (1, 2) if axis == 0 else (0, 2))
+            near, far = (jnp.take(values, index, axis) for index in (here, beside))
+            values = (1 - place) * near + place * far
+        return values

@@ -83,7 +83,8 @@ def carry(state: ALState, sections: Sections, carrying: jax.Array) -> jax.Array:
     def one(section: jax.Array) -> jax.Array:
         classes = jnp.arange(partial.seen.shape[1])
         log = neighbours.log_prior(partial, fields, section, carrying, classes)
-        return segment(log, partial.labels[section], partial.compatible[section])
+        labels = partial.labels[section]
+        return segment(log.whole(labels.shape), labels, partial.compatible[section])
 
     return jax.lax.map(one, jnp.arange(partial.labels.shape[0])).astype(jnp.int16)
 
