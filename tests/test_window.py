@@ -562,6 +562,10 @@ def test_how_the_section_is_seen_is_changed_by_keys_and_stays(opened):
     for key in ",'0":
         hand.key(key)
     assert seen() == pytest.approx(before)
+    for key, times in ((",", 1), (".", 20), ("'", 5), ("9", 20)):
+        for _ in range(times):
+            hand.key(key)
+        assert widget.panel.message.text() == "That goes no further", key
 
 
 def test_a_hidden_layer_is_shown_when_somebody_draws(opened):

@@ -174,7 +174,7 @@ def test_contrast_gamma_and_opacity_stay_from_section_to_section():
     viewer = ViewerModel()
     layers.show(viewer, _view(), COLOURS)
     image = viewer.layers[layers.IMAGE]
-    layers.change_contrast(image, 0.5)
+    assert layers.change_contrast(image, 0.5)
     low, high = image.contrast_limits_range
     assert image.contrast_limits == pytest.approx([low + (high - low) / 4, high - (high - low) / 4])
     image.gamma = 0.7

@@ -147,6 +147,13 @@ def set_columns(
     return annotations._replace(state=state)
 
 
+def possible(annotations: Annotations, section: int, structure: int) -> Annotations:
+    """With a structure in range on one section more."""
+    in_range = np.array(annotations.state.in_range)
+    in_range[section, structure] = True
+    return annotations._replace(state=annotations.state.replace(in_range=in_range))
+
+
 def skip(annotations: Annotations, images: Images, section: int, structure: int) -> Annotations:
     """The pair is not to be asked for now, unless it was answered.
 

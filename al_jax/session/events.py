@@ -86,6 +86,7 @@ class Event(TypedDict, total=False):
     image: str
     reopened: int
     columns: dict[int, list[int]]  # in no ledger: where classes may be, as `changes` tells
+    taker: tuple[int, str]  # in no ledger: section and structure of the answer in `given_to`
     lost: str
 
 
@@ -113,6 +114,10 @@ def effective(events: Iterable[Event]) -> list[Event]:
         old = event.get("corrects", 0)
         place[event["number"]] = place[old] if old in answered else event["number"]
     counting = [e for e in left if e["number"] not in corrected and "lost" not in e]
+    for k, event in enumerate(counting):
+        taker = given.get(event.get("given_to", 0), Event())
+        if "structure" in taker:  # it may be of a class that is gone
+            counting[k] = Event(**event, taker=(taker["section"], taker["structure"]))
     return sorted(counting, key=lambda event: place[event["number"]])
 
 
@@ -152,6 +157,9 @@ def apply(
       InputError: what `annotations.answer` and `annotations.set_range` refuse; a mask is missing;
         the event is of no known kind.
     """
+    if "taker" in event:  # whose class may have been added after this answer's place
+        section, taker = event["taker"]
+        annotations = state_of.possible(annotations, section, structure_number(taker, images))
     if event["event"] in ("note", "rest"):
         return annotations, None
     if "columns" in event:

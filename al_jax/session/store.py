@@ -112,7 +112,8 @@ def addition(before: Before, answer: Answer) -> Addition:
     room, made = _Room([], {}, []), dict[int, Report]()
     if answer.take:
         room = _making_room(before, answer)
-        numbered = [Event(**e, number=len(before.events) + k) for k, e in enumerate(room.events, 1)]
+        taker, first = (section, images.names[structure]), len(before.events) + 1
+        numbered = [Event(**e, number=n, taker=taker) for n, e in enumerate(room.events, first)]
         before = before._replace(events=[*before.events, *numbered], masks=_either(room, before))
     old = _number_of_answer(before, section, structure)
     if old is not None:
@@ -189,7 +190,8 @@ class _Room(NamedTuple):
 def _making_room(before: Before, answer: Answer) -> _Room:
     """An outline that others cover gives, too: it would come up. Of nothing no answer remains.
 
-    How they were made, and what of a proposal they kept, stays.
+    How they were made, and what of a proposal they kept, stays. One that has got what others gave
+    back, as nothing else could be there, is told whole: now the answer's structure can.
     """
     images, section, room = before.images, answer.section, _Room([], {}, [])
     assert answer.mask is not None
@@ -198,8 +200,8 @@ def _making_room(before: Before, answer: Answer) -> _Room:
         c = images.names.index(old["structure"])
         if old["event"] != "answer" or old["section"] != section or c == answer.structure:
             continue
-        shown = labels == c
-        if not (mask & (shown | before.masks(old["mask"]))).any():
+        shown, own = labels == c, before.masks(old["mask"])
+        if not ((mask & (shown | own)) | (shown & ~own)).any():
             continue
         if (shown & mask).any():
             room.givers.append(old["structure"])
@@ -214,7 +216,8 @@ def _making_room(before: Before, answer: Answer) -> _Room:
                 event["proposal_dice"], event["network"] = old["proposal_dice"], old["network"]
         else:
             where = f"section {images.sections[section]}"
-            event = Event(event="note", text=f"nothing is left of '{old['structure']}' on {where}")
+            text = f"nothing is left of '{old['structure']}' on {where}"
+            event = Event(event="note", text=text)
         event["corrects"] = old["number"]
         room.events.append(event)
     return room

@@ -1,10 +1,13 @@
 """How the section is seen: contrast, brightness, opacity. It stays from question to question."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from al_jax.core.stack import InputError
 from al_jax.window import layers
 from al_jax.window.shown import Shown
+
+FURTHEST = "That goes no further"
 
 
 class Appearance(Shown):
@@ -12,29 +15,27 @@ class Appearance(Shown):
 
     def less_contrast(self) -> None:
         """Tells more shades apart, each less."""
-        layers.change_contrast(self._layer(layers.IMAGE), 1.25)
+        self._contrast(1.25)
 
     def more_contrast(self) -> None:
         """Tells fewer shades apart, each more."""
-        layers.change_contrast(self._layer(layers.IMAGE), 0.8)
+        self._contrast(0.8)
 
     def darker(self) -> None:
         """Dark shades darker: a larger gamma."""
-        self._change(layers.IMAGE, "gamma", 1.25, 0.2, 2.0)
+        self._shade(1.25)
 
     def brighter(self) -> None:
         """Dark shades brighter: a smaller gamma."""
-        self._change(layers.IMAGE, "gamma", 0.8, 0.2, 2.0)
+        self._shade(0.8)
 
     def fainter(self) -> None:
         """What lies over the section lets more of it through."""
-        for name in layers.OVER:
-            self._change(name, "opacity", 0.8, 0.05, 1.0)
+        self._change(layers.OVER, "opacity", 0.8, 0.05, 1.0)
 
     def stronger(self) -> None:
         """What lies over the section lets less of it through."""
-        for name in layers.OVER:
-            self._change(name, "opacity", 1.25, 0.05, 1.0)
+        self._change(layers.OVER, "opacity", 1.25, 0.05, 1.0)
 
     def toggle_proposal(self) -> None:
         """Shows the network's proposal and its contour, or hides both."""
@@ -52,9 +53,30 @@ class Appearance(Shown):
             raise InputError("There is neither a proposal nor anything traced to zoom to")
         layers.zoom_to(self.viewer, seen)
 
-    def _change(self, name: str, what: str, by: float, least: float, most: float) -> None:
-        layer = self._layer(name)
-        setattr(layer, what, min(max(getattr(layer, what) * by, least), most))
+    def _contrast(self, by: float) -> None:
+        if not layers.change_contrast(self._grey(), by):
+            raise InputError(FURTHEST)
+
+    def _shade(self, by: float) -> None:
+        self._grey()
+        self._change((layers.IMAGE,), "gamma", by, 0.2, 2.0)
+
+    def _grey(self) -> Any:
+        layer = self._layer(layers.IMAGE)
+        if layer.rgb:
+            raise InputError("Only grey sections are shown with another contrast or brightness")
+        return layer
+
+    def _change(
+        self, names: Sequence[str], what: str, by: float, least: float, most: float
+    ) -> None:
+        moved = False
+        for layer in map(self._layer, names):
+            before, after = getattr(layer, what), min(max(getattr(layer, what) * by, least), most)
+            setattr(layer, what, after)
+            moved |= abs(after - before) > 1e-6
+        if not moved:
+            raise InputError(FURTHEST)
 
     def _layer(self, name: str) -> Any:
         if name not in self.viewer.layers:

@@ -488,13 +488,17 @@ def _show_path(layer: Vectors, path: np.ndarray, clicks: np.ndarray, zoom: float
         layer.data = np.concatenate(steps).astype(np.float32)
 
 
-def change_contrast(layer: Image, by: float) -> None:
-    """Narrows the range of pixels that are told apart to `by` of what it is, or widens it."""
-    if layer.rgb:
-        return
+def change_contrast(layer: Image, by: float) -> bool:
+    """Narrows the range of greys that are told apart to `by` of what it is, or widens it.
+
+    Returns:
+      Whether that is another range: it has at most all of the section's, and some of them.
+    """
     (low, high), (first, last) = layer.contrast_limits, layer.contrast_limits_range
     middle, half = (low + high) / 2, max((high - low) * by, 0.02 * (last - first)) / 2
-    layer.contrast_limits = [max(middle - half, first), min(middle + half, last)]
+    limits = [max(middle - half, first), min(middle + half, last)]
+    layer.contrast_limits = limits
+    return not np.allclose(limits, [low, high], rtol=0, atol=1e-6 * (last - first))
 
 
 def brush_at(zoom: float) -> int:
