@@ -29,6 +29,14 @@ COLOURS = 64
 PATIENCE = 900  # seconds
 
 
+def screen(hand: hands.Hand) -> np.ndarray:
+    """The whole screen as it is, [H, W, 3] uint8."""
+    pixels = hand.application.primaryScreen().grabWindow(0).toImage()
+    pixels = pixels.convertToFormat(pixels.Format.Format_RGB888)
+    rows = np.frombuffer(pixels.constBits(), np.uint8).reshape(pixels.height(), -1)
+    return rows[:, : 3 * pixels.width()].reshape(pixels.height(), pixels.width(), 3).copy()
+
+
 class Film:
     """Frames of the whole screen with a caption each, and for how many milliseconds."""
 
@@ -39,12 +47,8 @@ class Film:
     def add(self, hand: hands.Hand, caption: str, seconds: float) -> None:
         """The screen as it is."""
         hand.wait(0.1)
-        pixels = hand.application.primaryScreen().grabWindow(0).toImage()
-        pixels = pixels.convertToFormat(pixels.Format.Format_RGB888)
-        rows = np.frombuffer(pixels.constBits(), np.uint8).reshape(pixels.height(), -1)
-        screen = rows[:, : 3 * pixels.width()].reshape(pixels.height(), pixels.width(), 3)
         frame = Image.new("RGB", (SHOWN[0], SHOWN[1] + BAR), "black")
-        frame.paste(Image.fromarray(screen).resize(SHOWN, Image.Resampling.LANCZOS))
+        frame.paste(Image.fromarray(screen(hand)).resize(SHOWN, Image.Resampling.LANCZOS))
         font = ImageFont.load_default(18)
         ImageDraw.Draw(frame).text((12, SHOWN[1] + 9), caption, "white", font)
         self.frames.append(frame)

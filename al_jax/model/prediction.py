@@ -115,9 +115,12 @@ def predict_section(
     logits, values = logits_of(), labels.size * len(classes)
     every = 1 if values <= LARGE else math.isqrt(values // STRIP) + 1
     view = whole if every == 1 else some
-    best, confidence, unclamped = (
-        _drawing(logits(whole), own) if every == 1 else _by_strips(logits, own)
-    )
+    if every == 1:
+        best, confidence = _drawing(logits(whole), own)
+        unclamped = _alone(logits(whole), own)
+    else:  # one after the other, so that neither costs anything where it is not used
+        best, confidence = _by_strips(_drawing, logits, own)
+        unclamped = _by_strips(_alone, logits, own)
     spread = jnp.zeros(num_classes)
     if uncertainty is not None:
         known = own.labels[::every, ::every], own.compatible
@@ -143,25 +146,29 @@ def predict_section(
     )
 
 
-def _drawing(logits: jax.Array, partial: PartialLabels) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Eq. 4, its confidence, and the network's own argmax over the classes in range, [H, W]."""
+def _drawing(logits: jax.Array, partial: PartialLabels) -> tuple[jax.Array, jax.Array]:
+    """Eq. 4 and its confidence, [H, W]."""
     labels, compatible = partial.labels, partial.compatible
-    best = segment(logits, labels, compatible)
     confidence = class_posterior(logits, labels, compatible).max(-1)
-    return best, confidence, segment(logits, jnp.full_like(labels, UNLABELLED), partial.in_range)
+    return segment(logits, labels, compatible), confidence
 
 
-def _by_strips(logits: Logits, partial: PartialLabels) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`_drawing`, some rows at a time."""
+def _alone(logits: jax.Array, partial: PartialLabels) -> jax.Array:
+    """The network's own argmax over the classes in range, [H, W]."""
+    return segment(logits, jnp.full_like(partial.labels, UNLABELLED), partial.in_range)
+
+
+def _by_strips(drawing: Callable, logits: Logits, partial: PartialLabels) -> Any:
+    """What `drawing` makes of logits and labels, some rows at a time."""
     (height, width), classes = partial.labels.shape, partial.compatible.shape[-1]
-    strip, columns = max(STRIP // (width * classes), 1), jnp.arange(width)
+    rows, columns = max(STRIP // (width * classes), 1), jnp.arange(width)
 
-    def drawing(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        rows = jnp.minimum(start + jnp.arange(strip), height - 1)
-        own = partial.replace(labels=partial.labels[rows])
-        return _drawing(logits(lambda values: values.at(rows, columns)), own)
+    def strip(start: jax.Array) -> Any:
+        own = jnp.minimum(start + jnp.arange(rows), height - 1)
+        seen = logits(lambda values: values.at(own, columns))
+        return drawing(seen, partial.replace(labels=partial.labels[own]))
 
-    strips = jax.lax.map(drawing, jnp.arange(0, height, strip))
+    strips = jax.lax.map(strip, jnp.arange(0, height, rows))
     return jax.tree.map(lambda x: x.reshape(-1, width)[:height], strips)
 
 

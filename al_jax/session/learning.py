@@ -8,7 +8,6 @@ import numpy as np
 
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import compatible
-from al_jax.model.prediction import Prediction
 from al_jax.model.protocol import class_layers
 from al_jax.session import annotations as state_of
 from al_jax.session import question as questions
@@ -16,7 +15,7 @@ from al_jax.session.annotations import Annotations
 from al_jax.session.conversion import converted
 from al_jax.session.events import CHANGES, TEACHING, Event, effective, effective_answers, pair_of
 from al_jax.session.network import Network
-from al_jax.session.question import Rule
+from al_jax.session.question import Rule, Segmented
 from al_jax.session.storage import Content, Settings
 from al_jax.session.trainer import Trained, Trainer
 from al_jax.session.views import View, view_after
@@ -44,7 +43,7 @@ class Learning:
     _compile_first: Callable[[], None]
     _check_held: Callable[[], None]
     _newest: Callable[[], tuple[Annotations, Network]]
-    _predicted: Callable[[Network, Annotations, int], Prediction]
+    _predicted: Callable[[Network, Annotations, int], Segmented]
 
     def behind(self) -> int:
         """Answers that the network has not seen yet."""

@@ -27,7 +27,7 @@ from al_jax.learner import neighbours
 from al_jax.learner.config import Query
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Fields, Sections, intensity_range
-from al_jax.model.prediction import Prediction, predict_section
+from al_jax.model.prediction import predict_section
 from al_jax.model.resolution import downsample_section
 from al_jax.model.subsets import subset_width
 from al_jax.session.annotations import Annotations, alone_on, around, left_over
@@ -193,7 +193,14 @@ def ask(
     )
 
 
-def with_proposal(question: Question, seen: Prediction, beside: Sequence[str] = ()) -> Question:
+class Segmented(NamedTuple):
+    """What a network sees of a section: Eq. 4 [H, W] int16, its confidence [H, W] float32."""
+
+    segmentation: np.ndarray
+    confidence: np.ndarray
+
+
+def with_proposal(question: Question, seen: Segmented, beside: Sequence[str] = ()) -> Question:
     """The question with what the network predicts of its section (`predicted`).
 
     `beside` names the sections from which outlines of the structure were carried.
@@ -204,9 +211,9 @@ def with_proposal(question: Question, seen: Prediction, beside: Sequence[str] = 
     return dataclasses.replace(
         question,
         why=why,
-        proposal=np.asarray(seen.segmentation == question.structure) & question.inside,
-        segmentation=np.asarray(seen.segmentation),
-        confidence=np.asarray(seen.confidence),
+        proposal=(seen.segmentation == question.structure) & question.inside,
+        segmentation=seen.segmentation,
+        confidence=seen.confidence,
         beside=tuple(beside),
     )
 
@@ -218,8 +225,8 @@ def predicted(
     section: int,
     model: ModelConfig,
     fields: Fields | None = None,
-) -> Prediction:
-    """The prediction of a network that has learnt, of a section with its labels; NumPy arrays.
+) -> Segmented:
+    """What a network that has learnt sees of a section with its labels.
 
     With `fields` outlines are carried to it from neighbouring sections.
     """
@@ -238,7 +245,7 @@ def predicted(
         downsampling=network.downsampling,
         classes=subset_width(annotations.state.in_range, annotations.state.seen),
     )
-    return jax.tree.map(np.asarray, found)
+    return Segmented(*map(np.asarray, found))
 
 
 Known = tuple[chex.Array, chex.Array]
@@ -316,7 +323,7 @@ def _predicted(
     *,
     downsampling: int,
     classes: int,
-) -> Prediction:
+) -> tuple[jax.Array, jax.Array]:
     low, high = intensity_range(image, inside)
     full = Sections(images=image, inside=inside, low=low, high=high, classes=classes)
     section = downsample_section(full, downsampling)
@@ -327,4 +334,5 @@ def _predicted(
         here = jnp.int32(neighbours.REACH)
         log_prior = functools.partial(neighbours.log_prior, others, fields, here, carrying)
     # The key is of dropout, which is not asked for.
-    return predict_section(state.key, params, section, partial, model, log_prior=log_prior)
+    found = predict_section(state.key, params, section, partial, model, log_prior=log_prior)
+    return found.segmentation, found.confidence

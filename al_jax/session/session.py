@@ -33,7 +33,6 @@ from al_jax.learner import config as settings
 from al_jax.learner import neighbours
 from al_jax.learner.config import model_of
 from al_jax.learner.transfer import Experience, Prior, experience_of, fit_to
-from al_jax.model.prediction import Prediction
 from al_jax.session import annotations as state_of
 from al_jax.session import changes, ledger, storage, turns, views
 from al_jax.session import events as event_model
@@ -233,7 +232,7 @@ class Session(Answering, Learning, Changing, Beside):
             return None
         inside = np.asarray(self.images.inside[section])
         seen = self._predicted(network, now, section)
-        return np.where(inside, seen.segmentation, UNLABELLED), np.asarray(seen.confidence)
+        return np.where(inside, seen.segmentation, UNLABELLED), seen.confidence
 
     def experience(self) -> Experience:
         """Weights, outlines and Dice by class name, for `create` of a session on another stack.
@@ -287,7 +286,7 @@ class Session(Answering, Learning, Changing, Beside):
         with self._lock:
             return self.annotations, self.network
 
-    def _predicted(self, network: Network, now: Annotations, section: int) -> Prediction:
+    def _predicted(self, network: Network, now: Annotations, section: int) -> questions.Segmented:
         model = model_of(self.settings.config, self.images.num_classes)
         fields = self._trainer.fields() if self._carries(network) else None
         return questions.predicted(network, self.images, now, section, model, fields)
