@@ -108,3 +108,10 @@ def test_how_sections_are_downsampled_is_settled_when_the_training_begins(place,
     for steps, expected in ((0, 4), (4, 2), (8, 2)):
         of = trained(session, steps=steps, trained=steps == 8, downsampling=2)
         assert own._inputs(of, now)[1].downsampling == expected
+
+
+@pytest.mark.parametrize("pieces", [2, 4, 99])
+def test_large_images_are_read_in_pieces(pieces, monkeypatch):
+    whole = trainer._sections(ss.IMAGES, 2)
+    monkeypatch.setattr(trainer, "READ_AT_ONCE", ss.IMAGES.images.nbytes // pieces + 1)
+    jax.tree.map(np.testing.assert_array_equal, trainer._sections(ss.IMAGES, 2), whole)

@@ -42,6 +42,7 @@ from al_jax.xla import compiler_options, trim_memory
 PIECE = 45  # most steps of the long training at once
 AT_ONCE = 24  # sections without an answer that are predicted anew after one, about
 NEAR = 2  # sections on either side of an answer that are among them
+READ_AT_ONCE = 2**28  # bytes of images, about
 
 
 class Trained(NamedTuple):
@@ -238,10 +239,7 @@ class Trainer:
         settled = self._given or network.trained or network.begun
         factor = network.downsampling if settled else _suited_downsampling(now)
         if self._sections is None or self._sections.downsampling != factor:
-            full = make_sections(_aliased(self._images))
-            sections = downsample_sections(full, factor).replace(fields=self.fields())
-            self._sections = jax.block_until_ready(sections)
-            forget_pages(self._images)
+            self._sections = _sections(self._images, factor).replace(fields=self.fields())
             self._programs.clear()  # they are of other shapes
         width = subset_width(now.state.in_range, now.state.seen)
         if self._sections.classes != width:  # a range was widened
@@ -374,13 +372,27 @@ def _write_row(labels: jax.Array, section: int, row: jax.Array) -> jax.Array:
     return labels.at[section].set(row)
 
 
-def _aliased(images: Images) -> Images:
-    """The same arrays for JAX, which on a CPU are the pages of their files, not a copy."""
-    return dataclasses.replace(
-        images,
-        images=jax.device_put(images.images, may_alias=True),
-        inside=jax.device_put(images.inside, may_alias=True),
-    )
+def _sections(images: Images, factor: int) -> Sections:
+    """What the network sees, downsampled; of large images some at a time are in memory.
+
+    Their arrays are the pages of their files for JAX on a CPU, not a copy.
+    """
+    whole = jax.device_put((images.images, images.inside), may_alias=True)
+    count, pieces = images.num_sections, 1
+    if factor > 1:
+        pieces = -(-images.images.nbytes // READ_AT_ONCE)
+    step, found = -(-count // pieces), []
+    for first in range(0, count, step):
+        part = images.images[first : first + step], images.inside[first : first + step]
+        part = whole if pieces == 1 else jax.device_put(part, may_alias=True)
+        full = make_sections(dataclasses.replace(images, images=part[0], inside=part[1]))
+        found.append(jax.block_until_ready(downsample_sections(full, factor)))
+        forget_pages(images)
+    if pieces == 1:
+        return found[0]
+    arrays = [(one.images, one.low, one.high) for one in found]
+    pixels, low, high = (jnp.asarray(np.concatenate(x)) for x in zip(*arrays, strict=True))
+    return found[0].replace(images=pixels, inside=whole[1], low=low, high=high)
 
 
 def _suited_downsampling(now: Annotations) -> int:
