@@ -2,6 +2,8 @@
 
 import functools
 import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -93,3 +95,19 @@ def test_half_precision_is_that_of_numpy():
     rounded = np.asarray(jax.jit(xla.to_half)(given))
     assert rounded.dtype == np.float16
     np.testing.assert_array_equal(rounded, given.astype(np.float16))
+
+
+@pytest.mark.parametrize("given", [None, "0.5"])
+def test_small_programs_are_kept_on_the_disk_too(given, tmp_path):
+    """Unless JAX was told otherwise; the next start finds them."""
+    name = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+    env = {k: v for k, v in os.environ.items() if k != name} | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path)
+    }
+    env |= {} if given is None else {name: given}
+    code = (
+        "import jax; from al_jax.xla import use_compilation_cache as use; use(); "
+        "jax.jit(lambda x: x + 1)(1.0).block_until_ready()"
+    )
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    assert any(tmp_path.iterdir()) == (given is None)

@@ -40,11 +40,17 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs on the disk, unless JAX was told where."""
+    """Keeps compiled programs on the disk, unless JAX was told where.
+
+    The small ones, too, unless JAX was told otherwise: a program begins with dozens of them.
+    """
     chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if chosen is None:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "al_jax"))
+    least = "jax_persistent_cache_min_compile_time_secs"
+    if least.upper() not in os.environ:
+        jax.config.update(least, 0.0)
     # Where the cache cannot be written, everything works but for its speed.
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
