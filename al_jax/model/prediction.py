@@ -50,7 +50,7 @@ class Prediction(struct.PyTreeNode):
       segmentation: [H, W] int16, Eq. 4: the labels, and the network's best class elsewhere.
       confidence: [H, W] float32, the probability of that class (Eq. 3); 1 where it is labelled.
       unclamped: [H, W] int16, the network's own argmax over the classes in range, labelled or not.
-      fit: [C] float32, Dice of `unclamped` against what is labelled.
+      fit: [C] float32, Dice of `unclamped` against what is labelled, if anything is.
       labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
       uncertainty: [C] float32, H of Eq. 8, or another measure (zero if not asked for).
     """
@@ -115,12 +115,25 @@ def predict_section(
     logits, values = logits_of(), labels.size * len(classes)
     every = 1 if values <= LARGE else math.isqrt(values // STRIP) + 1
     view = whole if every == 1 else some
-    if every == 1:
-        best, confidence = _drawing(logits(whole), own)
-        unclamped = _alone(logits(whole), own)
-    else:  # one after the other, so that neither costs anything where it is not used
-        best, confidence = _by_strips(_drawing, logits, own)
-        unclamped = _by_strips(_alone, logits, own)
+
+    def all_of(drawing: Callable) -> Any:
+        """Drawn of all pixels, each thing apart, so that it is free where it is not used."""
+        return drawing(logits(whole), own) if every == 1 else _by_strips(drawing, logits, own)
+
+    def alone() -> jax.Array:
+        found = all_of(_alone)
+        return classes[found] if section.classes else found
+
+    (best, confidence), unclamped = all_of(_drawing), alone()
+    best = classes[best] if section.classes else best
+    labelled = class_areas(labels, inside, num_classes) > 0
+    fit = dice(unclamped, labels, inside, num_classes)
+    if every > 1:  # it counts where something is labelled: elsewhere nothing need be drawn for it
+        fit = jax.lax.cond(
+            labelled.any(),
+            lambda: dice(alone(), labels, inside, num_classes),
+            lambda: jnp.zeros(num_classes),
+        )
     spread = jnp.zeros(num_classes)
     if uncertainty is not None:
         known = own.labels[::every, ::every], own.compatible
@@ -134,14 +147,12 @@ def predict_section(
             found = posterior(logits)
         found = uncertainty(found, inside[::every, ::every])
         spread = spread.at[classes].set(found, mode="drop")
-    if section.classes:
-        best, unclamped = classes[best], classes[unclamped]
     return Prediction(
         segmentation=best.astype(jnp.int16),
         confidence=confidence,
         unclamped=unclamped.astype(jnp.int16),
-        fit=dice(unclamped, labels, inside, num_classes),
-        labelled=class_areas(labels, inside, num_classes) > 0,
+        fit=fit,
+        labelled=labelled,
         uncertainty=spread,
     )
 
