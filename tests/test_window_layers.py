@@ -219,3 +219,21 @@ def test_more_classes_than_a_byte_holds():
     assert viewer.layers[layers.PROPOSAL].data.max() == 266
     shown = viewer.layers[layers.PROPOSAL].get_color(266)
     np.testing.assert_allclose(shown[:3], np.array(colours[265]) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_section_is_drawn_at_the_level_that_is_looked_at(channels, monkeypatch):
+    monkeypatch.setattr(layers, "WHOLE", 4)
+    viewer = ViewerModel()
+    for structure in (1, 2):
+        view = _view(structure=structure, channels=channels)
+        view = view._replace(image=view.image // structure)
+        layers.show(viewer, view, COLOURS)
+        image = viewer.layers[layers.IMAGE]
+        assert image.multiscale and len(image.data) > 1
+        assert max(image.data[-1].shape[:2]) <= 4
+        pixels = layers.pixels_of(view.image)[0]
+        np.testing.assert_array_equal(image.data[0], pixels)
+        np.testing.assert_array_equal(image.data[1], pixels[::2, ::2])
+        if channels == 1:
+            assert layers.change_contrast(image, 0.8)

@@ -30,6 +30,7 @@ OUTLINE, LEFT, TRACE = "outline already traced", "outline still to trace", "trac
 PATH = "outline under way"
 LAYERS = (IMAGE, PROPOSAL, TRACED, OUTLINE, LEFT, TRACE, PATH)
 CLOSED = "closed: "
+WHOLE = 4096  # the longest side, pixels, of a section that is drawn whole
 BESIDE = ("another section", "outlines of another section")  # over all, while somebody looks
 OVER = (PROPOSAL, TRACED, TRACE)
 WHITE, LINE = "white", 0.35  # the width of a crack, in pixels of the section
@@ -409,7 +410,7 @@ def _empty(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Layer, ...]:
     lines = np.zeros((0, 2, 2), np.float32)
     drawn = {"vector_style": "line", "edge_width": LINE, "ndim": 2}
     return (
-        Image(pixels, name=IMAGE, **about),
+        Image(levels(pixels), name=IMAGE, **about),
         _labels(size, colours, name=PROPOSAL, opacity=0.25),
         _labels(size, colours, name=TRACED, opacity=0.45),
         Vectors(lines, name=OUTLINE, edge_color=WHITE, **drawn),
@@ -423,7 +424,7 @@ def make_beside(image: np.ndarray, colours: Sequence[Colour]) -> tuple[Image, La
     """The layers of another section, hidden: a section like `image` [H, W, K], and its outlines."""
     (pixels, about), (section, outlines) = pixels_of(image), BESIDE
     return (
-        Image(pixels, name=section, visible=False, **about),
+        Image(levels(pixels), name=section, visible=False, **about),
         _labels(image.shape[:2], colours, name=outlines, visible=False),
     )
 
@@ -432,6 +433,17 @@ def pixels_of(image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     """What napari shows of pixels [..., K], and what it is to know of them."""
     grey = image.shape[-1] == 1
     return np.asarray(image[..., 0] if grey else image), {"rgb": not grey}
+
+
+def levels(pixels: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    """Pixels [H, W, ...] for a layer; large ones with every second of them, and so on.
+
+    napari draws of these only the part and the level that is looked at.
+    """
+    found = [pixels]
+    while max(found[-1].shape[:2]) > WHOLE:
+        found.append(found[-1][::2, ::2])
+    return found if found[1:] else pixels
 
 
 def _labels(size: tuple[int, ...], colours: Sequence[Colour], **look: Any) -> Labels:
@@ -466,7 +478,8 @@ def show_image(layer: Image, image: np.ndarray, inside: np.ndarray, first: bool 
     if not (first or layer.rgb):
         low, high = layer.contrast_limits_range
         shares = (np.array(layer.contrast_limits) - low) / (high - low)
-    _update(layer, pixels)
+    if not np.array_equal(layer.data[0] if layer.multiscale else layer.data, pixels):
+        layer.data = levels(pixels)
     if not layer.rgb:  # as for the network: each section by its own darkest and brightest pixel
         seen = pixels[inside]
         low = float(seen.min())
