@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -24,7 +25,7 @@ from al_jax.files.stacks import write_stack
 from experiments import report
 from experiments import sweep as sweep_command
 from experiments.report.read import read_sweep
-from experiments.sweeps import clusters
+from experiments.sweeps import clusters, jobs, units
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
@@ -534,3 +535,69 @@ def test_a_sweep_that_waits_in_a_queue_and_is_stopped_cancels_its_jobs(folder, s
     while jobs_of(slurm):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("JobId=7 JobState=NODE_FAIL Restarts=0 Reason=None", True),
+        ("JobId=7 JobState=PREEMPTED Restarts=0", True),
+        ("JobId=7 JobState=PENDING Restarts=2 BatchFlag=1", True),  # it was begun anew since
+        ("JobId=7 JobState=RUNNING Restarts=1", False),
+        ("JobId=7 JobState=OUT_OF_MEMORY Restarts=1", False),
+        ("", False),  # it forgot the job
+        (None, False),  # it is another queue
+    ],
+)
+def test_a_unit_whose_node_was_lost_has_not_died(tmp_path, monkeypatch, said, lost):
+    path = tmp_path / "bin"
+    path.mkdir()
+    if said is not None:
+        (path / "scontrol").write_text(f"#!/bin/sh\necho '{said}'\n")
+        (path / "scontrol").chmod(0o700)
+    monkeypatch.setenv("PATH", str(path), prepend=os.pathsep if said is not None else None)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    folder = tmp_path / "unit"
+    unit = SimpleNamespace(
+        folder=folder, configuration={}, done=False, checkpoints=folder / "checkpoints"
+    )
+    with units.own(unit):
+        pass
+    times = {"at": -1, "times": units.DEATHS, "job": ["7", "1"]}
+    (folder / units.BEGUN).write_text(json.dumps(times))
+    refused = contextlib.nullcontext() if lost else pytest.raises(InputError, match="died 3 times")
+    with refused, units.own(unit):
+        now = json.loads((folder / units.BEGUN).read_text())
+        assert now == times | {"job": ["8", "0"]}
+
+
+@pytest.mark.slow
+def test_slurm_tells_of_a_node_that_is_lost(slurm):
+    """A job whose node is taken away is queued once more; one that fails is not lost."""
+
+    def ask(*words: str) -> str:
+        env = os.environ | slurm
+        return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+
+    def until(number: str, state: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while f"JobState={state} " not in ask("scontrol", "show", "job", "-o", number):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", slurm["SLURM_CONF"])
+        fails, waits = (
+            ask("sbatch", "--parsable", "--requeue", f"--wrap={script}").strip()
+            for script in ("exit 9", "sleep 600")
+        )
+        until(fails, "FAILED")
+        until(waits, "RUNNING")
+        assert not jobs.lost_with_its_node([fails, "0"])
+        assert not jobs.lost_with_its_node([waits, "0"])
+        host = ask("sinfo", "-h", "-o", "%n").strip()
+        ask("scontrol", "update", f"NodeName={host}", "State=DOWN", "Reason=gone")
+        until(waits, "PENDING")
+        assert jobs.lost_with_its_node([waits, "0"])
+        ask("scancel", waits)

@@ -45,6 +45,7 @@ from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
 from al_jax.simulation.prepare import Prepared, prepare, wanted_fields, with_fields
 from experiments.sweeps.identity import identity
+from experiments.sweeps.jobs import lost_with_its_node, own_job
 
 PROGRESS = "al_jax"  # the topic of the workers' progress events
 CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
@@ -307,7 +308,8 @@ def own(unit: Unit) -> Iterator[pathlib.Path]:
     """The folder of a unit, once no other process works in it.
 
     Raises:
-      InputError: its workers died `DEATHS` times without a checkpoint between.
+      InputError: its workers died `DEATHS` times without a checkpoint between; those whose node
+        the queue took away do not count.
     """
     with folders.open_workdir(unit.folder, unit.configuration, FOREVER, identity) as folder:
         if unit.done:
@@ -316,14 +318,16 @@ def own(unit: Unit) -> Iterator[pathlib.Path]:
         begun, at, times = folder / BEGUN, latest(unit.checkpoints), 1
         with contextlib.suppress(FileNotFoundError, ValueError):
             before = json.loads(begun.read_text())
-            times += before["times"] if before["at"] == at else 0
+            if before["at"] == at:
+                times += before["times"] - lost_with_its_node(before.get("job"))
         try:
             if times > DEATHS:
                 raise InputError(
                     f"its process died {DEATHS} times without getting further, for want of memory "
                     "perhaps; use fewer --jobs"
                 )
-            write_atomic(begun, json.dumps({"at": at, "times": times}).encode())
+            now = {"at": at, "times": times, "job": own_job()}
+            write_atomic(begun, json.dumps(now).encode())
             yield folder
         finally:  # which a process that dies does not reach
             begun.unlink(missing_ok=True)
