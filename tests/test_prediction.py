@@ -232,10 +232,11 @@ def test_sections_that_are_not_wanted_are_zero_and_the_others_the_same():
 
 
 @pytest.mark.parametrize("samples", [0, 2])
+@pytest.mark.parametrize("number", [0, 3])  # the last one has no label
 @pytest.mark.parametrize("network", [SMALL, PIXELWISE], ids=["small", "pixelwise"])
-def test_a_large_section_is_predicted_in_strips_of_rows(network, samples, monkeypatch):
+def test_a_large_section_is_predicted_in_strips_of_rows(network, number, samples, monkeypatch):
     params = tiny.weights(network, 1, heads=True)
-    section, partial = (jax.tree.map(lambda leaf: leaf[3], part) for part in _stack()[:2])
+    section, partial = (jax.tree.map(lambda leaf: leaf[number], part) for part in _stack()[:2])
     height, width = partial.labels.shape
     prior = np.random.default_rng(1).normal(size=(-(-height // 3), -(-width // 3), CLASSES))
 
@@ -257,9 +258,14 @@ def test_a_large_section_is_predicted_in_strips_of_rows(network, samples, monkey
     whole = quick(lambda: run(third))()
     values = height * width * CLASSES
     monkeypatch.setattr(prediction, "LARGE", values - 1)
-    monkeypatch.setattr(prediction, "STRIP", values // 8)  # every third pixel, of both axes
+    monkeypatch.setattr(prediction, "STRIP", values // 8)
+    monkeypatch.setattr(prediction, "SAMPLE", values // 8)  # every third pixel, of both axes
     found = quick(lambda: run(class_entropy))()
-    for name in ("segmentation", "unclamped", "fit", "labelled"):
+    for name in ("segmentation", "unclamped", "labelled"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert np.asarray(whole.labelled).any() == (number == 0)
+    fit = np.where(whole.labelled, whole.fit, 0)
+    np.testing.assert_array_equal(np.where(found.labelled, found.fit, 0), fit)
+    assert not number or not np.asarray(found.fit).any()
     np.testing.assert_allclose(found.confidence, whole.confidence, rtol=1e-5)
     np.testing.assert_allclose(found.uncertainty, whole.uncertainty, rtol=1e-4, atol=1e-6)

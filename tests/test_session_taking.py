@@ -197,6 +197,77 @@ def test_a_class_that_is_added_later_takes_from_a_section_of_which_all_is_answer
         np.testing.assert_array_equal(labels(session), before)
 
 
+def all_answered(session) -> None:
+    for structure in (3, 2, 1, 0):
+        ts.answer(session, N, structure)
+
+
+@pytest.mark.parametrize(
+    "mask", [box(slice(10, 24), slice(10, 24)), ts.truth(N, 3) & box(slice(16, 40), slice(0, 40))]
+)
+def test_who_made_room_for_a_later_class_is_corrected_as_before(session, mask):
+    all_answered(session)
+    session.add_class("new")
+    session.store_answer(N, 4, mask, take=True)
+    before = labels(session)
+    assert set(np.unique(before)) >= {0, 1, 2, 3, 4}
+    for structure in (3, 2, 1, 0):
+        for take in (False, True):
+            session.store_answer(N, structure, before == structure, take=take)
+            np.testing.assert_array_equal(labels(session), before)
+            check(session)
+
+
+@pytest.mark.parametrize("span", [(3, 4), (None, None)])
+def test_a_later_class_takes_where_its_range_is_widened_to(session, span):
+    all_answered(session)
+    session.add_class("new", span)
+    before, mask = labels(session), box(slice(10, 24), slice(10, 24))
+    if span[0]:
+        now = session.annotations
+        with pytest.raises(InputError, match="outside the range of 'new'"):
+            session.store_answer(N, 4, mask, take=True)
+        assert session.annotations is now
+        session.set_range(4, (N, 4))
+    session.store_answer(N, 4, mask, take=True)
+    np.testing.assert_array_equal(labels(session), np.where(mask, 4, before))
+    check(session)
+    with pytest.raises(InputError, match="was traced on section 2, outside its"):
+        session.set_range(4, (3, 4))
+    session.undo()
+    np.testing.assert_array_equal(labels(session), before)
+
+
+def test_a_later_class_takes_and_its_range_is_widened_by_the_same_answer(session):
+    all_answered(session)
+    session.add_class("new", (3, 4))
+    before, mask = labels(session), box(slice(10, 24), slice(10, 24))
+    session.store_answer(N, 4, mask, take=True, widen=True)
+    np.testing.assert_array_equal(labels(session), np.where(mask, 4, before))
+    assert session.annotations.state.in_range[:, 4].tolist() == [n in (2, 3, 4) for n in range(6)]
+    check(session)
+
+
+def test_classes_that_took_are_split_and_merged(session):
+    all_answered(session)
+    session.add_class("new")
+    session.add_class("newer")
+    masks = box(slice(10, 20), slice(10, 24)), box(slice(18, 26), slice(10, 24))
+    for structure, mask in zip((4, 5), masks, strict=True):
+        session.store_answer(N, structure, mask, take=True)
+    before = labels(session)
+    session.merge_classes([4, 5], "both")
+    np.testing.assert_array_equal(labels(session), np.minimum(before, 4))
+    check(session)
+    session.undo()
+    np.testing.assert_array_equal(labels(session), before)
+    session.split_class(4, ["left", "right"])
+    left = labels(session)
+    assert (left[before == 4] == UNLABELLED).all()
+    assert (left[before < 4] == before[before < 4]).all()
+    check(session)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_any_order_of_answers_takings_and_undo(session, seed):
     rng = np.random.default_rng(seed)

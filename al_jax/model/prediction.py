@@ -22,13 +22,15 @@ from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import PartialLabels
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Sections, network_input, normalise
-from al_jax.model.protocol import cast_params, encode, scores
+from al_jax.model.protocol import cast_params, decoded, encode, scores
 from al_jax.model.subsets import subset, subset_classes
 from al_jax.model.upsampling import Coarse
 
 Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
-"""(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer, and
-of a large section of every so many pixels."""
+"""(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer.
+
+Of a large section it is given every so many pixels (every 5th of 2000x2000 with 70 classes): what
+it tells of a structure that is not much wider is left to chance."""
 
 LogPrior = Callable[[jax.Array], Coarse]
 """Of a section: classes [K] -> what is added to their logits, [K] for each pixel."""
@@ -37,10 +39,13 @@ Logits = Callable[[Callable[[Coarse], jax.Array]], jax.Array]
 """From what takes the values of some pixels, or of all, to the logits of these, [..., K]."""
 
 LARGE = 2**25
-"""Pixels times classes of a section that is decoded in strips: 128 MiB of probabilities."""
+"""Pixels times classes of a section that is predicted whole: 128 MiB an array."""
 
 STRIP = 2**22
-"""Pixels times classes of a strip."""
+"""Pixels times classes of a strip of a larger one."""
+
+SAMPLE = 2**24
+"""Pixels times classes of such a section whose uncertainty is taken."""
 
 
 class Prediction(struct.PyTreeNode):
@@ -99,9 +104,14 @@ def predict_section(
     features = encode(network, params, x)
     factor, prior = section.downsampling, None if log_prior is None else log_prior(classes)
 
+    values = labels.size * len(classes)
+    large = values > LARGE
+    every = math.isqrt(values // SAMPLE) + 1 if large else 1
+
     def logits_of(key: jax.Array | None = None) -> Logits:
         """Of the section's classes; `key` switches dropout on."""
-        coarse = scores(network, params, features, size, key, downsampling=factor, classes=chosen)
+        read = scores if large else decoded
+        coarse = read(network, params, features, size, key, downsampling=factor, classes=chosen)
         if prior is None:
             return lambda view: view(coarse)
         return lambda view: view(coarse).astype(jnp.float32) + view(prior)
@@ -112,34 +122,33 @@ def predict_section(
     def some(values: Coarse) -> jax.Array:
         return values.at(*(jnp.arange(0, side, every) for side in size))
 
-    logits, values = logits_of(), labels.size * len(classes)
-    every = 1 if values <= LARGE else math.isqrt(values // STRIP) + 1
-    view = whole if every == 1 else some
+    logits = logits_of()
 
     def all_of(drawing: Callable) -> Any:
         """Drawn of all pixels, each thing apart, so that it is free where it is not used."""
-        return drawing(logits(whole), own) if every == 1 else _by_strips(drawing, logits, own)
+        return _by_strips(drawing, logits, own) if large else drawing(logits(whole), own)
 
     def alone() -> jax.Array:
         found = all_of(_alone)
         return classes[found] if section.classes else found
 
+    def fit_of(drawn: jax.Array) -> jax.Array:
+        return dice(drawn, labels, inside, num_classes)
+
     (best, confidence), unclamped = all_of(_drawing), alone()
     best = classes[best] if section.classes else best
     labelled = class_areas(labels, inside, num_classes) > 0
-    fit = dice(unclamped, labels, inside, num_classes)
-    if every > 1:  # it counts where something is labelled: elsewhere nothing need be drawn for it
-        fit = jax.lax.cond(
-            labelled.any(),
-            lambda: dice(alone(), labels, inside, num_classes),
-            lambda: jnp.zeros(num_classes),
-        )
+    if large:  # it counts where something is labelled: elsewhere nothing need be drawn for it
+        nothing = jnp.zeros(num_classes)
+        fit = jax.lax.cond(labelled.any(), lambda: fit_of(alone()), lambda: nothing)
+    else:
+        fit = fit_of(unclamped)
     spread = jnp.zeros(num_classes)
     if uncertainty is not None:
         known = own.labels[::every, ::every], own.compatible
 
         def posterior(logits: Logits) -> jax.Array:
-            return class_posterior(logits(view), *known)
+            return class_posterior(logits(some if large else whole), *known)
 
         if dropout_samples:
             found = dropout_posterior(key, lambda k: posterior(logits_of(k)), dropout_samples)

@@ -32,9 +32,9 @@ class Network(Protocol):
        dropout, and `decode(features, (H, W), key, downsampling=k)`, the rest, whose logits are k
        times as large as x; if `decode` takes `classes` [B, K] too, it gives the logits of these
        alone, [B, H, W, K] (a number that is no class: any). Beside them `stride` and
-       `scores(features, key)` (and `classes`), from which `decode` upsamples bilinearly: then large
-       sections are never decoded as a whole. And `cast_params(params)`, the weights as it computes
-       with them.
+       `scores(features, key)` (it may take `classes`, too), from which `decode` upsamples
+       bilinearly: then large sections are never decoded as a whole; who overrides one overrides the
+       other. And `cast_params(params)`, the weights as it computes with them.
     """
 
     num_classes: int
@@ -103,6 +103,22 @@ def decode(
     return jnp.where(columns < network.num_classes, logits, LOG_ZERO)
 
 
+def decoded(
+    network: Network,
+    params: chex.ArrayTree,
+    features: Any,
+    size: tuple[int, ...],
+    key: jax.Array | None = None,
+    *,
+    downsampling: int = 1,
+    classes: jax.Array | None = None,
+) -> Coarse:
+    """`decode` of one image: its features are a batch of one, `classes` [K]."""
+    chosen = None if classes is None else classes[None]
+    logits = decode(network, params, features, size, key, downsampling=downsampling, classes=chosen)
+    return Coarse(logits[0])
+
+
 def scores(
     network: Network,
     params: chex.ArrayTree,
@@ -113,29 +129,23 @@ def scores(
     downsampling: int = 1,
     classes: jax.Array | None = None,
 ) -> Coarse:
-    """The logits of one image, not upsampled yet if the network can tell them so.
-
-    Args:
-      network, params, key, downsampling: see `decode`.
-      features: from `encode`, of a batch of one.
-      size: of the whole image.
-      classes: [K], or None.
-    """
-    chosen = None if classes is None else classes[None]
+    """As `decoded`, but not upsampled yet, if the network can tell its logits so."""
     if not hasattr(network, "scores"):
-        logits = decode(
-            network, params, features, size, key, downsampling=downsampling, classes=chosen
+        return decoded(
+            network, params, features, size, key, downsampling=downsampling, classes=classes
         )
-        return Coarse(logits[0])
-    own = {} if chosen is None else {"classes": chosen}
+    takes = classes is not None and _takes_classes(network, "scores")
+    own = {"classes": classes[None]} if takes and classes is not None else {}
     found = network.apply({"params": params}, features, key, **own, method="scores")[0]
     if classes is not None:
+        if not takes:
+            found = found[..., jnp.minimum(classes, network.num_classes - 1)]
         found = jnp.where(classes < network.num_classes, found, LOG_ZERO)
     return Coarse(found, downsampling * cast(Any, network).stride)
 
 
-def _takes_classes(network: Network) -> bool:
-    own = getattr(network, "decode", None)
+def _takes_classes(network: Network, method: str = "decode") -> bool:
+    own = getattr(network, method, None)
     return own is not None and "classes" in inspect.signature(own).parameters
 
 

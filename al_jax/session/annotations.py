@@ -31,11 +31,13 @@ class Annotations(NamedTuple):
         `step` does not count first examples, as a simulation does not count its start.
       labels: [H, W] int16 of each section that was answered on, by its number.
       skipped: [N, C] bool, pairs that are not to be asked for now.
+      granted: sections and structures for which others made room in advance, see `grant`.
     """
 
     state: ALState
     labels: Mapping[int, np.ndarray]
     skipped: np.ndarray
+    granted: frozenset[tuple[int, int]] = frozenset()
 
     def labels_of(self, section: int, images: Images) -> np.ndarray:
         """[H, W] int16 of a section, whether it was answered on or not."""
@@ -117,6 +119,7 @@ def answer(
             state,
             {**annotations.labels, section: np.asarray(after.labels[0])},
             skipped & ~state.annotated,
+            annotations.granted - {(section, structure)},
         ),
         report,
     )
@@ -125,6 +128,10 @@ def answer(
 def set_range(annotations: Annotations, images: Images, structure: int, span: Span) -> Annotations:
     """The annotations after `answers.set_range`."""
     state = annotations.state
+    if annotations.granted:
+        first, last = span
+        rows = range(first or 0, images.num_sections if last is None else last + 1)
+        return set_columns(annotations, images, {structure: rows})
     state = state.replace(in_range=jnp.asarray(state.in_range))
     state = answers.set_range(state, _without_pixels(images), structure, span)
     return annotations._replace(state=_on_host(state))
@@ -142,16 +149,28 @@ def set_columns(
     for structure, own in columns.items():
         in_range[:, structure] = False
         in_range[list(own), structure] = True
-    state = annotations.state.replace(in_range=in_range)
+    state = _with_granted(annotations.state.replace(in_range=in_range), annotations.granted)
     answers.check_state(state, _without_pixels(images))
     return annotations._replace(state=state)
 
 
-def possible(annotations: Annotations, section: int, structure: int) -> Annotations:
-    """With a structure in range on one section more."""
-    in_range = np.array(annotations.state.in_range)
-    in_range[section, structure] = True
-    return annotations._replace(state=annotations.state.replace(in_range=in_range))
+def grant(annotations: Annotations, section: int, structure: int) -> Annotations:
+    """A structure may be on a section, whatever its ranges are until it is answered there."""
+    granted = annotations.granted | {(section, structure)}
+    return annotations._replace(state=_with_granted(annotations.state, granted), granted=granted)
+
+
+def without_grant(annotations: Annotations, section: int, structure: int) -> Annotations:
+    """From now on the ranges alone say whether a structure may be on a section."""
+    return annotations._replace(granted=annotations.granted - {(section, structure)})
+
+
+def _with_granted(state: ALState, granted: frozenset[tuple[int, int]]) -> ALState:
+    if not granted:
+        return state
+    in_range = np.array(state.in_range)
+    in_range[tuple(np.array(sorted(granted)).T)] = True
+    return state.replace(in_range=in_range)
 
 
 def skip(annotations: Annotations, images: Images, section: int, structure: int) -> Annotations:

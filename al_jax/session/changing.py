@@ -51,7 +51,7 @@ class Changing:
     ) -> Event:
         """A class more, which may be from the first to the last section of `span`.
 
-        What was answered stays: where it is, answers that have its pixels are to be corrected.
+        What was answered stays: where it is, an answer takes its pixels (`take` of `store_answer`).
         """
 
         ends, parts = list(span_of(span)), None if colour is None else _colour(colour)

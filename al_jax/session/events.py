@@ -17,7 +17,7 @@ Example:
   annotations.labels[0]  # [8, 8] int16
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -86,7 +86,7 @@ class Event(TypedDict, total=False):
     image: str
     reopened: int
     columns: dict[int, list[int]]  # in no ledger: where classes may be, as `changes` tells
-    taker: tuple[int, str]  # in no ledger: section and structure of the answer in `given_to`
+    takers: list[tuple[int, str]]  # in no ledger: sections and structures it made room for
     lost: str
 
 
@@ -115,10 +115,23 @@ def effective(events: Iterable[Event]) -> list[Event]:
         place[event["number"]] = place[old] if old in answered else event["number"]
     counting = [e for e in left if e["number"] not in corrected and "lost" not in e]
     for k, event in enumerate(counting):
-        taker = given.get(event.get("given_to", 0), Event())
-        if "structure" in taker:  # it may be of a class that is gone
-            counting[k] = Event(**event, taker=(taker["section"], taker["structure"]))
+        if found := [*event.get("takers", ()), *_takers(event, given)]:
+            counting[k] = Event(**event)
+            counting[k]["takers"] = found
     return sorted(counting, key=lambda event: place[event["number"]])
+
+
+def _takers(event: Event, given: Mapping[int, Event]) -> list[tuple[int, str]]:
+    """For whom an answer, or what it corrects, made room: section and structure of each."""
+    found = list[tuple[int, str]]()
+    one: Event | None = event
+    while one is not None:
+        taker = given.get(one.get("given_to", 0), Event())
+        # Of a class that was split there are several.
+        names = [taker["structure"]] if "structure" in taker else taker.get("structures", [])
+        found += [(taker["section"], name) for name in names]
+        one = given.get(one.get("corrects", 0))
+    return found
 
 
 def effective_answers(events: Iterable[Event]) -> list[Event]:
@@ -157,9 +170,13 @@ def apply(
       InputError: what `annotations.answer` and `annotations.set_range` refuse; a mask is missing;
         the event is of no known kind.
     """
-    if "taker" in event:  # whose class may have been added after this answer's place
-        section, taker = event["taker"]
-        annotations = state_of.possible(annotations, section, structure_number(taker, images))
+    for section, taker in event.get("takers", ()):
+        # Its class may have been added, or its range widened, after this answer's place.
+        annotations = state_of.grant(annotations, section, structure_number(taker, images))
+    if event["event"] == "rest":
+        for name in event.get("structures", ()):
+            own = structure_number(name, images)
+            annotations = state_of.without_grant(annotations, event["section"], own)
     if event["event"] in ("note", "rest"):
         return annotations, None
     if "columns" in event:

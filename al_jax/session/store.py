@@ -106,14 +106,15 @@ def addition(before: Before, answer: Answer) -> Addition:
     if seconds is None and question is not None:
         seconds = max(time.time() - question.asked, 0.0)
     now, events, later = before.now, list[Event](), list[Event]()
+    in_range = now.state.in_range[section, structure]
     mask = np.zeros(images.inside.shape[1:], bool) if answer.mask is None else answer.mask
     clipped, outside, rest = dict[str, int](), 0, np.zeros_like(mask)
     labels = now.labels_of(section, images)
     room, made = _Room([], {}, []), dict[int, Report]()
     if answer.take:
         room = _making_room(before, answer)
-        taker, first = (section, images.names[structure]), len(before.events) + 1
-        numbered = [Event(**e, number=n, taker=taker) for n, e in enumerate(room.events, first)]
+        takers, first = [(section, images.names[structure])], len(before.events) + 1
+        numbered = [Event(**e, number=n, takers=takers) for n, e in enumerate(room.events, first)]
         before = before._replace(events=[*before.events, *numbered], masks=_either(room, before))
     old = _number_of_answer(before, section, structure)
     if old is not None:
@@ -126,11 +127,11 @@ def addition(before: Before, answer: Answer) -> Addition:
             now = _applied(before, before.empty, effective(before.events), made)
         rest = state_of.remainder(now, images, section, structure, mask)
         mask = mask | rest
-    if answer.widen and not now.state.in_range[section, structure]:
-        span = _widened(now, section, structure)
+    if answer.widen and not in_range:
+        span = _widened(before.now, section, structure)
         events.append(range_event(images, structure, span))
         now = state_of.set_range(now, images, structure, span)
-    elif not now.state.in_range[section, structure]:
+    elif not in_range:
         where = answers.check_pair(images, section, structure)
         raise InputError(
             f"{where} is outside the range of '{images.names[structure]}'; if it is there, widen "
@@ -317,8 +318,8 @@ def _around(before: Before, old: int, made: dict[int, Report]) -> tuple[Annotati
     """What counts before the place that a correction of the answer `old` will have, and after."""
     correction = Event(event="note", number=len(before.events) + 1, corrects=old)
     counting = effective([*before.events, correction])
-    place = counting.index(correction)
-    return _applied(before, before.empty, counting[:place], made), counting[place + 1 :]
+    after = [event["number"] for event in counting].index(correction["number"]) + 1
+    return _applied(before, before.empty, counting[:after], made), counting[after:]
 
 
 def _compared(now: Annotations, images: Images, question: Question, mask: np.ndarray) -> Event:

@@ -373,26 +373,26 @@ def _write_row(labels: jax.Array, section: int, row: jax.Array) -> jax.Array:
 
 
 def _sections(images: Images, factor: int) -> Sections:
-    """What the network sees, downsampled; of large images some at a time are in memory.
+    """What the network sees, downsampled; of large images some at a time are on the device.
 
-    Their arrays are the pages of their files for JAX on a CPU, not a copy.
+    For JAX on a CPU arrays are the pages of their files, not a copy.
     """
-    whole = jax.device_put((images.images, images.inside), may_alias=True)
+    inside = jax.device_put(images.inside, may_alias=True)
     count, pieces = images.num_sections, 1
     if factor > 1:
         pieces = -(-images.images.nbytes // READ_AT_ONCE)
     step, found = -(-count // pieces), []
     for first in range(0, count, step):
-        part = images.images[first : first + step], images.inside[first : first + step]
-        part = whole if pieces == 1 else jax.device_put(part, may_alias=True)
-        full = make_sections(dataclasses.replace(images, images=part[0], inside=part[1]))
+        pixels = jax.device_put(images.images[first : first + step], may_alias=True)
+        own = inside if pieces == 1 else inside[first : first + step]
+        full = make_sections(dataclasses.replace(images, images=pixels, inside=own))
         found.append(jax.block_until_ready(downsample_sections(full, factor)))
         forget_pages(images)
     if pieces == 1:
         return found[0]
     arrays = [(one.images, one.low, one.high) for one in found]
     pixels, low, high = (jnp.asarray(np.concatenate(x)) for x in zip(*arrays, strict=True))
-    return found[0].replace(images=pixels, inside=whole[1], low=low, high=high)
+    return found[0].replace(images=pixels, inside=inside, low=low, high=high)
 
 
 def _suited_downsampling(now: Annotations) -> int:

@@ -42,7 +42,8 @@ def compiler_options() -> dict[str, str | bool]:
 def use_compilation_cache() -> None:
     """Keeps compiled programs on the disk, unless JAX was told where.
 
-    The small ones, too, unless JAX was told otherwise: a program begins with dozens of them.
+    The small ones, too, unless the environment says otherwise: a program begins with dozens of
+    them, of some kB each.
     """
     chosen: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if chosen is None:
