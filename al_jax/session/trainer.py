@@ -132,6 +132,7 @@ class Trainer:
         with self._finding:
             if self._carries and self._fields is None:
                 self._fields = neighbours.make_fields(self._images, self._cache)
+                forget_pages(self._images)
             return self._fields
 
     @property
