@@ -134,8 +134,8 @@ def array_digest(array: np.ndarray) -> str:
 
 def digest_of_events(events: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the events of a ledger, which tells sessions apart; those of a copy are equal."""
-    # Whether a mask is missing at present is no part of the ledger.
-    kept = [{key: value for key, value in event.items() if key != "lost"} for event in events]
+    # Whether a mask is missing, and what a class was split into, is no part of the ledger.
+    kept = [{k: v for k, v in event.items() if k not in ("lost", "parts")} for event in events]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

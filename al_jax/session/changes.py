@@ -142,9 +142,9 @@ def _pair(
             "that answer back first"
         )
     if resting or len(classes) != 1 or event["section"] not in place:
-        if event["section"] in place:  # for what had made room for it
-            rest["section"] = place[event["section"]]
-            rest["structures"] = [one.name for one in view.classes if one.number in classes]
+        if event["section"] in place:
+            names = (one.name for one in view.classes if one.number in classes)
+            rest["parts"] = [(place[event["section"]], name) for name in names]
         return rest
     found = Event(**event)
     one = anew.get(number) or Event()

@@ -87,6 +87,7 @@ class Event(TypedDict, total=False):
     reopened: int
     columns: dict[int, list[int]]  # in no ledger: where classes may be, as `changes` tells
     takers: list[tuple[int, str]]  # in no ledger: sections and structures it made room for
+    parts: list[tuple[int, str]]  # in no ledger: of a "rest", what its class was split into there
     lost: str
 
 
@@ -127,9 +128,9 @@ def _takers(event: Event, given: Mapping[int, Event]) -> list[tuple[int, str]]:
     one: Event | None = event
     while one is not None:
         taker = given.get(one.get("given_to", 0), Event())
-        # Of a class that was split there are several.
-        names = [taker["structure"]] if "structure" in taker else taker.get("structures", [])
-        found += [(taker["section"], name) for name in names]
+        if "structure" in taker:
+            found.append((taker["section"], taker["structure"]))
+        found += taker.get("parts", [])
         one = given.get(one.get("corrects", 0))
     return found
 
@@ -174,9 +175,9 @@ def apply(
         # Its class may have been added, or its range widened, after this answer's place.
         annotations = state_of.grant(annotations, section, structure_number(taker, images))
     if event["event"] == "rest":
-        for name in event.get("structures", ()):
-            own = structure_number(name, images)
-            annotations = state_of.without_grant(annotations, event["section"], own)
+        for section, part in event.get("parts", ()):
+            own = structure_number(part, images)
+            annotations = state_of.without_grant(annotations, section, own)
     if event["event"] in ("note", "rest"):
         return annotations, None
     if "columns" in event:
