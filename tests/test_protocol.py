@@ -134,3 +134,47 @@ def test_what_a_module_does_not_say_is_nothing():
     assert protocol.class_layers(FCN(CLASSES)) == ("score2", "score3", "score4", "score5")
     params = {"a": jnp.ones(2)}
     assert protocol.cast_params(params, PLAIN) is params
+
+
+class Scored(nn.Module):
+    """Tells its scores before they are upsampled, of all classes."""
+
+    num_classes: int
+    stride = 2
+
+    def setup(self):
+        """One layer."""
+        self.layer = nn.Dense(self.num_classes)
+
+    def encode(self, x):
+        """[B, H, W, 3] -> every second pixel."""
+        return x[:, ::2, ::2]
+
+    def scores(self, features, key=None):
+        """Logits of these."""
+        return self.layer(features)
+
+    def decode(self, features, size, key=None, *, downsampling=1):
+        """Upsampled."""
+        return upsample(self.scores(features), 2 * downsampling)[:, : size[0], : size[1]]
+
+    def __call__(self, x, key=None):
+        """[B, H, W, 3] -> logits."""
+        return self.decode(self.encode(x), x.shape[1:3], key)
+
+
+def test_scores_are_what_is_decoded():
+    x = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
+    chosen, size = jnp.array([3, 0, CLASSES]), (61, 127)
+    for network in (Scored(CLASSES), FCN(CLASSES, width=1 / 16, fc_features=8, finest=2), PLAIN):
+        params = protocol.init_params(jax.random.key(0), network)
+        features = protocol.encode(network, params, x)
+        for classes in (None, chosen):
+            found = protocol.scores(
+                network, params, features, size, downsampling=2, classes=classes
+            )
+            whole = protocol.scores(
+                network, params, features, size, downsampling=2, classes=classes, whole=True
+            )
+            assert (found.factor > 1) == hasattr(network, "scores") and whole.factor == 1
+            np.testing.assert_allclose(found.whole(size), whole.values, rtol=1e-5, atol=1e-6)

@@ -22,7 +22,7 @@ from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import PartialLabels
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Sections, network_input, normalise
-from al_jax.model.protocol import cast_params, decoded, encode, scores
+from al_jax.model.protocol import cast_params, encode, scores
 from al_jax.model.subsets import subset, subset_classes
 from al_jax.model.upsampling import Coarse
 
@@ -110,8 +110,16 @@ def predict_section(
 
     def logits_of(key: jax.Array | None = None) -> Logits:
         """Of the section's classes; `key` switches dropout on."""
-        read = scores if large else decoded
-        coarse = read(network, params, features, size, key, downsampling=factor, classes=chosen)
+        coarse = scores(
+            network,
+            params,
+            features,
+            size,
+            key,
+            downsampling=factor,
+            classes=chosen,
+            whole=not large,
+        )
         if prior is None:
             return lambda view: view(coarse)
         return lambda view: view(coarse).astype(jnp.float32) + view(prior)

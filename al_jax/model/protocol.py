@@ -97,26 +97,7 @@ def decode(
         logits = upsample(logits, downsampling)[:, : size[0], : size[1]]
     if classes is None:
         return cast(jax.Array, logits)
-    columns = classes[:, None, None, :]
-    if not own:
-        logits = jnp.take_along_axis(logits, jnp.minimum(columns, network.num_classes - 1), -1)
-    return jnp.where(columns < network.num_classes, logits, LOG_ZERO)
-
-
-def decoded(
-    network: Network,
-    params: chex.ArrayTree,
-    features: Any,
-    size: tuple[int, ...],
-    key: jax.Array | None = None,
-    *,
-    downsampling: int = 1,
-    classes: jax.Array | None = None,
-) -> Coarse:
-    """`decode` of one image: its features are a batch of one, `classes` [K]."""
-    chosen = None if classes is None else classes[None]
-    logits = decode(network, params, features, size, key, downsampling=downsampling, classes=chosen)
-    return Coarse(logits[0])
+    return _of_classes(logits, classes, network.num_classes, taken=bool(own))
 
 
 def scores(
@@ -128,20 +109,39 @@ def scores(
     *,
     downsampling: int = 1,
     classes: jax.Array | None = None,
+    whole: bool = False,
 ) -> Coarse:
-    """As `decoded`, but not upsampled yet, if the network can tell its logits so."""
-    if not hasattr(network, "scores"):
-        return decoded(
-            network, params, features, size, key, downsampling=downsampling, classes=classes
+    """The logits of one image, not upsampled yet if the network can tell them so.
+
+    Args:
+      network, params, key, downsampling: see `decode`.
+      features: from `encode`, of a batch of one.
+      size: of the whole image.
+      classes: [K], or None.
+      whole: they are upsampled all the same, by `decode`.
+    """
+    chosen = None if classes is None else classes[None]
+    if whole or not hasattr(network, "scores"):
+        logits = decode(
+            network, params, features, size, key, downsampling=downsampling, classes=chosen
         )
-    takes = classes is not None and _takes_classes(network, "scores")
-    own = {"classes": classes[None]} if takes and classes is not None else {}
-    found = network.apply({"params": params}, features, key, **own, method="scores")[0]
-    if classes is not None:
-        if not takes:
-            found = found[..., jnp.minimum(classes, network.num_classes - 1)]
-        found = jnp.where(classes < network.num_classes, found, LOG_ZERO)
-    return Coarse(found, downsampling * cast(Any, network).stride)
+        return Coarse(logits[0])
+    takes = chosen is not None and _takes_classes(network, "scores")
+    own = {"classes": chosen} if takes else {}
+    found = network.apply({"params": params}, features, key, **own, method="scores")
+    if chosen is not None:
+        found = _of_classes(found, chosen, network.num_classes, taken=takes)
+    return Coarse(found[0], downsampling * cast(Any, network).stride)
+
+
+def _of_classes(
+    logits: jax.Array, classes: jax.Array, num_classes: int, *, taken: bool
+) -> jax.Array:
+    """[B, H, W, K] of `classes` [B, K], of all logits unless they are `taken` already."""
+    columns = classes[:, None, None, :]
+    if not taken:
+        logits = jnp.take_along_axis(logits, jnp.minimum(columns, num_classes - 1), -1)
+    return jnp.where(columns < num_classes, logits, LOG_ZERO)
 
 
 def _takes_classes(network: Network, method: str = "decode") -> bool:
