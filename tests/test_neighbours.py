@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_session as ts
+from scipy import ndimage
 
 from al_jax import session as sessions
 from al_jax.core.stack import UNLABELLED, make_images
@@ -17,7 +18,7 @@ from al_jax.core.strategies import STRATEGIES, BDa, SDr, shares_program
 from al_jax.learner import neighbours
 from al_jax.learner.config import changed, model_of
 from al_jax.learner.learner import segment_stack
-from al_jax.learner.registration import Registered, register
+from al_jax.learner.registration import Registered, correlation, explained, register
 from al_jax.model.inputs import Fields
 from al_jax.model.training import init_train_state
 from al_jax.session import annotations as state_of
@@ -213,12 +214,28 @@ def test_a_known_shift_is_found_in_both_directions():
     for field, expected in ((found.forward, (3, -2)), (found.backward, (-3, 2))):
         off = np.abs(field[middle] - expected)
         assert off.mean() < 0.3 and off.max() < 1.5
-    assert found.similarity > 0.99
+    assert found.explained > 0.98
     again = register(first, second)
     np.testing.assert_array_equal(again.forward, found.forward)
     # The other way round it is the other way round.
     turned = register(second, first)
     assert np.abs(turned.forward[middle] - found.backward[middle]).mean() < 0.3
+
+
+def test_sections_of_one_shape_do_not_explain_each_others_detail():
+    # Two sections of one blob on a dark slide, each with a texture of its own.
+    y, x = np.mgrid[:96, :96].astype(np.float32)
+    inside = np.hypot(y - 48, x - 48) < 35
+    rng = np.random.default_rng(0)
+    textures = [ndimage.gaussian_filter(rng.normal(size=(96, 96)), 2) for _ in range(2)]
+    first, second = (np.float32(inside * (0.6 + t)) for t in textures)
+    assert correlation(first, second) > 0.9
+    interior = (slice(32, 64), slice(32, 64))
+    assert explained(first[interior], second[interior]) < 0.2
+    assert explained(first, second) < 0.6 < explained(first, first + 0.1 * second)
+    assert explained(first, first) == pytest.approx(1)
+    assert explained(first, 3 - 2 * first) == 0  # turned to its negative
+    assert explained(first, np.ones_like(first)) == 0
 
 
 def test_equal_and_empty_sections_stay():
@@ -231,10 +248,13 @@ def test_equal_and_empty_sections_stay():
 
 def test_a_torn_section_counts_less():
     still = np.zeros((*SIZE, 2), np.float32)
-    similar = [0.9, 0.95, 0.2, 0.9]
-    found = neighbours.fields_of([Registered(still, still, s) for s in similar], 2)
-    np.testing.assert_allclose(found.quality[:, 1], [1, 1, 0.2 / 0.9, 1, 0], rtol=1e-5)
-    np.testing.assert_allclose(found.quality[:, 0], [0, 1, 1, 0.2 / 0.9, 1], rtol=1e-5)
+    explained = [0.75, 0.9, 0.3, 0.8]
+    found = neighbours.fields_of([Registered(still, still, share) for share in explained], 2)
+    np.testing.assert_allclose(found.quality[:, 1], [1, 1, 0.4, 1, 0], rtol=1e-5)
+    np.testing.assert_allclose(found.quality[:, 0], [0, 1, 1, 0.4, 1], rtol=1e-5)
+    # Where all registrations are bad, none counts for the others' sake.
+    bad = neighbours.fields_of([Registered(still, still, 0.3)] * 4, 2)
+    np.testing.assert_allclose(bad.quality[1:, 0], 0.4, rtol=1e-5)
     assert found.displacement.dtype == jnp.float16 and found.downsampling == 2
 
 

@@ -34,6 +34,10 @@ REACH = 8
 NEXT, EACH = 0.95, 0.87
 """The reliability of an outline that is carried to the next section, and its share by each more."""
 
+EXPLAINED = 0.75
+"""The share of its detail that a good registration explains (`Registered.explained`): on MRI stacks
+0.8 to 0.9 is usual, between sections of histology 0.4."""
+
 UNKNOWN = 0.03
 """What a class has of which nothing is carried: between one that is there and one that is not."""
 
@@ -87,14 +91,13 @@ def field_factor(size: tuple[int, ...]) -> int:
 def fields_of(pairs: list[Registered], factor: int) -> Fields:
     """The fields of a stack from those of its N - 1 pairs of next sections.
 
-    A link counts by its similarity over the median one, at most 1: a torn section, or one that
-    was registered wrongly, carries less.
+    A link counts by what its registration explains (`EXPLAINED`): a torn section, or one that is
+    not like the next, carries less.
     """
     still = np.zeros_like(pairs[0].forward, np.float16)
     back = np.stack([still, *(pair.backward.astype(np.float16) for pair in pairs)])
     ahead = np.stack([*(pair.forward.astype(np.float16) for pair in pairs), still])
-    similarity = np.maximum([pair.similarity for pair in pairs], 0)
-    quality = np.minimum(similarity / max(np.median(similarity), 1e-6), 1).astype(np.float32)
+    quality = np.minimum(np.float32([pair.explained for pair in pairs]) / EXPLAINED, 1)
     return Fields(
         displacement=jnp.asarray(np.stack([back, ahead], 1)),
         quality=jnp.asarray(np.stack([np.append(0, quality), np.append(quality, 0)], 1)),
@@ -348,14 +351,14 @@ def _write(path: pathlib.Path, pairs: dict[str, Registered]) -> None:
     arrays: dict[str, np.ndarray] = {"names": np.array(list(pairs))}
     for field in ("forward", "backward"):
         arrays[field] = np.stack([getattr(p, field) for p in pairs.values()]).astype(np.float16)
-    write_npz(path, arrays | {"similarity": np.array([p.similarity for p in pairs.values()])})
+    write_npz(path, arrays | {"explained": np.array([p.explained for p in pairs.values()])})
 
 
 def _read(path: pathlib.Path) -> dict[str, Registered]:
     """The pairs of a file; none if it is not there, or not to be read: they are registered anew."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            columns = [file[name] for name in ("forward", "backward", "similarity")]
+            columns = [file[name] for name in ("forward", "backward", "explained")]
             return dict(zip(file["names"].tolist(), map(Registered, *columns), strict=True))
     except (OSError, ValueError, KeyError, EOFError):
         return {}

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-VERSION = 1  # of the results, for what is kept of them
+VERSION = 2  # of the results, for what is kept of them
+
+COARSE = 8.0
+"""Detail is what a Gaussian of this standard deviation takes away, pixels."""
 
 
 class Registered(NamedTuple):
@@ -19,12 +22,14 @@ class Registered(NamedTuple):
       forward: [h, w, 2] float32, pixels (row, column): the first section shows at x what the second
         shows at x + forward(x).
       backward: likewise from the second to the first.
-      similarity: correlation of the two images where one is brought onto the other, -1 to 1.
+      explained: the share of the variance of each image's detail that the other explains where it
+        is brought onto it, the mean of both ways, 0 to 1. Shape and shade alone, which any two
+        sections of one organ have in common, do not count.
     """
 
     forward: np.ndarray
     backward: np.ndarray
-    similarity: float
+    explained: float
 
 
 def register(first: np.ndarray, second: np.ndarray) -> Registered:
@@ -36,18 +41,22 @@ def register(first: np.ndarray, second: np.ndarray) -> Registered:
 
     still = np.zeros((*first.shape, 2), np.float32)
     before = correlation(first, second)
+    as_they_lie = Registered(still, still, explained(first, second))
     if min(first.shape) < 8 or min(np.ptp(first), np.ptp(second)) == 0:
-        return Registered(still, still, before)
+        return as_they_lie
     transform = _affine(itk, first, second)
     forward = _with_demons(itk, first, second, transform)
     backward = _with_demons(itk, second, first, transform.GetInverse())
-    after = [
-        correlation(first, _sample(second, forward)),
-        correlation(second, _sample(first, backward)),
-    ]
-    if not min(after) > before:
-        return Registered(still, still, before)
-    return Registered(forward, backward, float(np.mean(after)))
+    moved = (first, _sample(second, forward)), (second, _sample(first, backward))
+    if not min(correlation(*pair) for pair in moved) > before:
+        return as_they_lie
+    return Registered(forward, backward, float(np.mean([explained(*pair) for pair in moved])))
+
+
+def explained(a: np.ndarray, b: np.ndarray) -> float:
+    """The squared correlation of the detail of two images; 0 where that is negative."""
+    detail = [image - ndimage.gaussian_filter(image, COARSE) for image in (a, b)]
+    return max(correlation(*detail), 0.0) ** 2
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
