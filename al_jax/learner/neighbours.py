@@ -97,7 +97,7 @@ def fields_of(pairs: list[Registered], factor: int) -> Fields:
     still = np.zeros_like(pairs[0].forward, np.float16)
     back = np.stack([still, *(pair.backward.astype(np.float16) for pair in pairs)])
     ahead = np.stack([*(pair.forward.astype(np.float16) for pair in pairs), still])
-    quality = np.minimum(np.float32([pair.explained for pair in pairs]) / EXPLAINED, 1)
+    quality = np.minimum(np.array([pair.explained for pair in pairs], np.float32) / EXPLAINED, 1)
     return Fields(
         displacement=jnp.asarray(np.stack([back, ahead], 1)),
         quality=jnp.asarray(np.stack([np.append(0, quality), np.append(quality, 0)], 1)),
