@@ -8,6 +8,9 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import tiny
 from commands import caller, flags_of
@@ -15,8 +18,10 @@ from commands import caller, flags_of
 from al_jax.commands import plugins, simulate
 from al_jax.commands.plugins import load_plugins
 from al_jax.commands.runs import about_strategy
+from al_jax.core.evidence import make_evidence
 from al_jax.core.identity import source_digest
 from al_jax.core.stack import InputError
+from al_jax.core.state import init_state
 from al_jax.core.strategies import STRATEGIES
 from al_jax.files.stacks import write_stack
 from al_jax.model.augmentation import AUGMENTATIONS
@@ -37,6 +42,7 @@ RUN = (
 PIXELWISE = "--network=pixelwise"
 USES = {
     "margin,focal": (("margin", "BDa_focal"), "pixelwise"),  # the shortest is run below
+    "clasp": (("clasp",), "pixelwise"),
     "unet": (("BDa",), "unet"),
 }
 
@@ -89,6 +95,33 @@ def test_an_example_is_short_and_loads(path):
     load_plugins([str(path)])
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     assert plugins.digests([str(path), "json"])[path.name] == content[:16]
+
+
+def test_the_adapted_clasp_takes_classes_in_turn_and_less_noise_later():
+    load_plugins([str(EXAMPLES / "clasp.py")])
+    clasp = STRATEGIES["clasp"]
+    state = init_state(jax.random.key(0), jnp.ones((4, 8, 8), bool), jnp.ones((4, 3), bool))
+    entropy = jnp.array([[0.1, 0.9, 0.2], [0.3, 0.8, 0.4], [0.2, 0.7, 0.1], [0.1, 0.6, 0.3]])
+    evidence = make_evidence(state, uncertainty=entropy, priority=jnp.ones((4, 3)))
+
+    def asked(seen: list[tuple[int, int]], noise: jax.Array | None = None) -> tuple[int, int]:
+        marked = evidence.seen.at[tuple(np.transpose(seen))].set(True) if seen else evidence.seen
+        seen_now = evidence.replace(seen=marked)
+        if noise is not None:
+            seen_now = seen_now.replace(priority=noise)
+        score = jnp.where(marked, -jnp.inf, clasp.gain(seen_now) / clasp.cost(seen_now))
+        return tuple(int(k) for k in jnp.unravel_index(score.argmax(), score.shape))
+
+    # The highest entropy; then of the structures without an answer; the third answer to any.
+    assert asked([]) == (0, 1)
+    assert asked([(0, 1)]) == (1, 2)
+    assert asked([(0, 1), (1, 2)]) == (1, 1)
+    assert asked([(0, 1), (1, 2), (1, 1)]) == (1, 0)
+    # Noise decides between near entropies at the start, and no longer at the end.
+    loud = jnp.ones((4, 3)).at[3, 1].set(50.0)
+    assert asked([], loud) == (3, 1)
+    late = [(n, c) for n in range(4) for c in (0, 2)]
+    assert asked([*late, (1, 1)], jnp.ones((4, 3)).at[3, 1].set(1.5)) == (0, 1)
 
 
 @pytest.mark.parametrize(
