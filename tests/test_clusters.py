@@ -589,7 +589,7 @@ def test_slurm_tells_of_a_node_that_is_lost(slurm):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", slurm["SLURM_CONF"])
         fails, waits = (
-            ask("sbatch", "--parsable", "--requeue", f"--wrap={script}").strip()
+            ask("sbatch", "--parsable", "--requeue", "-o", os.devnull, f"--wrap={script}").strip()
             for script in ("exit 9", "sleep 600")
         )
         until(fails, "FAILED")

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pathlib
 import pkgutil
+import subprocess
 
 import pytest
 
@@ -28,6 +29,8 @@ RANK = {folder: row for row, folders in enumerate(ROWS) for folder in folders}
 # All others read no labels of a whole stack.
 KNOW_THE_TRUTH = {"core/stack", "files", "simulation", "plotting/figures", "commands"}
 KNOW_THE_TRUTH |= {"learner/pretraining"}  # of stacks that were annotated before
+TOP = {".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "al_jax"}
+TOP |= {"experiments", "pyproject.toml", "requirements-cuda.txt", "tests"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT)
 
 
@@ -132,3 +135,11 @@ def test_no_suggestion_takes_a_name_that_is_a_function():
         module = importlib.import_module(function.__module__)
         for parameter in inspect.signature(function).parameters:
             assert not callable(getattr(module, parameter, None)), parameter
+
+
+def test_nothing_is_left_lying_at_the_top():
+    if not (ROOT.parent / ".git").exists():
+        pytest.skip("not a clone")
+    command = ["git", "-C", ROOT.parent, "ls-files"]
+    tracked = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {line.split("/")[0] for line in tracked.splitlines()} == TOP
