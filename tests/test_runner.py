@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -208,3 +209,19 @@ def test_each_alpha_asks_by_its_own():
         config = changed(CONFIG, {"alpha": alpha})
         query = loop.ask(run, nothing, prepared.task, config, strategies=(BDa,), which=0)
         assert float(query.dice) == pytest.approx(alpha)
+
+
+@pytest.mark.parametrize(
+    ("dice", "effort", "target", "most", "expected"),
+    [
+        # Of what Dice lacks two halvings are two thirds of three.
+        ((0.2, 0.8), (0.1, 0.2), 0.9, 1.0, 2 / 3),
+        ((0.2, 0.8), (0.1, 0.4), 0.9, 0.5, 0.75),  # nearer by effort
+        ((0.5, 0.4), (0.1, 0.1), 0.9, 1.0, 0.0),  # worse than at the start
+        ((0.92, 0.93), (0.1, 0.1), 0.9, 1.0, 1.0),  # there before the first answer
+        ((0.5, 0.75), (0.1, 0.1), 1.0, 1.0, np.log(2) / np.log(50)),
+    ],
+)
+def test_the_progress_of_a_run(dice, effort, target, most, expected):
+    records = SimpleNamespace(dice=np.array(dice), effort_unique=np.array(effort))
+    assert runner._fraction(records, target, most) == pytest.approx(expected)
