@@ -219,7 +219,7 @@ def test_each_alpha_asks_by_its_own():
         ((0.2, 0.8), (0.1, 0.4), 0.9, 0.5, 0.75),  # nearer by effort
         ((0.5, 0.4), (0.1, 0.1), 0.9, 1.0, 0.0),  # worse than at the start
         ((0.92, 0.93), (0.1, 0.1), 0.9, 1.0, 1.0),  # there before the first answer
-        ((0.5, 0.75), (0.1, 0.1), 1.0, 1.0, np.log(2) / np.log(50)),
+        ((0.5, 0.75), (0.1, 0.1), 1.0, 1.0, np.log(2) / np.log(500)),
     ],
 )
 def test_the_progress_of_a_run(dice, effort, target, most, expected):

@@ -23,8 +23,9 @@ class Registered(NamedTuple):
         shows at x + forward(x).
       backward: likewise from the second to the first.
       explained: the share of the variance of each image's detail that the other explains where it
-        is brought onto it, the mean of both ways, 0 to 1. Shape and shade alone, which any two
-        sections of one organ have in common, do not count.
+        is brought onto it, the mean of both ways, 0 to 1. Shade counts nothing, and shape by its
+        edge alone: unrelated textures within one outline come to 0.3 to 0.7, against 0.9 and more
+        by the correlation of the images. Noise counts as what is not explained.
     """
 
     forward: np.ndarray

@@ -378,7 +378,7 @@ def _fraction(records: Record, target_dice: float, max_effort: float) -> float:
     Each answer takes about the same share of what Dice lacks: by its logarithm half of the answers
     are half of the way (0.4 to 0.6 in 32 runs), by Dice itself they are 0.6 to 0.8 of it.
     """
-    start, now, end = (max(1 - dice, 0.01) for dice in (*records.dice[[0, -1]], target_dice))
+    start, now, end = (max(1 - dice, 1e-3) for dice in (*records.dice[[0, -1]], target_dice))
     by_dice = np.log(start / now) / max(np.log(start / end), 1e-6)
     by_effort = (records.effort_unique[-1] - records.effort_unique[0]) / max(
         max_effort - records.effort_unique[0], 1e-6

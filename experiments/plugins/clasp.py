@@ -12,7 +12,7 @@ import al_jax
 from al_jax.core.scores import inverse_exponential
 
 READS = ("uncertainty", "priority")
-SHARP = 100.0  # beta at the end; from 1 on it rises, so that the noise decays
+SHARP = 100.0  # beta once all is answered; it rises from 1, so that noise decays
 
 
 def order(evidence: al_jax.Evidence) -> jax.Array:
