@@ -463,6 +463,15 @@ def test_what_a_worker_says_of_a_failure(monkeypatch, tmp_path, error, line, how
     assert units.attempt(unit, 0, print) == (how, line)
 
 
+def test_a_worker_keeps_the_programs_of_one_stack(monkeypatch):
+    forgot = []
+    monkeypatch.setattr(units.jax, "clear_caches", lambda: forgot.append(stack))
+    units.keep_programs_of.cache_clear()
+    for stack in ("a", "a", "b", "b", "a"):
+        units.keep_programs_of(stack)
+    assert forgot == ["a", "b", "a"]
+
+
 def test_a_stack_that_a_worker_cannot_read_is_a_failure_with_a_line(folder):
     (run,) = planned_by(folder, "--stack=a.npz", "--strategies=Da")
     kept = pathlib.Path(run.network.stack)

@@ -44,6 +44,7 @@ from al_jax.model.training import TrainState
 from al_jax.simulation import runner
 from al_jax.simulation.loop import Record
 from al_jax.simulation.prepare import Prepared, prepare, wanted_fields, with_fields
+from al_jax.xla import trim_memory
 from experiments.sweeps.identity import identity
 from experiments.sweeps.jobs import lost_with_its_node, own_job
 
@@ -442,6 +443,7 @@ def work(
     worker, unit, reported = get_worker(), from_data(data), 0.0
     if before[0] != "done":
         return _ended(unit, *before)
+    keep_programs_of((unit if isinstance(unit, NetworkUnit) else unit.network).stack)
 
     def show(fraction: float, **_: str) -> None:
         nonlocal reported
@@ -453,6 +455,16 @@ def work(
 
     show(0.0)
     return attempt(unit, seconds, show)
+
+
+@functools.lru_cache(maxsize=1)
+def keep_programs_of(_stack: str) -> None:
+    """Forgets the compiled programs of the stack before: each takes hundreds of MiB of a worker.
+
+    Should they be wanted again, they are read from the compilation cache.
+    """
+    jax.clear_caches()
+    trim_memory()
 
 
 def attempt(unit: Unit, seconds: float, show: runner.Show) -> tuple[str, str]:
