@@ -48,6 +48,7 @@ from al_jax.xla import trim_memory
 from experiments.sweeps.identity import identity
 from experiments.sweeps.jobs import lost_with_its_node, own_job
 
+GROWN = 2 << 30  # bytes of a worker from which on it keeps the programs of one stack alone
 PROGRESS = "al_jax"  # the topic of the workers' progress events
 CORES = "AL_JAX_CORES"  # names the cores of a worker in its environment
 QUERIES = 50  # assumed per run, to estimate the time left
@@ -443,7 +444,8 @@ def work(
     worker, unit, reported = get_worker(), from_data(data), 0.0
     if before[0] != "done":
         return _ended(unit, *before)
-    keep_programs_of((unit if isinstance(unit, NetworkUnit) else unit.network).stack)
+    if worker.monitor.get_process_memory() > GROWN:
+        keep_programs_of((unit if isinstance(unit, NetworkUnit) else unit.network).stack)
 
     def show(fraction: float, **_: str) -> None:
         nonlocal reported
@@ -461,7 +463,7 @@ def work(
 def keep_programs_of(_stack: str) -> None:
     """Forgets the compiled programs of the stack before: each takes hundreds of MiB of a worker.
 
-    Should they be wanted again, they are read from the compilation cache.
+    Should they be wanted again, to trace and to read them takes some seconds.
     """
     jax.clear_caches()
     trim_memory()
