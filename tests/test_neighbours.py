@@ -146,6 +146,22 @@ def test_batched_looped_and_compiled_agree():
         np.testing.assert_allclose(found, looped, rtol=1e-4, atol=1e-5)
 
 
+def test_the_log_prior_is_that_of_what_is_carried():
+    rng = np.random.default_rng(4)
+    known = {(n, c): rng.random(SIZE) < 0.5 for n, c in ((0, 1), (1, 2), (3, 2), (4, 1))}
+    partial, along = labelled(5, known), fields([(0, 1)] * 4, quality=[0.9, 0.8, 0.7, 0.9])
+    carrying = neighbours.begin(jnp.full(3, 100.0), jnp.array([jnp.nan, 0.7, 0.2]))
+    log = neighbours.log_prior(partial, along, jnp.int32(2), carrying, ALL)
+    there, reliability = map(np.asarray, neighbours.carried(partial, along, jnp.int32(2), ALL))
+    assert len(np.unique(there[..., 1])) == 4  # claimed by neither side, one, the other, both
+    network, ratio = map(np.asarray, neighbours.estimates(carrying))
+    weight = (1 - network) / (1 - np.minimum(ratio * reliability, 0.95))
+    reliability = np.minimum(reliability * ratio / neighbours.CARRIED, 0.99)
+    probability = reliability * there + (1 - reliability) * neighbours.UNKNOWN
+    expected = weight * np.log(probability / neighbours.UNKNOWN)
+    np.testing.assert_allclose(log.values, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_of_some_classes_it_is_what_it_is_of_all():
     rng = np.random.default_rng(3)
     partial = labelled(4, {(n, n % 3): rng.random(SIZE) < 0.3 for n in (0, 1, 3)})

@@ -125,12 +125,9 @@ def carried(
       [h, w, K] float32 in [0, 1], of the section downsampled as the fields are; the reliability of
       each of the classes [K], 0 where nothing is known of it within `REACH`.
     """
-    sides = jax.vmap(_one_side, in_axes=(None, None, None, 0))
-    claimed, reliability = sides(partial, fields, section, jnp.arange(2))
-    reliability = reliability[:, classes]
-    share = reliability / jnp.maximum(reliability.sum(0), 1e-6)
-    there = sum(share[side] * (claimed[side][..., None] == classes) for side in (0, 1))
-    return jnp.asarray(there), 1 - (1 - reliability[0]) * (1 - reliability[1])
+    claimed, share, reliability = _both_sides(partial, fields, section, classes)
+    there = sum(share[side] * claimed[side] for side in (0, 1))
+    return jnp.asarray(there), reliability
 
 
 def log_prior(
@@ -153,13 +150,20 @@ def log_prior(
     Returns:
       Of each pixel [K] float32; 0 for a class of which nothing is carried.
     """
-    there, reliability = carried(partial, fields, section, classes)
-    network, share = (estimate[classes] for estimate in estimates(carrying))
+    (before, after), share, reliability = _both_sides(partial, fields, section, classes)
+    network, ratio = (estimate[classes] for estimate in estimates(carrying))
     # In inverse proportion to their errors.
-    weight = WEIGHT * (1 - network) / (1 - jnp.minimum(share * reliability, 0.95))
-    reliability = jnp.minimum(reliability * share / CARRIED, 0.99)
-    probability = reliability * there + (1 - reliability) * UNKNOWN
-    return Coarse(weight * jnp.log(probability / UNKNOWN), fields.downsampling)
+    weight = WEIGHT * (1 - network) / (1 - jnp.minimum(ratio * reliability, 0.95))
+    reliability = jnp.minimum(reliability * ratio / CARRIED, 0.99)
+
+    def added(there: jax.Array) -> jax.Array:
+        probability = reliability * there + (1 - reliability) * UNKNOWN
+        return weight * jnp.log(probability / UNKNOWN)
+
+    # One logarithm a case instead of one a pixel.
+    neither, first, second, both = (added(s) for s in (0 * share[0], *share, share.sum(0)))
+    values = jnp.where(before, jnp.where(after, both, first), jnp.where(after, second, neither))
+    return Coarse(values, fields.downsampling)
 
 
 def carry_mask(mask: np.ndarray, fields: Fields, source: int, section: int) -> np.ndarray:
@@ -279,6 +283,18 @@ def around(fields: Fields, section: int) -> Fields:
     count = fields.quality.shape[0]
     rows = np.clip(section + np.arange(-REACH, REACH + 1), 0, count - 1)
     return jax.tree.map(lambda leaf: leaf[rows], fields)
+
+
+def _both_sides(
+    partial: PartialLabels, fields: Fields, section: jax.Array, classes: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What each side claims [2, h, w, K] bool, its share [2, K], and their reliability [K]."""
+    sides = jax.vmap(_one_side, in_axes=(None, None, None, 0))
+    claimed, reliability = sides(partial, fields, section, jnp.arange(2))
+    reliability = reliability[:, classes]
+    share = reliability / jnp.maximum(reliability.sum(0), 1e-6)
+    together = 1 - (1 - reliability[0]) * (1 - reliability[1])
+    return claimed[..., None] == classes, share, together
 
 
 def _one_side(
