@@ -42,7 +42,7 @@ RUN = (
 PIXELWISE = "--network=pixelwise"
 USES = {
     "margin,focal": (("margin", "BDa_focal"), "pixelwise"),  # the shortest is run below
-    "clasp": (("clasp",), "pixelwise"),
+    "clasp,whole_sections": (("clasp", "sections"), "pixelwise"),
     "unet": (("BDa",), "unet"),
 }
 
@@ -124,9 +124,7 @@ def test_the_adapted_clasp_takes_classes_in_turn_and_less_noise_later():
     assert asked([*late, (1, 1)], loud) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    "names", [pytest.param(name, marks=pytest.mark.slow) for name in ("margin,focal", "unet")]
-)
+@pytest.mark.parametrize("names", [pytest.param(name, marks=pytest.mark.slow) for name in USES])
 def test_examples_run(call, folder, names):
     strategies, network = USES[names]
     files = ",".join(f"{EXAMPLES / name}.py" for name in names.split(","))
