@@ -124,6 +124,16 @@ def test_the_adapted_clasp_takes_classes_in_turn_and_less_noise_later():
     assert asked([*late, (1, 1)], loud) == (0, 1)
 
 
+def test_whole_sections_are_asked_one_after_another_and_their_background_last():
+    load_plugins([str(EXAMPLES / "whole_sections.py")])
+    sections = STRATEGIES["sections"]
+    assert sections.neighbours
+    priority = np.asarray(sections.draw(jax.random.key(0), 5, 4))
+    assert (priority[:, 0] == priority.min(1)).all()
+    order = priority.max(1).argsort()[::-1]
+    assert (priority.min(1)[order[:-1]] > priority.max(1)[order[1:]]).all()
+
+
 @pytest.mark.parametrize("names", [pytest.param(name, marks=pytest.mark.slow) for name in USES])
 def test_examples_run(call, folder, names):
     strategies, network = USES[names]
