@@ -155,7 +155,7 @@ def test_the_log_prior_is_that_of_what_is_carried():
     there, reliability = map(np.asarray, neighbours.carried(partial, along, jnp.int32(2), ALL))
     assert len(np.unique(there[..., 1])) == 4  # claimed by neither side, one, the other, both
     network, ratio = map(np.asarray, neighbours.estimates(carrying))
-    weight = (1 - network) / (1 - np.minimum(ratio * reliability, 0.95))
+    weight = neighbours.WEIGHT * (1 - network) / (1 - np.minimum(ratio * reliability, 0.95))
     reliability = np.minimum(reliability * ratio / neighbours.CARRIED, 0.99)
     probability = reliability * there + (1 - reliability) * neighbours.UNKNOWN
     expected = weight * np.log(probability / neighbours.UNKNOWN)
@@ -169,8 +169,10 @@ def test_of_some_classes_it_is_what_it_is_of_all():
     of = functools.partial(
         neighbours.log_prior, partial, fields([(0, 1)] * 3), jnp.int32(2), carrying
     )
-    some, whole = of(jnp.array([2, 0])).values, of(ALL).values
-    np.testing.assert_allclose(some, whole[..., np.array([2, 0])], rtol=1e-6)
+    # A number that is no class fills up what a program of fixed size has room for.
+    some, whole = of(jnp.array([2, 0, 3])).values, of(ALL).values
+    np.testing.assert_allclose(some[..., :2], whole[..., np.array([2, 0])], rtol=1e-6)
+    assert np.isfinite(some).all()
 
 
 def test_trials_by_hand():

@@ -84,22 +84,21 @@ def _few(runs: Runs, stack: str, method: str, all_of: int = len(SEEDS)) -> str:
     return "" if count == all_of else f", n = {count}"
 
 
-def _medians(runs: Runs, stack: str, method: str, kind: str = "effort") -> str:
+def _median(rows: list[dict[str, str]], dice: int, kind: str = "effort") -> str:
     """A sign where a run ended before it had the Dice."""
-    told = []
-    for dice in (90, 95):
-        least = any(row[f"effort_at_dice_{dice}_bound"] != "0" for row in _of(runs, stack, method))
-        median = statistics.median(_efforts(runs, stack, method, dice, kind))
-        told.append("≥ " * least + f"{median:.1f}")
-    return " / ".join(told)
+    least = any(row[f"effort_at_dice_{dice}_bound"] != "0" for row in rows)
+    median = statistics.median(float(row[f"{kind}_at_dice_{dice}"]) for row in rows)
+    return "≥ " * least + f"{median:.1f}"
 
 
-def _both(runs: Runs, stack: str, method: str) -> str:
+def _medians(runs: Runs, stack: str, method: str, kind: str = "effort") -> str:
+    return " / ".join(_median(_of(runs, stack, method), dice, kind) for dice in (90, 95))
+
+
+def _both(rows: list[dict[str, str]], dices: tuple[int, ...] = (90, 95)) -> str:
     """Both countings."""
-    if not _of(runs, stack, method):
-        return "not run"
-    told = (_medians(runs, stack, method, kind) for kind in ("effort", "effort_once"))
-    return "; ".join(told) + _few(runs, stack, method)
+    kinds = ("effort", "effort_once")
+    return "; ".join(" / ".join(_median(rows, d, kind) for d in dices) for kind in kinds)
 
 
 def _band(runs: Runs, stack: str) -> str:
@@ -125,12 +124,74 @@ def _practice(stack: str) -> list[list[float]]:
 def test_how_much_tracing_is_saved(runs, name):
     stack = STACKS[name]
     cells = _cells(_section("README.md", "How much tracing is saved"))[name]
-    assert cells[:2] == [_both(runs, stack, method) for method in ("BDa", "SEr")]
+    assert cells[:2] == [
+        _both(_of(runs, stack, method)) + _few(runs, stack, method) for method in ("BDa", "SEr")
+    ]
     assert cells[2] == _band(runs, stack)
     best = _practice(stack)
     assert cells[3] == "; ".join(f"{at_90:.1f} / {at_95:.1f}" for at_90, at_95 in best)
     own = _efforts(runs, stack, "SEr", 90)
     assert cells[4] == (f"{statistics.median(own) / best[0][0]:.2f}" if own else "")
+
+
+@pytest.mark.parametrize("name, kind", [("seven mice", "fvb_"), ("seven scans", "mri_")])
+def test_where_the_rule_had_not_been_run(name, kind):
+    cells = _cells(_section("README.md", "Where SEr had not been run"))[name]
+    rows = [row for row in _read("unseen_runs.csv") if row["stack"].startswith(kind)]
+    own, others = ([row for row in rows if row["method"] == m] for m in ("SEr", "BDa"))
+    stacks = [row["stack"] for row in own]
+    assert len({*stacks}) == 7 and {*stacks}.isdisjoint(STACKS.values())
+    assert sorted(stacks) == sorted(row["stack"] for row in others)
+    assert all(row["seed"] == "0" for row in rows)
+    assert not any(row[f"effort_at_dice_{d}_bound"] != "0" for row in own for d in (90, 95))
+    assert cells[:2] == [_both(others), _both(own)]
+    found = [[float(row[f"effort_at_dice_{dice}"]) for row in own] for dice in (90, 95)]
+    assert cells[2] == " / ".join(_range(one) for one in found)
+    best = [_practice(stack)[0][0] for stack in stacks]
+    assert cells[3] == f"{statistics.median(best):.1f} ({_range(best)})"
+    ratios = [effort / least for effort, least in zip(found[0], best, strict=True)]
+    assert cells[4] == f"{statistics.median(ratios):.2f} ({_range(ratios, 2)})"
+    assert all(_less(own, others, dice) for dice in (90, 95))
+
+
+def _range(numbers: list[float], digits: int = 1) -> str:
+    return f"{min(numbers):.{digits}f}-{max(numbers):.{digits}f}"
+
+
+def _less(own: list[dict[str, str]], others: list[dict[str, str]], dice: int) -> bool:
+    """On every stack."""
+    name = f"effort_at_dice_{dice}"
+    by_stack = {row["stack"]: float(row[name]) for row in others}
+    return all(float(row[name]) < by_stack[row["stack"]] for row in own)
+
+
+def test_without_carried_outlines_and_opponents(runs):
+    cells = _cells(_section("README.md", "Parts and opponents"))
+    without, opponents = (_by_pair(_read(f"{name}_runs.csv")) for name in ("without", "opponents"))
+    assert len(without) == 7 and len(opponents) == 10
+    assert all("--neighbours=False" in row["command"] for row in without.values())
+    for name, stack, seeds in (
+        ("frog, seeds 0 to 2", "frog", "012"),
+        ("mouse 1, seeds 0 to 2", "fvb_1", "012"),
+        ("macaque, seed 0", "inia19", "0"),
+    ):
+        pair = [[table[stack, seed, "SEr"] for seed in seeds] for table in (runs, without)]
+        assert cells[name] == [_both(rows, (90,)) for rows in pair]
+    scans = [stack for name, stack in STACKS.items() if name.startswith("scan")]
+    for name, stacks in (
+        ("three scans, median", scans),
+        ("frog", ["frog"]),
+        ("mouse 1", ["fvb_1"]),
+    ):
+        methods = (runs, "SEr"), (opponents, "sections"), (opponents, "clasp")
+        found = [[table[s, "0", method] for s in stacks] for table, method in methods]
+        assert cells[name] == [_both(rows, (90,)) for rows in found]
+
+
+def test_the_page_is_short_and_names_no_folder_of_a_machine():
+    assert len((RESULTS / "README.md").read_bytes()) <= 12 * 1024
+    for path in RESULTS.glob("*_runs.csv"):
+        assert not any(re.search(r"[=,]/", row.get("command") or "") for row in _read(path.name))
 
 
 def _compared(runs: Runs, reference: str, dice: int) -> tuple[int, int, float]:

@@ -161,8 +161,12 @@ def log_prior(
         return weight * jnp.log(probability / UNKNOWN)
 
     # One logarithm a case instead of one a pixel.
-    neither, first, second, both = (added(s) for s in (0 * share[0], *share, share.sum(0)))
-    values = jnp.where(before, jnp.where(after, both, first), jnp.where(after, second, neither))
+    neither, before_alone, after_alone, both = (
+        added(there) for there in (0 * share[0], *share, share.sum(0))
+    )
+    values = jnp.where(
+        before, jnp.where(after, both, before_alone), jnp.where(after, after_alone, neither)
+    )
     return Coarse(values, fields.downsampling)
 
 
