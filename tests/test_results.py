@@ -105,7 +105,7 @@ def _band(runs: Runs, stack: str) -> str:
     if len(_of(runs, stack, "SEr")) < 2:
         return ""
     found = [_efforts(runs, stack, "SEr", dice) for dice in (90, 95)]
-    return " / ".join(f"{min(own):.1f}-{max(own):.1f}" for own in found)
+    return " / ".join(_range(own) for own in found)
 
 
 def _practice(stack: str) -> list[list[float]]:
@@ -286,7 +286,7 @@ def _told(rows: list[dict[str, str]], dice: int) -> str:
     if any(row[f"effort_at_dice_{dice}_bound"] != "0" for row in rows):
         return "not reached"
     own = [float(row[f"effort_at_dice_{dice}"]) for row in rows]
-    return f"{statistics.median(own):.1f} ({min(own):.1f}-{max(own):.1f})"
+    return f"{statistics.median(own):.1f} ({_range(own)})"
 
 
 def test_earlier_stacks_and_corrections(runs):

@@ -162,7 +162,7 @@ def log_prior(
 
     # One logarithm a case instead of one a pixel.
     neither, before_alone, after_alone, both = (
-        added(there) for there in (0 * share[0], *share, share.sum(0))
+        added(there) for there in (jnp.zeros_like(share[0]), *share, share.sum(0))
     )
     values = jnp.where(
         before, jnp.where(after, both, before_alone), jnp.where(after, after_alone, neither)
