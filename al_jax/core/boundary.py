@@ -78,6 +78,40 @@ def shared_lengths(
     return jnp.fill_diagonal(shared, total[:num_classes].sum(1), inplace=False)
 
 
+def remaining_outlines(
+    labels: jax.Array, inside: jax.Array, seen: jax.Array, length: str = "crack"
+) -> jax.Array:
+    """The outline of each class of a section without what it shares with those annotated there.
+
+    Args:
+      labels: [H, W] classes 0 to C-1, or `UNLABELLED`.
+      inside: [H, W] the image domain.
+      seen: [C] bool, the classes whose outlines are there already. A class does not share with
+        itself: what is counted of one that is `seen` are its pairs with those that are not.
+      length: 'crack' or 'crofton'.
+
+    Returns:
+      [C] float32, pixels; for a class that is not seen, R of Eq. 5 with these outlines as B.
+
+    Example:
+      >>> labels, seen = jnp.array([[0, 1, 2]]), jnp.array([True, False, False])
+      >>> remaining_outlines(labels, jnp.ones((1, 3), bool), seen).tolist()
+      [1.0, 1.0, 1.0]
+    """
+    num_classes = seen.shape[0]
+    index = jnp.where(labels == UNLABELLED, num_classes, labels).astype(jnp.int32)
+    free = jnp.append(~seen, True)
+    left = jnp.zeros(num_classes + 1, jnp.float32)
+    for down, right, weight in _directions(length):
+        ends = _neighbours(index, down, right)
+        counted = jnp.logical_and(*_neighbours(inside, down, right)) & (ends[0] != ends[1])
+        counts = jnp.zeros(num_classes + 1, jnp.int32)
+        for own, other in (ends, ends[::-1]):
+            counts = counts.at[own.ravel()].add((counted & free[other]).ravel().astype(jnp.int32))
+        left += weight * counts
+    return left[:num_classes]
+
+
 def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> jax.Array:
     """All outlines of a section, each crack once: the effort of annotating everything.
 

@@ -23,6 +23,7 @@ class Evidence(struct.PyTreeNode):
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
       outlines: [C], how many outlines B_cc is a mean of, those of prior stacks included.
       uncertainty: [N, C], of the network, such as H of Eq. 8.
+      proposed: [N, C], remaining outline of what the network proposes, pixels; NaN: not known.
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
       overhead: [] float, what any answer costs beyond its outline, in pixels of outline.
@@ -36,6 +37,7 @@ class Evidence(struct.PyTreeNode):
     possible: jax.Array
     outlines: jax.Array
     uncertainty: jax.Array
+    proposed: jax.Array
     priority: jax.Array
     min_effort: jax.Array
     overhead: jax.Array
@@ -61,6 +63,7 @@ def make_evidence(
     *,
     alpha: float | jax.Array = 0.5,
     uncertainty: jax.Array | None = None,
+    proposed: jax.Array | None = None,
     priority: jax.Array | None = None,
     min_effort: float | jax.Array = 1.0,
     overhead: float | jax.Array = 0.0,
@@ -74,6 +77,7 @@ def make_evidence(
         it counts as 0.
       alpha: of Eq. 6.
       uncertainty: [N, C], for the strategies that have one (`Strategy.uncertainty`).
+      proposed: [N, C] (`Learner.proposed`); None: not known.
       priority: [N, C] from `Strategy.draw`, for the strategies that have it.
       min_effort: pixels, lower bound of the predicted effort.
       overhead: pixels of outline, added to every cost.
@@ -82,8 +86,10 @@ def make_evidence(
     shape = state.annotated.shape
     if dice is None:
         dice = jnp.zeros((2, shape[1]))
+    if proposed is None:
+        proposed = jnp.full(shape, jnp.nan)
     chex.assert_shape(dice, (2, shape[1]))
-    for given in (uncertainty, priority):
+    for given in (uncertainty, proposed, priority):
         if given is not None:
             chex.assert_shape(given, shape)
     return Evidence(
@@ -94,6 +100,7 @@ def make_evidence(
         possible=state.seen | compatible(state),
         outlines=jnp.diagonal(state.length_count),
         uncertainty=cast(jax.Array, uncertainty),
+        proposed=proposed,
         priority=cast(jax.Array, priority),
         min_effort=jnp.float32(min_effort),
         overhead=jnp.float32(overhead),

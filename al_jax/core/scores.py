@@ -11,6 +11,7 @@ from al_jax.core.evidence import Evidence
 
 HELP = 1.0  # how much of an answer neighbouring sections gain, see `rise`
 NEAR = 4  # the largest distance of a section that gains
+ASTRAY = 4.0  # how far a proposal's outline may be off to be believed, see `foreseen`
 
 
 def room(evidence: Evidence) -> jax.Array:
@@ -151,6 +152,18 @@ def ellipsoid(evidence: Evidence) -> jax.Array:
     return relative_length(evidence.seen, evidence.possible, evidence.outlines)
 
 
+def foreseen(evidence: Evidence) -> jax.Array:
+    """Outline length on each section relative to B, as shape and proposal foresee it, [N, C].
+
+    R is the geometric mean of that by `ellipsoid` and of the outline that the network proposes. A
+    proposal of more than `ASTRAY` times R, or less than R over it, counts as one of that length.
+    """
+    by_shape = ellipsoid(evidence)
+    usual = jnp.maximum(remaining(evidence) * by_shape, evidence.min_effort)
+    ratio = jnp.nan_to_num(evidence.proposed / usual, nan=1.0)
+    return by_shape * jnp.sqrt(jnp.clip(ratio, 1 / ASTRAY, ASTRAY))
+
+
 def equal_lengths(evidence: Evidence) -> jax.Array:
     """Outlines are as long as B on every section, [N, C]."""
     return jnp.ones(evidence.seen.shape)
@@ -161,6 +174,11 @@ def shaped(evidence: Evidence) -> jax.Array:
     return jnp.maximum(remaining(evidence) * ellipsoid(evidence), evidence.min_effort)
 
 
+def foreseen_remaining(evidence: Evidence) -> jax.Array:
+    """R_nc (Eq. 5) with `foreseen` lengths, [N, C]."""
+    return jnp.maximum(remaining(evidence) * foreseen(evidence), evidence.min_effort)
+
+
 def drawing(evidence: Evidence) -> jax.Array:
     """The part of R_nc (Eq. 5) to draw where the network's proposal is corrected, [N, C]."""
     return jnp.maximum(remaining(evidence) * evidence.redrawn, evidence.min_effort)
@@ -169,6 +187,11 @@ def drawing(evidence: Evidence) -> jax.Array:
 def drawing_shaped(evidence: Evidence) -> jax.Array:
     """The part of `shaped` to draw where the network's proposal is corrected, [N, C]."""
     return jnp.maximum(shaped(evidence) * evidence.redrawn, evidence.min_effort)
+
+
+def drawing_foreseen(evidence: Evidence) -> jax.Array:
+    """The part of `foreseen_remaining` to draw where the proposal is corrected, [N, C]."""
+    return jnp.maximum(foreseen_remaining(evidence) * evidence.redrawn, evidence.min_effort)
 
 
 def perimeter(evidence: Evidence) -> jax.Array:

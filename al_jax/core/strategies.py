@@ -22,7 +22,7 @@ from al_jax.core.state import ALState, candidates, central_examples, shared_exam
 Score = Callable[[Evidence], jax.Array]
 """Of every section and structure, [N, C]."""
 
-READABLE = ("dice", "boundary", "redrawn", "uncertainty", "priority", "hindsight")
+READABLE = ("dice", "boundary", "redrawn", "uncertainty", "proposed", "priority", "hindsight")
 """Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may."""
 
 
@@ -94,11 +94,12 @@ def _own(gain: Score, cost: Score, *reads: str, **others: Any) -> Strategy:
 SDr = _own(scores.rise, scores.shaped, scale=scores.ellipsoid)
 SEr = _own(
     scores.expected_rise,
-    scores.shaped,
+    scores.foreseen_remaining,
     "boundary",
     "uncertainty",
+    "proposed",
     uncertainty=expected_error,
-    scale=scores.ellipsoid,
+    scale=scores.foreseen,
 )
 
 
@@ -133,7 +134,9 @@ STRATEGIES: dict[str, Strategy] = {
         scores.rise, scores.drawing_shaped, "dice", "boundary", "redrawn", scale=scores.ellipsoid
     ),
     "KSEr": dataclasses.replace(
-        SEr, cost=scores.drawing_shaped, reads=("boundary", "uncertainty", "redrawn")
+        SEr,
+        cost=scores.drawing_foreseen,
+        reads=("boundary", "uncertainty", "proposed", "redrawn"),
     ),
     "Oracle": _own(scores.true_rise, scores.true_remaining, "hindsight"),
     "Lengths": _own(scores.room, scores.true_remaining, "dice", "hindsight"),
@@ -172,7 +175,13 @@ def shares_program(strategy: Strategy, *, neighbours: bool = False) -> tuple[Str
     """
 
     def work(one: Strategy) -> tuple:
-        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
+        return (
+            one.loss,
+            one.uncertainty,
+            one.dropout,
+            "hindsight" in one.reads,
+            "proposed" in one.reads,
+        )
 
     own = tuple(OWN_STRATEGIES.values())
     if strategy not in own:

@@ -16,6 +16,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
+from al_jax.core.boundary import remaining_outlines
 from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
@@ -45,6 +46,9 @@ class Learner(struct.PyTreeNode):
         before the first, zero if the strategy has none.
       carrying: what answers tell of outlines that are carried from neighbouring sections
         (`neighbours.begin`), or None: none are.
+      proposed: float32, what would be left to draw of each outline were the latest prediction
+        right (`boundary.remaining_outlines`), pixels; NaN before the first. None: the strategy does
+        not read it.
     """
 
     train: TrainState
@@ -54,6 +58,7 @@ class Learner(struct.PyTreeNode):
     labelled: jax.Array
     uncertainty: jax.Array
     carrying: jax.Array | None = None
+    proposed: jax.Array | None = None
 
 
 Pair = tuple[jax.Array | int, jax.Array | int]
@@ -100,6 +105,11 @@ def init_learner(key: jax.Array, state: ALState, config: Config) -> Learner:
         labelled=nothing.astype(bool),
         uncertainty=jnp.ones_like(nothing),
     )
+
+
+def nothing_proposed(shape: tuple[int, ...]) -> np.ndarray:
+    """`Learner.proposed` [N, C] before any prediction."""
+    return np.full(shape, np.nan, np.float32)
 
 
 def fit_initial(
@@ -278,6 +288,8 @@ def update(
     )
     if where is not None:
         found["uncertainty"] = jnp.where(where[:, None], found["uncertainty"], learner.uncertainty)
+        if learner.proposed is not None:
+            found["proposed"] = jnp.where(where[:, None], found["proposed"], learner.proposed)
     history, estimate = learner.dice, config.query.dice_estimate
     if estimate != "prospective":
         now = estimated_dice(found["fit"], found["labelled"], history[0])
@@ -470,22 +482,31 @@ def _evaluate(
 
     def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         names = ("fit", "labelled", "uncertainty")
-        return {k: getattr(prediction, k) for k in names}, reduction.reduce_fn(prediction, aux)
+        inside, seen, others = aux
+        found = {k: getattr(prediction, k) for k in names}
+        if "proposed" in strategy.reads:
+            found["proposed"] = remaining_outlines(
+                prediction.segmentation, inside, seen, config.query.length
+            )
+        return found, reduction.reduce_fn(prediction, others)
 
-    return predict(
+    found, reduced = predict(
         key,
         train_state.params,
         sections,
         partial_labels(state),
         model_of(config, state.annotated.shape[1], strategy.loss),
         reduce_fn=both,
-        aux=reduction.aux,
+        aux=(sections.inside, state.seen, reduction.aux),
         where=where,
         uncertainty=strategy.uncertainty,
         dropout_samples=config.query.dropout_samples if strategy.dropout else 0,
         log_prior=_log_prior(carrying, state, sections),
         mesh=mesh,
     )
+    if where is not None and "proposed" in found:
+        found["proposed"] = jnp.where(where[:, None], found["proposed"], jnp.nan)
+    return found, reduced
 
 
 def _log_prior(

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from al_jax.learner.learner import Learner
+from al_jax.learner import neighbours
+from al_jax.learner.learner import Learner, nothing_proposed
 from al_jax.session.network import Network
 from al_jax.session.trials import NONE, Pair, Trials
 from al_jax.session.views import Class, View
@@ -45,16 +47,18 @@ def converted(
     rows = [at.get(section, -1) for section in new.sections]
     if np.shape(learner.fit) != (len(at), len(old.classes)):
         return None
-    trials = network.trials
+    trials, shape = network.trials, (len(rows), len(sources))
     return network._replace(
         learner=learner.replace(
             train=_train(learner, layers, sources) if changed else learner.train,
             dice=_means(learner.dice, sources),
             trials=_sums(learner.trials, sources),
+            carrying=None if learner.carrying is None else _carrying(learner.carrying, sources),
             **{
                 name: _of_sections(np.asarray(getattr(learner, name)), rows, sources)
                 for name in ("fit", "labelled", "uncertainty")
             },
+            proposed=None if learner.proposed is None else nothing_proposed(shape),
         ),
         trials=Trials(
             np.concatenate([_sums(trials.start[:3], sources), _means(trials.start[3:], sources)]),
@@ -98,7 +102,7 @@ def _train(learner: Learner, layers: Sequence[str], sources: list[list[int]]) ->
                 together = sum(1 / shares[c] for c in own)
                 column = column + (np.log(together) if own else -NEW)
             columns.append(column)
-        return jax.numpy.asarray(np.stack(columns, -1), leaf.dtype)
+        return jnp.asarray(np.stack(columns, -1), leaf.dtype)
 
     tree = {"params": learner.train.params, "momentum": learner.train.momentum}
     found = jax.tree_util.tree_map_with_path(of_class, tree)
@@ -120,6 +124,12 @@ def _means(known: chex.Array, sources: list[list[int]]) -> np.ndarray:
 def _sums(known: chex.Array, sources: list[list[int]]) -> np.ndarray:
     old = np.asarray(known)
     return np.stack([old[:, own].sum(1) for own in sources], 1).astype(np.float32)
+
+
+def _carrying(known: chex.Array, sources: list[list[int]]) -> np.ndarray:
+    """Sums likewise; a class that is new begins as one of which nothing is labelled."""
+    begun = np.asarray(neighbours.begin(jnp.zeros(len(sources))))
+    return np.where([bool(own) for own in sources], _sums(known, sources), begun)
 
 
 def _of_sections(known: np.ndarray, rows: list[int], sources: list[list[int]]) -> np.ndarray:

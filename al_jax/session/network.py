@@ -18,7 +18,7 @@ from al_jax.session.events import CHANGES, Event, pair_of
 from al_jax.session.trials import Trials, from_array, start_from, to_array
 
 SECONDS = 10.0  # least time between two checkpoints of the long training
-BY_SECTION = ("fit", "labelled", "uncertainty")
+BY_SECTION = ("fit", "labelled", "uncertainty", "proposed")
 """What a learner knows of each section."""
 
 NETWORK = "network"

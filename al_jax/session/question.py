@@ -248,15 +248,15 @@ def predicted(
     return Segmented(*map(np.asarray, found))
 
 
-Known = tuple[chex.Array, chex.Array]
-"""What a network shows: D of Eq. 6 [2, C], and its uncertainty [N, C]."""
+Known = tuple[chex.Array, chex.Array, chex.Array | None]
+"""What a network shows: D of Eq. 6 [2, C], its uncertainty and what it proposes [N, C]."""
 
 
 def _known(network: Network, state: ALState) -> Known:
     if network.learner is None:
         dice = np.full((2, state.annotated.shape[1]), np.nan, np.float32)
-        return dice, np.ones(state.annotated.shape, np.float32)
-    return network.learner.dice, network.learner.uncertainty
+        return dice, np.ones(state.annotated.shape, np.float32), None
+    return network.learner.dice, network.learner.uncertainty, network.learner.proposed
 
 
 def _evidence(
@@ -269,6 +269,7 @@ def _evidence(
         min_effort=query.min_effort,
         overhead=query.overhead,
         uncertainty=known[1],
+        proposed=known[2],
         priority=priority,
     )
 

@@ -23,6 +23,7 @@ from al_jax.learner.learner import (
     evaluate,
     fit_initial,
     init_learner,
+    nothing_proposed,
     record_answer,
     update,
 )
@@ -93,6 +94,7 @@ class Trainer:
         self._cache, self._finding = folder / neighbours.FILE, threading.Lock()
         self._fields: Fields | None = None
         self._carries = self._config.query.neighbours and self._strategy.neighbours
+        self._reads_proposed = "proposed" in self._strategy.reads
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
         self.before_compiling: Callable[[], None] = lambda: None
@@ -110,8 +112,15 @@ class Trainer:
         likes = [jax.eval_shape(self._new_learner)]
         for count in classes:
             bare = self._empty.replace(annotated=np.zeros((1, count), bool))
-            likes.append(jax.eval_shape(init_learner, self._keys.weights, bare, self._config))
-        return self.checkpoints.latest(self.nothing(), likes, events, held=held)
+            likes.append(jax.eval_shape(lambda bare=bare: self._with_records(self._drawn(bare))))
+        likes += [like.replace(proposed=None) for like in likes if like.proposed is not None]
+        network, notices = self.checkpoints.latest(self.nothing(), likes, events, held=held)
+        learner = network.learner
+        if learner is not None and learner.proposed is None and self._reads_proposed:
+            network = network._replace(
+                learner=learner.replace(proposed=nothing_proposed(np.shape(learner.fit)))
+            )
+        return network, notices
 
     def nothing(self) -> Network:
         """A network that has learnt nothing, but for what earlier stacks taught."""
@@ -284,8 +293,7 @@ class Trainer:
         return found if prospective else found.replace(dice=learner.dice)
 
     def _new_learner(self) -> Learner:
-        draw = jax.jit(init_learner)
-        learner = draw(self._keys.weights, self._empty, self._config)
+        learner = self._drawn(self._empty)
         train_state, params = learner.train, learner.train.params
         if self._earlier is not None:
             params = with_experience(params, self._earlier, self._images.names)
@@ -295,9 +303,18 @@ class Trainer:
         dice = None if self._prior is None else self._prior.dice
         if dice is not None:
             learner = learner.replace(dice=jnp.stack([dice] * 2))
+        return self._with_records(learner, dice)
+
+    def _drawn(self, empty: ALState) -> Learner:
+        return jax.jit(init_learner)(self._keys.weights, empty, self._config)
+
+    def _with_records(self, learner: Learner, dice: jax.Array | None = None) -> Learner:
+        """With what the strategy and the settings want to be remembered besides."""
+        shape = learner.fit.shape
         if self._carries:
-            nothing = jnp.zeros(self._images.num_classes)
-            learner = learner.replace(carrying=neighbours.begin(nothing, dice))
+            learner = learner.replace(carrying=neighbours.begin(jnp.zeros(shape[1]), dice))
+        if self._reads_proposed:
+            learner = learner.replace(proposed=jnp.asarray(nothing_proposed(shape)))
         return learner
 
     def _run(self, name: str, *arguments: Any) -> Any:

@@ -125,6 +125,7 @@ def ask(
         run.learner.dice,
         alpha=config.query.alpha,
         uncertainty=run.learner.uncertainty,
+        proposed=run.learner.proposed,
         priority=priority,
         min_effort=config.query.min_effort,
         overhead=config.query.overhead,
