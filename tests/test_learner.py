@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from al_jax.core import state
-from al_jax.core.strategies import BDa
+from al_jax.core.boundary import shared_lengths
+from al_jax.core.strategies import BDa, SEr
 from al_jax.learner import learner
 from al_jax.learner.config import DEFAULT, ESTIMATES, changed, model_of
 from al_jax.learner.learner import Reduction
@@ -283,6 +284,28 @@ def test_fit_is_training_and_an_evaluation():
     learnt, losses = _jit(learner.fit)(jax.random.key(5), first, s, SECTIONS, config)
     assert losses.shape == (40,)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), learnt, begun)
+
+
+def test_what_is_proposed_is_what_the_prediction_would_leave_to_draw():
+    (trained, s), config = _trained(), _config()
+    s = _answer(s, 1, 1)
+    sees = _jit(functools.partial(learner.evaluate, strategy=SEr))
+    begun, _ = sees(trained, s, SECTIONS, config)
+    drawn, _ = _jit(learner.segment_stack)(begun, s, SECTIONS, config)
+    for n in range(COUNT):
+        whole = shared_lengths(drawn[n], STACK.inside[n], CLASSES)
+        others = np.asarray(s.seen)[n] & ~np.eye(CLASSES, dtype=bool)
+        expected = np.diagonal(whole) - (whole * others).sum(1)
+        np.testing.assert_allclose(begun.proposed[n], expected, rtol=1e-6)
+    assert np.asarray(begun.proposed).any() and _begun()[0].proposed is None
+    # Of sections that are not predicted nothing is known at first, then what was known of them.
+    some = jnp.arange(COUNT) != 3
+    part, _ = sees(trained, s, SECTIONS, config, where=some)
+    assert np.isnan(part.proposed[3]).all() and np.isfinite(part.proposed[:3]).all()
+    step = _jit(functools.partial(learner.update, strategy=SEr))
+    after, _, _ = step(begun, s, SECTIONS, config, where=some)
+    np.testing.assert_array_equal(after.proposed[3], begun.proposed[3])
+    assert not np.array_equal(after.proposed, begun.proposed)
 
 
 def test_an_unknown_estimate_is_refused():

@@ -60,6 +60,24 @@ def test_shaped_costs_by_hand():
     np.testing.assert_allclose([q.shared[0] for q in told], [30, 30 / end], rtol=1e-6)
 
 
+def test_foreseen_costs_by_hand():
+    """R is 20 px of each of five structures; on section 1 the network proposes other lengths."""
+    s = make_state(np.diag(np.full(5, 20.0)), np.zeros((2, 5), bool))
+    s = s.replace(offered=jnp.asarray(np.tile([[40.0], [10.0]], 5)))
+    proposed = np.full((2, 5), np.nan)
+    proposed[1] = [20, 5, 0, 45, 1000]  # as R, a quarter, none and one that are not believed, more
+    evidence = make_evidence(s, jnp.zeros((2, 5)), proposed=jnp.asarray(proposed))
+    factors = [1, 0.5, 0.5, 1.5, 2]
+    expected = 20 * np.array([np.ones(5), factors])
+    np.testing.assert_allclose(scores.foreseen_remaining(evidence), expected, rtol=1e-6)
+    np.testing.assert_allclose(scores.drawing_foreseen(evidence), expected / 4, rtol=1e-6)
+    query = explain(s, evidence, 1, 3, STRATEGIES["SEr"])
+    assert (float(query.left), float(query.whole)) == (30, 30)
+    # Where nothing is known of a proposal it is the shape alone.
+    blind = make_evidence(s, jnp.zeros((2, 5)))
+    np.testing.assert_array_equal(scores.foreseen_remaining(blind), scores.shaped(blind))
+
+
 def test_outlines_of_prior_stacks_count_beside_those_that_are_seen():
     """Three outlines of prior stacks, which were anywhere in the range, and one at its end."""
     possible = np.zeros((15, 1), bool)

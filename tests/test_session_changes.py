@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from al_jax import session as sessions
 from al_jax.core.stack import InputError, make_images
+from al_jax.learner.config import changed
+from al_jax.learner.neighbours import begin
 from al_jax.session import Settings, ledger
 from al_jax.session.turns import turned, turned_back
 
@@ -528,6 +531,34 @@ def test_a_network_with_merged_and_split_classes_learns_by_an_update(learnt):
     assert learnt.images.num_classes == 3 and learnt.train_step() is not None
     learnt.undo()
     assert learnt.network.learner.dice.shape == network.learner.dice.shape
+
+
+def test_what_is_known_of_carried_outlines_goes_with_its_class(tmp_path):
+    """A class that is added, merged classes and the parts of one: none reads another's."""
+    own = Settings(0, changed(ts.CONFIG, {"neighbours": True}))
+    place = ts.create(tmp_path / "s", settings=own)
+    with sessions.open_session(place) as session:
+        while session.next_question().example:
+            ts.answer_question(session)
+        ts.answer_question(session)
+        while session.train_step():
+            pass
+        before = np.asarray(session.network.learner.carrying)
+        assert before.shape == (4, 4) and len(np.unique(before[0])) > 1
+        session.merge_classes([2, 3], "middle")
+        session.train_step()
+        merged = np.asarray(session.network.learner.carrying)
+        np.testing.assert_allclose(merged[:, :2], before[:, :2])
+        np.testing.assert_allclose(merged[:, 2], (before[:, 2] + before[:, 3]) / 2, rtol=1e-6)
+        session.add_class("core", (2, 3))
+        session.train_step()
+        added = np.asarray(session.network.learner.carrying)
+        np.testing.assert_allclose(added[:, :3], merged, rtol=1e-6)
+        np.testing.assert_array_equal(added[:, 3:], begin(jnp.zeros(1)))
+        session.save_network()
+        again = sessions.read_session(place)
+        assert not again.notices, again.notices
+        equal(again.network.learner, session.network.learner)
 
 
 # The same at random.

@@ -61,6 +61,18 @@ def test_a_checkpoint_of_three_counts_is_read(place):
     assert found == nothing and len(said) == 1 and "learns again" in said[0]
 
 
+def test_a_checkpoint_of_before_proposals_counted_is_read(place):
+    learner = trained(ss.opened(place)).learner
+    assert learner.proposed is not None
+    write(place, learner.replace(proposed=None), np.array([8, 1, 0, 2]))
+    session = ss.opened(place)
+    assert session.notices == [] and session.network.trained
+    found = session.network.learner
+    assert np.isnan(found.proposed).all() and found.proposed.shape == learner.proposed.shape
+    kept = (found.replace(proposed=None), learner.replace(proposed=None))
+    jax.tree.map(np.testing.assert_array_equal, *kept)
+
+
 OTHERS = {
     "two counts": lambda learner, counts, rows: (learner, counts[:2], rows),
     "more counts": lambda learner, counts, rows: (learner, np.append(counts, [1, 1]), rows),

@@ -127,9 +127,9 @@ def _sums(known: chex.Array, sources: list[list[int]]) -> np.ndarray:
 
 
 def _carrying(known: chex.Array, sources: list[list[int]]) -> np.ndarray:
-    """Sums likewise; a class that is new begins as one of which nothing is labelled."""
-    begun = np.asarray(neighbours.begin(jnp.zeros(len(sources))))
-    return np.where([bool(own) for own in sources], _sums(known, sources), begun)
+    """Means likewise; a class that is new begins as one of which nothing is labelled."""
+    found = _means(known, sources)
+    return np.where(np.isnan(found), neighbours.begin(jnp.zeros(len(sources))), found)
 
 
 def _of_sections(known: np.ndarray, rows: list[int], sources: list[list[int]]) -> np.ndarray:
