@@ -121,31 +121,17 @@ def test_agrees_with_an_independent_count(length):
         np.testing.assert_allclose(found, found.T, rtol=1e-6)  # its sums go either way
 
 
-def test_what_remains_of_outlines_by_hand():
-    """Of `PLAIN`, whose background is annotated: what 1 and 2 share, and what 0 does not have."""
-    inside = np.ones((5, 5), bool)
-    left = boundary.remaining_outlines(PLAIN, inside, jnp.array([True, False, False]))
-    np.testing.assert_array_equal(left, [12, 2, 2])
-    assert left.dtype == jnp.float32
-    nothing = boundary.remaining_outlines(PLAIN, inside, jnp.zeros(3, bool))
-    np.testing.assert_array_equal(nothing, [12, 8, 8])
-    np.testing.assert_array_equal(
-        boundary.remaining_outlines(PLAIN, inside, jnp.ones(3, bool)), [0, 0, 0]
-    )
-
-
 @pytest.mark.parametrize("length", LENGTHS)
-def test_what_remains_of_outlines_is_the_whole_without_what_is_shared(length):
+def test_outlines_are_the_diagonal_of_shared_lengths(length):
     rng = np.random.default_rng(2)
-    remaining = jax.jit(boundary.remaining_outlines, static_argnames="length")
+    own = jax.jit(boundary.outlines, static_argnums=(2, 3))
     for _ in range(10):
         labels, inside = _random_map(rng)
-        seen = rng.random(4) < 0.5
-        whole = _reference(labels, inside, 4, length)
-        others = seen[None] & ~np.eye(4, dtype=bool)
-        found = remaining(labels, inside, seen, length=length)
-        expected = np.diagonal(whole) - (whole * others).sum(1)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        expected = np.diagonal(_reference(labels, inside, 4, length))
+        np.testing.assert_allclose(own(labels, inside, 4, length), expected, rtol=1e-5, atol=1e-5)
+    plain = boundary.outlines(PLAIN, np.ones((5, 5), bool), 3)
+    np.testing.assert_array_equal(plain, [12, 8, 8])
+    assert plain.dtype == jnp.float32
 
 
 def test_whatever_lies_outside_does_not_count():

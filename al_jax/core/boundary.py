@@ -78,38 +78,28 @@ def shared_lengths(
     return jnp.fill_diagonal(shared, total[:num_classes].sum(1), inplace=False)
 
 
-def remaining_outlines(
-    labels: jax.Array, inside: jax.Array, seen: jax.Array, length: str = "crack"
+def outlines(
+    labels: jax.Array, inside: jax.Array, num_classes: int, length: str = "crack"
 ) -> jax.Array:
-    """The outline of each class of a section without what it shares with those annotated there.
+    """The diagonal of `shared_lengths` [C] float32, pixels, without the rest.
 
     Args:
-      labels: [H, W] classes 0 to C-1, or `UNLABELLED`.
-      inside: [H, W] the image domain.
-      seen: [C] bool, the classes whose outlines are there already. A class does not share with
-        itself: what is counted of one that is `seen` are its pairs with those that are not.
-      length: 'crack' or 'crofton'.
-
-    Returns:
-      [C] float32, pixels; for a class that is not seen, R of Eq. 5 with these outlines as B.
+      labels, inside, num_classes, length: see there.
 
     Example:
-      >>> labels, seen = jnp.array([[0, 1, 2]]), jnp.array([True, False, False])
-      >>> remaining_outlines(labels, jnp.ones((1, 3), bool), seen).tolist()
-      [1.0, 1.0, 1.0]
+      >>> outlines(jnp.array([[0, 1, 2]]), jnp.ones((1, 3), bool), 3).tolist()
+      [1.0, 2.0, 1.0]
     """
-    num_classes = seen.shape[0]
     index = jnp.where(labels == UNLABELLED, num_classes, labels).astype(jnp.int32)
-    free = jnp.append(~seen, True)
-    left = jnp.zeros(num_classes + 1, jnp.float32)
+    around = jnp.zeros(labels.shape, jnp.float32)
     for down, right, weight in _directions(length):
-        ends = _neighbours(index, down, right)
-        counted = jnp.logical_and(*_neighbours(inside, down, right)) & (ends[0] != ends[1])
-        counts = jnp.zeros(num_classes + 1, jnp.int32)
-        for own, other in (ends, ends[::-1]):
-            counts = counts.at[own.ravel()].add((counted & free[other]).ravel().astype(jnp.int32))
-        left += weight * counts
-    return left[:num_classes]
+        first, second = _neighbours(index, down, right)
+        counted = jnp.logical_and(*_neighbours(inside, down, right)) & (first != second)
+        before, after = max(-right, 0), max(right, 0)
+        # A pixel counts each pair that it is an end of.
+        for pads in (((0, down), (before, after)), ((down, 0), (after, before))):
+            around += weight * jnp.pad(counted, pads)
+    return jnp.zeros(num_classes + 1).at[index.ravel()].add(around.ravel())[:num_classes]
 
 
 def total_length(truth: jax.Array, inside: jax.Array, length: str = "crack") -> jax.Array:

@@ -23,7 +23,7 @@ class Evidence(struct.PyTreeNode):
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
       outlines: [C], how many outlines B_cc is a mean of, those of prior stacks included.
       uncertainty: [N, C], of the network, such as H of Eq. 8.
-      proposed: [N, C], remaining outline of what the network proposes, pixels; NaN: not known.
+      proposed: [N, C], the outline that the network proposes, pixels; NaN: not known.
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
       overhead: [] float, what any answer costs beyond its outline, in pixels of outline.

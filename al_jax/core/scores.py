@@ -153,13 +153,13 @@ def ellipsoid(evidence: Evidence) -> jax.Array:
 
 
 def foreseen(evidence: Evidence) -> jax.Array:
-    """Outline length on each section relative to B, as shape and proposal foresee it, [N, C].
+    """Outline length on each section relative to B, by shape and by proposal, [N, C].
 
-    R is the geometric mean of that by `ellipsoid` and of the outline that the network proposes. A
-    proposal of more than `ASTRAY` times R, or less than R over it, counts as one of that length.
+    The geometric mean of that by `ellipsoid` and of what the network proposes, as far as that is
+    within a factor `ASTRAY` of the former.
     """
     by_shape = ellipsoid(evidence)
-    usual = jnp.maximum(remaining(evidence) * by_shape, evidence.min_effort)
+    usual = jnp.maximum(jnp.diagonal(evidence.boundary) * by_shape, evidence.min_effort)
     ratio = jnp.nan_to_num(evidence.proposed / usual, nan=1.0)
     return by_shape * jnp.sqrt(jnp.clip(ratio, 1 / ASTRAY, ASTRAY))
 

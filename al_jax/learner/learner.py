@@ -16,7 +16,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
-from al_jax.core.boundary import remaining_outlines
+from al_jax.core.boundary import outlines
 from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
@@ -46,9 +46,8 @@ class Learner(struct.PyTreeNode):
         before the first, zero if the strategy has none.
       carrying: what answers tell of outlines that are carried from neighbouring sections
         (`neighbours.begin`), or None: none are.
-      proposed: float32, what would be left to draw of each outline were the latest prediction
-        right (`boundary.remaining_outlines`), pixels; NaN before the first. None: the strategy does
-        not read it.
+      proposed: float32, the outlines of the latest prediction of each section (Eq. 4), pixels; NaN
+        before the first. None: the strategy does not read it.
     """
 
     train: TrainState
@@ -482,11 +481,11 @@ def _evaluate(
 
     def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         names = ("fit", "labelled", "uncertainty")
-        inside, seen, others = aux
+        inside, others = aux
         found = {k: getattr(prediction, k) for k in names}
         if "proposed" in strategy.reads:
-            found["proposed"] = remaining_outlines(
-                prediction.segmentation, inside, seen, config.query.length
+            found["proposed"] = outlines(
+                prediction.segmentation, inside, len(prediction.fit), config.query.length
             )
         return found, reduction.reduce_fn(prediction, others)
 
@@ -497,7 +496,7 @@ def _evaluate(
         partial_labels(state),
         model_of(config, state.annotated.shape[1], strategy.loss),
         reduce_fn=both,
-        aux=(sections.inside, state.seen, reduction.aux),
+        aux=(sections.inside, reduction.aux),
         where=where,
         uncertainty=strategy.uncertainty,
         dropout_samples=config.query.dropout_samples if strategy.dropout else 0,

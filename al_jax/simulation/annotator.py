@@ -3,13 +3,11 @@
 This folder is the only part of al_jax that knows the truth of what is annotated.
 """
 
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
 
-from al_jax.core.boundary import corrected, kept_length, remaining_outlines, total_length
+from al_jax.core.boundary import corrected, kept_length, shared_lengths, total_length
 from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import (
     ALState,
@@ -148,10 +146,15 @@ def outlined(task: Task) -> chex.Array:
 
 def true_remaining(state: ALState, task: Task, length: str = "crack") -> jax.Array:
     """The true R_nc of Eq. 5: each outline without what is annotated already, [N, C] pixels."""
-    one = functools.partial(remaining_outlines, length=length)
-    return jax.lax.map(
-        lambda section: one(*section), (task.truth, task.sections.inside, state.seen)
-    )
+    num_classes = task.present.shape[1]
+
+    def left(section: tuple[jax.Array, ...]) -> jax.Array:
+        truth, inside, seen = section
+        lengths = shared_lengths(truth, inside, num_classes, length)
+        others = seen[None] & ~jnp.eye(num_classes, dtype=bool)
+        return jnp.diagonal(lengths) - jnp.sum(lengths * others, 1)
+
+    return jax.lax.map(left, (task.truth, task.sections.inside, state.seen))
 
 
 def start(key: jax.Array, task: Task, config: Config) -> ALState:
