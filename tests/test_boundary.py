@@ -129,6 +129,9 @@ def test_outlines_are_the_diagonal_of_shared_lengths(length):
         labels, inside = _random_map(rng)
         expected = np.diagonal(_reference(labels, inside, 4, length))
         np.testing.assert_allclose(own(labels, inside, 4, length), expected, rtol=1e-5, atol=1e-5)
+    labels, inside = _random_map(rng, (500, 500), 3)
+    expected = np.diagonal(_jitted(3, length)(labels, inside))
+    np.testing.assert_allclose(own(labels, inside, 3, length), expected, rtol=1e-6)
     plain = boundary.outlines(PLAIN, np.ones((5, 5), bool), 3)
     np.testing.assert_array_equal(plain, [12, 8, 8])
     assert plain.dtype == jnp.float32

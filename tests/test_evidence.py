@@ -16,7 +16,7 @@ def test_predicted_dice_is_eq_6(alpha, expected):
     np.testing.assert_allclose(evidence.predicted_dice(jnp.asarray(DICE), alpha), expected)
 
 
-@pytest.mark.parametrize("given", ["uncertainty", "priority"])
+@pytest.mark.parametrize("given", ["uncertainty", "proposed", "priority"])
 def test_arrays_that_would_broadcast_are_refused(given):
     for array in (ENTROPY[:1], ENTROPY[:, :1], ENTROPY[0]):
         with pytest.raises(AssertionError):

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from scipy.special import entr, softmax
 
+from al_jax.core.boundary import shared_lengths
 from al_jax.core.posterior import class_entropy
 from al_jax.model import networks, prediction
 from al_jax.model.config import ModelConfig, Training
@@ -249,6 +250,7 @@ def test_a_large_section_is_predicted_in_strips_of_rows(network, number, samples
             ModelConfig(network),
             uncertainty=uncertainty,
             dropout_samples=samples,
+            length="crack",
             log_prior=lambda classes: Coarse(jnp.asarray(prior, jnp.float32)[..., classes], 3),
         )
 
@@ -269,3 +271,8 @@ def test_a_large_section_is_predicted_in_strips_of_rows(network, number, samples
     assert not number or not np.asarray(found.fit).any()
     np.testing.assert_allclose(found.confidence, whole.confidence, rtol=1e-5)
     np.testing.assert_allclose(found.uncertainty, whole.uncertainty, rtol=1e-4, atol=1e-6)
+    rows, domain = whole.segmentation, section.inside
+    for one, every in ((whole, 1), (found, 3)):
+        drawn = shared_lengths(rows[::every, ::every], domain[::every, ::every], CLASSES)
+        np.testing.assert_array_equal(one.outlines, every * np.diagonal(drawn))
+    assert np.asarray(found.outlines).any()

@@ -61,11 +61,11 @@ def test_shaped_costs_by_hand():
 
 
 def test_foreseen_costs_by_hand():
-    """R is 20 px of each of five structures; on section 1 the network proposes other lengths."""
+    """B is 20 px of each of five structures; on section 1 the network proposes other lengths."""
     s = make_state(np.diag(np.full(5, 20.0)), np.zeros((2, 5), bool))
     s = s.replace(offered=jnp.asarray(np.tile([[40.0], [10.0]], 5)))
     proposed = np.full((2, 5), np.nan)
-    proposed[1] = [20, 5, 0, 45, 1000]  # as R, a quarter, none and one that are not believed, more
+    proposed[1] = [20, 5, 0, 45, 1000]  # as B, a quarter, none, more, and far more
     evidence = make_evidence(s, jnp.zeros((2, 5)), proposed=jnp.asarray(proposed))
     factors = [1, 0.5, 0.5, 1.5, 2]
     expected = 20 * np.array([np.ones(5), factors])
@@ -73,6 +73,14 @@ def test_foreseen_costs_by_hand():
     np.testing.assert_allclose(scores.drawing_foreseen(evidence), expected / 4, rtol=1e-6)
     query = explain(s, evidence, 1, 3, STRATEGIES["SEr"])
     assert (float(query.left), float(query.whole)) == (30, 30)
+    # Of what is shared with annotated structures it is the same factor: R is 20 - 8 px of B.
+    outlines = np.diag(np.full(5, 20.0))
+    outlines[3, 0] = outlines[0, 3] = 8
+    annotated = np.zeros((2, 5), bool)
+    annotated[1, 0] = True
+    beside = make_state(outlines, annotated)
+    beside = make_evidence(beside, jnp.zeros((2, 5)), proposed=jnp.asarray(proposed))
+    np.testing.assert_allclose(scores.foreseen_remaining(beside)[1, 3], 12 * 1.5, rtol=1e-6)
     # Where nothing is known of a proposal it is the shape alone.
     blind = make_evidence(s, jnp.zeros((2, 5)))
     np.testing.assert_array_equal(scores.foreseen_remaining(blind), scores.shaped(blind))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from al_jax import session as sessions
 from al_jax.core.stack import InputError, make_images
 from al_jax.learner.config import changed
 from al_jax.learner.neighbours import begin
-from al_jax.session import Settings, ledger
+from al_jax.session import Settings, conversion, ledger
 from al_jax.session.turns import turned, turned_back
 
 pytestmark = pytest.mark.usefixtures("programs_once")
@@ -534,31 +535,44 @@ def test_a_network_with_merged_and_split_classes_learns_by_an_update(learnt):
 
 
 def test_what_is_known_of_carried_outlines_goes_with_its_class(tmp_path):
-    """A class that is added, merged classes and the parts of one: none reads another's."""
+    """A class is added to a session with neighbours, which is opened again at once, and later."""
     own = Settings(0, changed(ts.CONFIG, {"neighbours": True}))
     place = ts.create(tmp_path / "s", settings=own)
     with sessions.open_session(place) as session:
         while session.next_question().example:
             ts.answer_question(session)
-        ts.answer_question(session)
         while session.train_step():
             pass
-        before = np.asarray(session.network.learner.carrying)
-        assert before.shape == (4, 4) and len(np.unique(before[0])) > 1
-        session.merge_classes([2, 3], "middle")
-        session.train_step()
-        merged = np.asarray(session.network.learner.carrying)
-        np.testing.assert_allclose(merged[:, :2], before[:, :2])
-        np.testing.assert_allclose(merged[:, 2], (before[:, 2] + before[:, 3]) / 2, rtol=1e-6)
-        session.add_class("core", (2, 3))
-        session.train_step()
-        added = np.asarray(session.network.learner.carrying)
-        np.testing.assert_allclose(added[:, :3], merged, rtol=1e-6)
-        np.testing.assert_array_equal(added[:, 3:], begin(jnp.zeros(1)))
         session.save_network()
-        again = sessions.read_session(place)
-        assert not again.notices, again.notices
-        equal(again.network.learner, session.network.learner)
+        before = session.network.learner
+        assert before.carrying.shape == (4, 4) and np.isfinite(before.proposed).all()
+        session.add_class("core", (2, 3))
+        for _ in range(2):
+            after = session.network.learner
+            np.testing.assert_allclose(after.carrying[:, :4], before.carrying, rtol=1e-6)
+            np.testing.assert_array_equal(after.carrying[:, 4:], begin(jnp.zeros(1)))
+            np.testing.assert_array_equal(after.proposed[:, :4], before.proposed)
+            assert np.isnan(after.proposed[:, 4]).all()
+            again = sessions.read_session(place)
+            assert not again.notices, again.notices
+            equal(again.network.learner, after)
+            session.train_step()
+            session.save_network()
+
+
+def test_what_goes_with_merged_and_split_classes_by_hand():
+    """Classes 1 and 2 become one, 3 has two parts, and another is new."""
+    sources = [[0], [1, 2], [3], [3], []]
+    carrying = np.arange(16, dtype=np.float32).reshape(4, 4)
+    found = conversion._carrying(carrying, sources)
+    np.testing.assert_array_equal(found[:, :4], carrying[:, [0, 1, 3, 3]] + [0, 0.5, 0, 0])
+    np.testing.assert_array_equal(found[:, 4:], begin(jnp.zeros(1)))
+    outlines = np.arange(8, dtype=np.float32).reshape(2, 4)
+    learner = types.SimpleNamespace(proposed=outlines)
+    found = conversion._proposed(learner, [1, -1, 0], [[0], [1, 2], [3], [3], []])
+    expected = np.full((3, 5), np.nan)
+    expected[[0, 2], 0] = [4, 0]
+    np.testing.assert_array_equal(found, expected)
 
 
 # The same at random.

@@ -140,6 +140,21 @@ def test_each_method_picks_by_hand(name):
         np.testing.assert_allclose(found.score, score, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["SEr", "KSEr"])
+def test_a_proposal_of_a_long_outline_turns_the_choice(name):
+    """The pair that `BY_HAND` has first costs twice as much, and another comes first."""
+    proposed = np.full((2, 3), np.nan, np.float32)
+    proposed[0, 0] = 1000
+    known = {"uncertainty": ENTROPY, "proposed": jnp.asarray(proposed)}
+    evidence = make_evidence(make_state(), jnp.asarray(DICE), **known)
+    found = strategies.suggest(make_state(), evidence, STRATEGIES[name])
+    assert (int(found.section), int(found.structure)) == (1, 0)
+    np.testing.assert_allclose(found.score, (0.2**0.5 + 0.5 * 0.12**0.5) / 16, rtol=1e-5)
+    # What reads no uncertainty is not shown it.
+    blind = strategies.suggest(make_state(), evidence, STRATEGIES["SDr"])
+    assert (int(blind.section), int(blind.structure)) == BY_HAND["SDr"][0]
+
+
 @pytest.mark.parametrize("name", ["BDa", "HBDa", "HB"])
 def test_the_predicted_length_is_eq_5(name):
     found = suggest(make_state(), name, uncertainty=ENTROPY)

@@ -13,7 +13,8 @@ from al_jax.core.state import ALState, boundary_matrix, compatible, redrawn_shar
 class Evidence(struct.PyTreeNode):
     """What a strategy may read. Build one with `make_evidence`.
 
-    Fields that were not asked for are None, and so are those that a strategy's `reads` lacks.
+    Fields that were not asked for are None (`proposed` is NaN), and so are those that a strategy's
+    `reads` lacks.
 
     Attributes:
       dice: [C], the predicted Dice of Eq. 6.

@@ -11,7 +11,7 @@ from al_jax.core.evidence import Evidence
 
 HELP = 1.0  # how much of an answer neighbouring sections gain, see `rise`
 NEAR = 4  # the largest distance of a section that gains
-ASTRAY = 4.0  # how far a proposal's outline may be off to be believed, see `foreseen`
+ASTRAY = 4.0  # by what factor a proposal's outline counts as shorter or longer at most
 
 
 def room(evidence: Evidence) -> jax.Array:
@@ -155,8 +155,8 @@ def ellipsoid(evidence: Evidence) -> jax.Array:
 def foreseen(evidence: Evidence) -> jax.Array:
     """Outline length on each section relative to B, by shape and by proposal, [N, C].
 
-    The geometric mean of that by `ellipsoid` and of what the network proposes, as far as that is
-    within a factor `ASTRAY` of the former.
+    The geometric mean of that by `ellipsoid` and of what the network proposes, which counts as
+    `ASTRAY` times longer or shorter than the former at most.
     """
     by_shape = ellipsoid(evidence)
     usual = jnp.maximum(jnp.diagonal(evidence.boundary) * by_shape, evidence.min_effort)

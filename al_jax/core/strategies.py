@@ -22,8 +22,10 @@ from al_jax.core.state import ALState, candidates, central_examples, shared_exam
 Score = Callable[[Evidence], jax.Array]
 """Of every section and structure, [N, C]."""
 
-READABLE = ("dice", "boundary", "redrawn", "uncertainty", "proposed", "priority", "hindsight")
-"""Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may."""
+READABLE = ("dice", "boundary", "redrawn", "uncertainty", "priority", "hindsight")
+"""Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may.
+
+`proposed` goes with `uncertainty`: both are of the predictions of all sections."""
 
 
 def unread_lengths(reads: Iterable[str]) -> frozenset[str]:
@@ -97,7 +99,6 @@ SEr = _own(
     scores.foreseen_remaining,
     "boundary",
     "uncertainty",
-    "proposed",
     uncertainty=expected_error,
     scale=scores.foreseen,
 )
@@ -134,9 +135,7 @@ STRATEGIES: dict[str, Strategy] = {
         scores.rise, scores.drawing_shaped, "dice", "boundary", "redrawn", scale=scores.ellipsoid
     ),
     "KSEr": dataclasses.replace(
-        SEr,
-        cost=scores.drawing_foreseen,
-        reads=("boundary", "uncertainty", "proposed", "redrawn"),
+        SEr, cost=scores.drawing_foreseen, reads=("boundary", "uncertainty", "redrawn")
     ),
     "Oracle": _own(scores.true_rise, scores.true_remaining, "hindsight"),
     "Lengths": _own(scores.room, scores.true_remaining, "dice", "hindsight"),
@@ -175,13 +174,7 @@ def shares_program(strategy: Strategy, *, neighbours: bool = False) -> tuple[Str
     """
 
     def work(one: Strategy) -> tuple:
-        return (
-            one.loss,
-            one.uncertainty,
-            one.dropout,
-            "hindsight" in one.reads,
-            "proposed" in one.reads,
-        )
+        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
 
     own = tuple(OWN_STRATEGIES.values())
     if strategy not in own:
@@ -333,6 +326,8 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")
     withheld = {name: None for name in READABLE if name not in strategy.reads}
     withheld |= dict.fromkeys(unread_lengths(strategy.reads))
+    if "uncertainty" in withheld:
+        withheld["proposed"] = None
     shown = evidence.replace(**withheld)
     try:
         cost = strategy.cost(shown)

@@ -16,7 +16,6 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
-from al_jax.core.boundary import outlines
 from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
@@ -47,7 +46,7 @@ class Learner(struct.PyTreeNode):
       carrying: what answers tell of outlines that are carried from neighbouring sections
         (`neighbours.begin`), or None: none are.
       proposed: float32, the outlines of the latest prediction of each section (Eq. 4), pixels; NaN
-        before the first. None: the strategy does not read it.
+        before the first. None: there was none yet, or the strategy has no uncertainty.
     """
 
     train: TrainState
@@ -287,7 +286,7 @@ def update(
     )
     if where is not None:
         found["uncertainty"] = jnp.where(where[:, None], found["uncertainty"], learner.uncertainty)
-        if learner.proposed is not None:
+        if "proposed" in found and learner.proposed is not None:
             found["proposed"] = jnp.where(where[:, None], found["proposed"], learner.proposed)
     history, estimate = learner.dice, config.query.dice_estimate
     if estimate != "prospective":
@@ -480,14 +479,10 @@ def _evaluate(
     """What the method needs of a prediction, by fields of `Learner`, and what `reduction` gives."""
 
     def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
-        names = ("fit", "labelled", "uncertainty")
-        inside, others = aux
-        found = {k: getattr(prediction, k) for k in names}
-        if "proposed" in strategy.reads:
-            found["proposed"] = outlines(
-                prediction.segmentation, inside, len(prediction.fit), config.query.length
-            )
-        return found, reduction.reduce_fn(prediction, others)
+        found = {name: getattr(prediction, name) for name in ("fit", "labelled", "uncertainty")}
+        if strategy.uncertainty is not None:
+            found["proposed"] = prediction.outlines
+        return found, reduction.reduce_fn(prediction, aux)
 
     found, reduced = predict(
         key,
@@ -496,14 +491,15 @@ def _evaluate(
         partial_labels(state),
         model_of(config, state.annotated.shape[1], strategy.loss),
         reduce_fn=both,
-        aux=(sections.inside, reduction.aux),
+        aux=reduction.aux,
         where=where,
         uncertainty=strategy.uncertainty,
         dropout_samples=config.query.dropout_samples if strategy.dropout else 0,
+        length=None if strategy.uncertainty is None else config.query.length,
         log_prior=_log_prior(carrying, state, sections),
         mesh=mesh,
     )
-    if where is not None and "proposed" in found:
+    if where is not None and "proposed" in found:  # elsewhere nothing is known of it
         found["proposed"] = jnp.where(where[:, None], found["proposed"], jnp.nan)
     return found, reduced
 

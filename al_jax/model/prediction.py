@@ -16,6 +16,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
+from al_jax.core.boundary import outlines
 from al_jax.core.metrics import class_areas, dice
 from al_jax.core.posterior import class_posterior, segment
 from al_jax.core.stack import UNLABELLED
@@ -58,6 +59,8 @@ class Prediction(struct.PyTreeNode):
       fit: [C] float32, Dice of `unclamped` against what is labelled, if anything is.
       labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
       uncertainty: [C] float32, H of Eq. 8, or another measure (zero if not asked for).
+      outlines: [C] float32, of `segmentation`, pixels (`boundary.outlines`; of a large section by
+        the pixels whose uncertainty is taken; zero if not asked for).
     """
 
     segmentation: jax.Array
@@ -66,6 +69,7 @@ class Prediction(struct.PyTreeNode):
     fit: jax.Array
     labelled: jax.Array
     uncertainty: jax.Array
+    outlines: jax.Array
 
 
 def predict_section(
@@ -77,6 +81,7 @@ def predict_section(
     *,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
+    length: str | None = None,
     log_prior: LogPrior | None = None,
 ) -> Prediction:
     """Eqs. 3, 4, 8 and 9 of one section. Under jit, unused parts of the result cost nothing.
@@ -89,6 +94,7 @@ def predict_section(
       model: the network and the settings of its training.
       uncertainty: static; of the posterior and the domain, such as `class_entropy`, or None.
       dropout_samples: S of Eq. 9; 0 takes the posterior of the network without dropout.
+      length: how outlines are measured, 'crack' or 'crofton', or None; static.
       log_prior: what else is known of the section, added to the logits, or None.
     """
     network, labels, inside = model.network, partial.labels, section.inside
@@ -164,6 +170,13 @@ def predict_section(
             found = posterior(logits)
         found = uncertainty(found, inside[::every, ::every])
         spread = spread.at[classes].set(found, mode="drop")
+    drawn = jnp.zeros(num_classes)
+    if length is not None:
+        drawing = best
+        if large:
+            sample = segment(logits(some), own.labels[::every, ::every], own.compatible)
+            drawing = classes[sample] if section.classes else sample
+        drawn = every * outlines(drawing, inside[::every, ::every], num_classes, length)
     return Prediction(
         segmentation=best.astype(jnp.int16),
         confidence=confidence,
@@ -171,6 +184,7 @@ def predict_section(
         fit=fit,
         labelled=labelled,
         uncertainty=spread,
+        outlines=drawn,
     )
 
 
@@ -212,6 +226,7 @@ def predict(
     where: jax.Array | None = None,
     uncertainty: Uncertainty | None = None,
     dropout_samples: int = 0,
+    length: str | None = None,
     log_prior: Callable[[jax.Array], LogPrior] | None = None,
     mesh: Mesh | None = None,
 ) -> chex.ArrayTree:
@@ -219,7 +234,7 @@ def predict(
 
     Args:
       key: section n draws from `fold_in(key, n)`.
-      params, model, uncertainty, dropout_samples: see `predict_section`.
+      params, model, uncertainty, dropout_samples, length: see `predict_section`.
       sections: the stack.
       partial: what is labelled on it.
       reduce_fn: (prediction of a section, its `aux`) -> a pytree of arrays.
@@ -247,6 +262,7 @@ def predict(
             model,
             uncertainty=uncertainty,
             dropout_samples=dropout_samples,
+            length=length,
             log_prior=None if log_prior is None else log_prior(n),
         )
         return reduce_fn(prediction, own_aux)

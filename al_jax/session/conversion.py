@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax.learner import neighbours
-from al_jax.learner.learner import Learner, nothing_proposed
+from al_jax.learner.learner import Learner
 from al_jax.session.network import Network
 from al_jax.session.trials import NONE, Pair, Trials
 from al_jax.session.views import Class, View
@@ -47,18 +47,18 @@ def converted(
     rows = [at.get(section, -1) for section in new.sections]
     if np.shape(learner.fit) != (len(at), len(old.classes)):
         return None
-    trials, shape = network.trials, (len(rows), len(sources))
+    trials = network.trials
     return network._replace(
         learner=learner.replace(
             train=_train(learner, layers, sources) if changed else learner.train,
             dice=_means(learner.dice, sources),
             trials=_sums(learner.trials, sources),
             carrying=None if learner.carrying is None else _carrying(learner.carrying, sources),
+            proposed=None if learner.proposed is None else _proposed(learner, rows, sources),
             **{
                 name: _of_sections(np.asarray(getattr(learner, name)), rows, sources)
                 for name in ("fit", "labelled", "uncertainty")
             },
-            proposed=None if learner.proposed is None else nothing_proposed(shape),
         ),
         trials=Trials(
             np.concatenate([_sums(trials.start[:3], sources), _means(trials.start[3:], sources)]),
@@ -141,6 +141,15 @@ def _of_sections(known: np.ndarray, rows: list[int], sources: list[list[int]]) -
             column = np.asarray(both.any(1) if known.dtype == bool else both.mean(1))
             found[:, c] = np.where(np.array(rows) >= 0, column[rows], 0)
     return found
+
+
+def _proposed(learner: Learner, rows: list[int], sources: list[list[int]]) -> np.ndarray:
+    """Outlines of what is the same still, [N', C']; NaN of what is new, merged or split."""
+    used = [c for own in sources for c in own]
+    same = [own if len(own) == 1 and used.count(own[0]) == 1 else [] for own in sources]
+    found = _of_sections(np.asarray(learner.proposed), rows, same)
+    known = np.array(rows)[:, None] >= 0
+    return np.where(known & np.array([bool(own) for own in same]), found, np.float32(np.nan))
 
 
 def _shown(

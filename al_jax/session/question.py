@@ -25,6 +25,7 @@ from al_jax.core.state import (
 from al_jax.core.strategies import Strategy, Suggestion, explain, suggestions
 from al_jax.learner import neighbours
 from al_jax.learner.config import Query
+from al_jax.learner.learner import nothing_proposed
 from al_jax.model.config import ModelConfig
 from al_jax.model.inputs import Fields, Sections, intensity_range
 from al_jax.model.prediction import predict_section
@@ -248,15 +249,22 @@ def predicted(
     return Segmented(*map(np.asarray, found))
 
 
-Known = tuple[chex.Array, chex.Array, chex.Array | None]
+Known = tuple[chex.Array, chex.Array, chex.Array]
 """What a network shows: D of Eq. 6 [2, C], its uncertainty and what it proposes [N, C]."""
 
 
 def _known(network: Network, state: ALState) -> Known:
-    if network.learner is None:
-        dice = np.full((2, state.annotated.shape[1]), np.nan, np.float32)
-        return dice, np.ones(state.annotated.shape, np.float32), None
-    return network.learner.dice, network.learner.uncertainty, network.learner.proposed
+    shape, learner = state.annotated.shape, network.learner
+    # Arrays in any case: the question's program is compiled once.
+    nothing = nothing_proposed(shape)
+    if learner is None:
+        dice = np.full((2, shape[1]), np.nan, np.float32)
+        return dice, np.ones(shape, np.float32), nothing
+    return (
+        learner.dice,
+        learner.uncertainty,
+        nothing if learner.proposed is None else learner.proposed,
+    )
 
 
 def _evidence(

@@ -83,10 +83,12 @@ class Trainer:
         self._config, self._strategy = content.settings.config, content.settings.strategy
         self._given = settled_downsampling(self._config.training, prior)
         total = self._config.training.initial_steps
+        # An uncertainty is of the predictions of all sections, and so is what is proposed.
+        self._predicts_all = self._strategy.uncertainty is not None
         # A training, examples of new classes, or an uncertainty: whether the first query waits.
         nothing = jnp.zeros(empty.annotated.shape, bool)
         examples = bool(self._strategy.examples(empty, nothing).any())
-        self._begins = total > 0 or examples or self._strategy.uncertainty is not None
+        self._begins = total > 0 or examples or self._predicts_all
         # Pieces of one length: each other length would be another program.
         self._steps = max(n for n in range(1, PIECE + 1) if total % n == 0)
         self._sections: Sections | None = None
@@ -94,7 +96,6 @@ class Trainer:
         self._cache, self._finding = folder / neighbours.FILE, threading.Lock()
         self._fields: Fields | None = None
         self._carries = self._config.query.neighbours and self._strategy.neighbours
-        self._reads_proposed = "proposed" in self._strategy.reads
         self._copied: dict[int, np.ndarray] = {}
         self._programs: dict[str, Callable] = {}
         self.before_compiling: Callable[[], None] = lambda: None
@@ -116,7 +117,7 @@ class Trainer:
         likes += [like.replace(proposed=None) for like in likes if like.proposed is not None]
         network, notices = self.checkpoints.latest(self.nothing(), likes, events, held=held)
         learner = network.learner
-        if learner is not None and learner.proposed is None and self._reads_proposed:
+        if learner is not None and learner.proposed is None and self._predicts_all:
             network = network._replace(
                 learner=learner.replace(proposed=nothing_proposed(np.shape(learner.fit)))
             )
@@ -235,7 +236,7 @@ class Trainer:
         Of many, those near the latest answers are predicted anew, and the others by turns.
         """
         where: np.ndarray = np.any(np.asarray(now.state.seen), axis=1)
-        if self._strategy.uncertainty is None:
+        if not self._predicts_all:
             return where
         index, turns = np.arange(len(where)), -(-len(where) // AT_ONCE)
         if turn is None or turns == 1:
@@ -313,7 +314,7 @@ class Trainer:
         shape = learner.fit.shape
         if self._carries:
             learner = learner.replace(carrying=neighbours.begin(jnp.zeros(shape[1]), dice))
-        if self._reads_proposed:
+        if self._predicts_all:
             learner = learner.replace(proposed=jnp.asarray(nothing_proposed(shape)))
         return learner
 
