@@ -45,10 +45,16 @@ def former_runs() -> Runs:
 
 @pytest.fixture(scope="module")
 def runs(former_runs: Runs) -> Runs:
-    """BDa of all seeds, and SEr by what a registration explains."""
+    """BDa of all seeds, and SEr."""
     former = {key: row for key, row in former_runs.items() if key[2] == "BDa"}
     seeds = [row for row in _read("five_runs.csv") if row["method"] == "BDa"]
     return former | _by_pair([*seeds, *_read("ser_runs.csv"), *_read("inia19_runs.csv")])
+
+
+@pytest.fixture(scope="module")
+def by_shape() -> Runs:
+    """SEr of before what the network proposes took part in its cost."""
+    return _by_pair(_read("shape_runs.csv"))
 
 
 def _section(page: str, title: str) -> str:
@@ -135,8 +141,8 @@ def test_how_much_tracing_is_saved(runs, name):
 
 
 @pytest.mark.parametrize("name, kind", [("seven mice", "fvb_"), ("seven scans", "mri_")])
-def test_where_the_rule_had_not_been_run(name, kind):
-    cells = _cells(_section("README.md", "Where SEr had not been run"))[name]
+def test_further_stacks(name, kind):
+    cells = _cells(_section("README.md", "Further stacks"))[name]
     rows = [row for row in _read("unseen_runs.csv") if row["stack"].startswith(kind)]
     own, others = ([row for row in rows if row["method"] == m] for m in ("SEr", "BDa"))
     stacks = [row["stack"] for row in own]
@@ -165,7 +171,7 @@ def _less(own: list[dict[str, str]], others: list[dict[str, str]], dice: int) ->
     return all(float(row[name]) < by_stack[row["stack"]] for row in own)
 
 
-def test_without_carried_outlines_and_opponents(runs):
+def test_parts_and_opponents(runs, by_shape):
     cells = _cells(_section("README.md", "Parts and opponents"))
     without, opponents = (_by_pair(_read(f"{name}_runs.csv")) for name in ("without", "opponents"))
     assert len(without) == 7 and len(opponents) == 10
@@ -175,8 +181,9 @@ def test_without_carried_outlines_and_opponents(runs):
         ("mouse 1, seeds 0 to 2", "fvb_1", "012"),
         ("macaque, seed 0", "inia19", "0"),
     ):
-        pair = [[table[stack, seed, "SEr"] for seed in seeds] for table in (runs, without)]
-        assert cells[name] == [_both(rows, (90,)) for rows in pair]
+        tables = (runs, by_shape, without)
+        found = [[table[stack, seed, "SEr"] for seed in seeds] for table in tables]
+        assert cells[name] == [_both(rows, (90,)) for rows in found]
     scans = [stack for name, stack in STACKS.items() if name.startswith("scan")]
     for name, stacks in (
         ("three scans, median", scans),
@@ -195,15 +202,22 @@ def test_the_page_is_short_and_names_no_folder_of_a_machine():
 
 
 def _compared(runs: Runs, reference: str, dice: int) -> tuple[int, int, float]:
-    """In how many pairs of stack and seed SEr needs less, of how many, and the median ratio.
+    """In how many pairs of stack and seed SEr needs less, of how many, and the median ratio."""
+    others = {key: row for key, row in runs.items() if key[2] == reference}
+    return _compared_to(runs, others, dice)
+
+
+def _compared_to(runs: Runs, others: Runs, dice: int) -> tuple[int, int, float]:
+    """The same against other runs.
 
     Pairs where neither came to the Dice do not count; where SEr alone did not, it needs more.
     """
     name, shares = f"effort_at_dice_{dice}", []
+    by_place = {key[:2]: row for key, row in others.items()}
     for (stack, seed, method), row in runs.items():
-        if method != "SEr" or (stack, seed, reference) not in runs:
+        if method != "SEr" or (stack, seed) not in by_place:
             continue
-        other = runs[stack, seed, reference]
+        other = by_place[stack, seed]
         ended = [one[f"{name}_bound"] != "0" for one in (row, other)]
         if not all(ended):
             share = float(row[name]) / float(other[name])
@@ -218,6 +232,30 @@ def test_pairs_of_stack_and_seed(runs):
     assert told in section
     less, count, median = _compared(runs, "BDa", 95)
     assert f"at 95% in {less} of {count} ({median:.2f})" in section
+
+
+def test_what_proposals_save(runs, by_shape):
+    section = _section("history.md", "Outlines that the network proposes")
+    cells = _cells(section)
+    unseen = _by_pair([row for row in _read("unseen_runs.csv") if row["method"] == "SEr"])
+    now = {key: row for key, row in (runs | unseen).items() if key in by_shape}
+    now = {key: row for key, row in now.items() if row["commit"] != by_shape[key]["commit"]}
+    kinds = {name: {stack} for name, stack in STACKS.items()}
+    for name, kind in (("seven mice", "fvb_"), ("seven scans", "mri_")):
+        kinds[name] = {key[0] for key in unseen if key[0].startswith(kind)}
+    for name, stacks in kinds.items():
+        keys = [key for key in now if key[0] in stacks]
+        if not keys:
+            assert name not in cells
+            continue
+        found = [
+            " / ".join(_median([table[key] for key in keys], dice) for dice in (90, 95))
+            for table in (by_shape, now)
+        ]
+        assert cells[name] == found
+    for dice in (90, 95):
+        less, count, ratio = _compared_to(now, by_shape, dice)
+        assert f"{less} of {count} pairs of stack and seed (median ratio {ratio:.2f})" in section
 
 
 def test_the_table_of_one_dice_for_each_pair(former_runs):
@@ -289,13 +327,13 @@ def _told(rows: list[dict[str, str]], dice: int) -> str:
     return f"{statistics.median(own):.1f} ({_range(own)})"
 
 
-def test_earlier_stacks_and_corrections(runs):
+def test_earlier_stacks_and_corrections(by_shape):
     section = _section("README.md", "With earlier stacks, with corrections")
     cells, rows = _cells(section), _read("warm_runs.csv")
     scans = [stack for name, stack in STACKS.items() if name.startswith("scan")]
     corrected = [row for row in rows if "correct=true" in row["setting"]]
     asked = {
-        "SEr, from scratch": [runs[s, n, "SEr"] for s in scans for n in ("0", "1", "2")],
+        "SEr, from scratch": [by_shape[s, n, "SEr"] for s in scans for n in ("0", "1", "2")],
         "SEr, warm start": [row for row in rows if row not in corrected],
         "SEr, warm start, proposals corrected by a hand within a pixel": corrected,
     }

@@ -9,7 +9,7 @@ import small_session as ss
 import tiny
 
 from al_jax.files import checkpoints
-from al_jax.session import Session, Settings, network, storage, trainer, trials
+from al_jax.session import Session, Settings, network, question, storage, trainer, trials
 from al_jax.session.network import Checkpoints, Network
 
 CONFIG = tiny.config(initial_steps=8, query_steps=2, crop=16, batch=2)
@@ -71,6 +71,18 @@ def test_a_checkpoint_of_before_proposals_counted_is_read(place):
     assert np.isnan(found.proposed).all() and found.proposed.shape == learner.proposed.shape
     kept = (found.replace(proposed=None), learner.replace(proposed=None))
     jax.tree.map(np.testing.assert_array_equal, *kept)
+
+
+def test_what_a_network_shows_has_one_form(place):
+    """Without one, before it proposes and after: a question's program is compiled once."""
+    session = ss.opened(place)
+    network = trained(session)
+    silent = network._replace(learner=network.learner.replace(proposed=None))
+    forms = [
+        [(one.shape, one.dtype) for one in question._known(of, session.annotations.state)]
+        for of in (network._replace(learner=None), silent, network)
+    ]
+    assert forms[0] == forms[1] == forms[2]
 
 
 OTHERS = {

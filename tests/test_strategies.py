@@ -150,9 +150,19 @@ def test_a_proposal_of_a_long_outline_turns_the_choice(name):
     found = strategies.suggest(make_state(), evidence, STRATEGIES[name])
     assert (int(found.section), int(found.structure)) == (1, 0)
     np.testing.assert_allclose(found.score, (0.2**0.5 + 0.5 * 0.12**0.5) / 16, rtol=1e-5)
-    # What reads no uncertainty is not shown it.
-    blind = strategies.suggest(make_state(), evidence, STRATEGIES["SDr"])
-    assert (int(blind.section), int(blind.structure)) == BY_HAND["SDr"][0]
+
+
+def test_proposals_are_for_strategies_with_an_uncertainty_and_a_scale():
+    evidence = make_evidence(make_state(), jnp.asarray(DICE), uncertainty=ENTROPY)
+    evidence = evidence.replace(proposed=jnp.ones((2, 3)))
+    shown = {"gain": lambda e: e.proposed * 1.0, "cost": scores.unit}
+    doubts = {"reads": ("uncertainty",), "uncertainty": lambda p, inside: p.sum((0, 1))}
+    own = Strategy(**shown, **doubts, scale=scores.ellipsoid)
+    assert strategies.proposes(own) and strategies.suggest(make_state(), evidence, own).found
+    for given in ({**doubts}, {"scale": scores.ellipsoid}):
+        with pytest.raises(ValueError, match="'proposed' is for one with an uncertainty"):
+            strategies.suggest(make_state(), evidence, Strategy(**shown, **given))
+    assert {n for n, s in STRATEGIES.items() if strategies.proposes(s)} == {"SEr", "KSEr"}
 
 
 @pytest.mark.parametrize("name", ["BDa", "HBDa", "HB"])

@@ -24,7 +24,8 @@ class Evidence(struct.PyTreeNode):
       possible: [N, C] bool, it is or may be there: in range, and not answered as absent.
       outlines: [C], how many outlines B_cc is a mean of, those of prior stacks included.
       uncertainty: [N, C], of the network, such as H of Eq. 8.
-      proposed: [N, C], the outline that the network proposes, pixels; NaN: not known.
+      proposed: [N, C], the outline that the network proposes, pixels; NaN: not known
+        (`strategies.proposes`).
       priority: [N, C], drawn once per run (`Strategy.draw`).
       min_effort: [] float, lower bound of a cost in pixels.
       overhead: [] float, what any answer costs beyond its outline, in pixels of outline.

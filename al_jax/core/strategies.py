@@ -25,7 +25,7 @@ Score = Callable[[Evidence], jax.Array]
 READABLE = ("dice", "boundary", "redrawn", "uncertainty", "priority", "hindsight")
 """Fields of `Evidence` that a strategy may read if its `reads` names them; others it always may.
 
-`proposed` goes with `uncertainty`: both are of the predictions of all sections."""
+Of `proposed`, see `proposes`."""
 
 
 def unread_lengths(reads: Iterable[str]) -> frozenset[str]:
@@ -165,6 +165,14 @@ def strategy_of(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
+def proposes(strategy: Strategy) -> bool:
+    """Whether a strategy may read `Evidence.proposed`: its lengths differ from section to section.
+
+    All sections are predicted for an uncertainty alone, so it must have one, too.
+    """
+    return strategy.uncertainty is not None and strategy.scale is not scores.equal_lengths
+
+
 def shares_program(strategy: Strategy, *, neighbours: bool = False) -> tuple[Strategy, ...]:
     """The strategies that train and predict as this one does, and differ only in what they ask.
 
@@ -174,7 +182,7 @@ def shares_program(strategy: Strategy, *, neighbours: bool = False) -> tuple[Str
     """
 
     def work(one: Strategy) -> tuple:
-        return one.loss, one.uncertainty, one.dropout, "hindsight" in one.reads
+        return one.loss, one.uncertainty, one.dropout, proposes(one), "hindsight" in one.reads
 
     own = tuple(OWN_STRATEGIES.values())
     if strategy not in own:
@@ -326,7 +334,7 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
             raise ValueError(f"the strategy reads '{name}', which the evidence does not have")
     withheld = {name: None for name in READABLE if name not in strategy.reads}
     withheld |= dict.fromkeys(unread_lengths(strategy.reads))
-    if "uncertainty" in withheld:
+    if not proposes(strategy):
         withheld["proposed"] = None
     shown = evidence.replace(**withheld)
     try:
@@ -338,5 +346,5 @@ def _score(strategy: Strategy, evidence: Evidence) -> jax.Array:
         reads, why = ", ".join(strategy.reads) or "nothing", str(error).split("\n")[0]
         raise ValueError(
             f"the strategy reads {reads} ({why}); name in its `reads` all that gain and cost read "
-            f"of {', '.join(READABLE)}"
+            f"of {', '.join(READABLE)}; 'proposed' is for one with an uncertainty and a scale"
         ) from error

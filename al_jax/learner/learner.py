@@ -20,7 +20,7 @@ from al_jax.core.losses import Loss, partial_cross_entropy
 from al_jax.core.metrics import class_areas, dice, mean_dice
 from al_jax.core.stack import UNLABELLED, Images, InputError
 from al_jax.core.state import ALState, partial_labels
-from al_jax.core.strategies import BDa, Strategy
+from al_jax.core.strategies import BDa, Strategy, proposes
 from al_jax.learner import neighbours
 from al_jax.learner.config import Config, model_of
 from al_jax.model.config import ModelConfig, Training
@@ -46,7 +46,7 @@ class Learner(struct.PyTreeNode):
       carrying: what answers tell of outlines that are carried from neighbouring sections
         (`neighbours.begin`), or None: none are.
       proposed: float32, the outlines of the latest prediction of each section (Eq. 4), pixels; NaN
-        before the first. None: there was none yet, or the strategy has no uncertainty.
+        where nothing is known. None: the strategy does not read it, or nothing was predicted yet.
     """
 
     train: TrainState
@@ -480,7 +480,7 @@ def _evaluate(
 
     def both(prediction: Prediction, aux: Any) -> tuple[dict[str, jax.Array], chex.ArrayTree]:
         found = {name: getattr(prediction, name) for name in ("fit", "labelled", "uncertainty")}
-        if strategy.uncertainty is not None:
+        if proposes(strategy):
             found["proposed"] = prediction.outlines
         return found, reduction.reduce_fn(prediction, aux)
 
@@ -495,7 +495,7 @@ def _evaluate(
         where=where,
         uncertainty=strategy.uncertainty,
         dropout_samples=config.query.dropout_samples if strategy.dropout else 0,
-        length=None if strategy.uncertainty is None else config.query.length,
+        length=config.query.length if proposes(strategy) else None,
         log_prior=_log_prior(carrying, state, sections),
         mesh=mesh,
     )

@@ -31,7 +31,8 @@ Uncertainty = Callable[[jax.Array, jax.Array], jax.Array]
 """(posterior [H, W, C], inside [H, W]) -> [C]; of a section's classes alone, if it has fewer.
 
 Of a large section it is given every so many pixels (every 5th of 2000x2000 with 70 classes): what
-it tells of a structure that is not much wider is left to chance."""
+it tells of a structure that is not much wider is left to chance. So are outlines: those of thinner
+structures count as shorter."""
 
 LogPrior = Callable[[jax.Array], Coarse]
 """Of a section: classes [K] -> what is added to their logits, [K] for each pixel."""

@@ -144,7 +144,7 @@ def _of_sections(known: np.ndarray, rows: list[int], sources: list[list[int]]) -
 
 
 def _proposed(learner: Learner, rows: list[int], sources: list[list[int]]) -> np.ndarray:
-    """Outlines of what is the same still, [N', C']; NaN of what is new, merged or split."""
+    """Outlines of what has one source that is its alone, [N', C']; NaN of the rest."""
     used = [c for own in sources for c in own]
     same = [own if len(own) == 1 and used.count(own[0]) == 1 else [] for own in sources]
     found = _of_sections(np.asarray(learner.proposed), rows, same)

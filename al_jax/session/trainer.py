@@ -15,6 +15,7 @@ import optax
 
 from al_jax.core.stack import UNLABELLED, Images
 from al_jax.core.state import ALState
+from al_jax.core.strategies import proposes
 from al_jax.learner import neighbours
 from al_jax.learner.config import Keys
 from al_jax.learner.learner import (
@@ -83,7 +84,6 @@ class Trainer:
         self._config, self._strategy = content.settings.config, content.settings.strategy
         self._given = settled_downsampling(self._config.training, prior)
         total = self._config.training.initial_steps
-        # An uncertainty is of the predictions of all sections, and so is what is proposed.
         self._predicts_all = self._strategy.uncertainty is not None
         # A training, examples of new classes, or an uncertainty: whether the first query waits.
         nothing = jnp.zeros(empty.annotated.shape, bool)
@@ -111,13 +111,13 @@ class Trainer:
           held: see `Checkpoints`.
         """
         likes = [jax.eval_shape(self._new_learner)]
-        for count in classes:
+        for count in [one for one in classes if one != self._images.num_classes]:
             bare = self._empty.replace(annotated=np.zeros((1, count), bool))
             likes.append(jax.eval_shape(lambda bare=bare: self._with_records(self._drawn(bare))))
         likes += [like.replace(proposed=None) for like in likes if like.proposed is not None]
         network, notices = self.checkpoints.latest(self.nothing(), likes, events, held=held)
         learner = network.learner
-        if learner is not None and learner.proposed is None and self._predicts_all:
+        if learner is not None and learner.proposed is None and proposes(self._strategy):
             network = network._replace(
                 learner=learner.replace(proposed=nothing_proposed(np.shape(learner.fit)))
             )
@@ -314,7 +314,7 @@ class Trainer:
         shape = learner.fit.shape
         if self._carries:
             learner = learner.replace(carrying=neighbours.begin(jnp.zeros(shape[1]), dice))
-        if self._predicts_all:
+        if proposes(self._strategy):
             learner = learner.replace(proposed=jnp.asarray(nothing_proposed(shape)))
         return learner
 
