@@ -183,7 +183,10 @@ def test_parts_and_opponents(runs, by_shape):
     ):
         tables = (runs, by_shape, without)
         found = [[table[stack, seed, "SEr"] for seed in seeds] for table in tables]
-        assert cells[name] == [_both(rows, (90,)) for rows in found]
+        expected = [_both(rows, (90,)) for rows in found]
+        if found[0] == found[1]:  # of before proposals
+            expected[0] = "not run"
+        assert cells[name] == expected
     scans = [stack for name, stack in STACKS.items() if name.startswith("scan")]
     for name, stacks in (
         ("three scans, median", scans),
