@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -105,7 +106,9 @@ def test_from_init_to_export(call, folder):
     assert "network 4 answers behind" in call("status")
     assert call("train").startswith("learnt from event 4: loss ")
     assert call("train") == "the network has learnt from every answer"
-    assert "no Dice expected yet, 56 of 56 px" in call("suggest")
+    # Its only outline has 56 px; what the network proposes there is shorter or longer.
+    left, whole = re.findall(r"no Dice expected yet, (\d+) of (\d+) px", call("suggest"))[0]
+    assert left == whole and 28 <= int(left) <= 112
     call("suggest", "--section=3", "--structure=outer")  # large, so that the proposal is not empty
     assert "px of outline" in call("ingest", "--accept")
     assert call("undo").startswith("took back the answer of '")
