@@ -122,9 +122,9 @@ def test_agrees_with_an_independent_count(length):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_outlines_are_the_diagonal_of_shared_lengths(length):
+def test_outline_lengths_are_the_diagonal_of_shared_lengths(length):
     rng = np.random.default_rng(2)
-    own = jax.jit(boundary.outlines, static_argnums=(2, 3))
+    own = jax.jit(boundary.outline_lengths, static_argnums=(2, 3))
     for _ in range(10):
         labels, inside = _random_map(rng)
         expected = np.diagonal(_reference(labels, inside, 4, length))
@@ -132,7 +132,7 @@ def test_outlines_are_the_diagonal_of_shared_lengths(length):
     labels, inside = _random_map(rng, (500, 500), 3)
     expected = np.diagonal(_jitted(3, length)(labels, inside))
     np.testing.assert_allclose(own(labels, inside, 3, length), expected, rtol=1e-6)
-    plain = boundary.outlines(PLAIN, np.ones((5, 5), bool), 3)
+    plain = boundary.outline_lengths(PLAIN, np.ones((5, 5), bool), 3)
     np.testing.assert_array_equal(plain, [12, 8, 8])
     assert plain.dtype == jnp.float32
 

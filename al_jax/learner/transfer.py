@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct, traverse_util
 
-from al_jax.core.boundary import shared_lengths
+from al_jax.core.boundary import outline_lengths
 from al_jax.core.names import number_of
 from al_jax.core.stack import Images, InputError, evenly_spaced
 from al_jax.core.state import ALState, PartialLabels, init_state, partial_labels
@@ -256,11 +256,11 @@ def _outlines(
     """[N, C], outline lengths of the network's own segmentation, pixels."""
     classes = partial.in_range.shape[1]
 
-    def outlines(prediction: Prediction, inside: jax.Array) -> jax.Array:
-        return jnp.diagonal(shared_lengths(prediction.unclamped, inside, classes))
+    def drawn(prediction: Prediction, inside: jax.Array) -> jax.Array:
+        return outline_lengths(prediction.unclamped, inside, classes)
 
     key, aux = jax.random.key(0), sections.inside
-    return predict(key, params, sections, partial, model, reduce_fn=outlines, aux=aux)
+    return predict(key, params, sections, partial, model, reduce_fn=drawn, aux=aux)
 
 
 def combine(several: Sequence[Experience]) -> Experience:

@@ -16,7 +16,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from al_jax import xla
-from al_jax.core.boundary import outlines
+from al_jax.core.boundary import outline_lengths
 from al_jax.core.metrics import class_areas, dice
 from al_jax.core.posterior import class_posterior, segment
 from al_jax.core.stack import UNLABELLED
@@ -60,8 +60,8 @@ class Prediction(struct.PyTreeNode):
       fit: [C] float32, Dice of `unclamped` against what is labelled, if anything is.
       labelled: [C] bool, the structure has a labelled pixel: where `fit` counts.
       uncertainty: [C] float32, H of Eq. 8, or another measure (zero if not asked for).
-      outlines: [C] float32, of `segmentation`, pixels (`boundary.outlines`; of a large section by
-        the pixels whose uncertainty is taken; zero if not asked for).
+      outlines: [C] float32, `boundary.outline_lengths` of `segmentation`, pixels; of a large
+        section by the pixels whose uncertainty is taken (zero if not asked for).
     """
 
     segmentation: jax.Array
@@ -177,7 +177,7 @@ def predict_section(
         if large:
             sample = segment(logits(some), own.labels[::every, ::every], own.compatible)
             drawing = classes[sample] if section.classes else sample
-        drawn = every * outlines(drawing, inside[::every, ::every], num_classes, length)
+        drawn = every * outline_lengths(drawing, inside[::every, ::every], num_classes, length)
     return Prediction(
         segmentation=best.astype(jnp.int16),
         confidence=confidence,

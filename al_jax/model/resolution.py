@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax.core.boundary import shared_lengths
+from al_jax.core.boundary import outline_lengths
 from al_jax.core.metrics import class_areas, presence
 from al_jax.core.stack import UNLABELLED
 from al_jax.core.state import PartialLabels
@@ -86,8 +86,8 @@ def labelled_extent(labels: jax.Array, num_classes: int) -> tuple[jax.Array, jax
     def one(section: jax.Array) -> tuple[jax.Array, jax.Array]:
         padded = jnp.pad(section, 1, constant_values=UNLABELLED)
         everywhere = jnp.ones(padded.shape, bool)
-        lengths = shared_lengths(padded, everywhere, num_classes)
-        return class_areas(padded, everywhere, num_classes), jnp.diagonal(lengths)
+        shown = padded, everywhere, num_classes
+        return class_areas(*shown), outline_lengths(*shown)
 
     return jax.tree.map(lambda x: x.sum(0), jax.lax.map(one, labels))
 
